@@ -1,16 +1,16 @@
-//! What really went over the wire, counted on this side. Plain data; answers `GET /dev/account`.
+//! The traffic on the wire, counted on this side. Plain data; answers `GET /dev/account`.
 //!
-//! Tests compare it with the agent's own account, so nothing here is taken from what a gateway says of itself.
+//! Tests compare it with the agent's own counts, so no count here comes from a gateway's own report.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Map, Value, json};
 
-/// Events remembered; the oldest leave first.
+/// Limit of events; the oldest are removed first.
 const EVENT_LIMIT: usize = 100_000;
-/// Openings and closings remembered for each gateway.
+/// Limit of recorded openings and closings per gateway.
 const SOCKET_LIMIT: usize = 10_000;
-/// Answers remembered in full for each event; all are counted.
+/// Limit of answers recorded in full per event; all are counted.
 const ANSWER_LIMIT: usize = 16;
 
 /// Counts of everything sent and received.
@@ -20,16 +20,16 @@ pub(super) struct Account {
     /// By gateway and message id of the event.
     events: BTreeMap<(String, String), EventAccount>,
     order: VecDeque<(String, String)>,
-    /// Messages sent that name no event they answer.
+    /// Messages sent that do not name the event they answer.
     unattributed: u64,
-    /// Lines that were no frame of the contract.
+    /// Lines that are not a frame of the contract.
     malformed: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 struct GatewayAccount {
     open: u64,
-    /// Most sockets open at one time: more than one is a doubled link.
+    /// Maximum of sockets open at one time: more than one is a duplicate link.
     most_open: u64,
     dials: u64,
     refused: u64,
@@ -47,14 +47,14 @@ struct EventAccount {
     answers: Vec<Value>,
 }
 
-/// One message that went to a chat.
+/// One message sent to a chat.
 pub(super) struct AccountAnswer<'a> {
     pub(super) gateway_id: &'a str,
     /// Message id of the event it answers.
     pub(super) event_id: Option<&'a str>,
     pub(super) operation: &'a str,
     pub(super) message_id: &'a str,
-    /// The gateway marked it as one that may have been sent before.
+    /// Whether the gateway marked it as possibly sent before.
     pub(super) repeat: bool,
 }
 
@@ -79,7 +79,7 @@ impl Account {
 
     pub(super) fn frame(&mut self, gateway_id: &str, kind: &str) {
         let frames = &mut self.gateway(gateway_id).frames;
-        // A peer could invent names without end; the contract has fewer than this.
+        // A peer could invent any number of names; the contract has fewer than this.
         let kind = if frames.contains_key(kind) || frames.len() < 32 { kind } else { "other" };
         *frames.entry(kind.to_owned()).or_default() += 1;
     }
@@ -115,7 +115,7 @@ impl Account {
         }
     }
 
-    /// `events` by message id (of the last gateway, should two share one), and `gateways`.
+    /// `events` by message id (of the last gateway, if two share one), and `gateways`.
     pub(super) fn snapshot(&self) -> Value {
         let mut events = Map::new();
         for ((gateway_id, event_id), event) in &self.events {

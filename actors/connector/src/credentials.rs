@@ -1,14 +1,14 @@
-//! What gateways are given and refused: credentials, grants, the reasons of a refusal. Plain data.
+//! Credentials and grants of gateways, and the reasons of a refusal. Plain data.
 
 use std::fmt;
 
 use caduceus_contract::wire::token;
 use serde::Serialize;
 
-/// Longest gateway id; it travels in every token and stands in every log line.
+/// Longest gateway id; it is in every token and every log line.
 pub(super) const ID_LIMIT: usize = 128;
 
-/// Everything a gateway needs in order to dial, and what it needs in order to enroll or provision itself.
+/// Everything that a gateway needs to dial, to enroll and to provision itself.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
@@ -18,7 +18,7 @@ pub struct Credentials {
     pub secret: String,
     /// Verifies signed deliveries.
     pub delivery_key: String,
-    /// Opens `/relay/enroll` once.
+    /// Valid once at `/relay/enroll`.
     pub enrollment_token: String,
     /// Proves the tenant at `/relay/enroll` and `/relay/provision`.
     pub access_token: String,
@@ -29,7 +29,7 @@ pub struct Credentials {
 pub(super) enum DialRefusal {
     /// No token, an unknown gateway, or a signature of no valid secret.
     Unauthorized,
-    /// The signature is good and the time is over: a fresh token will do.
+    /// The signature is valid and the token has expired: a new token will be accepted.
     Expired,
 }
 
@@ -42,14 +42,14 @@ impl DialRefusal {
     }
 }
 
-/// Why credentials were not given. In every case nothing changed.
+/// Why credentials were not issued. In every case nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// The id is empty, too long or holds control characters.
     #[error("a gateway id has 1 to {ID_LIMIT} characters, none of them a control character")]
     Id,
     /// The access token is missing or unknown.
-    #[error("the access token is not known here")]
+    #[error("the access token is missing or unknown")]
     Identity,
     /// The enrollment token is unknown, used, too old or another tenant's.
     #[error("the enrollment token is invalid, expired, already used or another tenant's")]
@@ -57,7 +57,7 @@ pub enum GrantError {
     /// The id belongs to another tenant.
     #[error("this gateway id belongs to another tenant")]
     Tenant,
-    /// There is no gateway of that name.
+    /// There is no gateway with that id.
     #[error("no such gateway")]
     Unknown,
 }

@@ -1,4 +1,4 @@
-//! The one table from what went wrong to what a client is answered.
+//! The table from errors to HTTP responses.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
@@ -8,7 +8,7 @@ use caduceus_supervision::AskError;
 use super::credentials::{DialRefusal, GrantError};
 use super::inbound::PushError;
 
-/// An answer that is an error: `{"error":code,"detail":sentence}`.
+/// An error response: `{"error":code,"detail":sentence}`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub(super) struct Problem {
@@ -84,7 +84,7 @@ impl From<PushError> for Problem {
 impl From<DialRefusal> for Problem {
     fn from(refusal: DialRefusal) -> Self {
         let detail = match refusal {
-            DialRefusal::Unauthorized => "the upgrade token is missing or not good here",
+            DialRefusal::Unauthorized => "the upgrade token is missing or invalid",
             DialRefusal::Expired => "the upgrade token has expired",
         };
         Self::new(StatusCode::UNAUTHORIZED, refusal.reason(), detail)

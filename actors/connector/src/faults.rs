@@ -1,26 +1,26 @@
-//! The switches with which a test makes the connector misbehave. Plain data.
+//! The fault switches for tests. Plain data.
 
 use serde::{Deserialize, Serialize};
 
-/// Body of `POST /dev/faults`: replaces the standing switches of its gateway (or of all), carries out the rest once.
+/// Body of `POST /dev/faults`: replaces the persistent switches of its gateway (or of all), carries out the others once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent switches, on the wire too")]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Faults {
-    /// The gateway that it concerns; every gateway when absent. A gateway's own set hides the common one.
+    /// The gateway; every gateway if absent. A gateway's own set overrides the common one.
     #[serde(skip_serializing)]
     pub(super) gateway_id: Option<String>,
-    /// Every frame to the gateway waits this long; order is kept.
+    /// Delay of every frame to the gateway; the order is kept.
     pub(super) delay_ms: u64,
-    /// Results of outbound frames wait this long on top.
+    /// Additional delay of results of outbound frames.
     pub(super) answer_late_ms: u64,
     /// Outbound frames are carried out and never answered.
     pub(super) answer_never: bool,
-    /// Sockets stay open and say nothing: no frame, no pong, no close.
+    /// Sockets stay open and write nothing: no frame, no pong, no close.
     pub(super) half_open: bool,
     /// Every inbound frame is written twice.
     pub(super) duplicate: bool,
-    /// Inbound frames change places in pairs.
+    /// Inbound frames are swapped in pairs.
     pub(super) reorder: bool,
     /// Dials are refused.
     pub(super) refuse: Option<Refuse>,
@@ -32,16 +32,16 @@ pub(super) struct Faults {
     pub(super) close: Option<FaultClose>,
 }
 
-/// How a dial is refused: with a status instead of the upgrade, or with a close after it.
+/// The refusal of a dial: a status instead of the upgrade, or a close after it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Refuse {
     /// Answer the dial with this HTTP status.
     pub(super) status: Option<u16>,
-    /// Accept, then close with this code; 4401 when neither is given.
+    /// Accept, then close with this code; 4401 if neither is given.
     pub(super) code: Option<u16>,
     pub(super) reason: Option<String>,
-    /// So many dials, then no more; without it every dial.
+    /// Number of dials to refuse; every dial if absent.
     pub(super) times: Option<u32>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct FaultClose {
 }
 
 impl Faults {
-    /// Whether the values can be put on a wire at all.
+    /// Checks that the values are valid on the wire.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let closes = [self.close.as_ref().map(|close| close.code), self.refuse.as_ref().and_then(|refuse| refuse.code)];
         if closes.into_iter().flatten().any(|code| !(1_000..5_000).contains(&code) || (1_004..1_007).contains(&code)) {

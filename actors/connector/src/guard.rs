@@ -1,4 +1,4 @@
-//! Who may ask at all: loopback is reached by every website in the operator's browser too.
+//! Request checks: every website in the operator's browser can reach loopback, too.
 
 use std::net::IpAddr;
 
@@ -10,9 +10,9 @@ use caduceus_contract::wire::url::RELAY_PATH;
 
 use super::error::Problem;
 
-/// Refuses what a website could have sent from elsewhere, by name tricks or across origins.
+/// Refuses requests that a foreign website could have sent, by DNS rebinding or across origins.
 ///
-/// Gateways dial `/relay` under whatever name the connector has, and send no `Origin`; a browser always does.
+/// Gateways dial `/relay` under any name of the connector, and send no `Origin`; a browser always does.
 pub(super) async fn own_site_only(
     request: ServiceRequest,
     next: Next<impl actix_web::body::MessageBody>,
@@ -23,7 +23,7 @@ pub(super) async fn own_site_only(
     next.call(request).await
 }
 
-/// Refuses everybody but processes of this machine.
+/// Refuses requests that do not come from this machine.
 pub(super) fn check_loopback(request: &HttpRequest) -> Result<(), Problem> {
     let forwarded =
         ["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| request.headers().contains_key(*name));
@@ -42,7 +42,7 @@ fn check_site(headers: &HeaderMap, for_gateways: bool) -> Result<(), Problem> {
         return Ok(());
     }
     if !is_own_name(host) {
-        return Err(Problem::forbidden("ask for this page by localhost or by address: another name may be a trick"));
+        return Err(Problem::forbidden("this route accepts localhost or an address as host only"));
     }
     let Some(origin) = origin else {
         return Ok(());
@@ -57,7 +57,7 @@ fn check_site(headers: &HeaderMap, for_gateways: bool) -> Result<(), Problem> {
     }
 }
 
-/// `localhost` or an address: names can be pointed at us by anybody, these cannot.
+/// `localhost` or an address: any other name can be rebound to this machine by its owner.
 fn is_own_name(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_site_passes() {
+    fn only_requests_of_our_own_site_pass() {
         let passes = |host, origin, for_gateways| check_site(&headers(host, origin), for_gateways).is_ok();
         assert!(passes("127.0.0.1:8700", None, false));
         assert!(passes("localhost:8700", Some("http://localhost:8700"), false));

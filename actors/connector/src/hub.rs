@@ -1,7 +1,7 @@
-//! The one owner of the connector's state: carries out what [`ConnectorPlan`] decides.
+//! The owner of the connector's state: carries out the steps of [`ConnectorPlan`].
 //!
-//! Owns the plan, the way to every socket, the event streams and the data file. Takes messages from the sockets and
-//! the HTTP routes; sends to sockets and streams. A restart loses the rooms and the account.
+//! Owns the plan, the address of every socket, the event streams and the data file. Takes messages from the sockets and
+//! the HTTP routes; sends to sockets and streams. A restart loses the rooms and the counts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,24 +16,24 @@ use super::credentials::{Credentials, DialRefusal, GrantError};
 use super::faults::Faults;
 use super::inbound::{PushError, Pushed};
 use super::messages::{
-    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, LineReceived, ProvisionGateway, PushTo, Register, Rotate, Say,
-    SetFaults, SetPolicy, SocketClosed, SocketCommand, SocketOpened, Stop, WatchChat, WatchFrames,
+    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, LineReceived, ProvisionGateway, PushChat, PushTo, Register,
+    Rotate, SetFaults, SetPolicy, SocketClosed, SocketCommand, SocketOpened, Stop, WatchChat, WatchFrames,
 };
 use super::plan::{ConnectorPlan, REORDER_TIMEOUT};
 use super::ports::{Disk, GatewayCall, Post};
 use super::steps::{ConnectorStep, DialDecision};
 use super::streams::EventStreams;
 
-/// Messages that wait for the hub: a burst of frames from every socket at once.
+/// Size of the hub's mailbox: a burst of frames from every socket at once.
 const MAILBOX_LIMIT: usize = 65_536;
-/// Changes of the status within this time are sent once.
+/// Changes of the status within this time are sent as one.
 const STATUS_PAUSE: Duration = Duration::from_millis(50);
-/// Writings of the data file are at least this far apart.
+/// Minimum time between two writes of the data file.
 const SAVE_PAUSE: Duration = Duration::from_millis(100);
-/// A gateway's wake address answers at once or not at all.
+/// Timeout of a call to a gateway's wake address.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Carries out what [`ConnectorPlan`] decides.
+/// Carries out the steps of [`ConnectorPlan`].
 pub(super) struct Hub {
     post: Arc<dyn Post>,
     plan: ConnectorPlan,
@@ -45,13 +45,13 @@ pub(super) struct Hub {
     stopping: bool,
 }
 
-/// Where the writing of the data file stands.
+/// The state of the write of the data file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Saving {
     Clean,
-    /// Being written, or soon.
+    /// A write is scheduled or runs.
     Busy,
-    /// Being written, and changed meanwhile.
+    /// A write runs, and the state changed meanwhile.
     Stale,
 }
 
@@ -100,8 +100,8 @@ impl Hub {
             return;
         };
         if let Err(error) = wire.tell(command) {
-            // Its own timer ends a socket whose peer no longer reads; what was meant for it waits for the next one.
-            warn!(connection, %error, "socket takes nothing more");
+            // The socket's own timer ends it if its peer no longer reads; its frames wait for the next connection.
+            warn!(connection, %error, "socket mailbox full or closed");
             self.wires.remove(&connection);
         }
     }
@@ -128,7 +128,7 @@ impl Hub {
         }
         self.save = Saving::Busy;
         ctx.run_later(SAVE_PAUSE, move |hub, ctx| {
-            // What changed while waiting is in what is written now.
+            // The bytes written now include the changes made while waiting.
             hub.save = Saving::Busy;
             let written = write_off_arbiter(disk, hub.encoded());
             ctx.spawn(written.into_actor(hub).map(|(), hub, ctx| {
@@ -266,11 +266,11 @@ impl Handler<PushTo> for Hub {
     }
 }
 
-impl Handler<Say> for Hub {
+impl Handler<PushChat> for Hub {
     type Result = Result<(String, Pushed), PushError>;
 
-    fn handle(&mut self, Say(said): Say, ctx: &mut Self::Context) -> Self::Result {
-        let (message_id, pushed, steps) = self.plan.said(said, now_ms())?;
+    fn handle(&mut self, PushChat(input): PushChat, ctx: &mut Self::Context) -> Self::Result {
+        let (message_id, pushed, steps) = self.plan.push_chat(input, now_ms())?;
         self.carry_out(steps, ctx);
         Ok((message_id, pushed))
     }
@@ -326,7 +326,7 @@ impl Handler<Stop> for Hub {
         let closings = self.plan.connections().into_iter().map(|connection| ConnectorStep::Close {
             connection,
             code: 1_001,
-            reason: "the connector is going away".to_owned(),
+            reason: "the connector is shutting down".to_owned(),
         });
         self.carry_out(closings.collect(), ctx);
         self.streams.close();
@@ -342,7 +342,7 @@ fn wake(post: &dyn Post, url: String, ctx: &mut Context<Hub>) {
     let waking = async move {
         match called.await {
             Ok(status) => debug!(status, "gateway woken"),
-            Err(error) => warn!(%error, "gateway could not be woken"),
+            Err(error) => warn!(%error, "gateway wake call failed"),
         }
     };
     ctx.spawn(fut::wrap_future(waking));
@@ -356,8 +356,8 @@ async fn write_off_arbiter(disk: Arc<dyn Disk>, bytes: Vec<u8>) {
     let path = disk.path().display();
     match written {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(%path, %error, "data file could not be written"),
-        Err(error) => warn!(%path, %error, "writing the data file panicked"),
+        Ok(Err(error)) => warn!(%path, %error, "data file not written"),
+        Err(error) => warn!(%path, %error, "write of the data file panicked"),
     }
 }
 

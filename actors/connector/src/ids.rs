@@ -1,6 +1,6 @@
-//! Ids of messages, threads and buffered frames. No clock: the time comes in.
+//! Ids of messages, threads and buffered frames. No clock: the time is an argument.
 
-/// Numbers that never come twice, not across restarts either: a gateway takes a known id for a duplicate.
+/// Unique numbers, also across restarts: a gateway treats a known id as a duplicate.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct MessageIds(i64);
 

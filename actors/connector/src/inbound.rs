@@ -1,30 +1,30 @@
-//! What is brought to a gateway, and what became of it. Plain data.
+//! Pushes to a gateway, and their outcomes. Plain data.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::saved::BUFFER_LIMIT;
 
-/// Something to bring to a gateway.
+/// One push to a gateway.
 #[derive(Debug, Clone)]
 pub(super) enum Push {
     /// An `inbound` frame; kept until acknowledged, unless `live`.
     Event { event: Value, buffer_id: Option<String>, live: bool },
-    /// A `passthrough_forward` frame, kept alike; an interaction in it can be followed up under the session key.
+    /// A `passthrough_forward` frame, kept likewise; an interaction in it can be followed up under the session key.
     Forward { forward: Value, session_key: Option<String>, buffer_id: Option<String>, live: bool },
-    /// An `interrupt_inbound` frame; there is nothing to keep of it.
+    /// An `interrupt_inbound` frame; it is not kept.
     Interrupt { session_key: String, chat_id: String },
-    /// Text as it is, for what no good connector would write.
+    /// Raw text, for lines that a correct connector does not write.
     Raw(String),
 }
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Pushed {
-    /// Connections it was written to by now.
+    /// Connections it was written to so far.
     pub(super) delivered: u32,
-    /// Under which it waits for its acknowledgement.
+    /// The id under which it waits for its acknowledgement.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) buffer_id: Option<String>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Pushed {
 pub(super) enum PushError {
     #[error("no such gateway")]
     Unknown,
-    #[error("several gateways are known: name one")]
+    #[error("several gateways are registered: name one")]
     Ambiguous,
     #[error("an event, a forward and its parts must be JSON objects")]
     Shape,
@@ -49,7 +49,7 @@ pub(super) enum PushError {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ChatInput {
     pub(super) gateway_id: Option<String>,
-    pub(super) platform: PlayedPlatform,
+    pub(super) platform: EmulatedPlatform,
     pub(super) user: ChatUser,
     #[serde(default)]
     pub(super) text: String,
@@ -60,10 +60,10 @@ pub(super) struct ChatInput {
     pub(super) press: Option<PressedButton>,
 }
 
-/// The shapes the page can play.
+/// The platforms that the page can emulate.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum PlayedPlatform {
+pub(super) enum EmulatedPlatform {
     Discord,
     Telegram,
 }

@@ -3,28 +3,28 @@
 //! Owns a listener and the `Hub`, which owns the rest. Uses the wire formats of `caduceus-contract` and no code of the gateway. Runs as
 //! `caduceus connector`, and inside other commands through [`bind`].
 
-// They panic when the reader is gone, and block when it does not read. The connector logs instead.
+// They panic if the reader has closed, and block if it does not read. The connector logs instead.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod account; // What really went over the wire.
-mod credentials; // What gateways are given and refused.
-mod error; // From what went wrong to what a client is answered.
-mod faults; // The switches for misbehaving.
+mod account; // Counts of the traffic on the wire.
+mod credentials; // Credentials, grants, refusals.
+mod error; // Errors as HTTP responses.
+mod faults; // The fault switches.
 mod guard; // Loopback, Host, Origin.
-mod hub; // The one owner of the state.
-mod ids; // Numbers that never come twice.
-mod inbound; // What is brought to a gateway.
-mod messages; // What the hub takes.
-mod plan; // Everything that is decided.
-mod ports; // What the program around it hands in.
+mod hub; // The owner of the state.
+mod ids; // Unique numbers.
+mod inbound; // Pushes to a gateway.
+mod messages; // The messages to the hub.
+mod plan; // All decisions, without I/O.
+mod ports; // The interfaces that the program provides.
 mod room; // One chat.
 mod rooms; // The chats, and the actions in them.
 mod routes; // HTTP.
 mod saved; // The data file.
-mod shape; // What each platform can do.
+mod shape; // The capabilities of each platform.
 mod socket; // One relay connection.
-mod steps; // What the plan decides.
-mod store; // Who may dial.
+mod steps; // The steps of the plan.
+mod store; // Gateways and their secrets.
 mod streams; // The event streams.
 
 use std::io;
@@ -49,41 +49,41 @@ use saved::SavedState;
 pub use credentials::{Credentials, GrantError};
 pub use ports::{Disk, GatewayCall, GatewayCallError, Post};
 
-/// The hub answers from memory.
+/// Timeout of the hub, which answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// What open requests may still take when the connector stops.
+/// Timeout of open requests when the connector stops.
 const SHUTDOWN_S: u64 = 3;
 
-/// How to run a connector.
+/// Parameters of a connector.
 #[derive(Debug, Clone)]
 pub struct ConnectorOptions {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     pub bind: SocketAddr,
-    /// Keeps credentials and waiting frames across restarts.
+    /// Storage for credentials and waiting frames across restarts.
     pub disk: Option<Arc<dyn Disk>>,
-    /// Lets gateways dial without a token.
+    /// Whether gateways may dial without a token.
     pub open: bool,
     /// Makes its calls to gateways.
     pub post: Arc<dyn Post>,
 }
 
-/// Why no connector was made. Nothing listens.
+/// Why the connector was not bound. Nothing listens.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
-    /// The address is taken or not ours.
+    /// The address is in use or not of this machine.
     #[error("cannot listen on {address}")]
     Bind {
-        /// Where it should have listened.
+        /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The data file is there and cannot be read.
+    /// The data file exists and cannot be read.
     #[error("cannot read {}", path.display())]
     Data {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The data file was not written by a connector.
@@ -91,7 +91,7 @@ pub enum ConnectorError {
     Format {
         /// The file.
         path: PathBuf,
-        /// Where it stops making sense.
+        /// The parse error.
         source: serde_json::Error,
     },
 }
@@ -100,20 +100,20 @@ pub enum ConnectorError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
     /// The connector has stopped or is stopping.
-    #[error("the connector is not there")]
+    #[error("the connector is stopping or has stopped")]
     Gone(#[from] AskError),
-    /// Asking again cannot help.
+    /// Retrying cannot help.
     #[error(transparent)]
     Refused(#[from] GrantError),
 }
 
-/// A connector that is bound: gateways may dial, and are served once it runs.
+/// A connector that is bound: gateways can dial, and are served once it runs.
 pub struct BoundConnector {
     server: Server,
     handle: ConnectorHandle,
 }
 
-/// The ways into a connector for code in the same process. Outlives it.
+/// A handle to a connector for code in the same process. It can outlive the connector.
 #[derive(Clone)]
 pub struct ConnectorHandle {
     address: SocketAddr,
@@ -122,10 +122,10 @@ pub struct ConnectorHandle {
     server: ServerHandle,
 }
 
-/// Binds a connector; its hub lives on the arbiter this is called on.
+/// Binds a connector; its hub runs on the calling arbiter.
 ///
 /// # Errors
-/// [`ConnectorError`] when the data file or the address cannot be used.
+/// [`ConnectorError`] if the data file or the address cannot be used.
 pub async fn bind(options: ConnectorOptions) -> Result<BoundConnector, ConnectorError> {
     let saved = match &options.disk {
         Some(disk) => read_data(disk).await?,
@@ -140,7 +140,7 @@ pub async fn bind(options: ConnectorOptions) -> Result<BoundConnector, Connector
     let server = HttpServer::new(move || {
         App::new().app_data(ports.clone()).wrap(from_fn(guard::own_site_only)).configure(routes::configure)
     })
-    .workers(1) // It waits, it does not compute.
+    .workers(1) // The routes wait for the hub and do not compute.
     .disable_signals()
     .tcp_nodelay(true)
     .shutdown_timeout(SHUTDOWN_S)
@@ -152,7 +152,7 @@ pub async fn bind(options: ConnectorOptions) -> Result<BoundConnector, Connector
 }
 
 impl BoundConnector {
-    /// A way in that stays good while the connector runs.
+    /// A handle, valid while the connector runs.
     #[must_use]
     pub fn handle(&self) -> ConnectorHandle {
         self.handle.clone()
@@ -161,20 +161,20 @@ impl BoundConnector {
     /// Serves until [`ConnectorHandle::stop`].
     ///
     /// # Errors
-    /// What ended the listener against our will.
+    /// The error that ended the listener.
     pub async fn run(self) -> io::Result<()> {
         self.server.await
     }
 }
 
 impl ConnectorHandle {
-    /// Base of every address: what a gateway is given, and what a person opens.
+    /// Base URL of the connector, for gateways and browsers.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Registers a gateway, or gives the credentials of one that is known by this name.
+    /// Registers a gateway, or returns the credentials of the one registered under this name.
     ///
     /// # Errors
     /// [`RegisterError`]: nothing was registered.
@@ -182,7 +182,7 @@ impl ConnectorHandle {
         Ok(self.register.ask(Register { gateway_id }, TIMEOUT).await??)
     }
 
-    /// Closes every link, brings the data file up to date, and ends [`BoundConnector::run`].
+    /// Closes every link, writes the data file, and ends [`BoundConnector::run`].
     pub async fn stop(&self) {
         if let Err(error) = self.stop.ask(Stop, TIMEOUT).await {
             warn!(%error, "connector stop not answered");
@@ -202,7 +202,7 @@ fn ports(hub: &Addr<Hub>, post: Arc<dyn Post>) -> RoutePorts {
         deprovision: hub.clone().into(),
         set_policy: hub.clone().into(),
         push: hub.clone().into(),
-        say: hub.clone().into(),
+        push_chat: hub.clone().into(),
         endpoint: hub.clone().into(),
         set_faults: hub.clone().into(),
         account: hub.clone().into(),
@@ -212,7 +212,7 @@ fn ports(hub: &Addr<Hub>, post: Arc<dyn Post>) -> RoutePorts {
     }
 }
 
-/// A file that is not there yet is an empty one.
+/// Reads the data file; a missing one counts as empty.
 async fn read_data(disk: &Arc<dyn Disk>) -> Result<SavedState, ConnectorError> {
     let path = || disk.path().to_owned();
     let reader = Arc::clone(disk);

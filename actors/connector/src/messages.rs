@@ -1,4 +1,4 @@
-//! What the hub takes, from sockets and from the HTTP routes, and what it sends to a socket.
+//! The messages to the hub, from sockets and from the HTTP routes, and those of the hub to a socket.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use super::faults::Faults;
 use super::inbound::{ChatInput, Push, PushError, Pushed};
 use super::steps::DialDecision;
 
-/// What the hub has a socket do. One type, so that writing and closing keep the order in which they were sent.
+/// A command to a socket. One type, so that writes and closes keep the order in which they were sent.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) enum SocketCommand {
-    /// Write text after a pause, behind everything sent before.
+    /// Write text after a delay, after everything sent before.
     Write { text: String, after: Duration },
     /// Close with a close frame.
     Close { code: u16, reason: String },
     /// End without a close frame.
     Cut,
-    /// Stay open and write nothing more.
+    /// Stay open and write nothing from now on.
     Freeze,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct HubPorts {
     pub(super) closed: Port<SocketClosed>,
 }
 
-/// Decide on a dial.
+/// Admit or refuse a dial.
 #[derive(Message)]
 #[rtype(result = "DialDecision")]
 pub(super) struct Admit {
@@ -52,7 +52,7 @@ pub(super) struct SocketOpened {
     pub(super) wire: Port<SocketCommand>,
 }
 
-/// A line came in.
+/// A line was received.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct LineReceived {
@@ -68,7 +68,7 @@ pub(super) struct SocketClosed {
     pub(super) gateway_id: String,
 }
 
-/// Register a gateway, or give the credentials of one that is there.
+/// Register a gateway, or return the credentials of a registered one.
 #[derive(Message)]
 #[rtype(result = "Result<Credentials, GrantError>")]
 pub(super) struct Register {
@@ -83,7 +83,7 @@ pub(super) struct Enroll {
     pub(super) asked: EnrollRequest,
 }
 
-/// Give credentials to a gateway that proves its tenant.
+/// Issue credentials to a gateway that proves its tenant.
 #[derive(Message)]
 #[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct ProvisionGateway {
@@ -91,7 +91,7 @@ pub(super) struct ProvisionGateway {
     pub(super) asked: ProvisionRequest,
 }
 
-/// Give a gateway a fresh secret.
+/// Issue a new secret to a gateway.
 #[derive(Message)]
 #[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct Rotate {
@@ -106,7 +106,7 @@ pub(super) struct Deprovision {
     pub(super) gateway_id: String,
 }
 
-/// Keep a relevance policy.
+/// Store a relevance policy.
 #[derive(Message)]
 #[rtype(result = "Result<(), DialRefusal>")]
 pub(super) struct SetPolicy {
@@ -114,7 +114,7 @@ pub(super) struct SetPolicy {
     pub(super) policy: RelevancePolicy,
 }
 
-/// Bring something to a gateway.
+/// Push an event, forward, interrupt or raw text to a gateway.
 #[derive(Message)]
 #[rtype(result = "Result<Pushed, PushError>")]
 pub(super) struct PushTo {
@@ -122,41 +122,41 @@ pub(super) struct PushTo {
     pub(super) push: Push,
 }
 
-/// Bring a message of the chat page to a gateway; answers its message id too.
+/// Push a message of the chat page to a gateway; answered with its message id too.
 #[derive(Message)]
 #[rtype(result = "Result<(String, Pushed), PushError>")]
-pub(super) struct Say(pub(super) ChatInput);
+pub(super) struct PushChat(pub(super) ChatInput);
 
-/// Where signed deliveries go, and the key that signs them.
+/// The endpoint of signed deliveries, and the key that signs them.
 #[derive(Message)]
 #[rtype(result = "Result<(Option<String>, String), PushError>")]
 pub(super) struct GetEndpoint {
     pub(super) gateway_id: Option<String>,
 }
 
-/// Set the fault switches; answers those that stand.
+/// Set the fault switches; answered with those in force.
 #[derive(Message)]
 #[rtype(result = "Result<Faults, PushError>")]
 pub(super) struct SetFaults(pub(super) Faults);
 
-/// What went over the wire so far.
+/// The traffic on the wire so far.
 #[derive(Message)]
 #[rtype(result = "Value")]
 pub(super) struct GetAccount;
 
-/// The chat as it is, then every change.
+/// The chats as they are now, then every change.
 #[derive(Message)]
 #[rtype(result = "mpsc::Receiver<Bytes>")]
 pub(super) struct WatchChat;
 
-/// Every frame from gateways, from now on or from the one after a number that was seen.
+/// Every frame from gateways, from now on or from the one after a given number.
 #[derive(Message)]
 #[rtype(result = "mpsc::Receiver<Bytes>")]
 pub(super) struct WatchFrames {
     pub(super) after: Option<u64>,
 }
 
-/// Close every link and stream, bring the data file up to date.
+/// Close every link and stream, and write the data file.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct Stop;

@@ -1,11 +1,11 @@
-//! Everything the connector decides: who may dial, what is written where, what waits. No actix, no I/O, no clock.
+//! All decisions of the connector: admission of dials, writes, buffering. No actix, no I/O, no clock.
 //!
 //! [`Hub`](super::hub::Hub) owns one and carries out its [`ConnectorStep`]s in order. A restart loses the rooms and the
-//! account; credentials and waiting frames are in the data file, when there is one.
+//! counts; credentials and waiting frames are in the data file, if there is one.
 
-mod buffer; // What waits for a gateway.
-mod manage; // Who is known, with which credentials.
-mod push; // What is brought to a gateway.
+mod buffer; // The frames that wait for a gateway.
+mod manage; // Gateways and their credentials.
+mod push; // Pushes to a gateway.
 #[cfg(test)]
 mod tests;
 
@@ -29,9 +29,9 @@ use super::saved::SavedState;
 use super::shape::Shape;
 use super::steps::{ConnectorStep, DialDecision};
 
-/// The close code of a connection whose gateway has dialled anew.
+/// The close code of a connection whose gateway has dialled again.
 const SUPERSEDED_CODE: u16 = 4_000;
-/// How long a frame waits for the one it shall change places with.
+/// Timeout of a frame held for reordering.
 pub(super) const REORDER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The whole state of the connector.
@@ -57,7 +57,7 @@ struct GatewayLink {
     /// `(platform, botId)` of each hello; the first is the session's default.
     identities: Vec<(String, String)>,
     idle: bool,
-    /// Waits for the frame it shall change places with.
+    /// Held until the next frame, with which it is swapped.
     held: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl ConnectorPlan {
         &self.saved
     }
 
-    /// Decides on a dial. An accepted one counts from [`ConnectorPlan::opened`] on.
+    /// Decides on a dial. An accepted one becomes a connection with [`ConnectorPlan::opened`].
     pub(super) fn admit(&mut self, token: Option<&str>, now_ms: i64) -> DialDecision {
         let gateway_id = match self.saved.store.admit(token, self.open, now_ms / 1_000) {
             Ok(gateway_id) => gateway_id,
@@ -111,7 +111,7 @@ impl ConnectorPlan {
         vec![ConnectorStep::Status]
     }
 
-    /// Takes one line of a gateway. What is no frame of the contract is counted and passed over.
+    /// Processes one line of a gateway. A line that is not a frame of the contract is counted and skipped.
     pub(super) fn received(&mut self, connection: u64, received: &str, now_ms: i64) -> Vec<ConnectorStep> {
         let Some(link) = self.links.get(&connection) else {
             return Vec::new();
@@ -130,7 +130,7 @@ impl ConnectorPlan {
                 let identity = (platform.as_deref(), bot_id.as_deref());
                 self.outbound(connection, request_id, &action, identity, now_ms)
             }
-            // The gateway waits for an answer to this one too.
+            // The gateway waits for an answer to this request, too.
             (Err(FrameError::Action(error)), Some(request_id)) => {
                 Some(self.answer(connection, request_id, ActionResult::failed(error.to_string())))
             }
@@ -140,7 +140,7 @@ impl ConnectorPlan {
             (Ok(Some(ToConnector::GoingIdle)), _) => Some(self.going_idle(connection)),
             (Ok(Some(ToConnector::Interrupt { session_key, .. })), _) => self.interrupt(connection, session_key),
             (Ok(Some(ToConnector::Outbound { .. })), None) | (Err(_), _) => None,
-            // What this connector does not carry out, and what a later contract may bring.
+            // Frames that this connector does not support, and those of a later contract.
             (Ok(_), _) => Some(Vec::new()),
         };
         match more {
@@ -150,7 +150,7 @@ impl ConnectorPlan {
         steps
     }
 
-    /// Sets the standing switches and carries out what happens once.
+    /// Sets the persistent switches and carries out the one-time faults.
     pub(super) fn set_faults(&mut self, faults: Faults) -> Result<(Faults, Vec<ConnectorStep>), PushError> {
         if let Some(gateway_id) = &faults.gateway_id
             && self.saved.store.get(gateway_id).is_none()
@@ -177,7 +177,7 @@ impl ConnectorPlan {
         Ok((faults, steps))
     }
 
-    /// What a chat window is shown when it opens.
+    /// The initial state of a chat window.
     pub(super) fn chat_snapshot(&self) -> Value {
         self.rooms.snapshot()
     }
@@ -191,7 +191,7 @@ impl ConnectorPlan {
         let link = self.links.get_mut(&connection).filter(|_| !platform.is_empty())?;
         link.idle = false;
         let descriptor = Box::new(Shape::of(&platform).descriptor(&platform));
-        // A peer that says hello without end gets answers without end, and no more memory.
+        // A peer that repeats its hello is answered each time and takes no further memory.
         if link.identities.len() < 64
             && !link.identities.iter().any(|known| *known == (platform.clone(), bot_id.clone()))
         {
@@ -237,7 +237,7 @@ impl ConnectorPlan {
         Some(steps)
     }
 
-    /// Writes a result, late or not at all when the switches say so.
+    /// Writes a result; delayed or dropped if the fault switches are set.
     fn answer(&self, connection: u64, request_id: String, result: ActionResult) -> Vec<ConnectorStep> {
         let faults = self.links.get(&connection).map(|link| self.faults_of(&link.gateway_id)).unwrap_or_default();
         if faults.answer_never {
@@ -255,7 +255,7 @@ impl ConnectorPlan {
         vec![self.write(connection, FromConnector::GoingIdleAck.to_line()), ConnectorStep::Status]
     }
 
-    /// A gateway stops a session: said to the instance that runs it, which is here always the same one.
+    /// A gateway interrupts a session: forwarded to the instance that runs it, which is always the same one here.
     fn interrupt(&self, connection: u64, session_key: String) -> Option<Vec<ConnectorStep>> {
         if session_key.is_empty() {
             return None;
@@ -274,14 +274,14 @@ impl ConnectorPlan {
         own.or_else(|| self.faults.get(&None)).cloned().unwrap_or_default()
     }
 
-    /// The connection on which a gateway listens: it has said hello and is not idle.
+    /// The connection on which a gateway receives: its hello was received and it is not idle.
     fn ready(&self, gateway_id: &str) -> Option<u64> {
         let connection = *self.current.get(gateway_id)?;
         let link = self.links.get(&connection)?;
         (!link.identities.is_empty() && !link.idle).then_some(connection)
     }
 
-    /// The gateway that is named, or the only one that can be meant.
+    /// The gateway that is named, or the only candidate.
     fn addressed(&self, gateway_id: Option<&str>) -> Result<String, PushError> {
         if let Some(gateway_id) = gateway_id {
             return self.saved.store.get(gateway_id).map(|_| gateway_id.to_owned()).ok_or(PushError::Unknown);
@@ -296,12 +296,12 @@ impl ConnectorPlan {
     }
 }
 
-/// The platform an outbound frame goes to, with what that platform can do.
+/// The platform of an outbound frame, with its capabilities.
 ///
-/// A gateway that said hello as `relay` fronts whatever its events came from.
+/// A gateway with a hello for `relay` fronts every platform that its events came from.
 fn identity(link: &GatewayLink, platform: Option<&str>, bot_id: Option<&str>) -> Result<(String, Shape), String> {
     let Some((default, _)) = link.identities.first() else {
-        return Err("say hello first".to_owned());
+        return Err("hello required first".to_owned());
     };
     let Some(platform) = platform.filter(|platform| !platform.is_empty()) else {
         return Ok((default.clone(), Shape::of(default)));
@@ -313,10 +313,10 @@ fn identity(link: &GatewayLink, platform: Option<&str>, bot_id: Option<&str>) ->
         return Ok((platform.to_owned(), Shape::of(platform)));
     }
     if link.identities.iter().any(|(known, _)| known == "relay") {
-        // It has the plain descriptor only, so the limits of that one hold.
+        // The gateway has the plain descriptor only, so the limits of that one apply.
         return Ok((platform.to_owned(), Shape::Plain));
     }
-    Err(format!("this connection has said no hello for {platform} with that bot"))
+    Err(format!("no hello received for {platform} with that bot"))
 }
 
 fn refused(refuse: Refuse) -> DialDecision {
@@ -333,7 +333,7 @@ fn close_refused(refusal: DialRefusal) -> DialDecision {
     DialDecision::Close { code: UNAUTHORIZED_CODE, reason: refusal.reason().to_owned() }
 }
 
-/// Whether a message says of itself that it may have been sent before.
+/// Whether a message is marked as possibly sent before.
 fn is_marked_repeat(action: &Action) -> bool {
     let in_metadata = action.metadata().and_then(|metadata| metadata.get("repeat")).and_then(Value::as_bool);
     in_metadata == Some(true)

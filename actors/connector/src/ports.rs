@@ -1,4 +1,4 @@
-//! What the connector is handed by the program around it: how it calls gateways, and where it keeps its state.
+//! The interfaces that the program provides to the connector: HTTP calls to gateways, and storage for its state.
 
 use std::fmt::Debug;
 use std::io;
@@ -10,21 +10,21 @@ use zeroize::Zeroizing;
 
 /// Calls gateways over HTTP, without following redirects.
 pub trait Post: Debug + Send + Sync {
-    /// Makes the call and gives the status of the answer. The body of the answer is not read.
+    /// Makes the call and returns the status of the response. The body of the response is not read.
     ///
     /// # Errors
-    /// [`GatewayCallError`] when there is no answer, or one that leads elsewhere.
+    /// [`GatewayCallError`] if there is no response, or it is a redirect.
     fn send(&self, call: GatewayCall) -> LocalBoxFuture<'static, Result<u16, GatewayCallError>>;
 }
 
-/// One call of a gateway.
+/// One call to a gateway.
 #[derive(Debug)]
 pub struct GatewayCall {
-    /// Where to.
+    /// The URL.
     pub url: String,
-    /// The whole call takes no longer.
+    /// Timeout of the whole call.
     pub timeout: Duration,
-    /// What is posted; without it the call is a GET.
+    /// The body of a POST; `None` makes the call a GET.
     pub delivery: Option<SignedDelivery>,
 }
 
@@ -33,42 +33,42 @@ pub struct GatewayCall {
 pub struct SignedDelivery {
     /// The document as it is signed.
     pub body: String,
-    /// Unix seconds, as they are signed.
+    /// The signed time, in Unix seconds.
     pub timestamp: i64,
-    /// Hexadecimal.
+    /// The signature, in hexadecimal.
     pub signature: String,
 }
 
-/// Why a call has no status that counts.
+/// Why a call has no usable status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayCallError {
-    /// The answer leads elsewhere.
+    /// The response is a redirect.
     #[error("{reason}")]
     Redirect {
-        /// The status of the answer.
+        /// The status of the response.
         status: u16,
-        /// What was answered, as a sentence.
+        /// The response, as a sentence.
         reason: String,
     },
-    /// There is no answer.
+    /// There is no response.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Keeps the state of the connector across restarts. Its functions block.
+/// Storage for the state of the connector across restarts. Its functions block.
 pub trait Disk: Debug + Send + Sync {
     /// The file, for logs and errors.
     fn path(&self) -> &Path;
 
-    /// What was written last, secrets among it; `None` where nothing was.
+    /// The content last written, secrets included; `None` if nothing was written.
     ///
     /// # Errors
-    /// What the system said when the file is there and cannot be read.
+    /// The error of the system if the file exists and cannot be read.
     fn read(&self) -> io::Result<Option<Zeroizing<Vec<u8>>>>;
 
-    /// Replaces the content: readable by its owner only, and either the old content or the new, whatever happens.
+    /// Replaces the content atomically; the file is readable by its owner only.
     ///
     /// # Errors
-    /// What the system said; the old content stays.
+    /// The error of the system; the old content stays.
     fn replace(&self, bytes: &[u8]) -> io::Result<()>;
 }

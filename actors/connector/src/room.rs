@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use caduceus_contract::wire::action::PromptOption;
 use serde::Serialize;
 
-/// Messages kept for each room; an older one can no longer be edited.
+/// Limit of messages per room; an older one can no longer be edited.
 const MESSAGE_LIMIT: usize = 500;
 
 /// One chat.
@@ -30,7 +30,7 @@ pub(super) struct ChatMessage {
     pub(super) reply_to: Option<String>,
     pub(super) thread_id: Option<String>,
     pub(super) edits: u32,
-    /// Emoji to how many.
+    /// Counts by emoji.
     pub(super) reactions: BTreeMap<String, u32>,
     pub(super) prompt: Option<ButtonPrompt>,
     pub(super) media: Option<ChatMedia>,
@@ -65,7 +65,7 @@ impl ChatRoom {
 }
 
 impl ButtonPrompt {
-    /// The prompt that an action asks for.
+    /// The prompt of an action.
     pub(super) fn new(id: &str, kind: &str, options: &[PromptOption]) -> Result<Self, &'static str> {
         if options.is_empty() || options.len() > 25 {
             return Err("a prompt has 1 to 25 options");

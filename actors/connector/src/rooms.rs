@@ -1,6 +1,6 @@
-//! The chats: what users wrote, what gateways did there. Carries out every action of the contract. Plain data.
+//! The chats: messages of users, and actions of gateways. Carries out every action of the contract. Plain data.
 //!
-//! Every change comes back as a JSON value for the chat windows.
+//! Every change is returned as a JSON value for the chat windows.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,12 +15,12 @@ use super::ids::MessageIds;
 use super::room::{ButtonPrompt, ChatMedia, ChatMessage, ChatRoom};
 use super::shape::Shape;
 
-/// Rooms kept; a flood of made-up chats must not fill the memory.
+/// Limit of rooms, so that a flood of invented chats does not fill the memory.
 const ROOM_LIMIT: usize = 2_000;
-/// Messages of a room that a new window is shown.
+/// Messages of a room that a new window shows.
 const SNAPSHOT_MESSAGES: usize = 200;
 
-/// Where a message belongs.
+/// The position of a message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RoomPlace {
@@ -34,11 +34,11 @@ pub(super) struct RoomPlace {
 pub(super) struct Rooms {
     by_place: BTreeMap<RoomPlace, ChatRoom>,
     order: VecDeque<RoomPlace>,
-    /// Session key to the room and the event that may be followed up.
+    /// Session key to the room and the event of an interaction that can be followed up.
     capabilities: BTreeMap<String, (RoomPlace, Option<String>)>,
 }
 
-/// What a gateway asked for, with everything needed to carry it out.
+/// An action of a gateway, with everything needed to carry it out.
 pub(super) struct OutboundAction<'a> {
     pub(super) gateway_id: &'a str,
     /// The platform that the frame or the session names.
@@ -47,15 +47,15 @@ pub(super) struct OutboundAction<'a> {
     pub(super) action: &'a Action,
 }
 
-/// What became of an action.
+/// The outcome of an action.
 pub(super) struct ActionOutcome {
-    /// Goes into `outbound_result`.
+    /// The content of `outbound_result`.
     pub(super) result: ActionResult,
-    /// For the chat windows.
+    /// The change for the chat windows.
     pub(super) change: Option<Value>,
-    /// Set when a new message stands in a chat.
+    /// Set if the action created a message.
     pub(super) message_id: Option<String>,
-    /// The event that message answers.
+    /// The event that the message answers.
     pub(super) answers: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl ActionOutcome {
 }
 
 impl Rooms {
-    /// Notes what a user wrote, as the event tells it.
+    /// Records the message of a user in an event.
     pub(super) fn note_user_message(&mut self, gateway_id: &str, event: &Value, now_ms: i64) -> Option<Value> {
         let InboundEvent { text, message_id, reply_to_message_id, source, .. } = InboundEvent::parse(event).ok()?;
         if source.chat_id.is_empty() {
@@ -105,7 +105,7 @@ impl Rooms {
         Some(change)
     }
 
-    /// Lets `session_key` be followed up in the room of an interaction.
+    /// Binds `session_key` to the room of an interaction.
     pub(super) fn bind(&mut self, session_key: String, place: RoomPlace, event_id: Option<String>) {
         if self.capabilities.len() >= ROOM_LIMIT {
             self.capabilities.pop_first();
@@ -113,7 +113,7 @@ impl Rooms {
         self.capabilities.insert(session_key, (place, event_id));
     }
 
-    /// Marks a prompt as answered; the label of the option, or nothing when there is no such option left to press.
+    /// Marks a prompt as answered and returns the label of the option; `None` if the option does not exist or was used.
     pub(super) fn press(&mut self, place: &RoomPlace, prompt_id: &str, option_id: &str) -> Option<(String, Value)> {
         let room = self.by_place.get_mut(place)?;
         let message = room.messages.iter_mut().rev().find(|message| {
@@ -162,14 +162,14 @@ impl Rooms {
             Action::ThreadRename { message_id, thread_name, only_if_current_name, .. } => {
                 self.rename_thread(&place, message_id, thread_name, only_if_current_name.as_deref())
             }
-            // The first is carried out above, and `supports` takes no other.
+            // The first is carried out above, and `supports` accepts no other.
             Action::FollowUp { .. } | Action::Other(_) => {
                 ActionOutcome::failed(format!("operation {operation} is not supported"))
             }
         }
     }
 
-    /// Everything a window needs when it opens.
+    /// The state that a new window shows.
     pub(super) fn snapshot(&self) -> Value {
         let rooms: Vec<Value> = self
             .by_place
@@ -270,7 +270,7 @@ impl Rooms {
         if remove {
             message.reactions.remove(emoji);
         } else if message.reactions.len() < 20 {
-            // There is one agent, and a person of one hand reacts once with one emoji.
+            // There is one agent, and it reacts once with one emoji.
             message.reactions.insert(emoji.to_owned(), 1);
         } else {
             return ActionOutcome::failed("the message has 20 reactions already");
@@ -314,7 +314,7 @@ impl Rooms {
         ActionOutcome::done(ActionResult { thread_id: Some(id.to_owned()), ..ActionResult::done() }, change)
     }
 
-    /// The room an action means: of its platform if there is one, else any of that id, else a new one.
+    /// The room of an action: of its platform if there is one, else any with that id, else a new one.
     fn place(&self, outbound: &OutboundAction<'_>) -> Option<RoomPlace> {
         let chat_id = outbound.action.chat_id().filter(|id| !id.is_empty())?;
         let exact = RoomPlace {

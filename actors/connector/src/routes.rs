@@ -1,4 +1,4 @@
-//! The HTTP routes: they parse at the door, send one message to the hub, and map what comes back.
+//! The HTTP routes: each parses the request, sends one message to the hub, and maps the answer to a response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,30 +24,30 @@ use super::faults::Faults;
 use super::guard::check_loopback;
 use super::inbound::{ChatInput, Push, Pushed};
 use super::messages::{
-    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, HubPorts, ProvisionGateway, PushTo, Register, Rotate, Say,
-    SetFaults, SetPolicy, WatchChat, WatchFrames,
+    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, HubPorts, ProvisionGateway, PushChat, PushTo, Register,
+    Rotate, SetFaults, SetPolicy, WatchChat, WatchFrames,
 };
 use super::ports::{GatewayCall, GatewayCallError, Post, SignedDelivery};
 use super::socket::{self, Beginning};
 use super::steps::DialDecision;
 use super::store::{ROTATION_WINDOW_S, sign_delivery};
 
-/// An event may be as long as a line of the relay.
+/// Limit of a body with an event: as a line of the relay.
 const DEV_LIMIT: usize = 8 * 1024 * 1024;
-/// Everything else is short.
+/// Limit of every other body.
 const BODY_LIMIT: usize = 64 * 1024;
-/// The hub answers from memory.
+/// Timeout of the hub, which answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A gateway answers a delivery once its ledger has it.
+/// Timeout of a delivery, which a gateway answers once it is in its ledger.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 const CHAT_PAGE: &str = include_str!("chat.html");
-/// Stands in the page where its own nonce goes.
+/// The placeholder of the nonce in the page.
 const NONCE_MARK: &str = "{{nonce}}";
 
 type RouteAnswer = Result<HttpResponse, Problem>;
 
-/// All that the routes may ask of the hub.
+/// The addresses of the hub that the routes use.
 #[derive(Clone)]
 pub(super) struct RoutePorts {
     pub(super) post: Arc<dyn Post>,
@@ -59,7 +59,7 @@ pub(super) struct RoutePorts {
     pub(super) deprovision: Port<Deprovision>,
     pub(super) set_policy: Port<SetPolicy>,
     pub(super) push: Port<PushTo>,
-    pub(super) say: Port<Say>,
+    pub(super) push_chat: Port<PushChat>,
     pub(super) endpoint: Port<GetEndpoint>,
     pub(super) set_faults: Port<SetFaults>,
     pub(super) account: Port<GetAccount>,
@@ -91,10 +91,10 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         }));
 }
 
-/// A path with one method; any other is refused with its name.
+/// A path with one method; the refusal of any other names it.
 fn only(path: &str, route: Route, method: &'static str) -> Resource {
     web::resource(path).route(route).default_service(web::to(move || async move {
-        let detail = format!("this path takes {method} only");
+        let detail = format!("this path accepts {method} only");
         HttpResponse::MethodNotAllowed()
             .insert_header(("Allow", method))
             .json(ErrorBody { error: "method_not_allowed", detail: &detail })
@@ -122,7 +122,12 @@ async fn relay(
     ports: web::Data<RoutePorts>,
 ) -> actix_web::Result<HttpResponse> {
     if !socket::is_upgrade(&request) {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "websocket_required", "dial this with a WebSocket").into());
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "websocket_required",
+            "this path requires a WebSocket upgrade",
+        )
+        .into());
     }
     let token = bearer(&request);
     let admission = ports.admit.ask(Admit { token }, TIMEOUT).await.map_err(Problem::from)?;
@@ -131,7 +136,7 @@ async fn relay(
         DialDecision::Close { code, reason } => Beginning::Refused { code, reason },
         DialDecision::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-            return Err(Problem::new(status, "refused", "this dial is refused").into());
+            return Err(Problem::new(status, "refused", "the dial was refused").into());
         }
     };
     socket::start(&request, stream, beginning, ports.hub.clone())
@@ -173,7 +178,7 @@ async fn deprovision(request: HttpRequest, payload: web::Payload, ports: web::Da
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RotateBody {
     gateway_id: String,
-    /// How long the former secrets still open the door; 0 shuts it at once.
+    /// Seconds for which the former secrets remain valid; 0 revokes them at once.
     window_s: Option<u32>,
 }
 
@@ -189,19 +194,19 @@ async fn chat_events(ports: web::Data<RoutePorts>) -> RouteAnswer {
 }
 
 async fn chat_message(payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
-    let mut said: ChatInput = body(payload, BODY_LIMIT).await?;
+    let mut input: ChatInput = body(payload, BODY_LIMIT).await?;
     let fits = |text: &str, most: usize| !text.trim().is_empty() && text.chars().count() <= most;
-    if !fits(&said.user.id, 64) || !fits(&said.user.name, 64) {
+    if !fits(&input.user.id, 64) || !fits(&input.user.name, 64) {
         return Err(Problem::invalid("a user has an id and a name of 1 to 64 characters"));
     }
-    if said.press.is_none() && !fits(&said.text, 8_000) {
+    if input.press.is_none() && !fits(&input.text, 8_000) {
         return Err(Problem::invalid("a message has 1 to 8000 characters"));
     }
-    said.profile = said.profile.map(|profile| profile.trim().to_owned()).filter(|profile| !profile.is_empty());
-    if said.profile.as_deref().is_some_and(|profile| !fits(profile, 64)) {
+    input.profile = input.profile.map(|profile| profile.trim().to_owned()).filter(|profile| !profile.is_empty());
+    if input.profile.as_deref().is_some_and(|profile| !fits(profile, 64)) {
         return Err(Problem::invalid("a profile has at most 64 characters"));
     }
-    let (message_id, pushed) = ports.say.ask(Say(said), TIMEOUT).await??;
+    let (message_id, pushed) = ports.push_chat.ask(PushChat(input), TIMEOUT).await??;
     Ok(HttpResponse::Accepted().json(json!({
         "messageId": message_id, "delivered": pushed.delivered, "bufferId": pushed.buffer_id,
     })))
@@ -227,20 +232,20 @@ struct InboundBody {
     gateway_id: Option<String>,
     event: Option<Value>,
     forward: Option<Value>,
-    /// Under which the forward's interaction can be followed up; worked out when absent.
+    /// The session key under which the forward's interaction can be followed up; derived if absent.
     session_key: Option<String>,
     interrupt: Option<InterruptDelivery>,
-    /// Written to the socket as it stands.
+    /// Written to the socket unchanged.
     raw: Option<String>,
-    /// A chosen one instead of a fresh one.
+    /// A given buffer id instead of a generated one.
     buffer_id: Option<String>,
-    /// Written without a `bufferId`, lost when the gateway is not connected.
+    /// Written without a `bufferId`; lost if the gateway is not connected.
     #[serde(default)]
     live: bool,
-    /// Brought by a signed request to the gateway's endpoint instead of the socket.
+    /// Delivered by a signed request to the gateway's endpoint instead of the socket.
     #[serde(default)]
     signed: bool,
-    /// Another endpoint than the provisioned one.
+    /// An endpoint in place of the provisioned one.
     endpoint: Option<String>,
 }
 
@@ -277,7 +282,7 @@ async fn deliver_signed(asked: InboundBody, ports: &RoutePorts) -> RouteAnswer {
     let timestamp = jiff::Timestamp::now().as_second();
     let url = format!("{}{path}", endpoint.trim_end_matches('/'));
     let signature = sign_delivery(&key, timestamp, &document);
-    // Only the status counts.
+    // The body of the response is ignored.
     let delivery = Some(SignedDelivery { body: document, timestamp, signature });
     let status = match ports.post.send(GatewayCall { url, timeout: DELIVERY_TIMEOUT, delivery }).await {
         Ok(status) | Err(GatewayCallError::Redirect { status, .. }) => status,
@@ -292,7 +297,7 @@ async fn deliver_signed(asked: InboundBody, ports: &RoutePorts) -> RouteAnswer {
 
 #[derive(Deserialize)]
 struct OutboundQuery {
-    /// Number of the last frame that was seen; 0 asks for all that are kept.
+    /// Number of the last frame received; 0 requests all that are kept.
     after: Option<u64>,
 }
 
@@ -345,11 +350,11 @@ async fn body<T: DeserializeOwned>(payload: web::Payload, limit: usize) -> Resul
 async fn read(payload: web::Payload, limit: usize) -> Result<Bytes, Problem> {
     match payload.to_bytes_limited(limit).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(Problem::invalid("the body did not arrive whole")),
+        Ok(Err(_)) => Err(Problem::invalid("the body is incomplete")),
         Err(_) => Err(Problem::too_large(limit)),
     }
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not what goes here: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is invalid: {error}")))
 }

@@ -1,4 +1,4 @@
-//! What the data file holds.
+//! The content of the data file.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -13,7 +13,7 @@ use super::store::GatewayStore;
 /// Frames that wait for one gateway.
 pub(super) const BUFFER_LIMIT: usize = 10_000;
 
-/// What the data file holds.
+/// The content of the data file.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SavedState {
@@ -27,13 +27,13 @@ pub(super) struct BufferedFrame {
     pub(super) buffer_id: String,
     #[serde(deserialize_with = "frame")]
     pub(super) frame: FromConnector,
-    /// The connection it was last written to; none of these is left after a restart.
+    /// The connection it was last written to; `None` after a restart.
     #[serde(skip)]
     pub(super) sent_on: Option<u64>,
 }
 
 impl BufferedFrame {
-    /// What two of them are compared by: a frame keeps the raw text of an event, and is what its line is.
+    /// The value for comparisons: a frame keeps the raw text of an event, and its line identifies it.
     fn identity(&self) -> (&str, String, Option<u64>) {
         (&self.buffer_id, self.frame.to_line(), self.sent_on)
     }
@@ -53,7 +53,7 @@ impl Hash for BufferedFrame {
     }
 }
 
-/// A frame as it was written to a gateway, in any layout that JSON has.
+/// A frame as written to a gateway, in any layout of JSON.
 fn frame<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FromConnector, D::Error> {
     let frame = Value::deserialize(deserializer)?.to_string();
     let frame = FromConnector::parse(frame.as_bytes()).map_err(D::Error::custom)?;

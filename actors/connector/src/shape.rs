@@ -1,9 +1,9 @@
-//! What each fronted platform can do, as its descriptor tells a gateway. Plain data.
+//! The capabilities of each fronted platform, as its descriptor states them. Plain data.
 
 use caduceus_contract::wire::action::OPS;
 use caduceus_contract::wire::descriptor::{Descriptor, LenUnit};
 
-/// The platforms the chat page can play, and a plain one for everything else.
+/// The platforms that the chat page can emulate, and a plain one for all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Discord,
@@ -45,7 +45,7 @@ impl Shape {
         self.operations().any(|known| known == operation)
     }
 
-    /// By how much a text is too long, as a sentence.
+    /// The length of a text and the limit, as a sentence, if it is too long.
     pub(super) fn too_long(self, text: &str) -> Option<String> {
         let unit = match self.unit() {
             LenUnit::Chars => "characters",
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_platform_with_threads_offers_to_make_them() {
+    fn only_a_platform_with_threads_supports_creating_them() {
         assert!(Shape::Discord.supports("thread_create"));
         assert!(!Shape::of("telegram").supports("thread_create"));
         assert!(Shape::of("anything").supports("prompt"));

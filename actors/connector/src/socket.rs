@@ -1,7 +1,7 @@
 //! One relay connection, seen from the connector. The only place here that uses `actix-web-actors`.
 //!
-//! Owns the WebSocket: splits what comes in into lines, writes what the hub sends, answers pings, finds a peer
-//! that is gone. Sends to the hub and takes commands of the hub. Decides nothing else.
+//! Owns the WebSocket: splits received bytes into lines, writes what the hub sends, answers pings, detects a lost
+//! peer. Sends to the hub and takes commands of the hub. Decides nothing else.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,17 +16,17 @@ use super::messages::{HubPorts, LineReceived, SocketClosed, SocketCommand, Socke
 
 /// Longest line of the contract.
 const LINE_LIMIT: usize = 8 * 1024 * 1024;
-/// Longest WebSocket message: a full line and room for others beside it.
+/// Longest WebSocket message: a full line and space for others in the same message.
 const MESSAGE_LIMIT: usize = 2 * LINE_LIMIT;
-/// Commands that wait while the peer reads slowly.
+/// Limit of commands that wait while the peer reads slowly.
 const MAILBOX_LIMIT: usize = 16_384;
-/// Three of them go unanswered before the peer counts as dead, as at the gateway's end.
+/// Interval of pings. After three without an answer the link is closed, as in the gateway.
 const PING_PAUSE: Duration = Duration::from_secs(20);
 const PEER_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a closed peer may take to close in turn. Ending at once could discard our close frame on its way.
+/// Timeout for the peer's close frame. Ending at once could discard our close frame in flight.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a new connection begins.
+/// Parameters of a new connection.
 pub(super) enum Beginning {
     Accepted { connection: u64, gateway_id: String },
     Refused { code: u16, reason: String },
@@ -50,7 +50,7 @@ pub(super) fn start(
     ws::WsResponseBuilder::new(socket, request, stream).frame_size(MESSAGE_LIMIT).start()
 }
 
-/// Whether a request asks for a WebSocket at all.
+/// Whether a request asks for a WebSocket.
 pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
     ws::handshake(request).is_ok()
 }
@@ -59,7 +59,7 @@ struct GatewaySocket {
     beginning: Beginning,
     hub: HubPorts,
     lines: LineSplitter,
-    /// Texts that are not due yet, in order.
+    /// Delayed texts that are not due yet, in order.
     waiting: VecDeque<(Instant, String)>,
     mode: Mode,
     last_seen: Instant,
@@ -68,7 +68,7 @@ struct GatewaySocket {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Talking,
-    /// Our close frame is out; only the peer's is awaited.
+    /// Our close frame is sent; the peer's is awaited.
     Closing,
     Frozen,
 }
@@ -84,7 +84,7 @@ impl GatewaySocket {
             Ok(lines) => {
                 for line in lines {
                     if let Err(error) = self.hub.received.tell(LineReceived { connection, line }) {
-                        warn!(connection, %error, "hub takes nothing more");
+                        warn!(connection, %error, "hub mailbox full or closed");
                         return self.close(ws::CloseCode::Again, "try again later", ctx);
                     }
                 }
@@ -135,7 +135,7 @@ impl Actor for GatewaySocket {
                     wire: ctx.address().into(),
                 };
                 if let Err(error) = self.hub.opened.tell(opened) {
-                    warn!(%error, "hub takes no connection");
+                    warn!(%error, "connection refused: hub not available");
                     return self.close(ws::CloseCode::Again, "try again later", ctx);
                 }
                 ctx.run_interval(PING_PAUSE, |socket, ctx| {
@@ -143,7 +143,7 @@ impl Actor for GatewaySocket {
                         return;
                     }
                     if socket.last_seen.elapsed() > PEER_TIMEOUT {
-                        debug!("peer is silent");
+                        debug!("peer timed out");
                         return ctx.stop();
                     }
                     ctx.ping(b"");
@@ -160,7 +160,7 @@ impl Actor for GatewaySocket {
         if let Beginning::Accepted { connection, gateway_id } = &self.beginning {
             let closed = SocketClosed { connection: *connection, gateway_id: gateway_id.clone() };
             if let Err(error) = self.hub.closed.tell(closed) {
-                warn!(connection, %error, "hub does not learn of a closed connection");
+                warn!(connection, %error, "closed connection not reported to the hub");
             }
         }
     }
@@ -170,7 +170,7 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for GatewaySocket {
     fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Self::Context) {
         self.last_seen = Instant::now();
         match (self.mode, message) {
-            // Not even a close is answered; the stream ends when the peer gives up.
+            // A close is not answered either; the stream ends when the peer times out.
             (Mode::Frozen, _) => {}
             (_, Ok(ws::Message::Close(reason))) => {
                 if self.mode == Mode::Talking {
@@ -183,7 +183,7 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for GatewaySocket {
                 ws::Message::Text(text) => self.take(text.as_bytes(), ctx),
                 ws::Message::Binary(bytes) => self.take(&bytes, ctx),
                 ws::Message::Continuation(item) => match item {
-                    // Lines are cut from bytes, so the borders of fragments do not matter.
+                    // Lines are split from bytes, so the boundaries of fragments do not matter.
                     Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes) => {
                         self.take(&bytes, ctx);
                     }
@@ -195,7 +195,7 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for GatewaySocket {
                 self.close(ws::CloseCode::Size, "a message has at most 16 MiB", ctx);
             }
             (Mode::Talking, Err(error)) => {
-                debug!(%error, "peer broke the protocol");
+                debug!(%error, "protocol error");
                 self.close(ws::CloseCode::Protocol, "protocol error", ctx);
             }
         }
@@ -218,18 +218,18 @@ impl Handler<SocketCommand> for GatewaySocket {
     }
 }
 
-/// Cuts a stream of bytes into lines, wherever the borders of messages lie.
+/// Splits a stream of bytes into lines, independent of message boundaries.
 #[derive(Default)]
 struct LineSplitter {
     partial: Vec<u8>,
 }
 
-/// A line went on beyond [`LINE_LIMIT`].
+/// A line longer than [`LINE_LIMIT`].
 #[derive(Debug, PartialEq)]
 struct OversizedLine;
 
 impl LineSplitter {
-    /// The lines that `bytes` complete, without the blank ones.
+    /// The lines completed by `bytes`, without blank ones.
     fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, OversizedLine> {
         let mut lines = Vec::new();
         let mut parts = bytes.split(|byte| *byte == b'\n');
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_found_wherever_messages_are_cut() {
+    fn lines_are_independent_of_message_boundaries() {
         let mut lines = LineSplitter::default();
         let whole = "{\"a\":\"é\"}\n\n {\"b\":2}\r\n{\"c\"";
         let mut found = Vec::new();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_ends_at_eight_mebibytes() {
+    fn a_line_has_at_most_eight_mebibytes() {
         let mut lines = LineSplitter::default();
         assert_eq!(lines.feed(&vec![b'x'; LINE_LIMIT]), Ok(Vec::new()));
         assert_eq!(lines.feed(b"x"), Err(OversizedLine));

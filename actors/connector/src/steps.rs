@@ -1,36 +1,36 @@
-//! What the plan decides, for the hub to carry out. Plain data.
+//! The steps of the plan, for the hub to carry out. Plain data.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// Something to carry out.
+/// One step.
 #[derive(Debug, PartialEq)]
 pub(super) enum ConnectorStep {
-    /// Write text to a connection, after a pause; what is written to one connection keeps its order.
+    /// Write text to a connection, after a delay; the order of writes to one connection is kept.
     Write { connection: u64, text: String, after: Duration },
     /// Close with a close frame.
     Close { connection: u64, code: u16, reason: String },
     /// End without a close frame.
     Cut { connection: u64 },
-    /// Leave it open and write nothing more.
+    /// Leave it open and write nothing from now on.
     Freeze { connection: u64 },
     /// Call [`ConnectorPlan::release`](super::plan::ConnectorPlan::release) after
     /// [`REORDER_TIMEOUT`](super::plan::REORDER_TIMEOUT).
     ReleaseLater { connection: u64 },
-    /// A frame came from a gateway.
+    /// A frame was received from a gateway.
     Frame { gateway_id: String, frame: Value },
     /// A change for the chat windows.
     Chat(Value),
-    /// What [`ConnectorPlan::status`](super::plan::ConnectorPlan::status) answers has changed.
+    /// The value of [`ConnectorPlan::status`](super::plan::ConnectorPlan::status) has changed.
     Status,
     /// Ask the gateway to dial.
     Wake { url: String },
-    /// What belongs into the data file has changed.
+    /// The content of the data file has changed.
     Save,
 }
 
-/// What becomes of a dial.
+/// The decision on a dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum DialDecision {
     Accept { connection: u64, gateway_id: String },

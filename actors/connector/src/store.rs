@@ -1,6 +1,6 @@
-//! Who may dial: gateways, their tenants, secrets and tokens. Plain data, no clock and no I/O.
+//! Gateways, their tenants, secrets and tokens: decides which dials are admitted. Plain data, no clock and no I/O.
 //!
-//! Owned by [`ConnectorPlan`](super::plan::ConnectorPlan), kept in the data file as it stands. Knows nothing of sockets.
+//! Owned by [`ConnectorPlan`](super::plan::ConnectorPlan), stored in the data file unchanged. Independent of sockets.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use subtle::ConstantTimeEq as _;
 
 use super::credentials::{Credentials, DialRefusal, GrantError, ID_LIMIT};
 
-/// How long a superseded secret still opens the door: enough for a fleet to restart at leisure.
+/// Time for which a superseded secret remains valid: enough for a fleet to restart.
 pub(super) const ROTATION_WINDOW_S: i64 = 3_600;
-/// How long an enrollment token waits for its one use.
+/// Validity of an enrollment token, which is valid for one use.
 const ENROLLMENT_LIFE_S: i64 = 24 * 3_600;
-/// The gateway as which a dial without a token counts when the connector is open.
+/// The id of a gateway that dials without a token, if the connector allows that.
 pub(super) const OPEN_GATEWAY: &str = "open";
 
 /// All gateways and tenants.
@@ -36,9 +36,9 @@ pub(super) struct GatewayStore {
 #[serde(default)]
 pub(super) struct RegisteredGateway {
     tenant: String,
-    /// The first one signs; the rest verifies until its time.
+    /// The first one signs; the others verify until they expire.
     secrets: Vec<Secret>,
-    /// By platform, as posted.
+    /// Policies by platform, as posted.
     pub(super) policies: BTreeMap<String, Value>,
     /// `platform:botId` of each provision.
     pub(super) identities: Vec<String>,
@@ -69,7 +69,7 @@ struct Enrollment {
 }
 
 impl GatewayStore {
-    /// Registers a gateway under a tenant of its own, or gives the credentials of one that is there.
+    /// Registers a gateway under a tenant of its own, or returns the credentials of a registered one.
     pub(super) fn register(&mut self, gateway_id: Option<String>, now_s: i64) -> Result<Credentials, GrantError> {
         let gateway_id = gateway_id.unwrap_or_else(|| format!("gw-{}", &self.secrets.fresh("")[..8]));
         check_id(&gateway_id)?;
@@ -95,7 +95,7 @@ impl GatewayStore {
         })
     }
 
-    /// Decides on a dial: the gateway it belongs to, or why not.
+    /// Decides on a dial: the gateway it belongs to, or the reason of the refusal.
     pub(super) fn admit(&mut self, token: Option<&str>, open: bool, now_s: i64) -> Result<String, DialRefusal> {
         let Some(token) = token else {
             if !open {
@@ -149,7 +149,7 @@ impl GatewayStore {
         let tenant = self.tenant_of(access_token)?;
         check_id(&asked.gateway_id)?;
         self.check_owner(&asked.gateway_id, &tenant)?;
-        // A gateway asks once for each platform and keeps the first answer: the others must not take it back.
+        // A gateway asks once per platform and keeps the first answer, so later requests must not change it.
         let standing = self.gateways.get(&asked.gateway_id).and_then(|gateway| gateway.secrets.first());
         let standing = standing.filter(|secret| secret.valid_until.is_none()).map(|secret| secret.value.clone());
         let mut grant = match standing {
@@ -169,13 +169,13 @@ impl GatewayStore {
         Ok(grant)
     }
 
-    /// A fresh secret; the former ones end after `window_s`.
+    /// Issues a new secret; the former ones expire after `window_s`.
     pub(super) fn rotate(&mut self, gateway_id: &str, window_s: i64, now_s: i64) -> Result<GatewayGrant, GrantError> {
         let tenant = self.gateways.get(gateway_id).ok_or(GrantError::Unknown)?.tenant.clone();
         Ok(self.grant(gateway_id, &tenant, window_s, now_s))
     }
 
-    /// Takes every secret away; the gateway stays known, so that it can be provisioned again.
+    /// Removes every secret; the gateway stays registered, so that it can be provisioned again.
     pub(super) fn deprovision(&mut self, gateway_id: &str) -> Result<(), GrantError> {
         self.gateways.get_mut(gateway_id).ok_or(GrantError::Unknown)?.secrets.clear();
         Ok(())
@@ -227,7 +227,7 @@ impl GatewayStore {
     }
 
     fn primary_secret(&mut self, gateway_id: &str) -> String {
-        let gateway = self.gateways.get_mut(gateway_id).expect("the caller has just put it there");
+        let gateway = self.gateways.get_mut(gateway_id).expect("the caller has just inserted it");
         if gateway.secrets.first().is_none_or(|secret| secret.valid_until.is_some()) {
             gateway.secrets.insert(0, Secret { value: self.secrets.fresh(""), valid_until: None });
         }
@@ -259,14 +259,14 @@ impl GatewayStore {
     }
 }
 
-/// Hex signature of a delivery's raw body at a unix second.
+/// Signature of a delivery's raw body at a Unix second, in hex.
 pub(super) fn sign_delivery(key: &str, timestamp: i64, body: &str) -> String {
     delivery::sign(body.as_bytes(), timestamp, &key.into())
 }
 
-/// Equal, in a time that does not tell where they differ.
+/// Compares in constant time.
 fn same(one: &str, other: &str) -> bool {
-    // Digests are of equal length, so that the comparison does not stop at once.
+    // Digests have equal length, so the comparison does not stop early.
     Sha256::digest(one).ct_eq(&Sha256::digest(other)).into()
 }
 
@@ -275,7 +275,7 @@ fn check_id(gateway_id: &str) -> Result<(), GrantError> {
     if fits && !gateway_id.chars().any(char::is_control) { Ok(()) } else { Err(GrantError::Id) }
 }
 
-/// Makes secrets of 256 bits. It is random when it is made, and from then on a value: the same source makes the same secrets.
+/// Generates secrets of 256 bits. Its seed is random; after that it is deterministic: equal sources generate equal secrets.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct SecretSource {
     seed: [u8; 32],
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_token_is_told_from_a_forged_one() {
+    fn an_expired_token_is_distinguished_from_a_forged_one() {
         let mut store = GatewayStore::default();
         let secret = store.register(Some("gw:1".into()), 100).unwrap().secret;
         assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 200), Ok("gw:1".into()));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_secret_opens_until_its_window_ends() {
+    fn a_rotated_secret_is_valid_until_its_window_ends() {
         let mut store = GatewayStore::default();
         let old = store.register(Some("gw".into()), 0).unwrap().secret;
         let rotated = |store: &mut GatewayStore, window_s, now_s| {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn an_enrollment_token_is_good_once_and_for_its_tenant() {
+    fn an_enrollment_token_is_valid_once_and_for_its_tenant() {
         let mut store = GatewayStore::default();
         let mine = store.register(Some("mine".into()), 0).unwrap();
         let other = store.register(Some("other".into()), 0).unwrap();

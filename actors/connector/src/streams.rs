@@ -1,4 +1,4 @@
-//! The event streams: what chat windows and readers of `/dev/outbound` receive.
+//! The event streams to chat windows and readers of `/dev/outbound`.
 
 use std::collections::VecDeque;
 
@@ -6,12 +6,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-/// Events that wait for a slow reader of a stream before it is cut off.
+/// Events that wait for a slow reader of a stream before it is disconnected.
 const STREAM_LIMIT: usize = 65_536;
-/// Frames a late reader of `/dev/outbound` can still ask for.
+/// Frames kept for late readers of `/dev/outbound`.
 const FRAME_HISTORY: usize = 4_096;
 
-/// Every stream that is open, and the last frames.
+/// The open streams, and the last frames.
 #[derive(Default)]
 pub(super) struct EventStreams {
     chat: Vec<mpsc::Sender<Bytes>>,
@@ -40,10 +40,10 @@ impl EventStreams {
         receiver
     }
 
-    /// A stream of frames, from now on or from the one behind the number `after`.
+    /// A stream of frames, from now on or from the one after the number `after`.
     pub(super) fn watch_frames(&mut self, after: Option<u64>) -> mpsc::Receiver<Bytes> {
         let (sender, receiver) = mpsc::channel(STREAM_LIMIT);
-        // A comment, so that the headers go out before the first frame comes.
+        // A comment, so that the headers are sent before the first frame.
         let _ = sender.try_send(Bytes::from_static(b": frames from gateways\n\n"));
         if let Some(after) = after {
             for (_, event) in self.history.iter().filter(|(number, _)| *number > after) {
@@ -75,7 +75,7 @@ impl EventStreams {
         broadcast(&mut self.frames, &event);
     }
 
-    /// Ends every stream; later ones end with what they begin with.
+    /// Ends every stream; a later one ends after its initial events.
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.chat.clear();
@@ -83,7 +83,7 @@ impl EventStreams {
     }
 }
 
-/// A stream whose reader is gone or too slow ends.
+/// Sends an event, and drops streams whose reader has closed or is too slow.
 fn broadcast(streams: &mut Vec<mpsc::Sender<Bytes>>, event: &Bytes) {
     streams.retain(|stream| stream.try_send(event.clone()).is_ok());
 }

@@ -14,7 +14,7 @@
 //!
 //! - `drain::permit::messages`: a permit holds the lock of the gate.
 //! - `turn::order`: the order to start a turn holds its permit.
-//! - `profile::messages`: a started agent is pipes and a process, a call in progress is channels; the terms of a profile are made of
+//! - `profile::messages`: a started agent is pipes and a process, a call in progress is channels; the options of a profile are made of
 //!   settings; the parameters of a dial have a token and the links' claims.
 //! - `config::messages`: the settings in force, with the ports of each profile.
 

@@ -1,4 +1,4 @@
-//! Which link, and which chat behind it.
+//! The id of a link, and the origin of an event.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl LinkId {
         Self(Arc::from("relay"))
     }
 
-    /// The link of a profile that has its own.
+    /// The separate link of a profile.
     #[must_use]
     pub fn of_profile(profile: &ProfileName) -> Self {
         Self(format!("relay-{profile}").into())
@@ -39,7 +39,7 @@ pub struct Target {
     pub chat_id: String,
     /// The scope of the tenant in the events of that chat.
     pub scope_id: Option<String>,
-    /// The author of the direct message, where there is no scope.
+    /// The author of the direct message, if there is no scope.
     pub user_id: Option<String>,
     /// The thread, if any.
     pub thread_id: Option<String>,

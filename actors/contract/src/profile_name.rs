@@ -78,9 +78,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_safe_as_a_directory_are_names() {
-        for good in ["a", "0", "default", "a_b-1", &"x".repeat(64)] {
-            assert_eq!(ProfileName::parse(good).unwrap().as_str(), good);
+    fn only_names_that_are_safe_as_a_directory_are_valid() {
+        for valid in ["a", "0", "default", "a_b-1", &"x".repeat(64)] {
+            assert_eq!(ProfileName::parse(valid).unwrap().as_str(), valid);
         }
         for bad in ["", "_a", "-a", "A", "a.b", "../x", "a b", "a\n", "ä", &"x".repeat(65)] {
             assert_eq!(ProfileName::parse(bad), Err(ProfileNameError), "{bad:?}");

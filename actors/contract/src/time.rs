@@ -1,8 +1,8 @@
-//! Times as numbers, where types end: in JSON, in logs, on the wire.
+//! Times as numbers, for JSON, logs and the wire.
 
 use std::time::Duration;
 
-/// A length in whole milliseconds.
+/// A duration in whole milliseconds.
 #[must_use]
 pub fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)

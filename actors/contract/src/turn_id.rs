@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Names one turn across processes. The gateway makes UUIDs of version 7, which sort by the time they were made.
+/// Identifies one turn across processes. The gateway generates UUIDs of version 7, which sort by creation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TurnId(Uuid);

@@ -1,4 +1,4 @@
-//! What waits for a gateway: in order, kept until it is acknowledged, replayed on the next connection.
+//! The frames that wait for a gateway: in order, kept until acknowledged, sent again on the next connection.
 
 use std::collections::VecDeque;
 
@@ -9,13 +9,13 @@ use crate::inbound::{PushError, Pushed};
 use crate::saved::{BUFFER_LIMIT, BufferedFrame};
 use crate::steps::ConnectorStep;
 
-/// Frames written and not yet acknowledged on one connection; the rest waits here, not in the socket.
+/// Limit of frames written and not yet acknowledged on one connection; the rest waits here, not in the socket.
 pub(super) const WINDOW: usize = 512;
-/// Between two wakings of one gateway.
+/// Minimum time between two wake calls to one gateway.
 const WAKE_PAUSE_MS: i64 = 60_000;
 
 impl ConnectorPlan {
-    /// Keeps a frame, unless it is `live`, and writes it if its gateway listens. `frame` makes it with its buffer id.
+    /// Buffers a frame, unless it is `live`, and writes it if its gateway receives. `frame` makes it with its buffer id.
     pub(super) fn deliver(
         &mut self,
         gateway_id: &str,
@@ -57,7 +57,7 @@ impl ConnectorPlan {
 
     pub(super) fn acknowledged(&mut self, connection: u64, gateway_id: &str, buffer_id: &str) -> Vec<ConnectorStep> {
         let buffer = self.saved.buffers.entry(gateway_id.to_owned()).or_default();
-        // A second acknowledgement is as good as the first.
+        // A repeated acknowledgement has no effect.
         let index = buffer.iter().position(|entry| entry.buffer_id == buffer_id);
         let Some(entry) = index.and_then(|index| buffer.remove(index)) else {
             return Vec::new();
@@ -70,7 +70,7 @@ impl ConnectorPlan {
         steps
     }
 
-    /// Writes what waits for the gateway of a connection, in order, as far as the window reaches.
+    /// Writes the waiting frames to a connection, in order, up to the window.
     pub(super) fn flush(&mut self, connection: u64) -> Vec<ConnectorStep> {
         let Some(link) = self.links.get(&connection) else {
             return Vec::new();
@@ -92,13 +92,13 @@ impl ConnectorPlan {
         lines.into_iter().flat_map(|line| self.write_inbound(connection, line)).collect()
     }
 
-    /// Writes the frame that has waited for another in vain.
+    /// Writes a frame held for reordering if no second frame came.
     pub(crate) fn release(&mut self, connection: u64) -> Vec<ConnectorStep> {
         let held = self.links.get_mut(&connection).and_then(|link| link.held.take());
         held.map(|held| self.write(connection, held)).into_iter().collect()
     }
 
-    /// One inbound line, twice or out of turn when the switches say so.
+    /// Writes one inbound line; twice or out of order if the fault switches are set.
     fn write_inbound(&mut self, connection: u64, text: String) -> Vec<ConnectorStep> {
         let Some(gateway_id) = self.links.get(&connection).map(|link| link.gateway_id.clone()) else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! Who is known to the connector, with which credentials, and what it tells of them.
+//! The registered gateways, their credentials, and the views of both.
 
 use std::collections::VecDeque;
 
@@ -49,7 +49,7 @@ impl ConnectorPlan {
         Ok(steps)
     }
 
-    /// Keeps a relevance policy. The upgrade token says whose it is.
+    /// Stores a relevance policy. The upgrade token identifies its gateway.
     pub(crate) fn set_policy(
         &mut self,
         token: Option<&str>,
@@ -64,7 +64,7 @@ impl ConnectorPlan {
         Ok(())
     }
 
-    /// Where signed deliveries for a gateway go, and the key that signs them.
+    /// The endpoint of a gateway for signed deliveries, and the key that signs them.
     pub(crate) fn endpoint(&self, gateway_id: Option<&str>) -> Result<(Option<String>, String), PushError> {
         let gateway_id = self.addressed(gateway_id)?;
         let store = &self.saved.store;
@@ -88,7 +88,7 @@ impl ConnectorPlan {
         account
     }
 
-    /// Who is known and who is there, for the chat windows.
+    /// The registered and the connected gateways, for the chat windows.
     pub(crate) fn status(&self) -> Value {
         let gateways: Vec<Value> = self
             .saved

@@ -1,4 +1,4 @@
-//! Bringing something to a gateway: events, forwards, interrupts, and what people type into the chat page.
+//! Pushes to a gateway: events, forwards, interrupts, and messages of the chat page.
 
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::{InboundEvent, PromptResponse, Source};
@@ -8,12 +8,12 @@ use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use serde_json::Value;
 
 use super::ConnectorPlan;
-use crate::inbound::{ChatInput, PlayedPlatform, PressedButton, Push, PushError, Pushed};
+use crate::inbound::{ChatInput, EmulatedPlatform, PressedButton, Push, PushError, Pushed};
 use crate::rooms::RoomPlace;
 use crate::steps::ConnectorStep;
 
 impl ConnectorPlan {
-    /// Brings something to a gateway, or keeps it until the gateway is there.
+    /// Pushes to a gateway, or buffers until the gateway is connected.
     pub(crate) fn push(
         &mut self,
         gateway_id: Option<&str>,
@@ -53,7 +53,7 @@ impl ConnectorPlan {
                 Ok((Pushed { delivered: u32::from(connection.is_some()), buffer_id: None }, steps))
             }
             Push::Raw(text) => {
-                // Even to a gateway that has not said hello.
+                // Also to a gateway that has not sent a hello.
                 let connection = self.current.get(&gateway_id).copied();
                 let steps: Vec<ConnectorStep> =
                     connection.map(|connection| self.write(connection, text)).into_iter().collect();
@@ -62,20 +62,20 @@ impl ConnectorPlan {
         }
     }
 
-    /// Brings a message of the chat page to a gateway.
-    pub(crate) fn said(
+    /// Pushes a message of the chat page to a gateway.
+    pub(crate) fn push_chat(
         &mut self,
-        said: ChatInput,
+        input: ChatInput,
         now_ms: i64,
     ) -> Result<(String, Pushed, Vec<ConnectorStep>), PushError> {
-        let gateway_id = self.addressed(said.gateway_id.as_deref())?;
-        let (platform, chat_id, chat_type, chat_name, scope_id) = match said.platform {
-            PlayedPlatform::Discord => ("discord", "dev-general", "channel", "general", Some("dev-guild")),
-            PlayedPlatform::Telegram => ("telegram", said.user.id.as_str(), "dm", said.user.name.as_str(), None),
+        let gateway_id = self.addressed(input.gateway_id.as_deref())?;
+        let (platform, chat_id, chat_type, chat_name, scope_id) = match input.platform {
+            EmulatedPlatform::Discord => ("discord", "dev-general", "channel", "general", Some("dev-guild")),
+            EmulatedPlatform::Telegram => ("telegram", input.user.id.as_str(), "dm", input.user.name.as_str(), None),
         };
         let mut steps = Vec::new();
-        let (content, response) = match &said.press {
-            None => (said.text, None),
+        let (content, response) = match &input.press {
+            None => (input.text, None),
             Some(PressedButton { prompt_id, option_id }) => {
                 let place =
                     RoomPlace { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
@@ -90,20 +90,20 @@ impl ConnectorPlan {
         let event = InboundEvent {
             text: content,
             message_id: Some(message_id.clone()),
-            reply_to_message_id: said.reply_to,
+            reply_to_message_id: input.reply_to,
             prompt_response: response,
             source: Source {
                 platform: platform.to_owned(),
                 chat_id: chat_id.to_owned(),
                 chat_type: chat_type.to_owned(),
                 chat_name: Some(chat_name.to_owned()),
-                user_id: Some(said.user.id.clone()),
-                user_name: Some(said.user.name.clone()),
-                user_display_name: Some(said.user.name.clone()),
-                thread_id: said.thread_id,
+                user_id: Some(input.user.id.clone()),
+                user_name: Some(input.user.name.clone()),
+                user_display_name: Some(input.user.name.clone()),
+                thread_id: input.thread_id,
                 scope_id: scope_id.map(str::to_owned),
                 message_id: Some(message_id.clone()),
-                profile: said.profile,
+                profile: input.profile,
                 ..Source::default()
             },
             ..InboundEvent::default()
@@ -114,7 +114,7 @@ impl ConnectorPlan {
         Ok((message_id, pushed, steps))
     }
 
-    /// An interaction may be answered under its session key until the connector ends.
+    /// Binds an interaction to its session key, under which it can be answered until the connector ends.
     fn bind_interaction(&mut self, gateway_id: &str, forward: &Value, session_key: Option<String>) {
         let Ok(forward) = PassthroughForward::new(forward, None).read() else {
             return;

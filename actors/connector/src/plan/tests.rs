@@ -43,7 +43,7 @@ fn acknowledge(plan: &mut ConnectorPlan, connection: u64, buffer_id: &str) -> Ve
     plan.received(connection, &json!({"type": "inbound_ack", "bufferId": buffer_id}).to_string(), 0)
 }
 
-/// Buffer ids of what is written to a connection, in order.
+/// Buffer ids of the frames written to a connection, in order.
 fn written(steps: &[ConnectorStep], to: u64) -> Vec<String> {
     let line = |step: &ConnectorStep| match step {
         ConnectorStep::Write { connection, text, .. } if *connection == to => Some(text.clone()),
@@ -54,12 +54,12 @@ fn written(steps: &[ConnectorStep], to: u64) -> Vec<String> {
 }
 
 #[test]
-fn an_entry_leaves_only_with_its_acknowledgement() {
+fn an_entry_stays_until_it_is_acknowledged() {
     let mut plan = plan();
     push(&mut plan, "a", 0);
     push(&mut plan, "b", 0);
     assert_eq!(written(&connect(&mut plan, 1), 1), ["a", "b"]);
-    assert!(written(&acknowledge(&mut plan, 1, "a"), 1).is_empty(), "b is on its way already");
+    assert!(written(&acknowledge(&mut plan, 1, "a"), 1).is_empty(), "b is already sent");
     acknowledge(&mut plan, 1, "unknown");
     plan.closed(1, "gw", 0);
     assert_eq!(written(&connect(&mut plan, 2), 2), ["b"]);
@@ -68,7 +68,7 @@ fn an_entry_leaves_only_with_its_acknowledgement() {
 }
 
 #[test]
-fn a_gateway_that_does_not_acknowledge_gets_a_window_and_no_more() {
+fn a_gateway_that_does_not_acknowledge_receives_one_window() {
     let mut plan = plan();
     connect(&mut plan, 1);
     for number in 0..WINDOW {
@@ -79,7 +79,7 @@ fn a_gateway_that_does_not_acknowledge_gets_a_window_and_no_more() {
 }
 
 #[test]
-fn a_full_buffer_takes_nothing_more() {
+fn a_full_buffer_refuses_more() {
     let mut plan = plan();
     for number in 0..BUFFER_LIMIT {
         push(&mut plan, &number.to_string(), 0);
@@ -89,7 +89,7 @@ fn a_full_buffer_takes_nothing_more() {
 }
 
 #[test]
-fn a_superseded_connection_is_heard_no_more() {
+fn lines_of_a_superseded_connection_are_ignored() {
     let mut plan = plan();
     connect(&mut plan, 1);
     push(&mut plan, "a", 0);
@@ -99,11 +99,11 @@ fn a_superseded_connection_is_heard_no_more() {
     assert!(acknowledge(&mut plan, 1, "a").is_empty());
     plan.closed(1, "gw", 0);
     let hello = plan.received(2, r#"{"type":"hello","platform":"discord"}"#, 0);
-    assert_eq!(written(&hello, 2), ["a"], "its end does not end the newer one");
+    assert_eq!(written(&hello, 2), ["a"], "the end of the superseded connection does not affect the newer one");
 }
 
 #[test]
-fn a_gateway_that_is_away_is_woken_once_a_minute() {
+fn a_disconnected_gateway_is_woken_once_a_minute() {
     let mut plan = plan();
     let access = plan.register(Some("gw".to_owned()), 0).unwrap().access_token;
     let asked = json!({"gatewayId": "gw", "platform": "discord", "wakeUrl": "http://wake"});
@@ -113,19 +113,19 @@ fn a_gateway_that_is_away_is_woken_once_a_minute() {
     assert!(!wakes(&push(&mut plan, "b", 60_999).1));
     assert!(wakes(&push(&mut plan, "c", 61_000).1));
     connect(&mut plan, 1);
-    assert!(!wakes(&push(&mut plan, "d", 999_999).1), "it is awake");
+    assert!(!wakes(&push(&mut plan, "d", 999_999).1), "it is connected");
 }
 
 #[test]
-fn ids_never_come_twice() {
+fn ids_are_unique_if_the_clock_steps_back() {
     let mut ids = MessageIds::default();
     let first = ids.next(5);
     assert_ne!(first, ids.next(5));
-    assert_ne!(first, ids.next(4), "the clock may step back");
+    assert_ne!(first, ids.next(4), "the clock stepped back");
 }
 
 #[test]
-fn an_unnamed_gateway_must_be_the_only_one_meant() {
+fn an_unnamed_gateway_must_be_unambiguous() {
     let mut plan = plan();
     plan.register(Some("other".to_owned()), 0).unwrap();
     let interrupt = || Push::Interrupt { session_key: "s".to_owned(), chat_id: String::new() };
@@ -136,23 +136,23 @@ fn an_unnamed_gateway_must_be_the_only_one_meant() {
     assert_eq!(ConnectorPlan::default().push(None, interrupt(), 0).unwrap_err(), PushError::Unknown);
 }
 
-/// What is written to a connection, line by line.
+/// The lines written to a connection.
 fn lines(steps: &[ConnectorStep]) -> Vec<String> {
     let line = |step: &ConnectorStep| match step {
-        ConnectorStep::Write { text, .. } => Some(text.strip_suffix('\n').unwrap_or("no end of the line").to_owned()),
+        ConnectorStep::Write { text, .. } => Some(text.strip_suffix('\n').unwrap_or("no line end").to_owned()),
         _ => None,
     };
     steps.iter().filter_map(line).collect()
 }
 
-/// What the connector answers to one action.
+/// The connector's answer to one action.
 fn act(plan: &mut ConnectorPlan, action: &Value) -> String {
     let frame = json!({"type": "outbound", "requestId": "r", "action": action});
     lines(&plan.received(1, &frame.to_string(), 0)).concat()
 }
 
 #[test]
-fn frames_are_written_with_their_fields_in_this_order() {
+fn the_fields_of_frames_have_this_order() {
     let mut plan = plan();
     assert_eq!(
         lines(&connect(&mut plan, 1)),
@@ -193,7 +193,7 @@ fn frames_are_written_with_their_fields_in_this_order() {
 }
 
 #[test]
-fn results_are_written_with_their_fields_in_this_order() {
+fn the_fields_of_results_have_this_order() {
     let mut plan = plan();
     connect(&mut plan, 1);
     let result = |result: &str| format!(r#"{{"type":"outbound_result","requestId":"r","result":{result}}}"#);
@@ -215,7 +215,7 @@ fn results_are_written_with_their_fields_in_this_order() {
 }
 
 #[test]
-fn a_message_of_the_chat_page_is_written_with_its_fields_in_this_order() {
+fn the_fields_of_a_chat_page_message_have_this_order() {
     let mut plan = plan();
     connect(&mut plan, 1);
     let said = |more: Value| {
@@ -223,7 +223,7 @@ fn a_message_of_the_chat_page_is_written_with_its_fields_in_this_order() {
         said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value::<ChatInput>(said).unwrap()
     };
-    let line = |plan: &mut ConnectorPlan, input| lines(&plan.said(input, 0).unwrap().2).concat();
+    let line = |plan: &mut ConnectorPlan, input| lines(&plan.push_chat(input, 0).unwrap().2).concat();
     assert_eq!(
         line(&mut plan, said(json!({"text": "hi", "replyTo": "m"}))),
         concat!(
@@ -250,7 +250,7 @@ fn a_message_of_the_chat_page_is_written_with_its_fields_in_this_order() {
 }
 
 #[test]
-fn what_waits_survives_a_restart_as_it_was_written() {
+fn waiting_frames_survive_a_restart_unchanged() {
     let mut before = plan();
     push(&mut before, "a", 0);
     let saved = serde_json::to_string_pretty(before.saved()).unwrap();

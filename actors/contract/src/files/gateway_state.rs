@@ -23,7 +23,7 @@ pub struct Record {
     #[serde(flatten)]
     identity: ProcessIdentity,
     hermes_home: String,
-    /// Its address; ours, the original ignores it.
+    /// Its address; a field of ours that the original ignores.
     http: Option<String>,
     /// The process with that address: the original keeps unknown fields when it writes itself into our record.
     http_of: Option<Written>,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_another_process_inherited_is_not_its_own() {
+    fn an_address_inherited_from_another_process_is_ignored() {
         let mut fields: Value = serde_json::from_slice(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
         fields["pid"] = 1.into();
         let found = Found::parse(fields.to_string().as_bytes()).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_a_later_version_are_left_out() {
+    fn unknown_words_of_a_later_version_are_ignored() {
         let mut fields: Value = serde_json::from_slice(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
         fields["gateway_state"] = "levitating".into();
         fields["active_agents"] = "two".into();

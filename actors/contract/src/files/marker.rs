@@ -1,6 +1,6 @@
 //! The drain marker `.drain_request.json`: the content that we write, and the meaning of one that is found.
 //!
-//! Its presence counts. Anything unreadable means drain.
+//! Its presence requests a drain. Unreadable content requests one too.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -32,7 +32,7 @@ pub struct Marker {
 
 /// The meaning of a marker that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "four independent answers to one question")]
+#[expect(clippy::struct_excessive_bools, reason = "four independent properties of one marker")]
 pub struct MarkerReading {
     /// Whether it requests a drain now.
     pub draining: bool,
@@ -81,7 +81,7 @@ impl Marker {
 
 /// The meaning of a marker with this content in the current boot.
 ///
-/// Without an epoch on either side its presence alone decides. More than [`MAX_BYTES`] count as garbled.
+/// Without an epoch on either side its presence alone decides. More than [`MAX_BYTES`] count as unreadable.
 #[must_use]
 pub fn read(bytes: &[u8], now: Option<&Epoch>) -> MarkerReading {
     let garbled = MarkerReading { draining: true, garbled: true, ..MarkerReading::default() };
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_of_a_previous_boot_asks_for_nothing() {
+    fn a_marker_of_a_previous_boot_requests_nothing() {
         let reading = read(&marker().to_json(), Epoch::from_text("b:2").as_ref());
         assert!(reading.stale && !reading.draining && !reading.suppressed);
         assert!(read(&marker().to_json(), None).draining);
@@ -177,11 +177,11 @@ mod tests {
         {
             assert_eq!(of(text), drains, "{text:?}");
         }
-        assert_eq!(of(r#"{"epoch":"b:1","epoch":"b:2"}"#), stale, "the last of two has the say");
+        assert_eq!(of(r#"{"epoch":"b:1","epoch":"b:2"}"#), stale, "the last of two counts");
     }
 
     #[test]
-    fn a_deadline_that_is_no_time_is_none() {
+    fn an_invalid_deadline_is_none() {
         for deadline in ["1", "null", r#""soon""#, r#""2026-13-01T00:00:00Z""#, r#""2026-01-01T00:00:00""#, r#"["x"]"#]
         {
             let reading = read(format!(r#"{{"deadline_at":{deadline}}}"#).as_bytes(), None);
@@ -193,7 +193,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_drain_unless_they_name_another_epoch(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_drain_unless_they_contain_another_epoch(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let reading = read(&bytes, Epoch::from_text("b:1").as_ref());
             prop_assert_eq!(reading.draining, !reading.stale);
         }

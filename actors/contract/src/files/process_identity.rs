@@ -34,7 +34,7 @@ impl ProcessIdentity {
         Self { pid, kind: KIND, argv, start_time }
     }
 
-    /// The same as read by others.
+    /// The same as others read it from a record.
     #[must_use]
     pub fn written(&self) -> Written {
         Written { pid: self.pid, start_time: self.start_time }
@@ -66,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_down_reads_back() {
+    fn a_written_record_reads_back() {
         let own = ProcessIdentity::new(7, vec!["hermes-gateway".to_owned()], Some(42));
         assert_eq!(Written::parse(&own.to_json()), Some(Written { pid: 7, start_time: Some(42) }));
     }
 
     #[test]
-    fn what_is_no_record_of_a_gateway_is_nobody() {
+    fn a_text_that_is_not_a_record_is_none() {
         let bad = [
             "",
             "4711",

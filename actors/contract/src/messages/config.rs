@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use crate::profile_name::ProfileName;
 
-/// Reads every file again, the settings and each profile's `.env`, also those that look as they did. Answered once what follows
-/// from it has been carried out.
+/// Reads every file again, the settings and each profile's `.env`, even if their stamps are unchanged. Answered once the resulting
+/// steps are carried out.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ReadAgainDone")]
 pub struct ReadAgain;
@@ -14,13 +14,13 @@ pub struct ReadAgain;
 /// Answer to [`ReadAgain`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadAgainDone {
-    /// Keys of the home's files, and `profile NAME`, that read otherwise than before.
+    /// Changed keys of the home's files, and `profile NAME` for changed profiles.
     pub changed: Vec<String>,
-    /// What is wrong with the home's files, one sentence each.
+    /// The errors in the home's files, one sentence each.
     pub troubles: Vec<String>,
 }
 
-/// How the configuration is.
+/// Requests the state of the configuration.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ConfigView")]
 pub struct GetConfig;
@@ -28,12 +28,12 @@ pub struct GetConfig;
 /// Answer to [`GetConfig`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ConfigView {
-    /// What is wrong with the home's files, one sentence each; while there is any, what they said last holds.
+    /// The errors in the home's files, one sentence each; while there are any, the last valid settings stay in force.
     pub troubles: Vec<String>,
-    /// Keys that were changed and hold from the next start only.
+    /// Changed keys that apply at the next start only.
     pub needs_restart: Vec<&'static str>,
-    /// Profiles that are served no more and whose last turns still run, or whose actor is being stopped.
+    /// Profiles that are no longer served and whose last turns still run, or whose actor is stopping.
     pub leaving: Vec<ProfileName>,
-    /// When something last changed, RFC 3339 UTC; `None` if nothing has since the start.
+    /// Time of the last change, RFC 3339 UTC; `None` if there was none since the start.
     pub changed_at: Option<String>,
 }

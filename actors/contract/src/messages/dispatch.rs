@@ -20,9 +20,9 @@ use crate::wire::event::InboundEvent;
 pub struct Inbound {
     /// The link over which it arrived.
     pub link: LinkId,
-    /// The bot that was addressed, where the link fronts several.
+    /// The addressed bot, if the link fronts several.
     pub bot_id: Option<String>,
-    /// The profile that owns the link, for a link of a profile's own.
+    /// The profile that owns the link; `None` for the link of the process.
     pub owner: Option<ProfileName>,
     /// The connector's id of the frame.
     pub buffer_id: Option<String>,
@@ -52,18 +52,18 @@ pub enum Receipt {
 /// Why an event may not be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
-    /// The ledger does not take writes; the link stops reading and tries again.
-    #[error("the ledger does not take writes")]
+    /// The ledger is not writable; the link stops reading and tries again.
+    #[error("ledger not writable")]
     LedgerUnavailable,
 }
 
-/// Stops the running turn of a session, as the text of its key names it. An unknown one is fine.
+/// Stops the running turn of a session, named by the text of its key. Without effect on an unknown one.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "bool")]
 pub struct StopSession {
-    /// The session key as the wire has it.
+    /// The session key, as on the wire.
     pub session_key: String,
-    /// Why.
+    /// The cause.
     pub cause: StopCause,
 }
 
@@ -71,7 +71,7 @@ pub struct StopSession {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), UnknownTurn>")]
 pub struct StopTurnById {
-    /// Which.
+    /// The turn.
     pub turn: TurnId,
 }
 
@@ -80,20 +80,20 @@ pub struct StopTurnById {
 #[error("no turn {0} is running")]
 pub struct UnknownTurn(pub TurnId);
 
-/// A reply is in the ledger that may not have been sent, although the link may be up again by now.
+/// A reply in the ledger may not have been sent, although the link may be up again.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ReplyLeft {
-    /// The link that it is to leave by.
+    /// The link of the reply.
     pub link: LinkId,
 }
 
-/// The process goes down: announced in the home channel, if there is one. Answered once it was, or could not be.
+/// The process shuts down: sends the notice to the home channel, if there is one. Answered once it is sent or has failed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct AnnounceStop;
 
-/// Asks for the counts of the dispatcher.
+/// Requests the counts of the dispatcher.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DispatchView")]
 pub struct GetDispatch;
@@ -109,7 +109,7 @@ pub struct DispatchView {
     pub queued: usize,
     /// Events held until a drain ends.
     pub held: usize,
-    /// Events that wait for their link to come up, by link, those of a link that is no longer configured included.
+    /// Events that wait for their link, by link, including links that are no longer configured.
     pub awaiting_link: BTreeMap<String, usize>,
     /// Turns ended since the process started, by outcome.
     pub done: u64,
@@ -121,6 +121,6 @@ pub struct DispatchView {
     pub refused: u64,
     /// Events that were in the ledger already, since the process started.
     pub duplicates: u64,
-    /// Milliseconds of the last turns, newest last, for the graph: (end in unix ms, length).
+    /// Durations of the last turns in milliseconds, newest last, for the graph: (end in Unix ms, duration).
     pub recent_turns: Vec<(i64, u64)>,
 }

@@ -51,7 +51,7 @@ pub struct BeginDrain {
     pub principal: String,
     /// One profile; `None` is the whole gateway.
     pub profile: Option<ProfileName>,
-    /// Silences the broadcast to the home channel at the shutdown that ends this drain.
+    /// Suppresses the notice to the home channel at the shutdown that ends this drain.
     pub suppress_notification: bool,
     /// Ends the drain by itself after this time.
     pub deadline: Option<Duration>,
@@ -70,7 +70,7 @@ pub struct DrainBegun {
     pub durable: bool,
 }
 
-/// Ends a drain. Ending none is fine.
+/// Ends a drain; without effect if there is none.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<DrainCancelled, CancelError>")]
 pub struct CancelDrain {
@@ -98,19 +98,19 @@ pub enum CancelError {
     Stopping,
 }
 
-/// The process is stopping: from now on nothing is admitted, whatever happens to the marker.
+/// The process is stopping: from now on no turn is admitted, independent of the marker.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DrainView")]
 pub struct BeginShutdown;
 
-/// Asks for the view of the gate.
+/// Requests the view of the gate.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DrainView")]
 pub struct GetDrain;
 
 /// Answer to [`GetDrain`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "independent answers, each a field of the status")]
+#[expect(clippy::struct_excessive_bools, reason = "independent properties, each a field of the status")]
 pub struct DrainView {
     /// The whole gateway is drained, or stopping.
     pub draining: bool,

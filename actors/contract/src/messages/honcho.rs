@@ -1,4 +1,4 @@
-//! The messages of the grants' actor.
+//! The messages of the actor of the grants.
 
 use actix::Message;
 use secrecy::SecretString;
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::profile_name::ProfileName;
 
-/// Asks for the profile's access token, refreshed first when it is about to expire. Sent by `ProfileActor` only.
+/// Requests the profile's access token, refreshed first if it is about to expire. Sent by `ProfileActor` only.
 ///
 /// `None` if there is no grant. If a refresh fails, the answer is the current token.
 #[derive(Debug, Clone, Message)]
@@ -27,7 +27,7 @@ pub struct GrantUnknown(pub ProfileName);
 pub struct FreshAnswer {
     /// The access token.
     pub token: SecretString,
-    /// Whether it was rotated for this question.
+    /// Whether it was rotated for this request.
     pub refreshed: bool,
 }
 
@@ -39,7 +39,7 @@ pub struct RefreshGrant {
     pub profile: ProfileName,
 }
 
-/// Asks for the views of the grants.
+/// Requests the views of the grants.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<GrantView>")]
 pub struct GetGrants;
@@ -56,7 +56,7 @@ pub enum GrantState {
     Refreshing,
     /// The last refresh failed; the next one waits.
     Backoff,
-    /// The refresh token may be spent.
+    /// The refresh token may have been used already.
     Uncertain,
     /// The refresh token was refused; a person must log in.
     ReauthRequired,

@@ -1,4 +1,4 @@
-//! The messages of the ledger. Everything it answers `Ok` to is on disk.
+//! The messages of the ledger. What it answers with `Ok` is on disk.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ pub enum InboundState {
     Received,
     /// Its turn runs.
     Running,
-    /// Its turn ended well.
+    /// Its turn succeeded.
     Done,
     /// Its turn failed; the chat was notified.
     Failed,
@@ -62,7 +62,7 @@ pub enum OutboundState {
 }
 
 impl OutboundState {
-    /// The state of a reply after the link has answered for it.
+    /// The state of a reply after the answer of the link.
     #[must_use]
     pub fn after(result: &ActionResult) -> Self {
         match result {
@@ -330,7 +330,7 @@ pub struct HistoryEntry {
     pub content: String,
 }
 
-/// Asks for the view of the ledger.
+/// Requests the view of the ledger.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "LedgerView")]
 pub struct GetLedger;

@@ -14,7 +14,7 @@ use crate::wire::delivery::DeliveryError;
 #[rtype(result = "()")]
 pub struct ReadEnvAgain;
 
-/// Asks whether a delivery is signed with one of this profile's keys.
+/// Verifies that a delivery is signed with one of this profile's keys.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), DeliveryError>")]
 pub struct VerifyDelivery {
@@ -34,7 +34,7 @@ pub struct TokenChanged {
     pub token: Option<SecretString>,
 }
 
-/// Asks for the view of the profile.
+/// Requests the view of the profile.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ProfileView")]
 pub struct GetProfile;

@@ -37,7 +37,7 @@ pub struct GoIdle;
 #[rtype(result = "IdleAnswer")]
 pub struct GoDormant;
 
-/// The gateway is wanted. A dormant or waiting link dials at once.
+/// Ends dormancy and waits: a dormant or waiting link dials at once.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Wake;
@@ -53,7 +53,7 @@ pub enum IdleAnswer {
     NotConnected,
 }
 
-/// Asks for the view of the link.
+/// Requests the view of the link.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "LinkView")]
 pub struct GetLink;
@@ -78,7 +78,7 @@ pub enum LinkState {
     Revoked,
 }
 
-/// Answer to [`GetLink`]. Ages are in milliseconds at the moment of asking.
+/// Answer to [`GetLink`]. Ages are in milliseconds at the time of the answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LinkView {
     /// Which link.
@@ -90,7 +90,7 @@ pub struct LinkView {
     pub state_age_ms: u64,
     /// Number of dials since the process started.
     pub generation: u64,
-    /// Milliseconds until the next dial, when waiting.
+    /// Milliseconds until the next dial, while waiting.
     pub next_dial_ms: Option<u64>,
     /// Age of the last frame of any kind from the connector.
     pub last_inbound_age_ms: Option<u64>,
@@ -154,17 +154,17 @@ pub struct LinkChanged {
 #[rtype(result = "()")]
 pub struct TellAgain;
 
-/// An event that came over HTTP, signed as it should be. Answered `Ok` once it may be acknowledged.
+/// An event received over HTTP with a valid signature. Answered `Ok` once it may be acknowledged.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Receipt, NotTaken>")]
 pub struct Deliver {
-    /// The profile whose key it is signed with, if that is a named one: it runs under that profile.
+    /// The profile whose key signed it, if that is a named one: the event runs under it.
     pub owner: Option<ProfileName>,
-    /// Names the delivery: the same signature is the same delivery.
+    /// Identifies the delivery: the same signature is the same delivery.
     pub signature: String,
     /// SHA-256 of the body.
     pub digest: [u8; 32],
-    /// The event, as understood.
+    /// The event, parsed.
     pub event: Arc<InboundEvent>,
     /// The event, as received.
     pub raw_event: Arc<Value>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::turn_id::TurnId;
 
-/// Stops the turn: SIGTERM to the agent's process group, SIGKILL after 5 s. Stopping an ended turn is fine.
+/// Stops the turn: SIGTERM to the agent's process group, SIGKILL after 5 s. Without effect on an ended turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StopTurn {

@@ -10,11 +10,11 @@ use crate::messages::profile::{ProfileState, ProfileView};
 use crate::messages::relay::LinkState;
 use caduceus_supervision::{ChildState, TreeNode};
 
-/// Without these no turn is admitted, or its reply is not delivered.
+/// Actors without which no turn is admitted, or no reply is delivered.
 const NEEDED: [&str; 6] = ["ledger", "drain", "dispatch", "status", "turns", "http"];
 
 impl Snapshot {
-    /// Decides by this snapshot, and by the current gate: right after the answer to a drain or a cancel, `gate` is newer.
+    /// Decides from this snapshot and the current gate: right after the answer to a drain or a cancel, `gate` is newer.
     #[must_use]
     pub fn judged_by(&self, gate: &DrainView) -> Verdict {
         let state = words::state(self.phase, gate);

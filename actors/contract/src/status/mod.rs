@@ -1,6 +1,6 @@
 //! The status of the whole gateway at one moment, and its words. `StatusActor` builds it.
 
-mod judge; // Whether the gateway is ready, by a snapshot.
+mod judge; // The readiness of a snapshot.
 pub mod readiness;
 pub mod shown;
 pub mod snapshot;

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_word_of_an_actor_counts_while_it_answers_and_no_longer() {
+    fn the_state_in_a_view_counts_only_while_its_actor_answers() {
         let age = Duration::from_secs(3);
         let shown = |actor, answered| to_value(Shown::new(link(), actor, answered, age)).unwrap();
         let live = shown(ChildState::Running, true);

@@ -20,7 +20,7 @@ pub enum GatewayState {
     Stopping,
     /// Ended without error.
     Stopped,
-    /// Never got ready.
+    /// Failed before it was ready.
     StartupFailed,
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_word_of_a_state_is_its_json() {
+    fn the_name_of_a_state_is_its_json() {
         for word in ["starting", "running", "draining", "stopping", "stopped", "startup_failed"] {
             let state = GatewayState::from_word(word).unwrap();
             assert_eq!(serde_json::to_value(state).unwrap(), word);

@@ -1,4 +1,4 @@
-//! What the gateway asks the connector to do in a chat.
+//! The actions in a chat that the gateway requests from the connector.
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -25,7 +25,7 @@ pub const OPS: [&str; 10] = [
 /// Ops that every connector accepts, including one that lists none.
 const LEGACY_OPS: [&str; 5] = ["send", "edit", "typing", "follow_up", "get_chat_info"];
 
-/// One action. Fields the contract does not know are dropped, as a connector would.
+/// One action. Fields that are not in the contract are dropped, as a connector does.
 ///
 /// `metadata` identifies the tenant for the connector, so nearly every op has it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -228,7 +228,7 @@ impl Action {
         }
     }
 
-    /// The chat it is for; a follow-up names a session instead.
+    /// Its chat; a follow-up names a session instead.
     #[must_use]
     pub fn chat_id(&self) -> Option<&str> {
         match self {
@@ -301,7 +301,7 @@ impl Action {
         }
     }
 
-    /// What comes with it for the connector. `None` for ops without.
+    /// The metadata for the connector. `None` for ops without.
     #[must_use]
     pub fn metadata(&self) -> Option<&Map<String, Value>> {
         match self {

@@ -1,4 +1,4 @@
-//! What the connector answers to one action.
+//! The connector's answer to one action.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,27 +13,27 @@ const MAX_ERROR: usize = 1024;
 /// Largest description of a chat, in bytes; a larger one is left out.
 const MAX_CHAT_INFO: usize = 16 * 1024;
 
-/// What the connector answered to one action, or what stands in for an answer that never came.
+/// The connector's answer to one action, or the substitute for an answer that was not received.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize)]
 pub struct ActionResult {
-    /// Whether it was done.
+    /// Whether the action was carried out.
     pub success: bool,
-    /// The message made or changed.
+    /// The message created or changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
     /// The thread opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread_id: Option<String>,
-    /// Why it was not done.
+    /// Why it was not carried out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether it may have been done all the same: it was sent and no answer came.
+    /// Whether it may have been carried out nevertheless: it was sent and no answer was received.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ambiguous: bool,
-    /// What a chat is called and what it is.
+    /// The name and the type of a chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_info: Option<Value>,
-    /// Whether it is certain that it never left this process, and so may be sent again plainly.
+    /// Whether it certainly did not leave this process, and so may be sent again without a mark.
     #[serde(skip)]
     pub never_left: bool,
 }
@@ -43,17 +43,17 @@ pub struct ActionResult {
 #[error("action: {0}")]
 pub struct ActionResultError(pub FieldError);
 
-/// What a connector says of a chat. A gateway hands it to the agent as it came.
+/// A connector's description of a chat. A gateway passes it to the agent unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChatInfo {
     /// Its name for people.
     pub name: String,
-    /// `dm`, `group`, `channel`, `thread` or what else the platform has.
+    /// `dm`, `group`, `channel`, `thread` or another type of the platform.
     #[serde(rename = "type")]
     pub chat_type: String,
 }
 
-/// `error`, of which the end may be left out; then it says so.
+/// `error`, cut to the limit; a cut one ends with its full length.
 fn cut(error: String) -> String {
     match error.char_indices().nth(MAX_ERROR) {
         Some((end, _)) => format!("{} … (cut off; {} bytes in all)", &error[..end], error.len()),
@@ -62,34 +62,34 @@ fn cut(error: String) -> String {
 }
 
 impl ActionResult {
-    /// A success of which there is no more to say.
+    /// A success without further data.
     #[must_use]
     pub fn done() -> Self {
         Self { success: true, ..Self::default() }
     }
 
-    /// A failure of which it is certain that nothing was done.
+    /// A failure with certainty that nothing was carried out.
     #[must_use]
     pub fn failed(error: impl Into<String>) -> Self {
         Self { error: Some(error.into()), ..Self::default() }
     }
 
-    /// A failure before anything left this process.
+    /// A failure before the action left this process.
     #[must_use]
     pub fn never_left(error: impl Into<String>) -> Self {
         Self { never_left: true, ..Self::failed(error) }
     }
 
-    /// A failure of which nobody knows what was done.
+    /// A failure with an unknown outcome.
     #[must_use]
     pub fn ambiguous(error: impl Into<String>) -> Self {
         Self { ambiguous: true, ..Self::failed(error) }
     }
 
-    /// Reads a result. Lenient with everything inside: a refused answer would make a done thing ambiguous.
+    /// Reads a result. Lenient with its fields: refusing it would make a finished action ambiguous.
     ///
     /// # Errors
-    /// [`ActionResultError`] if it is no object.
+    /// [`ActionResultError`] if it is not an object.
     pub fn parse(value: &Value) -> Result<Self, ActionResultError> {
         let fields = Fields::of(value, "result").map_err(ActionResultError)?;
         // Many results wait at a time, and an error is logged and shown.
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_is_short_whatever_the_connector_says() {
+    fn the_length_of_a_result_is_limited() {
         let long = "ä".repeat(1_000_000);
         let wire =
             json!({"success": true, "message_id": long, "thread_id": "t", "error": long, "chat_info": {"name": long}});

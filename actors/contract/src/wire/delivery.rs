@@ -14,7 +14,7 @@ pub const TIMESTAMP_HEADER: &str = "x-relay-timestamp";
 /// Header with the signature, in hex.
 pub const SIGNATURE_HEADER: &str = "x-relay-signature";
 
-/// What the path of the endpoint is followed by for an [`InterruptDelivery`].
+/// The suffix of the endpoint's path for an [`InterruptDelivery`].
 pub const INTERRUPT_SUFFIX: &str = "/interrupt";
 
 /// Largest difference between the time of signing and our clock, in seconds either way.
@@ -23,7 +23,7 @@ pub const MAX_SKEW_S: u64 = 300;
 /// Length of a signature: HMAC-SHA256.
 const SIGNATURE_BYTES: usize = 32;
 
-/// The body of a delivery that brings an event.
+/// The body of a delivery with an event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EventDelivery {
     /// The event as a connector sends it, an object; see [`InboundEvent::parse`](super::event::InboundEvent::parse).
@@ -44,7 +44,7 @@ impl EventDelivery {
     /// Takes the event out of a body.
     ///
     /// # Errors
-    /// [`FieldError`] if there is none, or it is no object.
+    /// [`FieldError`] if there is none, or it is not an object.
     pub fn read(mut body: Map<String, Value>) -> Result<Self, FieldError> {
         match body.remove("event") {
             Some(event @ Value::Object(_)) => Ok(Self { event }),
@@ -55,7 +55,7 @@ impl EventDelivery {
 }
 
 impl InterruptDelivery {
-    /// Reads a body. Only the session counts; a chat of another kind is none.
+    /// Reads a body. Only the session is required; a chat of another type counts as absent.
     ///
     /// # Errors
     /// [`FieldError`] if no session is named.
@@ -85,7 +85,7 @@ pub enum DeliveryError {
     /// It is too old, or from the future.
     #[error("the delivery was signed outside the window")]
     OutsideWindow,
-    /// It is signed by none of the keys.
+    /// None of the keys signed it.
     #[error("the delivery is not signed by a known key")]
     Signature,
 }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_no_body_can_fit_are_refused_without_one() {
+    fn headers_that_match_no_body_are_refused_without_one() {
         let good = "ab".repeat(SIGNATURE_BYTES);
         let check = |timestamp, signature| check_headers(timestamp, signature, MAX_SKEW_S, 1000);
         let upper = good.to_uppercase();

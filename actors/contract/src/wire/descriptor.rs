@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn every_required_field_is_missed_by_name() {
+    fn a_missing_required_field_is_named() {
         assert_eq!(Descriptor::parse(&wire()).unwrap(), Descriptor::default());
         let required = [
             "contract_version",

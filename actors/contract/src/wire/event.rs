@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::fields::{FieldError, Fields};
 use crate::json::identifier;
 
-/// Stands for an unknown platform.
+/// The name in place of an unknown platform.
 pub const RELAY: &str = "relay";
 
 /// The start of the reference text made of the messages around an event; the original's wording, which agents expect.
@@ -92,7 +92,7 @@ impl MessageType {
     }
 }
 
-/// Fields that stand in every event that is sent, if need be as null; the others only where there is something in them.
+/// Fields that are in every event sent, as null if absent; the others are left out if empty.
 const ALWAYS_SENT: [&str; 16] = [
     "text",
     "message_type",
@@ -163,7 +163,7 @@ pub struct ReplyTo {
 pub struct InboundEvent {
     /// The text.
     pub text: String,
-    /// What kind of message it is.
+    /// The kind of the message.
     pub message_type: MessageType,
     /// The message; without one nothing counts as a duplicate.
     pub message_id: Option<String>,
@@ -175,7 +175,7 @@ pub struct InboundEvent {
     pub media_urls: Vec<String>,
     /// The types of the attachments, in the same order.
     pub media: Vec<Value>,
-    /// Reference text made of the messages around this one. Never a reason to act.
+    /// Reference text made of the messages around this one. For context only; it never starts a turn.
     pub channel_context: Option<String>,
     /// The choice made in a prompt.
     pub prompt_response: Option<Value>,
@@ -183,14 +183,14 @@ pub struct InboundEvent {
     pub source: Source,
 }
 
-/// The choice made in a prompt, as a connector sends it. A gateway hands it to the agent as it came.
+/// The choice made in a prompt, as a connector sends it. A gateway passes it to the agent unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PromptResponse {
     /// The prompt.
     pub prompt_id: String,
     /// The choice.
     pub option_id: String,
-    /// What stands on its button.
+    /// The label of its button.
     pub label: String,
 }
 
@@ -217,7 +217,7 @@ impl InboundEvent {
         let mut event = serde_json::to_value(self).expect("an event holds nothing without a JSON form");
         if let Some(fields) = event.as_object_mut() {
             fields.shift_remove("channel_context");
-            // It stands last on the wire.
+            // It is the last field on the wire.
             let response = fields.shift_remove("prompt_response");
             fields.extend(response.map(|response| ("prompt_response".to_owned(), response)));
             fields.retain(|name, value| is_sent(name, value));
@@ -241,7 +241,7 @@ impl InboundEvent {
             media: fields.list("media")?.to_vec(),
             channel_context: fields.get("context").and_then(reference_text),
             prompt_response: fields.get("prompt_response").cloned(),
-            source: source.map_or_else(|| Ok(Source::of_nobody()), Source::read)?,
+            source: source.map_or_else(|| Ok(Source::empty()), Source::read)?,
         })
     }
 }
@@ -259,7 +259,7 @@ impl ReplyTo {
 
 impl Source {
     /// A source without any data.
-    fn of_nobody() -> Self {
+    fn empty() -> Self {
         Self { platform: RELAY.into(), chat_type: "dm".into(), ..Self::default() }
     }
 
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn an_event_reads_back_as_it_was_sent() {
         let text = |text: &str| Some(text.to_owned());
-        let bare = InboundEvent { source: Source::of_nobody(), ..InboundEvent::default() };
+        let bare = InboundEvent { source: Source::empty(), ..InboundEvent::default() };
         assert_eq!(
             bare.to_wire().to_string(),
             concat!(
@@ -367,25 +367,25 @@ mod tests {
             media_urls: vec!["u".into()],
             media: vec![json!({"kind": "photo"})],
             prompt_response: Some(json!({"prompt_id": "p"})),
-            source: Source { user_id_alt: text("alt"), chat_topic: text("topic"), ..Source::of_nobody() },
+            source: Source { user_id_alt: text("alt"), chat_topic: text("topic"), ..Source::empty() },
             ..bare.clone()
         };
         for event in [bare, full] {
             assert_eq!(InboundEvent::parse(&event.to_wire()).unwrap(), event);
         }
-        let told = InboundEvent { channel_context: text("Ann: hi"), ..InboundEvent::default() };
-        assert!(told.to_wire().get("channel_context").is_none());
+        let event = InboundEvent { channel_context: text("Ann: hi"), ..InboundEvent::default() };
+        assert!(event.to_wire().get("channel_context").is_none());
     }
 
     #[test]
-    fn an_empty_event_is_a_direct_message_of_nobody() {
+    fn an_empty_event_is_a_direct_message_without_a_source() {
         let event = InboundEvent::parse(&json!({})).unwrap();
         assert_eq!((event.source.platform.as_str(), event.source.chat_type.as_str()), ("relay", "dm"));
         assert_eq!(event, InboundEvent::parse(&json!({"source": {}, "context": 7})).unwrap());
     }
 
     #[test]
-    fn a_platform_is_known_in_any_case() {
+    fn the_case_of_a_platform_does_not_matter() {
         for (name, known) in [(" Discord ", "discord"), ("", "relay"), ("nosuch", "relay"), ("irc", "irc")] {
             assert_eq!(known_platform(name), known);
         }

@@ -77,7 +77,7 @@ pub enum FromConnector {
         /// The answer.
         result: ActionResult,
     },
-    /// Asks to stop the turn of a session.
+    /// Requests to stop the turn of a session.
     InterruptInbound {
         /// The session, as text.
         session_key: String,
@@ -93,7 +93,7 @@ pub enum FromConnector {
 /// A message for the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Inbound {
-    /// The event as it came, with what a gateway does not understand; see [`Inbound::read`].
+    /// The event as received, with unknown fields; see [`Inbound::read`].
     pub event: RawJson,
     /// Acknowledged once the event is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
@@ -103,7 +103,7 @@ pub struct Inbound {
 /// A forwarded request and its acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct PassthroughForward {
-    /// The request as it came; see [`PassthroughForward::read`].
+    /// The request as received; see [`PassthroughForward::read`].
     pub forward: RawJson,
     /// Acknowledged once the event made from it is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
@@ -141,7 +141,7 @@ pub enum ToConnector {
         #[serde(rename = "botId")]
         bot_id: String,
     },
-    /// Asks for one action.
+    /// Requests one action.
     Outbound {
         /// Returned with the answer; fresh each time.
         #[serde(rename = "requestId")]
@@ -162,7 +162,7 @@ pub enum ToConnector {
         /// The reason.
         reason: Option<String>,
     },
-    /// Asks to buffer everything from now on.
+    /// Requests to buffer everything from now on.
     GoingIdle,
     /// The buffered frame is on disk.
     InboundAck {
@@ -177,7 +177,7 @@ pub enum ToConnector {
 pub struct Received {
     /// The frame; `None` for a type of a later contract.
     pub frame: Result<Option<FromConnector>, FrameError>,
-    /// The id that acknowledges the line, whatever else it contains: without it the line would come again.
+    /// The id that acknowledges the line, whatever its other content: without it the line would be sent again.
     pub buffer_id: Option<String>,
 }
 
@@ -186,7 +186,7 @@ pub struct Received {
 pub struct ReceivedRequest {
     /// The frame; `None` for a type of a later contract.
     pub frame: Result<Option<ToConnector>, FrameError>,
-    /// Under which the gateway waits for an answer, whether its action could be read or not.
+    /// The request id under which the gateway waits for an answer, even if its action is unreadable.
     pub request_id: Option<String>,
 }
 
@@ -318,13 +318,13 @@ impl ToConnector {
 }
 
 impl Inbound {
-    /// A frame with this event, whatever is in it.
+    /// A frame with this event, unchecked.
     #[must_use]
     pub fn new(event: &Value, buffer_id: Option<String>) -> Self {
         Self { event: RawJson::of(event), buffer_id }
     }
 
-    /// The event as it came, and as far as it is known.
+    /// The event as received, and parsed.
     ///
     /// # Errors
     /// [`FrameError`] if it is not an event.
@@ -342,14 +342,14 @@ impl Inbound {
     }
 }
 
-/// The one field of an event that a connector counts it by.
+/// The field of an event by which a connector counts it.
 #[derive(serde::Deserialize)]
 struct MessageId {
     message_id: Option<Value>,
 }
 
 impl PassthroughForward {
-    /// A frame with this request, whatever is in it.
+    /// A frame with this request, unchecked.
     #[must_use]
     pub fn new(forward: &Value, buffer_id: Option<String>) -> Self {
         Self { forward: RawJson::of(forward), buffer_id }
@@ -358,7 +358,7 @@ impl PassthroughForward {
     /// The request.
     ///
     /// # Errors
-    /// [`FrameError`] if it is none.
+    /// [`FrameError`] if it is not a request.
     pub fn read(&self) -> Result<Forward, FrameError> {
         let error = |_| FrameError::Field { frame: "passthrough_forward", error: FieldError::WrongKind("forward") };
         Forward::parse(&serde_json::from_str(self.forward.get()).map_err(error)?)

@@ -13,7 +13,7 @@ pub const FOLLOW_UP_KIND: &str = "discord.interaction_token";
 
 /// The body is not a JSON object, so there is nothing to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the interaction is no JSON object")]
+#[error("the interaction is not a JSON object")]
 pub struct InteractionError;
 
 /// The event of an interaction.

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_too_long_passes_by_and_says_what_it_is_acknowledged_by() {
+    fn the_record_of_a_skipped_line_has_its_acknowledgement_id() {
         let line = long(MAX_LINE_BYTES);
         let digest: [u8; 32] = Sha256::digest(&line).into();
         let expected = PassedLine { bytes: line.len() as u64, digest, buffer_id: "b1".to_owned() };
@@ -184,14 +184,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_that_is_no_object_is_given_up_before_its_end_came() {
+    fn a_long_line_that_is_not_an_object_is_refused_before_its_end() {
         let mut buffer = LineBuffer::new();
         buffer.push(&vec![b'x'; MAX_LINE_BYTES + 1]);
         assert_eq!(buffer.next_line(), Err(LineTooLong));
     }
 
     #[test]
-    fn a_line_without_an_end_is_given_up() {
+    fn a_line_without_an_end_is_refused() {
         let (mut buffer, part) = (LineBuffer::new(), long(MAX_LINE_BYTES));
         let parts = (0..20).map(|_| {
             buffer.push(&part);

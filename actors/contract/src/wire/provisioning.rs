@@ -1,4 +1,4 @@
-//! The HTTP documents with which a gateway gets its credentials from a connector, and declares what it wants to receive.
+//! The HTTP documents with which a gateway obtains its credentials from a connector, and declares what it receives.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,7 +17,7 @@ pub const POLICY_PATH: &str = "/relay/policy";
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnrollRequest {
-    /// Good for one use.
+    /// Valid for one use.
     #[serde(serialize_with = "exposed", deserialize_with = "hidden")]
     pub enrollment_token: SecretString,
     /// Name of the gateway.
@@ -35,16 +35,16 @@ pub struct ProvisionRequest {
     /// The bot on it; may be empty.
     #[serde(default)]
     pub bot_id: String,
-    /// Where signed deliveries go; empty for none.
+    /// The endpoint of signed deliveries; empty for none.
     #[serde(default)]
     pub gateway_endpoint: String,
-    /// Which chats are the tenant's.
+    /// The chats of the tenant.
     #[serde(default)]
     pub route_keys: Vec<String>,
-    /// A name that outlives the process. Absent, the connector keeps none; empty, it would keep an empty one.
+    /// A name that is stable across restarts. If absent, the connector stores none; if empty, it stores an empty one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// Where the gateway can be woken.
+    /// The address that wakes the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_url: Option<String>,
 }
@@ -53,7 +53,7 @@ pub struct ProvisionRequest {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayGrant {
-    /// Name of the gateway from now on.
+    /// Id of the gateway from now on.
     pub gateway_id: String,
     /// Signs upgrade tokens.
     #[serde(serialize_with = "exposed")]
@@ -70,9 +70,9 @@ pub struct GatewayGrant {
 }
 
 impl GatewayGrant {
-    /// The grant in the answer to a gateway that asked as `gateway_id`, which stays its name if the answer gives none.
+    /// The grant in the answer to a request of `gateway_id`, which stays the gateway's id if the answer contains none.
     ///
-    /// `None` without a secret. Every other field counts as absent where it is empty or of the wrong kind.
+    /// `None` without a secret. Every other field counts as absent if it is empty or of the wrong kind.
     #[must_use]
     pub fn read(answer: &Value, gateway_id: &str) -> Option<Self> {
         let fields = answer.as_object()?;
@@ -87,7 +87,7 @@ impl GatewayGrant {
     }
 }
 
-/// Body of [`POLICY_PATH`]: which messages of one platform are worth a turn.
+/// Body of [`POLICY_PATH`]: which messages of one platform start a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RelevancePolicy {
@@ -104,7 +104,7 @@ pub struct RelevancePolicy {
     pub allow_other_bots: bool,
 }
 
-/// Body of an answer that says yes and nothing more.
+/// Body of a successful answer without content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct OkBody {
     /// True.
@@ -112,7 +112,7 @@ pub struct OkBody {
 }
 
 impl OkBody {
-    /// The only one.
+    /// The only value.
     pub const YES: Self = Self { ok: true };
 }
 
@@ -126,7 +126,7 @@ pub struct ErrorBody<'a> {
 }
 
 impl ErrorBody<'_> {
-    /// What the connector calls the error, if the body is one.
+    /// The error code of the connector, if the body is an error.
     #[must_use]
     pub fn error_of(body: &Value) -> Option<&str> {
         full_text(body.as_object()?, "error")

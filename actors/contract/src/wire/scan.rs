@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_of_the_frame_is_found_and_none_that_stands_deeper() {
+    fn the_outermost_id_is_found_and_nested_ones_are_not() {
         for (line, id) in [
             (r#"{"type":"inbound","bufferId":"b1","event":{"text":"\ud800"}}"#, Some("b1")),
             (r#"{"event":{"bufferId":"not this"} , "bufferId" : "b2" }"#, Some("b2")),
@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_that_can_be_read_is_scanned_as_it_is_read(
+        fn the_scan_of_a_readable_line_agrees_with_the_parser(
             id in ".{1,20}",
             text in ".{0,40}",
             before in any::<bool>(),
@@ -163,7 +163,7 @@ mod tests {
         }
 
         #[test]
-        fn no_line_panics_or_is_held(line in prop::collection::vec(any::<u8>(), 0..2_000)) {
+        fn no_line_panics_or_is_buffered(line in prop::collection::vec(any::<u8>(), 0..2_000)) {
             let mut scan = Scan::default();
             scan.feed(&line);
             prop_assert!(scan.held.len() <= MAX_TOKEN);

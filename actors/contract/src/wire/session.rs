@@ -90,9 +90,9 @@ pub fn names_session_of(text: &str, owner: &ProfileName) -> bool {
     text.strip_prefix("agent:").and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with(':'))
 }
 
-/// The chat in the text of a session key; empty where there is none.
+/// The chat in the text of a session key; empty if there is none.
 ///
-/// A chat whose name holds a colon is cut there: the text does not say where it ends.
+/// A chat with a colon in its id is cut there, because the text does not mark its end.
 #[must_use]
 pub fn chat_of(text: &str) -> &str {
     text.split(':').nth(4).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The upgrade token: proves to the connector which gateway dials, for some minutes.
+//! The upgrade token: proves the identity of a dialling gateway to the connector, for some minutes.
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -13,10 +13,10 @@ pub const DEFAULT_TTL_S: u64 = 300;
 /// Closing code of a connection whose token was refused.
 pub const UNAUTHORIZED_CODE: u16 = 4_401;
 
-/// Reason beside [`UNAUTHORIZED_CODE`] for a token that is not good, or none.
+/// Close reason with [`UNAUTHORIZED_CODE`] for a missing or invalid token.
 pub const UNAUTHORIZED: &str = "unauthorized";
 
-/// Reason beside [`UNAUTHORIZED_CODE`] for a token that was good and whose time is over.
+/// Close reason with [`UNAUTHORIZED_CODE`] for a valid token that has expired.
 pub const EXPIRED: &str = "expired";
 
 /// Why a token was refused.
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expired_is_told_from_forged() {
+    fn an_expired_token_is_distinguished_from_a_forged_one() {
         let secret = SecretString::from("s");
         let token = mint("gw", &secret, 1000, 300);
         let secrets = [SecretString::from("new"), secret];

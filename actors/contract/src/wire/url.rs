@@ -1,6 +1,6 @@
 //! The addresses of a connector, all derived from the configured one.
 //!
-//! The mapping is the original's, including addresses that cannot work: those are mapped and then refused.
+//! The mapping is the original's, including invalid addresses: those are mapped and then refused.
 
 use std::net::IpAddr;
 
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_cannot_be_dialled_says_why() {
+    fn an_address_that_cannot_be_dialled_has_its_reason() {
         for (url, reason) in [
             ("wss://c.example", None),
             ("http://[::1]:9/x", None),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_address_beyond_this_machine_is_exposed() {
+    fn an_unencrypted_address_of_another_machine_is_exposed() {
         for (url, exposed) in [
             ("ws://c.example", true),
             ("http://10.0.0.7:80/relay", true),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_http_side_hangs_below_the_same_base() {
+    fn the_http_paths_have_the_same_base() {
         let url = RelayUrl::new("wss://c.example/a/relay/");
         assert_eq!(url.enroll(), "https://c.example/a/relay/enroll");
         assert_eq!(url.policy(), "https://c.example/a/relay/policy");

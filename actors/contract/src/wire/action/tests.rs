@@ -41,7 +41,7 @@ fn a_bad_action_is_refused_by_the_name_of_its_field() {
 }
 
 #[test]
-fn a_new_op_needs_the_descriptor_to_name_it() {
+fn a_new_op_must_be_listed_in_the_descriptor() {
     let silent = Descriptor::default();
     assert!(allowed("typing", &silent) && !allowed("react", &silent));
     let listing = Descriptor { supported_ops: Some(vec!["react".into()]), ..Descriptor::default() };

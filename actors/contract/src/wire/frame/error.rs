@@ -6,13 +6,13 @@ use crate::wire::descriptor::DescriptorError;
 use crate::wire::event::EventError;
 use crate::wire::fields::FieldError;
 
-/// Why a line was skipped; the link lives on. Shows nothing of what the line said.
+/// Why a line was skipped; the link stays up. Contains nothing of the line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// It is no JSON, no object, or nested too deeply.
-    #[error("the line is no JSON object")]
+    /// It is not JSON, not an object, or nested too deeply.
+    #[error("the line is not a JSON object")]
     NotAnObject,
-    /// The event is no JSON that we can hold: half a character, or nested too deeply.
+    /// The event is not JSON that can be stored: half a surrogate pair, or nested too deeply.
     #[error("the event cannot be read: it holds half a character, or is nested too deeply")]
     Unreadable,
     /// A field of the frame itself is missing or of the wrong kind.
@@ -23,8 +23,8 @@ pub enum FrameError {
         /// The field.
         error: FieldError,
     },
-    /// The body of a forwarded request is no base64.
-    #[error("the forwarded body is no base64")]
+    /// The body of a forwarded request is not base64.
+    #[error("the forwarded body is not base64")]
     Body,
     /// The descriptor in it was refused.
     #[error(transparent)]

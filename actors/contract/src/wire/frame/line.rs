@@ -1,4 +1,4 @@
-//! One line of the link, of which only the fields are read that frames have.
+//! One line of the link: only the fields of frames are read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,13 +11,13 @@ use super::error::FrameError;
 use crate::wire::fields::FieldError;
 use crate::wire::scan::MAX_BUFFER_ID;
 
-/// The fields of a line, each as it came: what is deeper is read only where it is wanted.
+/// The fields of a line, each as received: nested values are parsed on demand.
 pub(super) struct Line<'a> {
     frame: &'static str,
     fields: BTreeMap<&'static str, &'a RawValue>,
 }
 
-/// Reads the fields of a line that are named here. Of one that stands there twice the last counts.
+/// Reads the fields of a line that are named here. Of a repeated one the last counts.
 struct Named(&'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for Named {
@@ -65,12 +65,12 @@ impl<'a> Line<'a> {
         FrameError::Field { frame: self.frame, error }
     }
 
-    /// A field that is there and not null.
+    /// A field that is present and not null.
     pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.fields.get(name).copied().filter(|raw| raw.get() != "null")
     }
 
-    /// What the frame is acknowledged by; an empty one is none.
+    /// The id that acknowledges the frame; an empty one is none.
     pub(super) fn buffer_id(&self) -> Result<Option<String>, FrameError> {
         let id = self.text("bufferId")?.filter(|id| !id.is_empty());
         match id {

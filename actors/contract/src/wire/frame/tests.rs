@@ -44,7 +44,7 @@ fn a_frame_from_the_gateway_reads_back_as_it_was_written() {
 }
 
 #[test]
-fn what_we_do_not_know_of_an_event_is_kept_to_the_byte() {
+fn unknown_fields_of_an_event_are_kept_to_the_byte() {
     let event = r#"{"text":"hi","big":123456789012345678901234567890,"x":1.10}"#;
     let line = format!(r#"{{"type":"inbound","event":{event}}}"#);
     let Some(FromConnector::Inbound(inbound)) = FromConnector::parse(line.as_bytes()).unwrap() else {
@@ -62,7 +62,7 @@ fn an_unknown_type_is_no_error() {
     assert!(ToConnector::parse(br#"{"type":"descriptor"}"#).unwrap().is_none());
 }
 
-/// Reads a line to the last field.
+/// Reads a line, and every field in it.
 fn read(line: &[u8]) -> Result<(), FrameError> {
     match FromConnector::parse(line)? {
         Some(FromConnector::Inbound(frame)) => frame.read().map(drop),
@@ -72,7 +72,7 @@ fn read(line: &[u8]) -> Result<(), FrameError> {
 }
 
 #[test]
-fn an_action_that_cannot_be_read_leaves_the_request_it_is_answered_under() {
+fn the_request_id_of_an_unreadable_action_is_read() {
     let read = |line: &str| ToConnector::read(line.as_bytes());
     let broken = read(r#"{"type":"outbound","requestId":"r","action":{"op":"send"}}"#);
     assert!(matches!(broken.frame, Err(FrameError::Action(_))));
@@ -83,7 +83,7 @@ fn an_action_that_cannot_be_read_leaves_the_request_it_is_answered_under() {
 }
 
 #[test]
-fn a_request_of_a_platform_is_read_only_where_it_is_wanted() {
+fn a_forwarded_request_is_parsed_on_demand() {
     let line = br#"{"type":"passthrough_forward","forward":{"botId":"b","headers":[["a","b"],7],"bodyB64":"e30="}}"#;
     let Some(FromConnector::PassthroughForward(frame)) = FromConnector::parse(line).unwrap() else {
         panic!("a forward")
@@ -95,7 +95,7 @@ fn a_request_of_a_platform_is_read_only_where_it_is_wanted() {
 }
 
 #[test]
-fn a_bad_line_is_an_error_that_does_not_show_it() {
+fn the_error_of_a_bad_line_does_not_contain_it() {
     let deep = format!(r#"{{"type":"inbound","event":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     for line in [
         "",
