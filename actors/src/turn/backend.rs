@@ -27,6 +27,6 @@ pub(crate) struct AgentBackend {
     pub(crate) name: &'static str,
     /// Reads the other keys of the `agent:` block. If one is missing or wrong, it reports that to the section and returns `None`.
     pub(crate) read: fn(&mut Section<'_>) -> Option<AgentResource>,
-    /// Runs one turn; everything said is in the ledger when it returns.
+    /// Runs one turn; all messages are in the ledger when it returns.
     pub(super) run: RunTurn,
 }

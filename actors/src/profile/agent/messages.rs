@@ -126,7 +126,7 @@ pub enum CallBroken {
     #[error("the agent's server cannot be reached: {0}")]
     Unreachable(String),
     /// No data arrived for this long.
-    #[error("the agent's server said nothing for {0:?}")]
+    #[error("the agent's server sent nothing for {0:?}")]
     Silent(Duration),
     /// The connection broke.
     #[error("the connection to the agent's server broke: {0}")]
@@ -143,6 +143,6 @@ pub enum CallBroken {
     #[error("the agent's server cannot be used: {0}")]
     Unfit(String),
     /// The server's answer exceeds the limit.
-    #[error("the agent's server said more than {0} bytes")]
+    #[error("the agent's server sent more than {0} bytes")]
     TooLong(usize),
 }

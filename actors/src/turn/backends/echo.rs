@@ -1,4 +1,4 @@
-//! The built-in agent for trials: it repeats the message.
+//! The built-in agent for trials; repeats the message.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! An agent that is a command: one process a turn.
+//! An agent that is a command: one process per turn.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(super) async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, comman
     let asked = turn.ports.spawn.ask(spawn, SPAWN_TIMEOUT);
     let child = tokio::select! {
         biased;
-        // A child that is started all the same ends with its answer.
+        // A child that is started nevertheless ends when its answer is dropped.
         cause = stopped(commands) => return TurnOutcome::Stopped(cause),
         child = asked => child,
     };

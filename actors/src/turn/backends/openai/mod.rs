@@ -53,7 +53,7 @@ const LOGGED_CHARS: usize = 500;
 /// Pieces of text in the queue of the reply.
 const MAX_PIECES: usize = 8;
 
-/// Runs the turn of an agent that is a server. Whatever ends it ends the call at once.
+/// Runs the turn of an agent that is a server. The end of the turn ends the call at once.
 async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, commands: &mut TurnCommands) -> TurnOutcome {
     let Some(settings) = agent.server() else { return verdict::no_agent() };
     let due = Instant::now() + settings.timeout;
