@@ -62,7 +62,7 @@ pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> Exi
         Ok(status_reporter) => status_reporter,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
-    let lived = panic::catch_unwind(AssertUnwindSafe(|| {
+    let result = panic::catch_unwind(AssertUnwindSafe(|| {
         // Its drop would wait without limit for files that are being read on its blocking threads.
         let system = ManuallyDrop::new(System::new());
         system.block_on(async {
@@ -70,7 +70,7 @@ pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> Exi
             Ok(process.live(&mut signals, announce).await)
         })
     }));
-    let (Ok(code) | Err(code)) = lived.unwrap_or_else(|_| {
+    let (Ok(code) | Err(code)) = result.unwrap_or_else(|_| {
         status_reporter.because("the thread that runs the process panicked".to_owned());
         Err(super::INTERNAL_ERROR)
     });

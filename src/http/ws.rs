@@ -141,7 +141,7 @@ impl Viewer {
         }));
     }
 
-    /// Its token is good: it gets a place that is not taken away.
+    /// Its token is valid: its slot is not evicted from now on.
     fn promote(&mut self, ctx: &mut ViewerContext) {
         self.state.admission.note(self.caller.address, None);
         if let Some(connection) = &self.connection {

@@ -170,12 +170,12 @@ async fn relay(
     };
     // Dropping the halves ends both sockets; while packets are dropped the other end must not be notified.
     match first {
-        Ended::Told => drop(open),
-        Ended::Untold(Side::Outbound) => {
+        Ended::Notified => drop(open),
+        Ended::Silent(Side::Outbound) => {
             drop(open);
             inbound.await;
         }
-        Ended::Untold(Side::Inbound) => {
+        Ended::Silent(Side::Inbound) => {
             outbound.await;
             drop(open);
         }
@@ -193,9 +193,9 @@ enum Side {
 /// How one direction ended.
 enum Ended {
     /// The other end is notified.
-    Told,
+    Notified,
     /// Packets are dropped, including the one that would notify the other end.
-    Untold(Side),
+    Silent(Side),
 }
 
 struct Pump {
@@ -218,9 +218,9 @@ impl Pump {
                         Some(ConnectionFault::Reset) => {
                             let _ = set_socket_linger(self.from.as_ref(), Some(Duration::ZERO));
                             let _ = set_socket_linger(self.to.as_ref(), Some(Duration::ZERO));
-                            return Ended::Told;
+                            return Ended::Notified;
                         }
-                        Some(ConnectionFault::End) => return Ended::Told,
+                        Some(ConnectionFault::End) => return Ended::Notified,
                         _ => continue,
                     }
                 }
@@ -228,14 +228,14 @@ impl Pump {
             };
             if count == 0 {
                 if inject != Some(ConnectionFault::HalfOpen) {
-                    return Ended::Told;
+                    return Ended::Notified;
                 }
                 // Dropping it would notify the other end.
                 self.to.forget();
-                return Ended::Untold(self.side);
+                return Ended::Silent(self.side);
             }
             if self.pass(&buffer[..count], &mut inject).await.is_err() {
-                return Ended::Told;
+                return Ended::Notified;
             }
         }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use caduceus_contract::wire::delivery::sign;
 use serde_json::{Map, Value, json};
 
-use crate::raw::{self, Answer};
+use crate::raw::{self, RawAnswer};
 use crate::world::World;
 use crate::{document, schema};
 
@@ -394,12 +394,12 @@ impl Judge {
         self.judge(&operation, case, &answer);
     }
 
-    fn send(&mut self, authority: &str, case: &Case) -> Answer {
+    fn send(&mut self, authority: &str, case: &Case) -> RawAnswer {
         self.asked += 1;
         raw::ask(authority, &case.method.to_uppercase(), &case.target, &case.headers, &case.body)
     }
 
-    fn judge(&mut self, operation: &Value, case: &Case, answer: &Answer) {
+    fn judge(&mut self, operation: &Value, case: &Case, answer: &RawAnswer) {
         let Case { method, target, headers, body, .. } = case;
         let short = |text: &str| text.chars().take(120).collect::<String>();
         let body = short(&String::from_utf8_lossy(body));
@@ -445,7 +445,7 @@ fn an_answer_that_differs_from_the_document_is_found() {
         let mut judge = Judge { document, seen: BTreeMap::new(), faults: Vec::new(), asked: 0 };
         let headers = [("content-type", "application/json"), ("x-request-id", "1")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let answer = Answer { status, headers, body: body.to_string().into_bytes() };
+        let answer = RawAnswer { status, headers, body: body.to_string().into_bytes() };
         let operation = judge.document["paths"]["/healthz"]["get"].clone();
         judge.judge(&operation, &case("/healthz", "get", "/healthz", b""), &answer);
         judge.faults

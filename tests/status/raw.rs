@@ -10,14 +10,14 @@ use crate::support::SOON;
 
 /// One answer, whole.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct RawAnswer {
     pub(crate) status: u16,
     /// By lower-case name.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Answer {
+impl RawAnswer {
     /// The media type without its parameters; empty if there is none.
     pub(crate) fn media(&self) -> &str {
         self.headers.get("content-type").map_or("", |value| value.split(';').next().unwrap().trim())
@@ -29,7 +29,7 @@ impl Answer {
 }
 
 /// Sends one request on a connection of its own and reads the answer to its end.
-pub(crate) fn ask(authority: &str, method: &str, target: &str, headers: &[(String, String)], body: &[u8]) -> Answer {
+pub(crate) fn ask(authority: &str, method: &str, target: &str, headers: &[(String, String)], body: &[u8]) -> RawAnswer {
     let mut stream = TcpStream::connect(authority).expect("the gateway listens");
     stream.set_read_timeout(Some(SOON)).unwrap();
     let length = (!body.is_empty()).then(|| format!("content-length: {}\r\n", body.len()));
@@ -44,7 +44,7 @@ pub(crate) fn ask(authority: &str, method: &str, target: &str, headers: &[(Strin
     answer.unwrap_or_else(|| panic!("{method} {target}: no answer ({read:?}): {:?}", String::from_utf8_lossy(&bytes)))
 }
 
-fn parse(bytes: &[u8], method: &str) -> Option<Answer> {
+fn parse(bytes: &[u8], method: &str) -> Option<RawAnswer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");
@@ -56,9 +56,9 @@ fn parse(bytes: &[u8], method: &str) -> Option<Answer> {
     let headers: BTreeMap<String, String> = lines.filter_map(header).collect();
     let body = bytes[end + 4..].to_vec();
     if headers.get("transfer-encoding").is_some_and(|how| how == "chunked") && method != "HEAD" {
-        return Some(Answer { status, headers, body: unchunked(&body)? });
+        return Some(RawAnswer { status, headers, body: unchunked(&body)? });
     }
-    Some(Answer { status, headers, body })
+    Some(RawAnswer { status, headers, body })
 }
 
 fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {

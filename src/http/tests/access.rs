@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HOST, ORIGIN};
 
-use super::support::{Answer, CEILING, Gate, SECRET, Setting};
+use super::support::{CEILING, Gate, SECRET, Setting, TestAnswer};
 use crate::http::{BindError, bind};
 
 const DRAIN: &str = "/api/gateway/drain";
@@ -28,17 +28,17 @@ async fn other_hosts_and_origins_are_refused_on_every_route() {
         // Probes are answered under any name.
         if !["/healthz", "/readyz"].contains(&path) {
             let host = gate.request(Method::GET, path).insert_header((HOST, "evil.example"));
-            assert_eq!(Answer::of(host, "").await.error(), (403, "forbidden_host".into()), "{path}");
+            assert_eq!(TestAnswer::of(host, "").await.error(), (403, "forbidden_host".into()), "{path}");
         }
         for site in ["http://evil.example", "null", "http://localhost:1"] {
             let origin = gate.request(Method::GET, path).insert_header((ORIGIN, site)).bearer_auth(SECRET);
-            assert_eq!(Answer::of(origin, "").await.error(), (403, "forbidden_origin".into()), "{path} {site}");
+            assert_eq!(TestAnswer::of(origin, "").await.error(), (403, "forbidden_origin".into()), "{path} {site}");
         }
     }
     let ours = gate.request(Method::GET, "/api/status").insert_header((ORIGIN, gate.url("")));
-    assert_eq!(Answer::of(ours, "").await.status, 200);
+    assert_eq!(TestAnswer::of(ours, "").await.status, 200);
     let named = gate.request(Method::GET, "/api/status").insert_header((HOST, "gate.example"));
-    assert_eq!(Answer::of(named, "").await.status, 200);
+    assert_eq!(TestAnswer::of(named, "").await.status, 200);
     gate.stop().await;
 }
 
@@ -48,7 +48,7 @@ async fn behind_a_wildcard_the_address_that_was_reached_is_ours() {
     let port = gate.address.port();
     let ask = |host: String| {
         let request = gate.request(Method::GET, "/api/status").insert_header((HOST, host));
-        Answer::of(request, "")
+        TestAnswer::of(request, "")
     };
     assert_eq!(ask(format!("127.0.0.1:{port}")).await.status, 200);
     assert_eq!(ask(format!("203.0.113.9:{port}")).await.status, 403);
@@ -69,7 +69,7 @@ async fn orders_want_one_good_token() {
             ask().append_header((AUTHORIZATION, format!("Bearer {SECRET}"))).append_header((AUTHORIZATION, "Bearer x")),
         ];
         for request in refused {
-            let answer = Answer::of(request, "").await;
+            let answer = TestAnswer::of(request, "").await;
             // After ten failures the peer is slowed down.
             assert!(matches!(answer.status, 401 | 429), "{path}: {answer:?}");
         }
@@ -77,7 +77,7 @@ async fn orders_want_one_good_token() {
     assert!(gate.received.no_order());
     for scheme in ["Bearer", "bearer", "BEARER"] {
         let good = gate.request(Method::POST, DRAIN).insert_header((AUTHORIZATION, format!("{scheme} {SECRET}")));
-        assert_eq!(Answer::of(good, "").await.status, 200, "{scheme}");
+        assert_eq!(TestAnswer::of(good, "").await.status, 200, "{scheme}");
     }
     gate.stop().await;
 }
@@ -85,7 +85,7 @@ async fn orders_want_one_good_token() {
 #[actix_web::test]
 async fn a_refusal_contains_no_reason() {
     let gate = Gate::start().await;
-    let answer = Answer::of(gate.request(Method::POST, DRAIN), "").await;
+    let answer = TestAnswer::of(gate.request(Method::POST, DRAIN), "").await;
     assert_eq!(answer.status, 401);
     assert_eq!(answer.body, r#"{"error":"unauthenticated","detail":"Unauthorized"}"#);
     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
@@ -95,7 +95,7 @@ async fn a_refusal_contains_no_reason() {
 #[actix_web::test]
 async fn guessing_is_slowed_down_and_a_good_token_always_passes() {
     let gate = Gate::start().await;
-    let guess = || Answer::of(gate.request(Method::POST, DRAIN).bearer_auth("guess"), "");
+    let guess = || TestAnswer::of(gate.request(Method::POST, DRAIN).bearer_auth("guess"), "");
     for _ in 0..10 {
         assert_eq!(guess().await.status, 401);
     }
@@ -109,7 +109,7 @@ async fn guessing_is_slowed_down_and_a_good_token_always_passes() {
 #[actix_web::test]
 async fn every_decision_is_written_down_without_the_token() {
     let gate = Gate::start().await;
-    Answer::of(gate.request(Method::POST, DRAIN).bearer_auth("a-guess"), "").await;
+    TestAnswer::of(gate.request(Method::POST, DRAIN).bearer_auth("a-guess"), "").await;
     gate.post(DRAIN, "").await;
     let lines = gate.audit(2).await;
     assert_eq!((&lines[0]["event"], &lines[1]["event"]), (&"token_auth_failure".into(), &"token_auth_success".into()));
@@ -128,7 +128,7 @@ async fn a_log_that_cannot_be_written_changes_no_decision() {
     let gate = Gate::start().await;
     std::fs::write(gate.home.path().join("logs"), "in the way").unwrap();
     assert_eq!(gate.post(DRAIN, "").await.status, 200);
-    assert_eq!(Answer::of(gate.request(Method::POST, DRAIN), "").await.status, 401);
+    assert_eq!(TestAnswer::of(gate.request(Method::POST, DRAIN), "").await.status, 401);
     gate.stop().await;
 }
 
@@ -138,10 +138,10 @@ async fn without_a_secret_everything_stays_closed() {
         let gate = Gate::with(Setting { secret: None, insecure, ..Setting::default() }).await;
         assert_eq!(gate.post(DRAIN, "").await.status, 401, "a token that is not recognised");
         let plain = gate.request(Method::POST, DRAIN);
-        assert_eq!(Answer::of(plain, "").await.status, if insecure { 200 } else { 401 });
+        assert_eq!(TestAnswer::of(plain, "").await.status, if insecure { 200 } else { 401 });
         assert_eq!(gate.received.has(&["BeginDrain", "\"dashboard\""]), insecure);
         let afar = gate.request(Method::POST, DRAIN).insert_header(("x-forwarded-for", "127.0.0.1"));
-        assert_eq!(Answer::of(afar, "").await.status, 401, "a client behind a proxy");
+        assert_eq!(TestAnswer::of(afar, "").await.status, 401, "a client behind a proxy");
         gate.stop().await;
     }
 }
@@ -151,8 +151,8 @@ async fn a_weak_secret_opens_nothing() {
     let weak = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     let gate = Gate::with(Setting { secret: Some(weak), insecure: true, ..Setting::default() }).await;
     let with = gate.request(Method::POST, DRAIN).bearer_auth(weak);
-    assert_eq!(Answer::of(with, "").await.status, 401);
-    assert_eq!(Answer::of(gate.request(Method::POST, DRAIN), "").await.status, 401);
+    assert_eq!(TestAnswer::of(with, "").await.status, 401);
+    assert_eq!(TestAnswer::of(gate.request(Method::POST, DRAIN), "").await.status, 401);
     gate.stop().await;
 }
 
@@ -163,7 +163,7 @@ async fn a_secret_for_other_things_may_not_drain_but_may_look() {
         assert_eq!(gate.post(path, "").await.error(), (403, "missing_scope".into()), "{path}");
     }
     let look = gate.request(Method::GET, "/api/actors").insert_header(("x-forwarded-for", "203.0.113.9"));
-    assert_eq!(Answer::of(look.bearer_auth(SECRET), "").await.status, 200);
+    assert_eq!(TestAnswer::of(look.bearer_auth(SECRET), "").await.status, 200);
     assert!(gate.received.no_order());
     gate.stop().await;
 }
@@ -176,11 +176,11 @@ async fn unknown_paths_and_methods_are_answered_in_the_form_of_every_error() {
     }
     assert_eq!(gate.post("/api/turns/%FF/stop", "").await.error(), (400, "bad_request".into()));
     for path in ["/", "/healthz", "/readyz", "/api/status", "/api/status/ws", "/api/actors", "/metrics"] {
-        let answer = Answer::of(gate.request(Method::DELETE, path), "").await;
+        let answer = TestAnswer::of(gate.request(Method::DELETE, path), "").await;
         assert_eq!(answer.error(), (405, "method_not_allowed".into()), "{path}");
         assert!(answer.header("allow").unwrap().contains("GET"), "{path}");
     }
-    let drain = Answer::of(gate.request(Method::PUT, DRAIN).bearer_auth(SECRET), "").await;
+    let drain = TestAnswer::of(gate.request(Method::PUT, DRAIN).bearer_auth(SECRET), "").await;
     assert_eq!(drain.error(), (405, "method_not_allowed".into()));
     gate.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use actix_web::http::Method;
 
-use super::support::{Answer, Gate, SECRET, Setting};
+use super::support::{Gate, SECRET, Setting, TestAnswer};
 
 #[actix_web::test]
 async fn only_a_trusted_proxy_can_name_a_client_on_loopback() {
@@ -16,7 +16,7 @@ async fn only_a_trusted_proxy_can_name_a_client_on_loopback() {
     for (proxies, client, status) in cases {
         let gate = Gate::with(Setting { proxies, ..Setting::default() }).await;
         let through = gate.request(Method::GET, "/metrics").insert_header(("x-forwarded-for", client));
-        assert_eq!(Answer::of(through, "").await.status, status, "{proxies:?} {client}");
+        assert_eq!(TestAnswer::of(through, "").await.status, status, "{proxies:?} {client}");
         gate.stop().await;
     }
 }
@@ -26,7 +26,7 @@ async fn behind_a_trusted_proxy_each_client_is_slowed_down_for_itself() {
     let gate = Gate::with(Setting { proxies: &["127.0.0.1"], ..Setting::default() }).await;
     let guess = |client: &'static str| {
         let request = gate.request(Method::GET, "/metrics").insert_header(("x-forwarded-for", client));
-        Answer::of(request.bearer_auth("guess"), "")
+        TestAnswer::of(request.bearer_auth("guess"), "")
     };
     for _ in 0..10 {
         assert_eq!(guess("203.0.113.9").await.status, 401);
@@ -42,14 +42,14 @@ async fn a_sane_name_of_a_request_is_kept_and_any_other_replaced() {
     let gate = Gate::start().await;
     for path in ["/healthz", "/none", "/api/gateway/drain"] {
         let named = gate.request(Method::GET, path).insert_header(("x-request-id", "job-7.retry_2"));
-        assert_eq!(Answer::of(named, "").await.header("x-request-id"), Some("job-7.retry_2"), "{path}");
+        assert_eq!(TestAnswer::of(named, "").await.header("x-request-id"), Some("job-7.retry_2"), "{path}");
         let odd = gate.request(Method::GET, path).insert_header(("x-request-id", "a b"));
-        assert_eq!(Answer::of(odd, "").await.header("x-request-id").map(str::len), Some(36), "{path}");
+        assert_eq!(TestAnswer::of(odd, "").await.header("x-request-id").map(str::len), Some(36), "{path}");
     }
     gate.lose_actors();
     gate.until("the loss to be noticed", || async { gate.get("/api/status").await.status == 503 }).await;
     let broken = gate.request(Method::POST, "/api/gateway/drain").bearer_auth(SECRET);
-    let broken = Answer::of(broken.insert_header(("x-request-id", "mine")), "").await;
+    let broken = TestAnswer::of(broken.insert_header(("x-request-id", "mine")), "").await;
     assert_eq!((broken.status, broken.header("x-request-id")), (503, Some("mine")));
     gate.stop().await;
 }

@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use serde_json::{Value, json};
 
 use super::schema;
-use super::support::{Answer, Gate, SECRET, Setting};
+use super::support::{Gate, SECRET, Setting, TestAnswer};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&kept()).unwrap());
 
@@ -80,7 +80,7 @@ async fn every_documented_operation_is_there_and_no_other_method_is() {
         let place = path.replace("{path}", "drain").replace("{id}", "019ab000-0000-7000-8000-000000000000");
         let mut expected: BTreeSet<&str> = item.as_object().unwrap().keys().map(String::as_str).collect();
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-            let answer = Answer::of(gate.request(method.clone(), &place), "").await;
+            let answer = TestAnswer::of(gate.request(method.clone(), &place), "").await;
             let documented = item.get(method.as_str().to_lowercase()).is_some();
             assert_eq!(answer.status == 405, !documented, "{method} {path}: {answer:?}");
             if !documented {
@@ -132,7 +132,7 @@ async fn orders_are_marked_as_wanting_a_token_or_a_signature() {
         }
     }
     let gate = Gate::start().await;
-    let plain = Answer::of(gate.request(Method::POST, "/api/gateway/restart"), "").await;
+    let plain = TestAnswer::of(gate.request(Method::POST, "/api/gateway/restart"), "").await;
     assert_eq!(plain.status, 401);
     assert_eq!(gate.request(Method::GET, "/openapi.json").bearer_auth(SECRET).send().await.unwrap().status(), 200);
     gate.stop().await;

@@ -136,7 +136,7 @@ async fn two_hosts_and_targets_with_another_host_get_nothing() {
     assert!(accepted_requests(&gate, "", "").await.is_empty(), "without a host");
     assert!(gate.received.no_order());
     let got = accepted_requests(&gate, &format!("http://{ours}"), &format!("host: {ours}\r\n")).await;
-    assert_eq!(got.len(), GUARDED.len(), "an absolute target of ours is as good as any: {got:?}");
+    assert_eq!(got.len(), GUARDED.len(), "an absolute target with our host is accepted: {got:?}");
     gate.stop().await;
 }
 

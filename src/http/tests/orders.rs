@@ -3,7 +3,7 @@
 use actix_web::http::Method;
 
 use super::sample::snapshot;
-use super::support::{Answer, Gate, SECRET, Setting};
+use super::support::{Gate, SECRET, Setting, TestAnswer};
 
 #[actix_web::test]
 async fn a_drain_begins_and_ends_in_the_shapes_of_the_original() {
@@ -68,7 +68,7 @@ async fn a_cancel_that_fails_reports_that_the_drain_goes_on_without_the_cause() 
 #[actix_web::test]
 async fn a_client_can_wait_for_the_end_of_the_turns_without_polling() {
     let gate = Gate::start().await;
-    let look = |path: &str| Answer::of(gate.request(Method::GET, path).bearer_auth(SECRET), "");
+    let look = |path: &str| TestAnswer::of(gate.request(Method::GET, path).bearer_auth(SECRET), "");
     let now = look("/api/gateway/drain").await.json();
     let expected = serde_json::json!({"draining": false, "active_agents": 2, "drained": false, "oldest_turn_s": 71.5});
     assert_eq!(now, expected);
@@ -114,7 +114,7 @@ async fn faults_strike_only_where_they_are_allowed() {
 
     let gate = Gate::with(Setting { faults: true, ..Setting::default() }).await;
     let afar = gate.request(Method::POST, "/api/actors/drain/fault").insert_header(("x-forwarded-for", "203.0.113.9"));
-    assert_eq!(Answer::of(afar, "{}").await.error(), (403, "loopback_only".into()));
+    assert_eq!(TestAnswer::of(afar, "{}").await.error(), (403, "loopback_only".into()));
     assert!(gate.received.no_order());
     assert_eq!(gate.post("/api/actors/relays/relay/fault", "").await.status, 200);
     assert!(gate.received.has(&["InjectFault", "\"relays/relay\"", "PanicInTimer"]));

@@ -7,7 +7,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
 use caduceus_contract::status::words::GatewayState;
 
-use super::support::{Answer, Gate, SECRET, Setting};
+use super::support::{Gate, SECRET, Setting, TestAnswer};
 
 const DRAIN: &str = "/api/gateway/drain";
 const RESTART: &str = "/api/gateway/restart";
@@ -19,7 +19,7 @@ async fn status(gate: &Gate, authorization: &[&[u8]]) -> u16 {
     for value in authorization {
         request = request.append_header((AUTHORIZATION, HeaderValue::from_bytes(value).unwrap()));
     }
-    Answer::of(request, "").await.status
+    TestAnswer::of(request, "").await.status
 }
 
 #[actix_web::test]
@@ -85,11 +85,11 @@ async fn a_header_of_a_mebibyte_is_cut_off_and_the_next_client_served() {
 async fn only_routes_that_opted_in_look_at_a_token() {
     let gate = Gate::start().await;
     for path in ["/", "/healthz", "/readyz", "/openapi.json", "/none"] {
-        let answer = Answer::of(gate.request(Method::GET, path).bearer_auth("guess"), "").await;
+        let answer = TestAnswer::of(gate.request(Method::GET, path).bearer_auth("guess"), "").await;
         assert_ne!(answer.status, 401, "{path}");
     }
     for near in ["/api/gateway/drain/", "/api/gateway/drainx", "/api/gateway//drain", "/API/gateway/drain"] {
-        let answer = Answer::of(gate.request(Method::POST, near), "").await;
+        let answer = TestAnswer::of(gate.request(Method::POST, near), "").await;
         assert_eq!(answer.status, 404, "{near}");
     }
     gate.post(DRAIN, "").await;
@@ -101,10 +101,10 @@ async fn only_routes_that_opted_in_look_at_a_token() {
 #[actix_web::test]
 async fn the_log_has_exactly_the_fields_of_the_original() {
     let gate = Gate::with(Setting { scope: "look", ..Setting::default() }).await;
-    Answer::of(gate.request(Method::POST, "/api/actors/drain/restart").bearer_auth("a-guess"), "").await;
+    TestAnswer::of(gate.request(Method::POST, "/api/actors/drain/restart").bearer_auth("a-guess"), "").await;
     gate.post(DRAIN, "").await;
     let known = gate.request(Method::GET, "/metrics").insert_header(("via", "1.1 proxy")).bearer_auth(SECRET);
-    assert_eq!(Answer::of(known, "").await.status, 200);
+    assert_eq!(TestAnswer::of(known, "").await.status, 200);
     let lines: Vec<String> = gate
         .audit(3)
         .await
@@ -136,7 +136,7 @@ async fn a_restart_is_ordered_with_the_scope_only_and_not_twice() {
         assert_eq!(gate.post(RESTART, body).await.error(), (400, code.into()), "{body}");
     }
     let form = gate.request(Method::POST, RESTART).bearer_auth(SECRET).insert_header(("content-type", "text/plain"));
-    assert_eq!(Answer::of(form, "{}").await.error(), (415, "unsupported_media_type".into()));
+    assert_eq!(TestAnswer::of(form, "{}").await.error(), (415, "unsupported_media_type".into()));
     gate.becomes(|status| status.gateway_state = GatewayState::Stopping);
     assert_eq!(gate.post(RESTART, "").await.error(), (409, "stopping".into()));
     gate.stop().await;

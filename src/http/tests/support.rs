@@ -70,7 +70,7 @@ pub(super) struct Gate {
 
 /// An answer, taken apart.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct TestAnswer {
     pub(super) status: u16,
     pub(super) body: Bytes,
     headers: BTreeMap<String, String>,
@@ -150,13 +150,13 @@ impl Gate {
         self.client.request(method, self.url(path)).timeout(CEILING)
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path), "").await
+    pub(super) async fn get(&self, path: &str) -> TestAnswer {
+        TestAnswer::of(self.request(Method::GET, path), "").await
     }
 
     /// A POST with the drain secret.
-    pub(super) async fn post(&self, path: &str, body: &str) -> Answer {
-        Answer::of(self.request(Method::POST, path).bearer_auth(SECRET), body).await
+    pub(super) async fn post(&self, path: &str, body: &str) -> TestAnswer {
+        TestAnswer::of(self.request(Method::POST, path).bearer_auth(SECRET), body).await
     }
 
     /// Takes all actors away.
@@ -197,7 +197,7 @@ impl Gate {
     }
 }
 
-impl Answer {
+impl TestAnswer {
     pub(super) async fn of(request: ClientRequest, body: &str) -> Self {
         let (method, path) = (request.get_method().to_string(), request.get_uri().path().to_owned());
         let mut response = request.send_body(body.to_owned()).await.unwrap();

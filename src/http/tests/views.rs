@@ -10,14 +10,14 @@ use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::ChildState;
 use serde_json::json;
 
-use super::support::{Answer, Gate, SECRET, Setting};
+use super::support::{Gate, SECRET, Setting, TestAnswer};
 
 #[actix_web::test]
 async fn healthz_answers_with_the_verdict_of_the_watchdog_in_every_state_of_the_actors() {
     let gate = Gate::start().await;
     gate.lose_actors();
     assert_eq!(gate.get("/healthz").await.status, 200);
-    assert_eq!(Answer::of(gate.request(Method::HEAD, "/healthz"), "").await.status, 200);
+    assert_eq!(TestAnswer::of(gate.request(Method::HEAD, "/healthz"), "").await.status, 200);
     gate.alive.store(false, Ordering::SeqCst);
     let answer = gate.get("/healthz").await;
     assert_eq!(answer.error(), (503, "unhealthy".into()));
@@ -84,7 +84,7 @@ async fn status_is_full_on_loopback_and_a_summary_for_unknown_clients() {
         assert!(full.get(field).is_some(), "{field}");
     }
     let remote = || gate.request(Method::GET, "/api/status").insert_header(("x-forwarded-for", "203.0.113.9"));
-    let summary = Answer::of(remote(), "").await;
+    let summary = TestAnswer::of(remote(), "").await;
     assert_eq!(summary.status, 200);
     let text = String::from_utf8(summary.body.to_vec()).unwrap();
     for inside in ["OPENAI_API_KEY", "a sentence", "/home/", "agent:work", "\"actors\""] {
@@ -92,9 +92,9 @@ async fn status_is_full_on_loopback_and_a_summary_for_unknown_clients() {
     }
     assert_eq!(summary.json()["gateway_platforms"]["discord"]["state"], "connected");
     assert_eq!(summary.json()["active_agents"], 2);
-    let known = Answer::of(remote().bearer_auth(SECRET), "").await;
+    let known = TestAnswer::of(remote().bearer_auth(SECRET), "").await;
     assert!(known.json().get("actors").is_some());
-    assert_eq!(Answer::of(remote().bearer_auth("wrong"), "").await.error(), (401, "unauthenticated".into()));
+    assert_eq!(TestAnswer::of(remote().bearer_auth("wrong"), "").await.error(), (401, "unauthenticated".into()));
     gate.stop().await;
 }
 
@@ -114,8 +114,8 @@ async fn actors_and_metrics_require_a_token_from_unknown_clients() {
     assert_eq!(tree["children"][2]["children"][1]["path"], "profiles/work");
     for path in ["/api/actors", "/metrics"] {
         let remote = || gate.request(Method::GET, path).insert_header(("forwarded", "for=203.0.113.9"));
-        assert_eq!(Answer::of(remote(), "").await.error(), (401, "unauthenticated".into()), "{path}");
-        assert_eq!(Answer::of(remote().bearer_auth(SECRET), "").await.status, 200, "{path}");
+        assert_eq!(TestAnswer::of(remote(), "").await.error(), (401, "unauthenticated".into()), "{path}");
+        assert_eq!(TestAnswer::of(remote().bearer_auth(SECRET), "").await.status, 200, "{path}");
     }
     gate.stop().await;
 }
@@ -164,7 +164,7 @@ async fn the_page_holds_no_data_and_only_its_own_script_may_run() {
     assert!(text.contains("data-faults=\"yes\""));
     assert!(!text.contains("OPENAI_API_KEY") && !text.contains("0.1.0"));
     let afar = gate.request(Method::GET, "/").insert_header(("x-forwarded-for", "203.0.113.9"));
-    assert!(String::from_utf8(Answer::of(afar, "").await.body.to_vec()).unwrap().contains("data-faults=\"no\""));
+    assert!(String::from_utf8(TestAnswer::of(afar, "").await.body.to_vec()).unwrap().contains("data-faults=\"no\""));
     let icon = gate.get("/favicon.ico").await;
     assert_eq!((icon.status, icon.body.len()), (204, 0));
     gate.stop().await;

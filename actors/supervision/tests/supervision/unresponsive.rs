@@ -94,10 +94,10 @@ async fn third_unresponsive_thread_ends_the_tree() {
     let subject = Subject::new("a", &Diary::default());
     let worker_thread = WorkerThread::new("data");
     let root = watched([&subject], &worker_thread);
-    let forever = 4 * CEILING;
+    let beyond_the_test = 4 * CEILING;
     for generation in 1..=3 {
         until_generation(&root, "a", generation).await;
-        inject(&root, "a", Fault::HangThread(forever)).await;
+        inject(&root, "a", Fault::HangThread(beyond_the_test)).await;
         // Its caller gets no answer as long as the thread is blocked.
         actix::spawn(subject.mailbox.port().ask(Ping, CEILING));
     }
