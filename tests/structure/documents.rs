@@ -30,7 +30,8 @@ fn quoted(document: &str) -> Vec<String> {
 
 fn is_path(quoted: &str) -> bool {
     let letters = quoted.chars().all(|letter| letter.is_ascii_alphanumeric() || "/._-".contains(letter));
-    let of_ours = TOPS.iter().any(|first| quoted.starts_with(first)) || quoted.ends_with(".rs");
+    let of_ours = TOPS.iter().any(|first| quoted.starts_with(first))
+        || Path::new(quoted).extension().is_some_and(|kind| kind == "rs");
     letters && quoted.contains('/') && of_ours
 }
 

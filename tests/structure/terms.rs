@@ -9,7 +9,7 @@ const KINDS: [&str; 9] = ["rs", "md", "html", "js", "css", "yaml", "toml", "sh",
 
 /// One row of the table.
 struct Term {
-    term: String,
+    old: String,
     is_phrase: bool,
     replacement: String,
 }
@@ -19,7 +19,7 @@ fn terms() -> Vec<Term> {
     let rows = table.lines().skip(1).map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
     rows.map(|row| match row.as_slice() {
         [term, kind, replacement] if matches!(kind.as_str(), "identifier" | "phrase") => {
-            Term { term: term.clone(), is_phrase: kind == "phrase", replacement: replacement.clone() }
+            Term { old: term.clone(), is_phrase: kind == "phrase", replacement: replacement.clone() }
         }
         other => panic!("invalid row of the table: {other:?}"),
     })
@@ -70,8 +70,8 @@ fn no_replaced_term_occurs() {
     for path in files {
         let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
         let prose = prose(&text);
-        let occurring = terms.iter().filter(|term| has_word(if term.is_phrase { &prose } else { &text }, &term.term));
-        found.extend(occurring.map(|term| format!("{}: `{}` is `{}`", path.display(), term.term, term.replacement)));
+        let occurring = terms.iter().filter(|term| has_word(if term.is_phrase { &prose } else { &text }, &term.old));
+        found.extend(occurring.map(|term| format!("{}: `{}` is `{}`", path.display(), term.old, term.replacement)));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -82,7 +82,6 @@ mod slot {
 #[cfg(not(feature = "fault-injection"))]
 mod slot {
     use super::Fault;
-    use crate::locked::locked;
 
     /// Holds no fault.
     #[derive(Debug, Default)]
