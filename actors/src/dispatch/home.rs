@@ -18,13 +18,13 @@ const STOPPING: &str = "The gateway is going down. Replies that are still being 
 
 /// The home channel of a gateway, and whether the start of this process was announced there.
 #[derive(Debug, Clone)]
-pub struct Home {
+pub struct HomeNotices {
     channel: HomeChannel,
     /// The start was announced; outlives any one incarnation of the dispatcher.
     start_announced: Arc<AtomicBool>,
 }
 
-impl Home {
+impl HomeNotices {
     /// One where nothing was announced yet.
     #[must_use]
     pub fn new(channel: HomeChannel) -> Self {

@@ -13,9 +13,9 @@ use caduceus_contract::messages::dispatch::ReplyLeft;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
-    NoteRestart, ReadInbound, RecordInbound, RecordOutbound, TellUnread,
+    NoteRestart, NotifyUnread, ReadInbound, RecordInbound, RecordOutbound,
 };
-use caduceus_contract::messages::relay::{GetLink, SendAction, TellAgain};
+use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
 use caduceus_supervision::{ChildSpec, Port, StartChild};
@@ -50,7 +50,7 @@ pub struct DispatchPorts {
     /// Lists the profiles with chats to notify of what a drain refused.
     pub list_unread: Port<ListUnread>,
     /// Records that they are notified.
-    pub tell_unread: Port<TellUnread>,
+    pub notify_unread: Port<NotifyUnread>,
     /// Finds the event that `/retry` means.
     pub last_interrupted: Port<LastInterrupted>,
     /// Counts the starts that found turns cut off.
@@ -89,7 +89,7 @@ pub struct LinkPorts {
     /// Asks for its descriptors.
     pub view: Port<GetLink>,
     /// Asks it to send its state again.
-    pub tell_again: Port<TellAgain>,
+    pub resend_state: Port<ResendLinkState>,
 }
 
 /// A turn that can be started, and its ports.

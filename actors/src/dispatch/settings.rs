@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::event::Rules;
-use super::home::Home;
+use super::home::HomeNotices;
 use crate::config::messages::InForce;
 use crate::profile::messages::ProfilePorts;
 use crate::settings::{Interrupted, OpenSettings, Values};
@@ -22,7 +22,7 @@ pub struct DispatchSettings {
     /// The process starts over and over: turns that a crash cut off are not run again, whatever the settings say.
     pub starts_over: bool,
     /// Where start and shutdown are announced.
-    pub home: Option<Home>,
+    pub home: Option<HomeNotices>,
     /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
     pub process_started_ms: i64,
 }
@@ -30,7 +30,7 @@ pub struct DispatchSettings {
 impl DispatchSettings {
     /// Those of the settings in force.
     #[must_use]
-    pub fn of(in_force: &InForce, home: Option<Home>, process_started_ms: i64) -> Self {
+    pub fn of(in_force: &InForce, home: Option<HomeNotices>, process_started_ms: i64) -> Self {
         let InForce { settings, profiles } = in_force;
         Self {
             rules: Rules {

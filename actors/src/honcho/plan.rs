@@ -26,7 +26,7 @@ pub(super) struct Waits {
 pub(super) struct GrantPlan {
     waits: Waits,
     held: Option<Held>,
-    phase: Phase,
+    phase: GrantPhase,
     /// Why the file cannot be used; nothing is exchanged meanwhile.
     unreadable: Option<String>,
     unsaved: Option<Unsaved>,
@@ -36,7 +36,7 @@ pub(super) struct GrantPlan {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Phase {
+enum GrantPhase {
     Idle,
     Refreshing {
         since: Duration,
@@ -102,7 +102,7 @@ impl GrantPlan {
         Self {
             waits,
             held: None,
-            phase: Phase::Idle,
+            phase: GrantPhase::Idle,
             unreadable: None,
             unsaved: None,
             failures: 0,
@@ -123,7 +123,7 @@ impl GrantPlan {
         // After a failure the attempts go on by themselves, and no caller waits for one that is likely to fail as well.
         let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
-            Phase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
+            GrantPhase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
                 Ask::Wait { order, until: since + self.waits.caller }
             }
             _ => Ask::Have(token),
@@ -134,9 +134,9 @@ impl GrantPlan {
     pub(super) fn tick(&mut self, now: Now) -> Option<Order> {
         let wanted = match self.phase {
             // After a failure the next attempt comes by itself, even for a token that is only refreshed on demand.
-            Phase::Backoff { .. } | Phase::Uncertain { .. } => self.held.is_some(),
-            Phase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
-            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+            GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => self.held.is_some(),
+            GrantPhase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
+            GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
         };
         (wanted && self.may_begin(now)).then(|| self.begin(false, now))
     }
@@ -144,8 +144,8 @@ impl GrantPlan {
     /// An operator asks for a refresh now. `None` if one is under way or cannot help.
     pub(super) fn demand(&mut self, now: Now) -> Option<Order> {
         let possible = match self.phase {
-            Phase::Idle | Phase::Backoff { .. } | Phase::Uncertain { .. } => true,
-            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+            GrantPhase::Idle | GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => true,
+            GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
         };
         (possible && self.held.is_some() && self.unreadable.is_none()).then(|| self.begin(true, now))
     }
@@ -156,7 +156,7 @@ impl GrantPlan {
         if presented {
             self.last_exchange = Some(now.at);
         }
-        self.phase = Phase::Idle;
+        self.phase = GrantPhase::Idle;
         match outcome {
             Outcome::Rotated { grant, life_s, beside } => {
                 self.settle(Held::exchanged(grant, life_s, now));
@@ -165,7 +165,7 @@ impl GrantPlan {
             }
             Outcome::Withheld { grant, life_s } => {
                 self.settle(Held::exchanged(grant, life_s, now));
-                self.phase = Phase::Uncertain { retry_at: None };
+                self.phase = GrantPhase::Uncertain { retry_at: None };
                 self.last_error = Some("the server gave no new refresh token".to_owned());
             }
             Outcome::Adopted(grant) => self.settle(Held::adopted(grant, now)),
@@ -175,7 +175,7 @@ impl GrantPlan {
             }
             Outcome::Unreadable(why) => {
                 if doubt {
-                    self.phase = Phase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
+                    self.phase = GrantPhase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
                 }
                 self.unreadable = Some(why);
             }
@@ -188,13 +188,13 @@ impl GrantPlan {
             Outcome::Ambiguous { why, retry_in } => {
                 self.last_error = Some(why);
                 self.failures = self.failures.saturating_add(1);
-                self.phase = Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
+                self.phase = GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
             }
             Outcome::Refused { grant, why } => {
                 self.held = Some(Held::first(grant, now));
                 self.unsaved = None;
                 self.last_error = Some(why);
-                self.phase = Phase::ReauthRequired;
+                self.phase = GrantPhase::ReauthRequired;
             }
         }
     }
@@ -226,15 +226,15 @@ impl GrantPlan {
             let held = self.held.get_or_insert_with(|| Held::first(grant, now));
             held.good_until_ms = now.unix_ms;
             held.on_demand = false;
-            self.phase = Phase::Idle;
+            self.phase = GrantPhase::Idle;
             return;
         }
         let first = self.held.is_none();
         self.settle(if first { Held::first(grant, now) } else { Held::adopted(grant, now) });
         self.phase = match doubt {
-            Doubt::None | Doubt::Spent => Phase::Idle,
-            Doubt::Refused => Phase::ReauthRequired,
-            Doubt::Unknown { retry_in } => Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
+            Doubt::None | Doubt::Spent => GrantPhase::Idle,
+            Doubt::Refused => GrantPhase::ReauthRequired,
+            Doubt::Unknown { retry_in } => GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
         };
     }
 
@@ -244,19 +244,19 @@ impl GrantPlan {
     }
 
     pub(super) fn is_refreshing(&self) -> bool {
-        matches!(self.phase, Phase::Refreshing { .. })
+        matches!(self.phase, GrantPhase::Refreshing { .. })
     }
 
     pub(super) fn state(&self) -> GrantState {
         match self.phase {
-            Phase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
-            Phase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
-            Phase::ReauthRequired => GrantState::ReauthRequired,
+            GrantPhase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
+            GrantPhase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
+            GrantPhase::ReauthRequired => GrantState::ReauthRequired,
             _ if self.unreadable.is_some() => GrantState::Unreadable,
             _ if self.held.is_none() => GrantState::None,
-            Phase::Uncertain { .. } => GrantState::Uncertain,
-            Phase::Backoff { .. } => GrantState::Backoff,
-            Phase::Idle => GrantState::Fresh,
+            GrantPhase::Uncertain { .. } => GrantState::Uncertain,
+            GrantPhase::Backoff { .. } => GrantState::Backoff,
+            GrantPhase::Idle => GrantState::Fresh,
         }
     }
 
@@ -276,21 +276,21 @@ impl GrantPlan {
     fn may_begin(&self, now: Now) -> bool {
         self.unreadable.is_none()
             && match self.phase {
-                Phase::Idle => true,
-                Phase::Backoff { until } => now.at >= until,
-                Phase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
-                Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+                GrantPhase::Idle => true,
+                GrantPhase::Backoff { until } => now.at >= until,
+                GrantPhase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
+                GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
             }
     }
 
     fn begin(&mut self, by_person: bool, now: Now) -> Order {
-        self.phase = Phase::Refreshing { since: now.at, doubt: self.in_doubt() };
+        self.phase = GrantPhase::Refreshing { since: now.at, doubt: self.in_doubt() };
         let known = self.held.as_ref().map(|held| held.grant.clone());
         Order { known, unsaved: self.unsaved.clone(), by_person }
     }
 
     fn in_doubt(&self) -> bool {
-        matches!(self.phase, Phase::Uncertain { .. } | Phase::Refreshing { doubt: true, .. })
+        matches!(self.phase, GrantPhase::Uncertain { .. } | GrantPhase::Refreshing { doubt: true, .. })
     }
 
     fn settle(&mut self, held: Held) {
@@ -305,9 +305,9 @@ impl GrantPlan {
         self.last_error = Some(why);
         self.failures = self.failures.saturating_add(1);
         self.phase = if doubt {
-            Phase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
+            GrantPhase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
         } else {
-            Phase::Backoff { until: now.at + wait }
+            GrantPhase::Backoff { until: now.at + wait }
         };
     }
 }

@@ -31,10 +31,10 @@ use crate::clock::Clock;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::dispatch::{Inbound, StopSession};
+use caduceus_contract::messages::dispatch::{OfferEvent, StopSession};
 use caduceus_contract::messages::ledger::RecordInbound;
 use caduceus_contract::messages::relay::{
-    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkState, LinkView, SendAction, TellAgain, Wake,
+    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkState, LinkView, ResendLinkState, SendAction, Wake,
 };
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
@@ -52,7 +52,7 @@ pub struct RelayPorts {
     /// Answers what to dial, before each dial.
     pub profile: Port<PrepareDial>,
     /// Receives the events.
-    pub dispatch: Port<Inbound>,
+    pub dispatch: Port<OfferEvent>,
     /// Stores frames that cannot be used.
     pub ledger: Port<RecordInbound>,
     /// Stops a session.
@@ -206,7 +206,7 @@ impl RelayActor {
         self.touch_status();
     }
 
-    /// Sends the state of the link to the listed ports. A port that missed it can send [`TellAgain`].
+    /// Sends the state of the link to the listed ports. A port that missed it can send [`ResendLinkState`].
     pub(super) fn send_change(&self) {
         let state = self.plan.state();
         let known = state == LinkState::Connected && self.is_described();
@@ -354,10 +354,10 @@ impl Handler<Wake> for RelayActor {
     }
 }
 
-impl Handler<TellAgain> for RelayActor {
+impl Handler<ResendLinkState> for RelayActor {
     type Result = ();
 
-    fn handle(&mut self, _: TellAgain, _: &mut Self::Context) {
+    fn handle(&mut self, _: ResendLinkState, _: &mut Self::Context) {
         self.send_change();
     }
 }

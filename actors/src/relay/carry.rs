@@ -20,7 +20,7 @@ use super::socket::{Connection, Opening, SocketEvent};
 use super::steps::{LinkStep, Loss, Prepared, plain};
 use crate::http_client::UpgradeRefused;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
-use caduceus_contract::messages::dispatch::{Inbound, NotTaken, Receipt, StopSession};
+use caduceus_contract::messages::dispatch::{NotTaken, OfferEvent, StopSession};
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::wire::descriptor::Descriptor;
@@ -44,7 +44,7 @@ impl RelayActor {
                     debug!(link = %self.link.0, ?reason, "ping not sent");
                 }
             }
-            LinkStep::SayGoingIdle => self.send_frame(&ToConnector::GoingIdle, "going_idle", None),
+            LinkStep::SendGoingIdle => self.send_frame(&ToConnector::GoingIdle, "going_idle", None),
             LinkStep::AnswerIdle(answer) => self.answer_idle(answer),
             LinkStep::Close(with) => {
                 if let Some(dialling) = self.dialling.take() {
@@ -160,7 +160,7 @@ impl RelayActor {
                     DialError::Refused(UpgradeRefused { status, retry_after: Some(wait) })
                         if matches!(status.as_u16(), 429 | 503) =>
                     {
-                        Loss::ToldToWait { reason: error.to_string(), wait: *wait }
+                        Loss::WaitOrdered { reason: error.to_string(), wait: *wait }
                     }
                     _ => Loss::Other(plain(&error.to_string())),
                 };
@@ -215,8 +215,8 @@ impl RelayActor {
         }
     }
 
-    fn inbound(&self, arrival: &Arrival, event: &EventCargo) -> Inbound {
-        Inbound {
+    fn inbound(&self, arrival: &Arrival, event: &EventCargo) -> OfferEvent {
+        OfferEvent {
             link: self.link.clone(),
             bot_id: event.bot_id.clone().or_else(|| self.bot_of(&event.event)),
             owner: self.owner.clone(),
@@ -228,9 +228,9 @@ impl RelayActor {
         }
     }
 
-    fn was_taken(&self, answer: Result<Result<Receipt, NotTaken>, AskError>) -> bool {
+    fn was_taken(&self, answer: Result<Result<(), NotTaken>, AskError>) -> bool {
         match answer {
-            Ok(Ok(Receipt::Taken | Receipt::Duplicate | Receipt::Refused | Receipt::Handled)) => true,
+            Ok(Ok(())) => true,
             Ok(Err(NotTaken::LedgerUnavailable)) => false,
             Err(reason) => {
                 debug!(link = %self.link.0, %reason, "dispatcher did not answer");

@@ -240,7 +240,7 @@ impl LinkPlan {
         match &mut self.state {
             State::Up { going: going @ Going::Not, .. } => {
                 *going = Going::Asked { how, until };
-                vec![LinkStep::SayGoingIdle]
+                vec![LinkStep::SendGoingIdle]
             }
             // Leaving wins over dormant; one answer is for both requests.
             State::Up { going: Going::Asked { how: asked, .. }, .. } => {

@@ -142,7 +142,7 @@ impl LinkWorld {
             }
             LinkStep::Close(_) if self.mutant == Some(LinkMutant::KeepsTheSocket) => {}
             LinkStep::Close(_) => self.sockets.clear(),
-            LinkStep::Hello | LinkStep::Ping | LinkStep::SayGoingIdle | LinkStep::AnswerIdle(_) => {}
+            LinkStep::Hello | LinkStep::Ping | LinkStep::SendGoingIdle | LinkStep::AnswerIdle(_) => {}
         }
         Ok(())
     }

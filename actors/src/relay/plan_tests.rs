@@ -164,7 +164,7 @@ fn wait_that_the_connector_asked_for_is_kept_and_has_an_end() {
         let mut bench = Bench::new();
         bench.plan.start(bench.at());
         assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
-        let loss = Loss::ToldToWait { reason: "503".into(), wait: Duration::from_secs(asked) };
+        let loss = Loss::WaitOrdered { reason: "503".into(), wait: Duration::from_secs(asked) };
         assert_eq!(bench.plan.lost(1, &loss, bench.at()), [LinkStep::Close(CloseWith::Away)]);
         assert_eq!(
             (bench.plan.state(), bench.wait(), bench.plan.last_error()),
@@ -395,7 +395,7 @@ fn address_taken_away_and_given_back_does_not_revive_a_revoked_link() {
 #[test]
 fn leaving_link_serves_until_the_acknowledgement_and_after_it() {
     let mut bench = Bench::connected();
-    assert_eq!(bench.go_idle(Idleness::Leaving), [LinkStep::SayGoingIdle]);
+    assert_eq!(bench.go_idle(Idleness::Leaving), [LinkStep::SendGoingIdle]);
     assert_eq!(bench.plan.state(), LinkState::Connected);
     assert_eq!(bench.plan.idle_acked(1, bench.at()), [LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);
     assert_eq!(bench.plan.state(), LinkState::Idle);

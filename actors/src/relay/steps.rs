@@ -23,7 +23,7 @@ pub(super) enum LinkStep {
     /// Ping the connector.
     Ping,
     /// Send `going_idle`.
-    SayGoingIdle,
+    SendGoingIdle,
     /// Answer the requests to go idle.
     AnswerIdle(IdleAnswer),
     /// Close the connection or give up the dial; answer everything that waits for it.
@@ -56,7 +56,7 @@ pub(super) enum Loss {
     /// Closed with 4401, or the upgrade refused with 401 or 403.
     Unauthorized { reason: String },
     /// The upgrade was refused, and the connector asks for this wait before the next dial.
-    ToldToWait { reason: String, wait: Duration },
+    WaitOrdered { reason: String, wait: Duration },
     /// A line above the limit.
     TooBig,
     /// Anything else.
@@ -87,7 +87,7 @@ impl Loss {
     /// How long the connector asked the gateway to wait, within [`LONGEST_ORDERED_WAIT`].
     pub(super) fn ordered_wait(&self) -> Option<Duration> {
         match self {
-            Self::ToldToWait { wait, .. } => Some(LONGEST_ORDERED_WAIT.min(*wait)),
+            Self::WaitOrdered { wait, .. } => Some(LONGEST_ORDERED_WAIT.min(*wait)),
             Self::Unauthorized { .. } | Self::TooBig | Self::Other(_) => None,
         }
     }
@@ -97,7 +97,7 @@ impl Loss {
         match self {
             Self::Unauthorized { reason } if reason.is_empty() => "the connector refused the credentials".into(),
             Self::Unauthorized { reason } => format!("the connector refused the credentials: {reason}"),
-            Self::ToldToWait { reason, .. } => reason.clone(),
+            Self::WaitOrdered { reason, .. } => reason.clone(),
             Self::TooBig => "the connector sent a line above the limit".into(),
             Self::Other(text) => text.clone(),
         }

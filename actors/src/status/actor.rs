@@ -30,7 +30,7 @@ use caduceus_contract::messages::profile::{GetProfile, ProfileView};
 use caduceus_contract::messages::relay::{GetLink, LinkState, LinkView};
 use caduceus_contract::messages::status::{GetSnapshot, Phase, SnapshotChanged, StatusTouched, Subscribe};
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::{ProcessView, Snapshot, Totals};
 use caduceus_contract::status::words;
 use caduceus_contract::status::words::ProcessPhase;
@@ -305,7 +305,7 @@ fn build(
         restart_drain_timeout: settings.in_force.settings.values.drain.timeout.as_secs(),
         active_sessions: views.dispatch.value().sessions,
         profiles: served,
-        readiness: Readiness::NotReady,
+        readiness: ReadinessLevel::NotReady,
         not_ready: None,
         issues: Vec::new(),
         stale: ages.into_iter().filter_map(|(name, age)| Some((name, age?))).collect(),

@@ -11,7 +11,7 @@ use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::ReplyLeft;
 use caduceus_contract::messages::ledger::InboundState;
-use caduceus_contract::messages::relay::{LinkChanged, TellAgain};
+use caduceus_contract::messages::relay::{LinkChanged, ResendLinkState};
 
 /// How often links that are not up are asked for their state: the message about a change may have been lost.
 const LINK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ impl DispatchActor {
     /// Asks each of these links to send its state again.
     pub(super) fn ask_links<'a>(&self, links: impl IntoIterator<Item = &'a LinkId>) {
         for link in links {
-            if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.tell_again.tell(TellAgain)) {
+            if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.resend_state.tell(ResendLinkState)) {
                 debug!(link = %link.0, %error, "a link was not asked for its state");
             }
         }

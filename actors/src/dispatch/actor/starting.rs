@@ -55,7 +55,7 @@ impl DispatchActor {
                 }
                 None => "unreadable".to_owned(),
             },
-            Ok(Err(error @ (LedgerError::Damaged { .. } | LedgerError::Missing { .. }))) => error.to_string(),
+            Ok(Err(error @ (LedgerError::Corrupt { .. } | LedgerError::Missing { .. }))) => error.to_string(),
             Ok(Err(error)) => return Self::ask_again(turn, &format!("the ledger: {error}"), ctx),
             Err(error) => return Self::ask_again(turn, &format!("the ledger: {error}"), ctx),
         };

@@ -11,7 +11,7 @@ use super::super::notice;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
 use caduceus_contract::link::Target;
-use caduceus_contract::messages::ledger::{ListUnread, TellUnread};
+use caduceus_contract::messages::ledger::{ListUnread, NotifyUnread};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::Action;
 
@@ -48,8 +48,8 @@ impl DispatchActor {
             }
             return;
         };
-        let order = TellUnread { profile, chats: CHATS, words: unread_action };
-        let notified = self.ports.tell_unread.ask(order, LEDGER_TIMEOUT);
+        let order = NotifyUnread { profile, chats: CHATS, words: unread_action };
+        let notified = self.ports.notify_unread.ask(order, LEDGER_TIMEOUT);
         ctx.spawn(notified.into_actor(self).map(move |notified, actor, ctx| match notified {
             Ok(Ok(links)) => {
                 if links.is_empty() {

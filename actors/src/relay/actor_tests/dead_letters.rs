@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::rig::{Bench, Peer, event, never, run, within};
 use super::*;
-use caduceus_contract::messages::dispatch::Receipt;
 use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, Recorded};
 
 fn ack(buffer_id: &str) -> Value {
@@ -103,9 +102,9 @@ fn acknowledgements_of_events_and_dead_letters_keep_their_order() {
         dead.send(Ok(new(1))).unwrap();
         let ((_, first), (_, third)) = (bench.offer().await, bench.offer().await);
         never("an acknowledgement", peer.read()).await;
-        first.send(Ok(Receipt::Taken)).unwrap();
+        first.send(Ok(())).unwrap();
         assert_eq!((peer.frame().await, peer.frame().await), (ack("b1"), ack("b2")));
-        third.send(Ok(Receipt::Taken)).unwrap();
+        third.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b3"));
     });
 }

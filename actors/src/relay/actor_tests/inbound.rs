@@ -5,7 +5,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use super::rig::{Bench, event, identity, never, quick, run, within};
 use super::*;
-use caduceus_contract::messages::dispatch::{NotTaken, Receipt};
+use caduceus_contract::messages::dispatch::NotTaken;
 
 fn ack(buffer_id: &str) -> Value {
     json!({"type": "inbound_ack", "bufferId": buffer_id})
@@ -21,7 +21,7 @@ fn event_is_acknowledged_only_after_the_dispatcher_answered() {
         assert_eq!((inbound.buffer_id.as_deref(), &*inbound.raw_event), (Some("b1"), &event("m1")));
         assert_eq!(inbound.descriptor.unwrap().platform, "discord");
         never("an acknowledgement", peer.read()).await;
-        answer.send(Ok(Receipt::Taken)).unwrap();
+        answer.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b1"));
         let view = bench.view().await;
         assert_eq!((view.frames["inbound"], view.frames["inbound_ack"]), (1, 1));
@@ -30,25 +30,13 @@ fn event_is_acknowledged_only_after_the_dispatcher_answered() {
 }
 
 #[test]
-fn every_receipt_is_acknowledged() {
-    run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
-        for receipt in [Receipt::Taken, Receipt::Duplicate, Receipt::Refused, Receipt::Handled] {
-            peer.inbound("m", Some("b")).await;
-            bench.offer().await.1.send(Ok(receipt)).unwrap();
-            assert_eq!(peer.frame().await, ack("b"), "{receipt:?}");
-        }
-    });
-}
-
-#[test]
 fn event_without_a_buffer_id_is_not_acknowledged() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         peer.inbound("m1", None).await;
-        bench.offer().await.1.send(Ok(Receipt::Taken)).unwrap();
+        bench.offer().await.1.send(Ok(())).unwrap();
         peer.inbound("m2", Some("b2")).await;
-        bench.offer().await.1.send(Ok(Receipt::Taken)).unwrap();
+        bench.offer().await.1.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b2"));
     });
 }
@@ -68,12 +56,12 @@ fn event_that_was_not_taken_is_offered_again_before_those_behind_it() {
                 never("a second event", bench.offered.recv()).await;
             }
             let last = round == 2;
-            answer.send(if last { Ok(Receipt::Taken) } else { Err(NotTaken::LedgerUnavailable) }).unwrap();
+            answer.send(if last { Ok(()) } else { Err(NotTaken::LedgerUnavailable) }).unwrap();
         }
         assert_eq!(peer.frame().await, ack("b1"));
         let (inbound, answer) = bench.offer().await;
         assert_eq!(inbound.event.message_id.as_deref(), Some("m2"));
-        answer.send(Ok(Receipt::Taken)).unwrap();
+        answer.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b2"));
     });
 }
@@ -87,7 +75,7 @@ fn dispatcher_that_never_answers_is_asked_again() {
         peer.inbound("m1", Some("b1")).await;
         drop(bench.offer().await);
         let (_, answer) = bench.offer().await;
-        answer.send(Ok(Receipt::Duplicate)).unwrap();
+        answer.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b1"));
     });
 }
@@ -101,7 +89,7 @@ fn late_answer_for_an_older_connection_is_not_acknowledged_on_the_new_one() {
         peer.close(1012, "").await;
         let mut peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
-        answer.send(Ok(Receipt::Taken)).unwrap();
+        answer.send(Ok(())).unwrap();
         never("an acknowledgement", peer.read()).await;
     });
 }
@@ -120,12 +108,12 @@ fn dispatcher_with_its_hands_full_stops_the_reading() {
         never("one event more than there are places", bench.offered.recv()).await;
         assert_eq!(bench.view().await.state, LinkState::Connected);
         for (_, answer) in offered {
-            answer.send(Ok(Receipt::Taken)).unwrap();
+            answer.send(Ok(())).unwrap();
         }
         for number in PLACES..600 {
             let (inbound, answer) = bench.offer().await;
             assert_eq!(inbound.event.message_id, Some(format!("m{number}")), "events keep their order");
-            answer.send(Ok(Receipt::Taken)).unwrap();
+            answer.send(Ok(())).unwrap();
         }
         for number in 0..600 {
             assert_eq!(peer.frame().await, ack(&format!("b{number}")));
@@ -256,7 +244,7 @@ fn forwarded_interaction_is_an_event_and_is_acknowledged() {
         assert_eq!((inbound.event.text.as_str(), inbound.bot_id.as_deref()), ("ask", Some("b9")));
         assert_eq!(inbound.event.source.scope_id.as_deref(), Some("999"));
         assert_eq!(inbound.event.source.profile.as_deref(), Some("work"));
-        answer.send(Ok(Receipt::Taken)).unwrap();
+        answer.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b1"));
         assert_eq!(bench.view().await.frames["passthrough_forward"], 1);
     });
@@ -289,7 +277,7 @@ fn a_link_says_what_it_can_do_once_every_identity_is_described_and_takes_it_back
         peer.describe("telegram").await;
         let news = within("news", bench.changes.recv()).await.unwrap();
         assert_eq!(known(&news), Some(vec!["discord".to_owned(), "telegram".to_owned()]));
-        bench.link.send(TellAgain).await.unwrap();
+        bench.link.send(ResendLinkState).await.unwrap();
         let again = within("the news again", bench.changes.recv()).await.unwrap();
         assert_eq!((again.state, known(&again)), (news.state, known(&news)));
         peer.close(1001, "").await;
