@@ -1,6 +1,6 @@
-//! Announces in the home channel that the gateway has started, and that it goes down.
+//! Announces in the home channel that the gateway has started, and that it is stopping.
 //!
-//! Best effort: what cannot be sent at the moment is not kept, for later it would not be true.
+//! Best effort: a notice that cannot be sent at once is dropped, because it would be wrong later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ pub struct HomeNotices {
 }
 
 impl HomeNotices {
-    /// One where nothing was announced yet.
+    /// A home channel without an announced start.
     #[must_use]
     pub fn new(channel: HomeChannel) -> Self {
         Self { channel, start_announced: Arc::default() }
@@ -47,7 +47,7 @@ impl HomeNotices {
         })
     }
 
-    /// Announces that the gateway goes down.
+    /// Announces that the gateway is stopping.
     pub(super) fn announce_stop(&self, ports: &DispatchPorts) -> impl Future<Output = ()> + 'static {
         let sent = self.send(ports, STOPPING);
         async move {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::yaml::Section;
 use crate::profile::agent::{AgentSettings, DEFAULT_HISTORY, ExecSettings, OpenAiSettings, ReplyForm};
 
-/// Longest turn unless the profile says otherwise.
+/// Longest turn, unless the profile sets another.
 const DEFAULT_TURN_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// Reads the block; `None` when it is not there, or wrong.
+/// Reads the block; `None` if it is missing or invalid.
 pub(super) fn read(root: &mut Section<'_>) -> Option<AgentSettings> {
     let mut section = root.section("agent");
     if section.is_empty() {
@@ -39,7 +39,7 @@ fn exec(section: &mut Section<'_>) -> Option<AgentSettings> {
         credentials_live: section.word("credentials", &[("live", true), ("fixed", false)]).unwrap_or(false),
     };
     if settings.credentials_live && settings.reply == ReplyForm::Text {
-        // Its input is closed after the document: a token that changes would silently not arrive.
+        // The input of the agent is closed after the document, so a changed token could not be sent to it.
         return section.wrong("credentials", "live only with reply: jsonl");
     }
     match command {
@@ -54,7 +54,7 @@ fn openai(section: &mut Section<'_>) -> Option<AgentSettings> {
     let (api_key_env, system) = (section.text("api_key_env"), section.text("system"));
     let timeout = section.seconds("timeout_s").unwrap_or(DEFAULT_TURN_TIMEOUT);
     if api_key_env.as_deref().is_some_and(|name| !is_name(name)) {
-        // Names are shown in logs and in the status, so a key that was put in the place of its name must not pass for one.
+        // Names are shown in logs and in the status, so a key in the place of its name must be refused.
         return section.wrong("api_key_env", "the name of a variable that holds the key, not the key");
     }
     let (Some(base_url), Some(model)) = (base_url, model) else {
@@ -70,7 +70,7 @@ fn openai(section: &mut Section<'_>) -> Option<AgentSettings> {
     }))
 }
 
-/// Whether `text` is the name of a variable, as a shell has it.
+/// Whether `text` is the name of a variable, by the rules of a shell.
 fn is_name(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.len() <= 64 && text.chars().all(word) && !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty()
@@ -82,7 +82,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_agent_that_hears_nothing_cannot_be_told_of_a_token() {
+    fn an_agent_without_jsonl_cannot_have_live_credentials() {
         for (reply, good) in [("text", false), ("jsonl", true)] {
             let agent = json!({"backend": "exec", "command": ["a"], "reply": reply, "credentials": "live"});
             let mut problems = Vec::new();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_place_of_its_name_is_a_mistake_that_is_not_repeated() {
+    fn a_key_in_the_place_of_its_name_is_a_mistake_and_is_not_shown() {
         for (name, good) in [("OPENAI_API_KEY", true), ("k2", true), ("sk-hunter2", false), ("", false), ("2K", false)]
         {
             let agent = json!({"backend": "openai", "base_url": "http://h", "model": "m", "api_key_env": name});

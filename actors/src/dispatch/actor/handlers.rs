@@ -1,4 +1,4 @@
-//! The handler of each message.
+//! The handlers of the messages.
 
 use actix::{Handler, MessageResult};
 use futures_util::future::FutureExt as _;
@@ -67,13 +67,12 @@ impl Handler<OfferEvent> for DispatchActor {
         let recorded = self.ports.record_inbound.ask(record, LEDGER_TIMEOUT);
         let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
         let counts = self.ports.counts.clone();
-        // It outlives this incarnation: an event on disk is acknowledged and processed also when another message makes this one
-        // fail.
+        // It outlives this incarnation: an event on disk is acknowledged and processed also if the incarnation fails meanwhile.
         ResponseFuture::new(async move {
             let recorded = recorded.await;
             if incarnation.is_fenced() {
-                // The thread resumed after its actors had been replaced: the successor has read the ledger since, and what it
-                // did not find there the connector sends again.
+                // The thread resumed after its actors had been replaced. The successor has read the ledger since, and the connector
+                // sends again the events that were not in it.
                 return Err(NotTaken::LedgerUnavailable);
             }
             if matches!(recorded, Ok(Ok(Recorded::Duplicate { .. }))) {

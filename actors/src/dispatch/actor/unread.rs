@@ -1,6 +1,6 @@
 //! After a drain that refused messages, reports to each chat once how many of its messages were not read.
 //!
-//! The ledger lists the chats that are left, so it does not matter which run of the process refused the messages.
+//! The ledger lists the chats that are left, also those whose messages a previous run of the process refused.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use caduceus_contract::wire::action::Action;
 
 /// Chats notified at once.
 const CHATS: usize = 50;
-/// Pause before a ledger that did not answer is asked again.
+/// Pause before a request that the ledger did not answer is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl DispatchActor {
@@ -68,7 +68,7 @@ impl DispatchActor {
     }
 
     fn report_later(error: &str, ctx: &mut Context<Self>) {
-        warn!(error, "chats cannot be notified yet of messages that a drain refused");
+        warn!(error, "chats not notified yet of messages that a drain refused");
         ctx.run_later(PAUSE, |actor, ctx| {
             actor.reporting_unread = None;
             actor.report_unread(ctx);
