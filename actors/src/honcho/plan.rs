@@ -1,5 +1,5 @@
-//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] for each grant; no clock, no disk, no actix. Times are on
-//! the clock of the actor.
+//! When a grant is refreshed, and which token is answered meanwhile. One [`GrantPlan`] per grant; no clock, no disk, no actix. Times are
+//! on the clock of the actor.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use caduceus_contract::messages::honcho::GrantState;
 pub(super) struct Waits {
     /// Longest wait of a caller for a refresh, counted from the start of the refresh.
     pub(super) caller: Duration,
-    /// Before a token that may be spent is presented once more.
+    /// Wait before a token that may be spent is presented once more.
     pub(super) careful: Duration,
 }
 
@@ -52,23 +52,23 @@ enum GrantPhase {
     ReauthRequired,
 }
 
-/// The answer to a question for the token.
+/// The answer to a request for the token.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// There is no grant.
     Nothing,
     /// There is a token.
     Have(SecretString),
-    /// A refresh comes first; the caller waits until `until` at most.
+    /// A refresh is needed first; the caller waits until `until` at most.
     Wait {
-        /// The refresh is to be started.
+        /// The refresh to start, if none is running.
         order: Option<Box<Order>>,
-        /// When the caller gets the old token.
+        /// After this time the caller receives the old token.
         until: Duration,
     },
 }
 
-/// A refresh to be started.
+/// A refresh to start.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) known: Option<Grant>,
@@ -76,7 +76,7 @@ pub(super) struct Order {
     pub(super) by_person: bool,
 }
 
-/// What the file was seen to hold, without the lock.
+/// The content of the file, read without the lock.
 #[derive(Debug, Clone)]
 pub(super) enum Seen {
     NoGrant,
@@ -84,10 +84,10 @@ pub(super) enum Seen {
     Grant { grant: Grant, doubt: Doubt },
 }
 
-/// What the notes say of the refresh token in the file.
+/// The state of the refresh token in the file, by the notes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// Nothing bad.
+    /// No reason against its use.
     None,
     /// It was presented, and no outcome is noted.
     Unknown { retry_in: Option<Duration> },
@@ -111,7 +111,7 @@ impl GrantPlan {
         }
     }
 
-    /// The token is asked for.
+    /// The token is requested.
     pub(super) fn ask(&mut self, now: Now) -> Ask {
         let Some(held) = &self.held else {
             return Ask::Nothing;
@@ -120,7 +120,7 @@ impl GrantPlan {
         if !held.is_due(now) {
             return Ask::Have(token);
         }
-        // After a failure the attempts go on by themselves, and no caller waits for one that is likely to fail as well.
+        // After a failure the retries run on their own, and no caller waits for one that is likely to fail as well.
         let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
             GrantPhase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
@@ -133,7 +133,7 @@ impl GrantPlan {
     /// Some time has passed.
     pub(super) fn tick(&mut self, now: Now) -> Option<Order> {
         let wanted = match self.phase {
-            // After a failure the next attempt comes by itself, even for a token that is only refreshed on demand.
+            // After a failure the next attempt needs no request, even for a token that is only refreshed on demand.
             GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => self.held.is_some(),
             GrantPhase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
             GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
@@ -141,7 +141,7 @@ impl GrantPlan {
         (wanted && self.may_begin(now)).then(|| self.begin(false, now))
     }
 
-    /// An operator asks for a refresh now. `None` if one is under way or cannot help.
+    /// An operator requests a refresh now. `None` if one is running or cannot help.
     pub(super) fn demand(&mut self, now: Now) -> Option<Order> {
         let possible = match self.phase {
             GrantPhase::Idle | GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => true,
@@ -199,7 +199,7 @@ impl GrantPlan {
         }
     }
 
-    /// The file was looked at, and no refresh was under way meanwhile.
+    /// The file was read, and no refresh ran meanwhile.
     pub(super) fn seen(&mut self, seen: Seen, now: Now) {
         let (grant, doubt) = match seen {
             Seen::Unreadable(why) => {
@@ -214,15 +214,15 @@ impl GrantPlan {
         };
         self.unreadable = None;
         if let Some(held) = self.held.as_mut().filter(|held| same_tokens(&held.grant, &grant)) {
-            // The file has another expiry than the grant in hand.
+            // The file has another expiry than the grant in memory.
             if !held.grant.expires_with(&grant) {
                 *held = Held::first(grant, now);
             }
             return;
         }
         if doubt == Doubt::Spent {
-            // The file was put back to what it held before the last rotation. A refresh looks, under the lock, for the
-            // grant that was kept; until then no caller gets a token that is older than the one in hand.
+            // The file was restored to its content before the last rotation. A refresh searches, under the lock, for the
+            // grant that was kept; until then no caller receives a token older than the one in memory.
             let held = self.held.get_or_insert_with(|| Held::first(grant, now));
             held.good_until_ms = now.unix_ms;
             held.on_demand = false;
@@ -238,7 +238,7 @@ impl GrantPlan {
         };
     }
 
-    /// The access token there is.
+    /// The access token, if there is one.
     pub(super) fn token(&self) -> Option<&SecretString> {
         self.held.as_ref().map(|held| &held.grant.access_token)
     }

@@ -6,7 +6,7 @@ use crate::exploration::assert_value;
 const START_MS: i64 = 1_800_000_000_000;
 const WAITS: Waits = Waits { caller: Duration::from_secs(15), careful: Duration::from_mins(1) };
 
-/// A plan and a clock of its own.
+/// A plan and its own clock.
 struct GrantBench {
     plan: GrantPlan,
     start: Duration,
@@ -26,7 +26,7 @@ fn grant(number: u32, life_s: i64, now: Now) -> Grant {
 }
 
 impl GrantBench {
-    /// The file was seen with grant 1, which lives so long.
+    /// The file was read with grant 1, of this lifetime.
     fn with(life_s: i64) -> Self {
         let start = Duration::from_secs(1_000);
         let now = Now { unix_ms: START_MS, at: start, random: 0.0 };
@@ -107,7 +107,7 @@ fn callers_wait_for_one_refresh_and_at_most_until_fifteen_seconds_after_its_star
 }
 
 #[test]
-fn a_refresh_comes_by_itself_shortly_before_it_is_needed_and_not_everywhere_at_once() {
+fn a_refresh_starts_shortly_before_it_is_needed_and_not_in_all_processes_at_once() {
     for (random, second) in [(0.0, 3480 - 15), (0.999, 3480 - 59)] {
         let mut stage = GrantBench::with(60);
         stage.now.random = random;
@@ -119,25 +119,25 @@ fn a_refresh_comes_by_itself_shortly_before_it_is_needed_and_not_everywhere_at_o
 }
 
 #[test]
-fn a_clock_that_is_set_back_does_not_make_a_token_live_longer() {
+fn a_clock_that_is_set_back_does_not_lengthen_the_life_of_a_token() {
     let mut stage = GrantBench::with(3600);
     stage.at(3480).now.unix_ms = START_MS;
     stage.waits_until(true);
 }
 
 #[test]
-fn a_machine_that_slept_refreshes_by_the_clock_on_the_wall() {
+fn after_a_suspension_the_wall_clock_triggers_the_refresh() {
     let mut stage = GrantBench::with(3600);
     stage.now.unix_ms += 7_200_000;
     stage.waits_until(true);
 }
 
 #[test]
-fn a_failed_refresh_is_tried_again_later_and_later_but_not_by_every_call() {
+fn a_failed_refresh_is_retried_with_growing_waits_and_not_by_every_call() {
     let mut stage = GrantBench::with(60);
     let mut second = 0;
     for wait in [5, 10, 20, 40, 80, 160, 300, 300] {
-        assert!(stage.at(second).begins(), "no try in second {second}");
+        assert!(stage.at(second).begins(), "no attempt in second {second}");
         stage.fails();
         assert_eq!(stage.plan.state(), GrantState::Backoff);
         assert_eq!(stage.at(second + wait - 1).has(), "hch-at-1");
@@ -148,11 +148,11 @@ fn a_failed_refresh_is_tried_again_later_and_later_but_not_by_every_call() {
     stage.rotates(2, 60);
     stage.at(second + 31).waits_until(true);
     stage.fails();
-    assert!(stage.at(second + 36).begins(), "a success does not wipe the failures");
+    assert!(stage.at(second + 36).begins(), "a success does not reset the failures");
 }
 
 #[test]
-fn after_a_failure_nobody_waits_for_the_next_try() {
+fn after_a_failure_no_caller_waits_for_the_next_attempt() {
     let mut stage = GrantBench::with(60);
     stage.waits_until(true);
     stage.fails();
@@ -167,7 +167,7 @@ fn after_a_failure_nobody_waits_for_the_next_try() {
 }
 
 #[test]
-fn an_expiry_that_was_brought_forward_in_the_file_counts_at_once() {
+fn an_earlier_expiry_in_the_file_applies_at_once() {
     let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.rotates(2, 3600);
@@ -189,7 +189,7 @@ fn the_backoff_is_jittered_within_its_bounds() {
 }
 
 #[test]
-fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_left_alone() {
+fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_never() {
     let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
@@ -204,7 +204,7 @@ fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_left
 }
 
 #[test]
-fn a_failure_of_the_careful_retry_leaves_the_token_in_doubt() {
+fn after_a_failed_careful_retry_the_token_stays_in_doubt() {
     let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
@@ -216,7 +216,7 @@ fn a_failure_of_the_careful_retry_leaves_the_token_in_doubt() {
 }
 
 #[test]
-fn a_siblings_rotation_ends_the_doubt() {
+fn a_rotation_by_another_process_ends_the_doubt() {
     let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
@@ -262,7 +262,7 @@ fn no_token_is_exchanged_within_thirty_seconds_of_the_last_exchange() {
 }
 
 #[test]
-fn a_token_of_unknown_life_is_refreshed_only_when_somebody_asks() {
+fn a_token_of_unknown_lifetime_is_refreshed_only_on_request() {
     let mut stage = GrantBench::with(60);
     stage.rotates(2, 0);
     assert!(!stage.at(100_000).begins());
@@ -270,7 +270,7 @@ fn a_token_of_unknown_life_is_refreshed_only_when_somebody_asks() {
 }
 
 #[test]
-fn a_rotation_by_somebody_else_is_not_exchanged_at_once_however_short_it_lives() {
+fn a_rotation_by_another_process_is_not_exchanged_at_once_however_short_its_lifetime() {
     let mut stage = GrantBench::with(3600);
     stage.see(2, 40, Doubt::None);
     assert_eq!(stage.at(29).has(), "hch-at-2");
@@ -283,7 +283,7 @@ fn a_rotation_by_somebody_else_is_not_exchanged_at_once_however_short_it_lives()
 }
 
 #[test]
-fn a_token_without_a_successor_is_used_and_the_old_refresh_token_left_alone() {
+fn an_access_token_without_a_new_refresh_token_is_used_and_the_old_one_is_not_presented() {
     let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     let kept = Grant { refresh_token: "hch-rt-1".into(), ..grant(2, 3600, stage.now) };
@@ -294,7 +294,7 @@ fn a_token_without_a_successor_is_used_and_the_old_refresh_token_left_alone() {
 }
 
 #[test]
-fn what_could_not_be_saved_is_not_handed_out_and_is_saved_first_the_next_time() {
+fn an_unsaved_grant_is_not_answered_and_is_saved_first_the_next_time() {
     let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     let now = stage.now;
@@ -318,7 +318,7 @@ fn a_broken_file_stops_every_exchange_and_keeps_the_token() {
 }
 
 #[test]
-fn a_file_put_back_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted() {
+fn a_file_restored_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted() {
     let mut stage = GrantBench::with(60);
     stage.rotates(2, 3600);
     stage.see(1, 60, Doubt::Spent);
@@ -327,7 +327,7 @@ fn a_file_put_back_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted(
 }
 
 #[test]
-fn what_siblings_noted_counts_for_the_first_look_too() {
+fn notes_of_other_processes_count_at_the_first_reading() {
     let fresh = |doubt| {
         let mut stage = GrantBench::with(60);
         stage.plan.seen(Seen::NoGrant, stage.now);
@@ -342,7 +342,7 @@ fn what_siblings_noted_counts_for_the_first_look_too() {
 }
 
 #[test]
-fn a_grant_that_is_gone_is_gone() {
+fn a_removed_grant_yields_no_token() {
     let mut stage = GrantBench::with(3600);
     stage.plan.seen(Seen::NoGrant, stage.now);
     assert!(matches!(stage.ask(), Ask::Nothing));

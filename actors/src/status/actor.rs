@@ -283,13 +283,14 @@ fn build(
         known.shown(view, actors.find(&format!("relays/{}", id.0)), moment, started)
     });
     let links: Vec<_> = links.collect();
-    let keeper = actors.find("honcho");
-    let grants = views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), keeper, moment, started));
+    let grants_actor = actors.find("honcho");
+    let grants =
+        views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), grants_actor, moment, started));
     let ages = [
         ("drain", views.drain.stale_ms(actors.find("drain"), moment, started)),
         ("dispatch", views.dispatch.stale_ms(actors.find("dispatch"), moment, started)),
         ("ledger", views.ledger.stale_ms(actors.find("ledger"), moment, started)),
-        ("honcho", views.grants.stale_ms(keeper, moment, started)),
+        ("honcho", views.grants.stale_ms(grants_actor, moment, started)),
         ("config", views.config.stale_ms(actors.find("config"), moment, started)),
     ];
     let mut snapshot = Snapshot {
