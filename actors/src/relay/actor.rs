@@ -2,7 +2,7 @@
 //!
 //! Owns the socket, the pending sends and the events that the dispatcher has not answered yet. Asks its profile what to
 //! dial, passes events to the dispatcher, reports every change of state to the listed ports. Independent of turns and of
-//! other links. A restart loses the connection: pending sends are answered `ambiguous`, the connector sends again what was not
+//! other links. A restart loses the connection: pending sends are answered `ambiguous`, the connector sends again the events that were not
 //! acknowledged, and revoked credentials are dialled once more.
 
 use std::collections::BTreeSet;
@@ -164,7 +164,7 @@ impl RelayActor {
             return;
         }
         if let Some(connection) = &self.connection {
-            self.plan.heard(connection.generation, self.clock.at(connection.last_seen()));
+            self.plan.received(connection.generation, self.clock.at(connection.last_seen()));
         }
         let before = self.plan.state();
         let steps = decide(&mut self.plan, At { now: self.clock.now(), random: fastrand::f64() });
@@ -239,7 +239,7 @@ impl RelayActor {
 
     pub(super) fn answer_idle(&mut self, answer: IdleAnswer) {
         for asker in self.idle_askers.drain(..) {
-            // An asker whose timeout has passed has dropped its receiver.
+            // A caller whose timeout has passed has dropped its receiver.
             let _ = asker.send(answer);
         }
     }

@@ -54,7 +54,7 @@ impl RelayActor {
                     connection.close(with);
                 }
                 self.waiting.lose_all();
-                // The connector sends again what was not acknowledged.
+                // The connector sends again the events that were not acknowledged.
                 self.intake = Intake::default();
                 self.lineup = Lineup::default();
             }
@@ -351,7 +351,7 @@ impl RelayActor {
 
     fn skipped(&mut self, reason: &str) {
         if let Some(skipped) = self.counts.skip(Instant::now()) {
-            warn!(link = %self.link.0, reason, skipped, "a line from the connector was skipped");
+            warn!(link = %self.link.0, reason, skipped, "line from the connector skipped");
         }
         self.touch_status();
     }
@@ -375,12 +375,12 @@ impl StreamHandler<(u64, SocketEvent)> for RelayActor {
                 }
             }
             SocketEvent::Interrupted { session_key } if !self.may_stop(&session_key) => {
-                warn!(link = %self.link.0, "an interrupt for another profile's session was dropped");
+                warn!(link = %self.link.0, "interrupt for another profile's session dropped");
             }
             SocketEvent::Interrupted { session_key } => {
                 let stop = StopSession { session_key, cause: StopCause::Interrupt };
                 if let Err(error) = self.ports.stop_session.tell(stop) {
-                    warn!(link = %self.link.0, %error, "an interrupt was lost");
+                    warn!(link = %self.link.0, %error, "interrupt not delivered");
                 }
             }
             SocketEvent::IdleAcked => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
@@ -396,7 +396,7 @@ impl StreamHandler<(u64, SocketEvent)> for RelayActor {
 }
 
 impl SocketEvent {
-    /// The kind of frame it came from, as the view counts it.
+    /// The kind of its frame, as counted in the view.
     fn frame_kind(&self) -> Option<&'static str> {
         Some(match self {
             Self::Described(_) => "descriptor",

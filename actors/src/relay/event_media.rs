@@ -35,7 +35,7 @@ impl RelayActor {
             if let Cargo::Event(fetched) = &mut arrival.cargo {
                 (fetched.event, fetched.raw_event) = (event, raw_event);
             }
-            for arrival in link.lineup.came(place, arrival) {
+            for arrival in link.lineup.completed(place, arrival) {
                 link.accept(generation, arrival, ctx);
             }
         }));

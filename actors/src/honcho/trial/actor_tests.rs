@@ -43,18 +43,18 @@ impl Handler<StatusTouched> for Recorder {
 }
 
 /// The ports of a profile that receives its token and nothing else.
-fn deaf_but_for(token: Port<TokenChanged>) -> ProfilePorts {
-    let nobody: Mailbox<ProfileActor> = Mailbox::new();
+fn token_only(token: Port<TokenChanged>) -> ProfilePorts {
+    let unread: Mailbox<ProfileActor> = Mailbox::new();
     ProfilePorts {
-        agent: nobody.port(),
-        spawn: nobody.port(),
-        call: nobody.port(),
-        dial: nobody.port(),
-        verify: nobody.port(),
+        agent: unread.port(),
+        spawn: unread.port(),
+        call: unread.port(),
+        dial: unread.port(),
+        verify: unread.port(),
         token,
-        view: nobody.port(),
-        terms: nobody.port(),
-        read_again: nobody.port(),
+        view: unread.port(),
+        terms: unread.port(),
+        read_again: unread.port(),
     }
 }
 
@@ -93,7 +93,7 @@ impl GrantActorBench {
         let served = |name: &&ProfileName| Served {
             name: (*name).clone(),
             home: trial.home.path().to_owned(),
-            ports: deaf_but_for(Port::from(ears.clone())),
+            ports: token_only(Port::from(ears.clone())),
         };
         let settings = Arc::new(OpenSettings { home: trial.home.path().to_owned(), ..OpenSettings::default() });
         let in_force = InForce { settings, profiles: names.iter().map(served).collect() };

@@ -1,4 +1,4 @@
-//! A connector on a separate socket, stubs for the actors around the link, and waits that report what never came.
+//! A connector on a separate socket, stubs for the actors around the link, and waits with a timeout that names the missing event.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::wire::action::Action;
 use caduceus_supervision::{Backoff, ResponseFuture, spawn};
 
-/// Longer than anything here takes, even on a busy machine.
+/// Timeout of every wait, also on a busy machine.
 const CEILING: Duration = Duration::from_secs(10);
 
 /// Long enough for an unwanted effect to appear.
