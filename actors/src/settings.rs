@@ -1,7 +1,7 @@
 //! The one reader of the process environment and of the two YAML files.
 //!
-//! `config.yaml` is the original's and only read; `caduceus.yaml` beside it is ours. Everything wrong with them is
-//! collected, so that a person mends it all at once.
+//! `config.yaml` belongs to the original and is only read; `caduceus.yaml` beside it belongs to the gateway. All mistakes in them are
+//! collected, so that an operator can correct them at once.
 
 // First, for its macro.
 #[macro_use]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::rt::time::sleep;
 use caduceus_actors::status::state_file;
-use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::readiness::ReadinessLevel;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -101,20 +101,20 @@ fn last_words(home: &Path) -> Option<String> {
 }
 
 /// Whether it is ready, as it reports; an earlier version reports otherwise.
-fn readiness(status: &Value) -> Readiness {
-    let word = status.get("readiness").and_then(|word| Readiness::deserialize(word).ok());
+fn readiness(status: &Value) -> ReadinessLevel {
+    let word = status.get("readiness").and_then(|word| ReadinessLevel::deserialize(word).ok());
     word.unwrap_or_else(|| {
         let is_running = status.get("gateway_state").and_then(Value::as_str) == Some("running");
         let refuses = status.get("not_ready").is_some_and(|why| !why.is_null());
-        if is_running && !refuses { Readiness::Ready } else { Readiness::NotReady }
+        if is_running && !refuses { ReadinessLevel::Ready } else { ReadinessLevel::NotReady }
     })
 }
 
-fn code(readiness: Readiness) -> u8 {
+fn code(readiness: ReadinessLevel) -> u8 {
     match readiness {
-        Readiness::Ready => 0,
-        Readiness::Degraded => DEGRADED,
-        Readiness::NotReady => NOT_READY,
+        ReadinessLevel::Ready => 0,
+        ReadinessLevel::Degraded => DEGRADED,
+        ReadinessLevel::NotReady => NOT_READY,
     }
 }
 
@@ -128,10 +128,10 @@ fn summary(status: &Value) -> String {
     }
     let state = known(status, "gateway_state");
     let well = match readiness(status) {
-        Readiness::Degraded => ", degraded",
-        Readiness::NotReady if state == "running" => ", not ready",
+        ReadinessLevel::Degraded => ", degraded",
+        ReadinessLevel::NotReady if state == "running" => ", not ready",
         // Every other state implies it.
-        Readiness::Ready | Readiness::NotReady => "",
+        ReadinessLevel::Ready | ReadinessLevel::NotReady => "",
     };
     let mut lines = format!("{state}{well} since {}\n", known(status, "gateway_updated_at"));
     for issue in list(status, "issues") {
@@ -145,7 +145,7 @@ fn summary(status: &Value) -> String {
     for (name, _) in status.get("stale").and_then(Value::as_object).into_iter().flatten() {
         let _ = writeln!(lines, "  {}: does not answer; what is shown of it is old", one_line(name));
     }
-    if status.get("issues").is_none() && readiness(status) != Readiness::Ready {
+    if status.get("issues").is_none() && readiness(status) != ReadinessLevel::Ready {
         lines.push_str("  the cause is shown on the gateway's own machine or with its token\n");
     }
     let _ = writeln!(lines, "turns: {}, sessions: {}", count("active_agents"), count("active_sessions"));

@@ -13,7 +13,7 @@ use caduceus_actors::status::identity;
 use caduceus_actors::status::listener::Listener;
 use caduceus_actors::status::state_file::StateFile;
 use caduceus_contract::files::gateway_state::{FILE_NAME, Record};
-use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_contract::status::words::GatewayState;
 use caduceus_supervision::Watchdog;
@@ -114,10 +114,10 @@ fn line(snapshot: &Snapshot) -> String {
         many => format!("{many} turns"),
     };
     let well = match (snapshot.gateway_state, snapshot.readiness) {
-        (_, Readiness::Degraded) => ", degraded",
-        (GatewayState::Running, Readiness::NotReady) => ", not ready",
+        (_, ReadinessLevel::Degraded) => ", degraded",
+        (GatewayState::Running, ReadinessLevel::NotReady) => ", not ready",
         // Every other state implies it.
-        (_, Readiness::Ready | Readiness::NotReady) => "",
+        (_, ReadinessLevel::Ready | ReadinessLevel::NotReady) => "",
     };
     format!("{}{well}, {turns}", snapshot.gateway_state)
 }

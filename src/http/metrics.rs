@@ -8,7 +8,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
 use caduceus_actors::files::workers;
 use caduceus_contract::messages::relay::LinkState;
-use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::shown::ShownLink;
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_contract::wire::frame;
@@ -83,12 +83,12 @@ fn render(snapshot: &Snapshot, own: &Own) -> Result<String, std::fmt::Error> {
 }
 
 fn gateway(sheet: &mut Sheet, snapshot: &Snapshot) {
-    sheet.gauge("ready", "1 when a turn would be admitted", u64::from(snapshot.readiness < Readiness::NotReady));
+    sheet.gauge("ready", "1 when a turn would be admitted", u64::from(snapshot.readiness < ReadinessLevel::NotReady));
     let issues = |level| count(snapshot.issues.iter().filter(|issue| issue.level == level).count());
     sheet.gauge(
         "parts_degraded",
         "Parts that are failed or down although turns are admitted",
-        issues(Readiness::Degraded),
+        issues(ReadinessLevel::Degraded),
     );
     sheet.gauge("draining", "1 while the whole gateway is drained or stopping", u64::from(snapshot.drain.draining));
     let age = snapshot.drain.age_ms.unwrap_or_default();
@@ -164,7 +164,7 @@ fn keepers(sheet: &mut Sheet, snapshot: &Snapshot) {
         sheet.signed("honcho_seconds_left", "Time left of the grant that expires first; negative once it has", left);
     }
     let ledger = &snapshot.ledger;
-    sheet.gauge("ledger_damaged", "Rows that could not be read", ledger.damaged);
+    sheet.gauge("ledger_damaged", "Rows that could not be read", ledger.corrupt);
     let inbound = ledger.inbound.iter().map(|(state, n)| (word(state), *n));
     sheet.gauges("ledger_inbound", "Inbound events by state", "state", inbound);
     let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_contract::status::words::GatewayState;
 use serde::Serialize;
@@ -22,7 +22,7 @@ pub(super) struct OpenStatus<'a> {
     restart_drain_timeout: u64,
     active_sessions: usize,
     profiles: &'a [ProfileName],
-    readiness: Readiness,
+    readiness: ReadinessLevel,
 }
 
 #[derive(Debug, Serialize)]

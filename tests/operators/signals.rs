@@ -103,7 +103,7 @@ async fn a_hangup_without_a_terminal_reloads_everything_and_logs_the_changes() {
     manager.receives("MONOTONIC_USEC=");
     manager.receives("READY=1");
     logged(&world, "files reloaded").await;
-    assert!(logged(&world, "the configuration changed").await.contains("sessions.busy"));
+    assert!(logged(&world, "configuration changed").await.contains("sessions.busy"));
     // The file is read at most twice: once for its file event, once for the signal.
     let log = world.gateway().log();
     let read: Vec<_> = log.lines().filter(|line| line.contains(".env read again")).collect();

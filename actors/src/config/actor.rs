@@ -1,8 +1,8 @@
-//! Keeps the settings in force: reads them again when their files change, and carries what follows to everyone.
+//! Reloads the settings: reads the files again when they change, and applies the result to the other actors.
 //!
-//! Owns [`ServedProfiles`] for as long as it lives, and listens to the files. Told by file events and a slow poll; asks the gate and the
-//! `profiles` supervisor, tells the dispatcher, the gate, the keeper of the grants, the status and the profiles. A restart loses
-//! nothing: what is present outlives it, and the files are read again.
+//! Is the only writer of [`ServedProfiles`], and watches the files: by file events, and by a slow poll. Asks the gate and the `profiles`
+//! supervisor; notifies the dispatcher, the gate, the grants, the status and the profiles. A restart loses nothing:
+//! [`ServedProfiles`] outlives it, and the files are read again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,33 +16,33 @@ use super::served_profiles::ServedProfiles;
 use caduceus_contract::messages::config::{ConfigView, GetConfig, ReadAgain, ReadAgainDone};
 use caduceus_supervision::ResponseFuture;
 
-/// How often the files are looked at without any event, for file systems that give none.
+/// Interval of the checks of the files without an event, for file systems that report none.
 const POLL_EVERY: Duration = Duration::from_secs(2);
-/// The same while a profile is on its way in or out.
+/// The same while a profile is being added or removed.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
 
-/// Keeps the settings in force.
+/// Reloads the settings.
 pub struct ConfigActor {
     present: ServedProfiles,
     ports: ConfigPorts,
     touched: Arc<Notify>,
     troubles: Vec<String>,
     changed_at: Option<String>,
-    /// Those who wait for a round that has not begun yet.
-    asked: Vec<oneshot::Sender<ReadAgainDone>>,
+    /// The callers of [`ReadAgain`] since the last reload began.
+    callers: Vec<oneshot::Sender<ReadAgainDone>>,
 }
 
 impl ConfigActor {
-    /// A keeper of what is `present`.
+    /// An actor that updates `present`.
     #[must_use]
     pub fn new(present: ServedProfiles, ports: ConfigPorts) -> Self {
         let touched = Arc::new(Notify::new());
-        Self { present, ports, touched, troubles: Vec::new(), changed_at: None, asked: Vec::new() }
+        Self { present, ports, touched, troubles: Vec::new(), changed_at: None, callers: Vec::new() }
     }
 
     fn go_round(&mut self, round: Reload, ctx: &mut Context<Self>) {
-        let asked = std::mem::take(&mut self.asked);
-        let look = if asked.is_empty() { Look::AtChanges } else { Look::AtEverything };
+        let callers = std::mem::take(&mut self.callers);
+        let look = if callers.is_empty() { Look::AtChanges } else { Look::AtEverything };
         let done = round.run(look).into_actor(self);
         ctx.spawn(done.then(|(round, news), actor: &mut Self, _| {
             let changed = news.as_ref().map(|news| news.keys.clone()).unwrap_or_default();
@@ -50,14 +50,14 @@ impl ConfigActor {
                 actor.take_in(news);
             }
             let done = ReadAgainDone { changed, troubles: actor.troubles.clone() };
-            for asker in asked {
-                // One who waits no more has given up.
-                let _ = asker.send(done.clone());
+            for caller in callers {
+                // A caller that timed out has dropped its end.
+                let _ = caller.send(done.clone());
             }
             let pause = if actor.present.lock().plan.is_settled() { POLL_EVERY } else { SETTLE_EVERY };
             let touched = Arc::clone(&actor.touched);
             let waiting = async move {
-                // Told or not, they are looked at.
+                // The files are checked in either case.
                 let _ = tokio::time::timeout(pause, touched.notified()).await;
                 round
             };
@@ -67,10 +67,10 @@ impl ConfigActor {
 
     fn take_in(&mut self, news: SettingsNews) {
         for trouble in news.troubles.iter().filter(|trouble| !self.troubles.contains(trouble)) {
-            warn!(trouble, "the configuration is wrong; what it said last holds");
+            warn!(trouble, "configuration invalid; the last valid one stays in force");
         }
         if news.troubles.is_empty() && !self.troubles.is_empty() {
-            info!("the configuration is right again");
+            info!("configuration valid again");
         }
         if news.changed || news.troubles != self.troubles {
             self.changed_at = Some(jiff::Timestamp::now().to_string());
@@ -92,12 +92,12 @@ impl Handler<ReadAgain> for ConfigActor {
     type Result = ResponseFuture<ReadAgainDone>;
 
     fn handle(&mut self, _: ReadAgain, _: &mut Self::Context) -> Self::Result {
-        let (asker, done) = oneshot::channel();
-        self.asked.push(asker);
+        let (caller, done) = oneshot::channel();
+        self.callers.push(caller);
         self.touched.notify_one();
         ResponseFuture::new(async move {
-            // Whoever takes our place reads everything at its start.
-            let fell = || vec!["the reading was cut off by a restart of its actor; it is done again".to_owned()];
+            // The next incarnation reads everything at its start.
+            let fell = || vec!["the reload was interrupted by a restart of its actor, and starts again".to_owned()];
             done.await.unwrap_or_else(|_| ReadAgainDone { troubles: fell(), ..ReadAgainDone::default() })
         })
     }

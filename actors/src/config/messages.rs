@@ -1,4 +1,4 @@
-//! What the keeper of the settings tells, and what it is asked. No secret is in here.
+//! The messages about the settings in force. They hold no secret.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::profile::messages::ProfilePorts;
 use crate::settings::OpenSettings;
 use caduceus_contract::profile_name::ProfileName;
 
-/// What is in force, as far as others need to know.
+/// The settings and the profiles in force, as the other actors receive them.
 #[derive(Debug, Clone)]
 pub struct InForce {
-    /// The settings; those that hold from the next start only are as at the start.
+    /// The settings; those that apply at the next start only are as at the start.
     pub settings: Arc<OpenSettings>,
     /// The profiles served, the one of the gateway's own home first.
     pub profiles: Vec<Served>,
@@ -29,8 +29,8 @@ pub struct Served {
     pub ports: ProfilePorts,
 }
 
-/// News: this is in force from now on. Being told the same twice changes nothing. The gate answers once it knows of every
-/// profile in it whether that is drained.
+/// These settings are in force from now on. Receiving the same twice changes nothing. The gate answers once it has read the drain
+/// marker of every profile in it.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct SettingsChanged(pub Arc<InForce>);

@@ -1,4 +1,4 @@
-//! The settings in force: read again while the gateway runs, and carried to everyone.
+//! The settings in force: read again while the gateway runs, and sent to the other actors.
 
 pub mod actor;
 pub mod messages;

@@ -2,7 +2,7 @@
 //! differences and checks, returns steps.
 //!
 //! A profile is removed in two steps: first it is no longer served; once its last turn has ended, its actor is stopped. A profile that
-//! comes back meanwhile stays, or is started again when the old actor has ended.
+//! is added again meanwhile stays, or is started again when the old actor has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use caduceus_contract::profile_name::ProfileName;
 
 /// Checks in a row that must find no turn of a profile before it is stopped: a turn can be between the dispatcher and the gate.
-const IDLE_LOOKS: u8 = 2;
+const IDLE_CHECKS: u8 = 2;
 
 /// What is to be done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum ReloadStep {
     /// Its actor has ended: remove its ports, and its secrets from the redactor.
     Close(ProfileName),
     /// Notify the other actors of the settings in force.
-    Tell,
+    Announce,
 }
 
 /// The state of one profile.
@@ -93,18 +93,18 @@ impl ReloadPlan {
     /// The files were read again.
     pub(super) fn read(&mut self, diff: SettingsDiff) -> Vec<ReloadStep> {
         let mut steps = Vec::new();
-        let mut tell = diff.shared;
+        let mut announce = diff.shared;
         for name in &diff.profiles {
             match self.stands.get(name) {
                 None => {
                     self.stands.insert(name.clone(), Stand::Coming);
                     steps.extend([ReloadStep::Open(name.clone()), ReloadStep::Start(name.clone())]);
-                    tell = true;
+                    announce = true;
                 }
                 Some(Stand::Leaving(_)) => {
                     self.stands.insert(name.clone(), Stand::Served);
                     steps.push(ReloadStep::Change(name.clone()));
-                    tell = true;
+                    announce = true;
                 }
                 Some(Stand::Coming | Stand::Served) if diff.changed.contains(name) => {
                     steps.push(ReloadStep::Change(name.clone()));
@@ -117,16 +117,16 @@ impl ReloadPlan {
         for (name, stand) in &mut self.stands {
             if matches!(stand, Stand::Coming | Stand::Served) && !wanted.contains(name) {
                 *stand = Stand::Leaving(0);
-                tell = true;
+                announce = true;
             }
         }
         self.wanted = diff.profiles;
-        steps.extend(tell.then_some(ReloadStep::Tell));
+        steps.extend(announce.then_some(ReloadStep::Announce));
         steps
     }
 
     /// What is left to do. `busy`: the profiles with running turns.
-    pub(super) fn look(&mut self, busy: &BTreeSet<ProfileName>) -> Vec<ReloadStep> {
+    pub(super) fn check(&mut self, busy: &BTreeSet<ProfileName>) -> Vec<ReloadStep> {
         let mut steps = Vec::new();
         for (name, stand) in &mut self.stands {
             match stand {
@@ -135,7 +135,7 @@ impl ReloadPlan {
                 Stand::Leaving(idle) if busy.contains(name) => *idle = 0,
                 Stand::Leaving(idle) => {
                     *idle += 1;
-                    if *idle >= IDLE_LOOKS {
+                    if *idle >= IDLE_CHECKS {
                         *stand = Stand::Going;
                         steps.push(ReloadStep::Stop(name.clone()));
                     }
@@ -146,7 +146,7 @@ impl ReloadPlan {
         steps
     }
 
-    /// Whether nothing is left for [`ReloadPlan::look`].
+    /// Whether nothing is left for [`ReloadPlan::check`].
     pub(super) fn is_settled(&self) -> bool {
         self.stands.values().all(|stand| *stand == Stand::Served)
     }
@@ -167,7 +167,7 @@ impl ReloadPlan {
         let mut steps = vec![ReloadStep::Close(name.clone())];
         if self.wanted.contains(name) {
             self.stands.insert(name.clone(), Stand::Coming);
-            steps.extend([ReloadStep::Open(name.clone()), ReloadStep::Start(name.clone()), ReloadStep::Tell]);
+            steps.extend([ReloadStep::Open(name.clone()), ReloadStep::Start(name.clone()), ReloadStep::Announce]);
         }
         steps
     }

@@ -68,7 +68,7 @@ fn served(plan: &ReloadPlan) -> Vec<&str> {
     plan.served().map(ProfileName::as_str).collect()
 }
 
-fn nobody() -> BTreeSet<ProfileName> {
+fn none() -> BTreeSet<ProfileName> {
     BTreeSet::new()
 }
 
@@ -79,82 +79,86 @@ fn the_plan_is_a_value() {
 }
 
 #[test]
-fn settings_that_read_as_before_are_no_step() {
+fn unchanged_settings_yield_no_step() {
     let home = Home::new(&["work"]);
     let mut bench = home.bench();
     assert_eq!(bench.read(&home), []);
-    assert!(bench.plan.is_settled() && bench.plan.look(&nobody()).is_empty());
+    assert!(bench.plan.is_settled() && bench.plan.check(&none()).is_empty());
 }
 
 #[test]
-fn a_new_directory_is_started_before_anyone_is_told_of_it() {
+fn a_new_profile_is_started_before_it_is_announced() {
     let home = Home::new(&[]);
     let mut bench = home.bench();
     home.add("work");
     let steps = bench.read(&home);
-    assert_eq!(steps, [ReloadStep::Open(name("work")), ReloadStep::Start(name("work")), ReloadStep::Tell]);
+    assert_eq!(steps, [ReloadStep::Open(name("work")), ReloadStep::Start(name("work")), ReloadStep::Announce]);
     assert_eq!(served(&bench.plan), ["default", "work"]);
-    assert_eq!(bench.plan.look(&nobody()), [ReloadStep::Start(name("work"))], "until it is known to have been started");
+    assert_eq!(bench.plan.check(&none()), [ReloadStep::Start(name("work"))], "repeated until the start is confirmed");
     bench.plan.started(&name("work"));
     assert!(bench.plan.is_settled());
 }
 
 #[test]
-fn a_removed_profile_is_stopped_only_when_no_turn_of_it_is_left() {
+fn a_removed_profile_is_stopped_after_its_last_turn() {
     let home = Home::new(&["work"]);
     let mut bench = home.bench();
     home.remove("work");
-    assert_eq!(bench.read(&home), [ReloadStep::Tell]);
+    assert_eq!(bench.read(&home), [ReloadStep::Announce]);
     assert_eq!(served(&bench.plan), ["default"]);
     assert_eq!(bench.plan.leaving(), [name("work")]);
     let busy = BTreeSet::from([name("work")]);
-    assert_eq!(bench.plan.look(&busy), []);
-    assert_eq!(bench.plan.look(&nobody()), [], "one may be on its way to the gate");
-    assert_eq!(bench.plan.look(&busy), [], "and so it was");
-    assert_eq!(bench.plan.look(&nobody()), []);
-    assert_eq!(bench.plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
-    assert_eq!(bench.plan.look(&nobody()), [ReloadStep::Stop(name("work"))], "until it is known to be gone");
+    assert_eq!(bench.plan.check(&busy), []);
+    assert_eq!(bench.plan.check(&none()), [], "a turn may be between the dispatcher and the gate");
+    assert_eq!(bench.plan.check(&busy), [], "a turn had been");
+    assert_eq!(bench.plan.check(&none()), []);
+    assert_eq!(bench.plan.check(&none()), [ReloadStep::Stop(name("work"))]);
+    assert_eq!(
+        bench.plan.check(&none()),
+        [ReloadStep::Stop(name("work"))],
+        "repeated until the end of the actor is confirmed"
+    );
     assert_eq!(bench.plan.stopped(&name("work")), [ReloadStep::Close(name("work"))]);
     assert!(bench.plan.is_settled() && bench.plan.leaving().is_empty());
 }
 
 #[test]
-fn a_profile_that_comes_back_while_its_turns_run_stays() {
+fn a_profile_that_is_added_again_while_its_turns_run_stays() {
     let home = Home::new(&["work"]);
     let mut bench = home.bench();
     home.remove("work");
     bench.read(&home);
     home.add("work");
-    assert_eq!(bench.read(&home), [ReloadStep::Change(name("work")), ReloadStep::Tell]);
+    assert_eq!(bench.read(&home), [ReloadStep::Change(name("work")), ReloadStep::Announce]);
     assert_eq!(served(&bench.plan), ["default", "work"]);
     assert!(bench.plan.is_settled());
-    assert_eq!(bench.plan.stopped(&name("work")), [], "nobody had stopped it");
+    assert_eq!(bench.plan.stopped(&name("work")), [], "no stop was ordered");
 }
 
 #[test]
-fn a_profile_that_comes_back_while_it_is_being_stopped_comes_up_anew() {
+fn a_profile_that_is_added_again_while_it_stops_is_started_again() {
     let home = Home::new(&["work"]);
     let mut bench = home.bench();
     home.remove("work");
     bench.read(&home);
-    bench.plan.look(&nobody());
-    assert_eq!(bench.plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
+    bench.plan.check(&none());
+    assert_eq!(bench.plan.check(&none()), [ReloadStep::Stop(name("work"))]);
     home.add("work");
     assert_eq!(bench.read(&home), []);
     assert_eq!(served(&bench.plan), ["default"], "its ports lead to no actor");
     let steps = bench.plan.stopped(&name("work"));
-    let anew = [
+    let restart = [
         ReloadStep::Close(name("work")),
         ReloadStep::Open(name("work")),
         ReloadStep::Start(name("work")),
-        ReloadStep::Tell,
+        ReloadStep::Announce,
     ];
-    assert_eq!(steps, anew);
+    assert_eq!(steps, restart);
     assert_eq!(served(&bench.plan), ["default", "work"]);
 }
 
 #[test]
-fn a_profile_hears_of_its_own_file_and_of_no_other() {
+fn a_changed_file_of_a_profile_changes_that_profile_only() {
     let home = Home::new(&["one", "other"]);
     let mut bench = home.bench();
     home.write("profiles/one/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
@@ -162,7 +166,7 @@ fn a_profile_hears_of_its_own_file_and_of_no_other() {
 }
 
 #[test]
-fn the_homes_agent_changes_whoever_runs_it() {
+fn a_changed_agent_of_the_home_changes_every_profile_that_runs_it() {
     let home = Home::new(&["own", "plain"]);
     home.write("profiles/own/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
     let mut bench = home.bench();
@@ -171,7 +175,7 @@ fn the_homes_agent_changes_whoever_runs_it() {
 }
 
 #[test]
-fn what_others_go_by_is_told() {
+fn a_change_that_other_actors_use_is_announced() {
     for text in [
         "sessions: {busy: reject}",
         "turns: {max_concurrent: 3}",
@@ -182,13 +186,13 @@ fn what_others_go_by_is_told() {
         let home = Home::new(&[]);
         let mut bench = home.bench();
         home.write("caduceus.yaml", &format!("agent: {{backend: echo}}\n{text}\n"));
-        assert_eq!(bench.read(&home), [ReloadStep::Tell], "{text}");
+        assert_eq!(bench.read(&home), [ReloadStep::Announce], "{text}");
         assert!(bench.needs_restart().is_empty(), "{text}");
     }
 }
 
 #[test]
-fn what_holds_from_the_next_start_only_is_named_until_it_reads_as_at_start() {
+fn a_change_that_applies_at_the_next_start_is_listed_until_it_is_undone() {
     let home = Home::new(&[]);
     let mut bench = home.bench();
     home.write(
@@ -203,10 +207,10 @@ fn what_holds_from_the_next_start_only_is_named_until_it_reads_as_at_start() {
 }
 
 #[test]
-fn serving_one_profile_only_retires_the_others_and_lends_the_environment() {
+fn serving_one_profile_removes_the_others_and_gives_it_the_environment() {
     let home = Home::new(&["work"]);
     let mut bench = home.bench();
     home.write("config.yaml", "gateway: {multiplex_profiles: false}\n");
-    assert_eq!(bench.read(&home), [ReloadStep::Change(name("default")), ReloadStep::Tell]);
+    assert_eq!(bench.read(&home), [ReloadStep::Change(name("default")), ReloadStep::Announce]);
     assert_eq!(bench.plan.leaving(), [name("work")]);
 }

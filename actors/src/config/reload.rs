@@ -1,6 +1,6 @@
-//! One look at the files and all that follows from it, in order.
+//! One reload: reads the files if they changed, and carries out the steps that follow, in order.
 //!
-//! Everything in here can be done again: what did not come about is found in the plan at the next round.
+//! Every step can be repeated: what failed is still in the plan at the next reload.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -25,92 +25,93 @@ use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{OperateError, Port, SpecError, StartChild, StartChildError, StopChild};
 
-/// How long a supervisor may take to note an order down, and the gate to name its turns; a restart of them included.
+/// Timeout of a supervisor for accepting an order, and of the gate for listing its turns; includes a restart of either.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the gate may take to read the markers of profiles that are new to it. A disk that hangs does not keep them out.
+/// Timeout of the gate for reading the markers of new profiles. If a disk hangs, they are served all the same.
 const MARKER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a profile may take to read its `.env`; it gives up a disk that does not answer after 5 s.
+/// Timeout of a profile for reading its `.env`; its own timeout for a disk that does not answer is 5 s.
 const ENV_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// Whom the keeper of the settings asks and tells.
+/// The ports of the other actors.
 #[derive(Clone)]
 pub struct ConfigPorts {
     /// Starts a profile's actor.
     pub start: Port<StartChild>,
     /// Stops it.
     pub stop: Port<StopChild>,
-    /// Whose turns run.
+    /// Lists the running turns.
     pub turns: Port<ListTurns>,
     /// The gate, which answers once it has read the markers.
     pub drain: Port<SettingsChanged>,
     /// The dispatcher.
     pub dispatch: Port<SettingsChanged>,
-    /// The keeper of the grants.
+    /// The grants.
     pub honcho: Port<SettingsChanged>,
     /// The status.
     pub status: Port<SettingsChanged>,
     /// The same: something shown changed.
     pub touched: Port<StatusTouched>,
-    /// Which link fronts which gateway: a profile that is gone leaves its own to others.
+    /// Which link fronts which gateway: a removed profile releases its claims.
     pub claims: Claims,
-    /// Forgets what profiles that are gone put in.
+    /// The secrets of a removed profile are removed from it.
     pub redactor: Redactor,
-    /// Tells that files may have changed.
+    /// Reports that files may have changed.
     pub events: FileEvents,
 }
 
-/// What goes from one round to the next.
+/// The state that one reload hands to the next.
 pub(super) struct Reload {
     present: ServedProfiles,
     ports: ConfigPorts,
-    /// Rung by file events.
+    /// Notified by file events.
     touched: Arc<Notify>,
     sources: Sources,
-    /// By directory, and which one it was when we began.
+    /// By directory, with its identity when the watch began.
     listening: BTreeMap<PathBuf, (DirectoryState, Listening)>,
-    /// Whom the dispatcher was last told of.
-    told: BTreeSet<ProfileName>,
-    /// News that a mailbox did not take, told again next time.
-    untold: bool,
-    untold_terms: BTreeSet<ProfileName>,
+    /// The profiles of which the dispatcher was last notified.
+    announced: BTreeSet<ProfileName>,
+    /// A mailbox refused the settings; they are sent again at the next reload.
+    announce_again: bool,
+    /// Profiles whose mailbox refused their terms.
+    resend_terms: BTreeSet<ProfileName>,
 }
 
-/// What a round reads.
+/// What a reload reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Files that do not look as they did.
+    /// The files whose metadata changed.
     AtChanges,
-    /// All files, those of the profiles too.
+    /// All files, including those of the profiles.
     AtEverything,
 }
 
-/// What a reading brought.
+/// The result of a reload that read the files.
 pub(super) struct SettingsNews {
     pub(super) troubles: Vec<String>,
-    /// Whether anything is in force that was not before.
+    /// Whether the settings in force changed.
     pub(super) changed: bool,
-    /// What reads otherwise.
+    /// The keys whose values changed.
     pub(super) keys: Vec<String>,
 }
 
 impl Reload {
     pub(super) fn new(present: ServedProfiles, ports: ConfigPorts, touched: Arc<Notify>) -> Self {
-        let told = present.lock().plan.served().cloned().collect();
+        let announced = present.lock().plan.served().cloned().collect();
         Self {
             present,
             ports,
             touched,
             sources: Sources::default(),
             listening: BTreeMap::new(),
-            told,
-            // A predecessor may have died before it told everyone.
-            untold: true,
-            untold_terms: BTreeSet::new(),
+            announced,
+            // The previous incarnation may have failed before it had notified every actor.
+            announce_again: true,
+            resend_terms: BTreeSet::new(),
         }
     }
 
-    /// Looks, and does what there is to be done. Answers what was read, if anything was.
+    /// Reads the files if they changed, and carries out what follows. Returns the result of reading, if they were read.
     pub(super) async fn run(mut self, look: Look) -> (Self, Option<SettingsNews>) {
         if look == Look::AtEverything {
             self.sources = Sources::default();
@@ -121,20 +122,20 @@ impl Reload {
         if let Some(Reading { sources, settings, troubles }) = reading {
             self.sources = sources;
             let before = self.present.settings();
-            tell_oddities(&before, &settings);
+            log_warnings(&before, &settings);
             let keys = before.changed(&settings);
             if !keys.is_empty() {
-                info!(?keys, "the configuration changed");
+                info!(?keys, "configuration changed");
             }
             steps.extend(self.present.lock().read(settings));
             news = Some(SettingsNews { troubles, changed: !steps.is_empty(), keys });
         } else if !self.present.lock().plan.is_settled() {
-            // Not in a round that read something: the dispatcher has to hear of it before anyone is looked after.
-            steps.extend(self.look().await);
+            // Not in a reload that read the files: the dispatcher is notified of the change before the next check of the profiles.
+            steps.extend(self.check().await);
         }
-        steps.extend(std::mem::take(&mut self.untold_terms).into_iter().map(ReloadStep::Change));
-        if std::mem::take(&mut self.untold) && !steps.contains(&ReloadStep::Tell) {
-            steps.push_back(ReloadStep::Tell);
+        steps.extend(std::mem::take(&mut self.resend_terms).into_iter().map(ReloadStep::Change));
+        if std::mem::take(&mut self.announce_again) && !steps.contains(&ReloadStep::Announce) {
+            steps.push_back(ReloadStep::Announce);
         }
         while let Some(step) = steps.pop_front() {
             let more = self.carry_out(step).await;
@@ -146,21 +147,21 @@ impl Reload {
         (self, news)
     }
 
-    /// Has each profile read its `.env` again, all at once.
+    /// Makes every profile read its `.env` again, concurrently.
     async fn read_profiles(&self) {
-        let asked = self.present.in_force().profiles.clone().into_iter().map(|served| async move {
+        let reads = self.present.in_force().profiles.clone().into_iter().map(|served| async move {
             if let Err(error) = served.ports.read_again.ask(ReadEnvAgain, ENV_TIMEOUT).await {
-                warn!(profile = %served.name, %error, "a profile did not read its .env again");
+                warn!(profile = %served.name, %error, "profile did not read its .env again");
             }
         });
-        futures_util::future::join_all(asked).await;
+        futures_util::future::join_all(reads).await;
     }
 
     /// Reads the files if they have changed, off the arbiter.
     async fn read(mut self) -> (Self, Option<Reading>) {
         let settings = self.present.settings();
         let reading = tokio::task::spawn_blocking(move || {
-            // First, so that what changes after the look is heard of.
+            // Before reading, so that a later change is reported.
             self.listen(&settings.home);
             let reading = settings.reread(&self.sources);
             (self, reading)
@@ -177,26 +178,26 @@ impl Reload {
         for (directory, place) in places {
             let listens =
                 |(at, listening): &(DirectoryState, Listening)| *at == place && listening.watched() != Watched::No;
-            // One that does not answer is listened to as before.
+            // A directory that does not answer keeps its watch.
             if !matches!(place, DirectoryState::There(..)) || self.listening.get(directory).is_some_and(listens) {
                 continue;
             }
             let touched = Arc::clone(&self.touched);
-            let heard = Settings::concerns(home, directory);
-            let listening = self.ports.events.listen(directory, heard, move || touched.notify_one());
+            let concerns = Settings::concerns(home, directory);
+            let listening = self.ports.events.listen(directory, concerns, move || touched.notify_one());
             self.listening.insert(directory.to_owned(), (place, listening));
         }
     }
 
-    /// What is left to be done from before. A gate that does not answer is asked next time; until then nobody is stopped.
-    async fn look(&self) -> Vec<ReloadStep> {
+    /// The steps that are left from earlier reloads. If the gate does not answer, no profile is stopped until it does.
+    async fn check(&self) -> Vec<ReloadStep> {
         match self.ports.turns.ask(ListTurns, TIMEOUT).await {
             Ok(turns) => {
                 let busy = turns.into_iter().map(|turn| turn.ticket.profile).collect();
-                self.present.lock().plan.look(&busy)
+                self.present.lock().plan.check(&busy)
             }
             Err(error) => {
-                warn!(%error, "the gate did not say whose turns run; it is asked again");
+                warn!(%error, "gate did not list the running turns; asked again at the next reload");
                 Vec::new()
             }
         }
@@ -205,20 +206,20 @@ impl Reload {
     async fn carry_out(&mut self, step: ReloadStep) -> Vec<ReloadStep> {
         match step {
             ReloadStep::Open(name) => {
-                info!(profile = %name, "a profile is served from now on");
+                info!(profile = %name, "profile added");
                 self.present.lock().open(&name);
             }
             ReloadStep::Start(name) => self.start(&name).await,
             ReloadStep::Change(name) => self.change(name),
             ReloadStep::Stop(name) => return self.stop(&name).await,
             ReloadStep::Close(name) => {
-                info!(profile = %name, "a profile is gone");
+                info!(profile = %name, "profile removed");
                 self.present.lock().children.remove(&name);
                 self.ports.redactor.remove(name.as_str());
                 self.ports.claims.declare(&Some(name), None);
                 self.touch();
             }
-            ReloadStep::Tell => self.tell().await,
+            ReloadStep::Announce => self.announce().await,
         }
         Vec::new()
     }
@@ -226,80 +227,81 @@ impl Reload {
     async fn start(&self, name: &ProfileName) {
         let Some(spec) = self.present.lock().children.get(name).map(|child| child.spec.clone()) else { return };
         match self.ports.start.ask(StartChild(spec), TIMEOUT).await {
-            // The answer to an earlier order was lost.
+            // An earlier order succeeded and its answer was lost.
             Ok(Ok(()) | Err(StartChildError::Spec(SpecError::DuplicateId(_)))) => {
                 self.present.lock().plan.started(name);
             }
-            Ok(Err(error)) => warn!(profile = %name, %error, "a profile is not started yet"),
-            Err(error) => warn!(profile = %name, %error, "a profile is not started yet"),
+            Ok(Err(error)) => warn!(profile = %name, %error, "profile not started yet"),
+            Err(error) => warn!(profile = %name, %error, "profile not started yet"),
         }
     }
 
     async fn stop(&self, name: &ProfileName) -> Vec<ReloadStep> {
         match self.ports.stop.ask(StopChild { id: name.to_string() }, TIMEOUT).await {
             Ok(Err(OperateError::NoSuchChild(_))) => return self.present.lock().plan.stopped(name),
-            // It takes its time to end.
-            Ok(Ok(())) => debug!(profile = %name, "a profile's actor is being stopped"),
-            Ok(Err(error)) => warn!(profile = %name, %error, "a profile is not stopped yet"),
-            Err(error) => warn!(profile = %name, %error, "a profile is not stopped yet"),
+            // The actor ends asynchronously.
+            Ok(Ok(())) => debug!(profile = %name, "profile's actor is being stopped"),
+            Ok(Err(error)) => warn!(profile = %name, %error, "profile not stopped yet"),
+            Err(error) => warn!(profile = %name, %error, "profile not stopped yet"),
         }
         Vec::new()
     }
 
     fn change(&mut self, name: ProfileName) {
-        let told = {
+        let sent = {
             let state = self.present.lock();
             let (Some(child), Some(terms)) = (state.children.get(&name), state.terms(&name)) else { return };
             let terms = Arc::new(terms);
-            // For the next incarnation before the present one.
+            // The next incarnation reads them from here, so they are stored before they are sent.
             child.terms.set(Arc::clone(&terms));
             child.ports.terms.tell(TermsChanged(terms))
         };
-        if let Err(error) = told {
-            warn!(profile = %name, %error, "a profile was not told of its settings; it is told again");
-            self.untold_terms.insert(name);
+        if let Err(error) = sent {
+            warn!(profile = %name, %error, "profile not notified of its settings; sent again at the next reload");
+            self.resend_terms.insert(name);
         }
     }
 
-    /// Tells everyone what is in force. Whoever is gone is refused before the gate forgets that it was drained, and whoever is new
-    /// is served after the gate knows whether it is.
-    async fn tell(&mut self) {
+    /// Notifies the other actors of the settings in force. The order matters: the dispatcher refuses events of a removed profile before
+    /// the gate discards its drain, and serves a new profile after the gate has read its marker.
+    async fn announce(&mut self) {
         let all = self.present.in_force();
-        let known: Vec<_> = all.profiles.iter().filter(|served| self.told.contains(&served.name)).cloned().collect();
-        if known.len() < self.told.len() {
-            for name in self.told.iter().filter(|name| known.iter().all(|served| served.name != **name)) {
-                info!(profile = %name, "a profile is served no more; its turns run to their end");
+        let known: Vec<_> =
+            all.profiles.iter().filter(|served| self.announced.contains(&served.name)).cloned().collect();
+        if known.len() < self.announced.len() {
+            for name in self.announced.iter().filter(|name| known.iter().all(|served| served.name != **name)) {
+                info!(profile = %name, "profile no longer served; its running turns continue");
             }
         }
         let before = Arc::new(InForce { profiles: known, ..(*all).clone() });
-        let mut told = self.ports.dispatch.tell(SettingsChanged(before)).map_err(|error| error.to_string());
+        let mut sent = self.ports.dispatch.tell(SettingsChanged(before)).map_err(|error| error.to_string());
         if let Err(error) = self.ports.drain.ask(SettingsChanged(Arc::clone(&all)), MARKER_TIMEOUT).await {
-            error!(%error, "the gate has not read the markers of all profiles yet");
-            told = Err(error.to_string());
+            error!(%error, "gate has not read the drain markers of all profiles yet");
+            sent = Err(error.to_string());
         }
         for port in [&self.ports.dispatch, &self.ports.honcho, &self.ports.status] {
-            told = told.and(port.tell(SettingsChanged(Arc::clone(&all))).map_err(|error| error.to_string()));
+            sent = sent.and(port.tell(SettingsChanged(Arc::clone(&all))).map_err(|error| error.to_string()));
         }
-        self.told = all.profiles.iter().map(|served| served.name.clone()).collect();
-        if let Err(error) = told {
-            warn!(error, "not everyone was told of the settings; they are told again");
-            self.untold = true;
+        self.announced = all.profiles.iter().map(|served| served.name.clone()).collect();
+        if let Err(error) = sent {
+            warn!(error, "settings not sent to every actor; sent again at the next reload");
+            self.announce_again = true;
         }
         self.touch();
     }
 
     fn touch(&self) {
         if let Err(error) = self.ports.touched.tell(StatusTouched) {
-            debug!(%error, "the status was not told");
+            debug!(%error, "status not notified");
         }
     }
 }
 
-fn tell_oddities(before: &Settings, now: &Settings) {
-    for oddity in now.warnings.iter().filter(|oddity| !before.warnings.contains(oddity)) {
-        warn!("{oddity}");
+fn log_warnings(before: &Settings, now: &Settings) {
+    for warning in now.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+        warn!("{warning}");
     }
     for key in before.needs_restart(now) {
-        warn!(key, "this was changed and holds from the next start only");
+        warn!(key, "changed setting applies at the next start");
     }
 }

@@ -1,8 +1,8 @@
-//! What outlives every incarnation of the keeper: its plan, and the ports of each profile.
+//! The state that outlives every incarnation of the config actor: its plan, and the ports of each profile.
 //!
-//! One owner, the keeper, writes; the others' factories read what is in force when one of them is born anew, so that no
-//! restart forgets what its actor was told. What is in force is put here before anyone is told of it: whoever is born
-//! between the two knows it, and hears it once more.
+//! The config actor is the only writer. The factories of other actors read the settings in force here when they start a new
+//! incarnation, so a restart loses no settings. New settings are stored here before they are sent: an actor that starts between
+//! the two has them already, and receives them once more.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,11 +23,11 @@ pub struct ProfileChild {
     pub spec: ChildSpec,
     /// Its ports.
     pub ports: ProfilePorts,
-    /// By which its next incarnation is run.
+    /// The terms of its next incarnation.
     pub terms: TermsMemory,
 }
 
-/// Makes a profile's actor; given by whoever wires the tree, so that the keeper knows profiles by their messages only.
+/// Makes a profile's actor. Passed in where the tree is wired, so that this room depends on the messages of profiles only.
 pub type ProfileMaker = Arc<dyn Fn(TermsMemory) -> ProfileChild + Send + Sync>;
 
 /// The terms of one profile, for its factory.
@@ -35,13 +35,13 @@ pub type ProfileMaker = Arc<dyn Fn(TermsMemory) -> ProfileChild + Send + Sync>;
 pub struct TermsMemory(Arc<Mutex<Arc<ProfileTerms>>>);
 
 impl TermsMemory {
-    /// A memory of these terms.
+    /// Stores these terms.
     #[must_use]
     pub fn new(terms: ProfileTerms) -> Self {
         Self(Arc::new(Mutex::new(Arc::new(terms))))
     }
 
-    /// The terms by now.
+    /// The current terms.
     #[must_use]
     pub fn get(&self) -> Arc<ProfileTerms> {
         Arc::clone(&locked(&self.0))
@@ -52,22 +52,22 @@ impl TermsMemory {
     }
 }
 
-/// What is present. Cheap to clone; clones are the same.
+/// The settings, the plan and the profiles. Cheap to clone; clones share one state.
 #[derive(Clone)]
 pub struct ServedProfiles(Arc<Mutex<ServedState>>);
 
 pub(super) struct ServedState {
     pub(super) plan: ReloadPlan,
-    /// Those that the process was started with.
+    /// The settings of the start of the process.
     first: Arc<Settings>,
-    /// Those in force.
+    /// The settings of the last reload.
     settings: Arc<Settings>,
     pub(super) children: BTreeMap<ProfileName, ProfileChild>,
     maker: ProfileMaker,
 }
 
 impl ServedProfiles {
-    /// The settings of the start, with an actor for each profile, which the tree is to start.
+    /// The settings of the start, with an actor for each profile; the tree starts them.
     #[must_use]
     pub fn new(settings: Settings, maker: ProfileMaker) -> Self {
         let plan = ReloadPlan::new(&settings);
@@ -85,7 +85,7 @@ impl ServedProfiles {
         Arc::clone(&self.lock().settings)
     }
 
-    /// What others need to know of them.
+    /// The settings and the profiles in force, as other actors receive them.
     #[must_use]
     pub fn in_force(&self) -> Arc<InForce> {
         Arc::new(self.lock().in_force())
@@ -98,7 +98,7 @@ impl ServedProfiles {
         state.plan.served().filter_map(|name| state.children.get(name)).cloned().collect()
     }
 
-    /// Held for microseconds, never across a wait.
+    /// Held for microseconds, never across an await.
     pub(super) fn lock(&self) -> MutexGuard<'_, ServedState> {
         locked(&self.0)
     }
@@ -112,7 +112,7 @@ impl ServedState {
         self.plan.read(diff)
     }
 
-    /// Keys that hold from the next start only, and read otherwise now.
+    /// Changed keys that apply at the next start only.
     pub(super) fn needs_restart(&self) -> Vec<&'static str> {
         self.first.needs_restart(&self.settings)
     }

@@ -2,11 +2,11 @@
 //!
 //! Owns the queues of the sessions, which hold the rows of events and not their content, and the events whose turns run.
 //! Receives events and link states from the links, ends of turns from the turns, the state of the gate, and orders of
-//! operators; asks the ledger and the gate, and starts turns. A restart loses the queues; they are rebuilt from the ledger and
+//! operators; sends requests to the ledger and the gate, and starts turns. A restart loses the queues; they are rebuilt from the ledger and
 //! the gate's list of turns.
 
 mod ending; // What follows the end of a turn.
-mod handlers; // One for each message.
+mod handlers; // One per message.
 mod links; // What follows when a link comes up or goes down.
 mod rebuilding; // Reads the queues again after a start.
 mod starting; // Starts the turn of an event that has a place.
@@ -75,7 +75,7 @@ struct GateState {
     draining: bool,
     /// The process is stopping.
     stopping: bool,
-    /// The gate reported it by itself; otherwise it is the answer to a question.
+    /// The gate reported it by itself; otherwise it is an answer to the dispatcher.
     reported: bool,
 }
 
@@ -94,7 +94,7 @@ struct RecordAnswered {
     place: ArrivalPlace,
     /// Of the incarnation that gave the place.
     generation: u64,
-    /// `None` if nothing is to be done about it.
+    /// `None` if no action follows.
     taken: Option<RecordedEvent>,
 }
 
@@ -253,7 +253,7 @@ impl DispatchActor {
 
     fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
         if !self.started_turns.stop(turn, cause) {
-            // It is being started: it is stopped as soon as its port is there.
+            // It is being started: it is stopped as soon as its port exists.
             self.plan.stop_once_started(turn, cause);
         }
     }
@@ -292,7 +292,7 @@ impl DispatchActor {
         }
     }
 
-    /// Sends a notice to a chat, unless the same was sent there just now.
+    /// Sends a notice to a chat, unless the same notice was sent there within the interval.
     fn notify(&mut self, target: &Target, notice: &Notice, ctx: &mut Context<Self>) {
         if self.notices.allows(notice, target, Instant::now()) {
             let sent = outbox::send_notice(self.ports.clone(), target.clone(), notice.text());
@@ -321,7 +321,7 @@ impl DispatchActor {
 
     fn touch(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
-            debug!(%error, "the status was not told");
+            debug!(%error, "status not notified");
         }
     }
 }

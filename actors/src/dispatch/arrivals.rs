@@ -1,9 +1,9 @@
-//! Restores the order in which events arrived: the ledger answers for each of them, and the runtime delivers the answers of one
-//! moment in any order, but a session runs its events in the order of their arrival.
+//! Restores the order in which events arrived: the runtime may deliver the answers of the ledger in any order, but a session runs its
+//! events in order of arrival.
 
 use std::collections::BTreeMap;
 
-/// The place of one event among those that came.
+/// The place of one event in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ArrivalPlace(u64);
 
@@ -30,8 +30,8 @@ impl<T> Arrivals<T> {
         ArrivalPlace(self.next - 1)
     }
 
-    /// The ledger has answered about the event at `place`; `None` if nothing is to be done about it. Every place has to be
-    /// settled, for later ones wait for it. Returns, in order, what is to be done now.
+    /// The ledger has answered about the event at `place`; `None` if no action follows. Every place must be
+    /// settled, because later ones wait for it. Returns the events that are complete now, in order.
     pub(super) fn settled(&mut self, ArrivalPlace(place): ArrivalPlace, outcome: Option<T>) -> Vec<T> {
         self.waiting.insert(place, outcome);
         let mut ready = Vec::new();
@@ -51,7 +51,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_order_of_the_answers_events_come_out_as_they_came(
+        fn events_are_returned_in_order_of_arrival_for_any_order_of_answers(
             keys in prop::collection::vec((any::<u32>(), any::<bool>()), 0..50),
         ) {
             let mut arrivals = Arrivals::default();

@@ -1,4 +1,4 @@
-//! What the dispatcher counts. It outlives every incarnation of the actor: a restart sets no count back.
+//! The counts of the dispatcher. They outlive every incarnation of the actor: a restart resets no count.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::locked::locked;
 use caduceus_contract::messages::dispatch::DispatchView;
 
-/// Turns remembered for the graph: a busy minute.
+/// Turns kept for the graph: those of a busy minute.
 const RECENT_TURNS: usize = 600;
 
 /// The counts since the process started. Clones are the same.
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_graph_remembers_a_bounded_number_of_turns_the_newest_last() {
+    fn the_graph_keeps_a_bounded_number_of_turns_the_newest_last() {
         let counts = DispatchCounts::default();
         for end in 0..1_000 {
             counts.clone().took(end, 1);

@@ -1,4 +1,4 @@
-//! What an event asks for: under which profile, in which session, and whether it is a command to the gateway itself.
+//! What an event requests: its profile, its session, and whether it is a command to the gateway itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::relay::route::Routes;
 use caduceus_contract::link::Target;
-use caduceus_contract::messages::dispatch::Inbound;
+use caduceus_contract::messages::dispatch::OfferEvent;
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow};
 use caduceus_contract::profile_name::ProfileName;
@@ -15,7 +15,7 @@ use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
-/// An event with what its turn needs.
+/// An event with the data for its turn.
 #[derive(Debug, Clone)]
 pub(super) struct DispatchJob {
     pub(super) profile: ProfileName,
@@ -27,7 +27,7 @@ pub(super) struct DispatchJob {
     pub(super) descriptor: Option<Descriptor>,
     /// Attempts already made.
     pub(super) attempts: u32,
-    /// Whether a person or the gateway itself wants its turn.
+    /// Whether its turn was requested by a person or by the gateway itself.
     pub(super) origin: Origin,
 }
 
@@ -36,9 +36,9 @@ pub(super) struct DispatchJob {
 pub(super) enum ChatCommand {
     /// Stop the running turn of this session.
     Stop,
-    /// Answer what runs.
+    /// Answer with the running turns.
     Status,
-    /// Run again the event that a restart cut off.
+    /// Run again the event whose turn a restart interrupted.
     Retry,
 }
 
@@ -60,7 +60,7 @@ pub struct Rules {
 impl Rules {
     /// The profile of an event: the one that it names, else by the routes, else the default. `Err` holds the name that is not
     /// served.
-    pub(super) fn profile(&self, inbound: &Inbound) -> Result<ProfileName, String> {
+    pub(super) fn profile(&self, inbound: &OfferEvent) -> Result<ProfileName, String> {
         if let Some(owner) = &inbound.owner {
             return Ok(owner.clone());
         }
@@ -77,7 +77,7 @@ impl Rules {
     }
 
     /// The job of an event that runs under `profile`.
-    pub(super) fn job(&self, inbound: &Inbound, profile: ProfileName) -> DispatchJob {
+    pub(super) fn job(&self, inbound: &OfferEvent, profile: ProfileName) -> DispatchJob {
         let source = &inbound.event.source;
         let target = Target {
             link: inbound.link.clone(),
@@ -123,7 +123,7 @@ impl DispatchJob {
 impl ChatCommand {
     /// The command that a message is, if it is one of the gateway's. Others go to the agent.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        // In a group some platforms write the bot's name behind it: `/stop@bot`.
+        // In a group some platforms append the bot's name: `/stop@bot`.
         match text.trim().split('@').next()? {
             "/stop" => Some(Self::Stop),
             "/status" => Some(Self::Status),
@@ -140,9 +140,9 @@ mod tests {
     use super::*;
     use caduceus_contract::link::LinkId;
 
-    fn inbound(profile: Option<&str>) -> Inbound {
+    fn inbound(profile: Option<&str>) -> OfferEvent {
         let raw = json!({"text": "hi", "source": {"platform": "discord", "chat_id": "c", "profile": profile}});
-        Inbound {
+        OfferEvent {
             link: LinkId::process(),
             bot_id: None,
             owner: None,
@@ -178,19 +178,19 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_with_one_profile_ignores_what_the_event_says() {
+    fn a_gateway_with_one_profile_ignores_the_profile_of_an_event() {
         assert!(rules(false).profile(&inbound(Some("ghost"))).unwrap().is_default());
     }
 
     #[test]
-    fn the_owner_of_a_link_runs_all_that_comes_over_it() {
+    fn the_owner_of_a_link_runs_all_events_of_it() {
         let work = ProfileName::parse("work").unwrap();
-        let inbound = Inbound { owner: Some(work.clone()), ..inbound(Some("default")) };
+        let inbound = OfferEvent { owner: Some(work.clone()), ..inbound(Some("default")) };
         assert_eq!(rules(true).profile(&inbound), Ok(work));
     }
 
     #[test]
-    fn only_our_own_commands_are_ours() {
+    fn only_commands_of_the_gateway_are_parsed() {
         assert_eq!(ChatCommand::parse(" /stop "), Some(ChatCommand::Stop));
         assert_eq!(ChatCommand::parse("/stop@gateway_bot"), Some(ChatCommand::Stop));
         assert_eq!(ChatCommand::parse("/stopping"), None);

@@ -1,6 +1,6 @@
-//! Announces in the home channel that the gateway has started, and that it goes down.
+//! Announces in the home channel that the gateway has started, and that it is stopping.
 //!
-//! Best effort: what cannot be sent at the moment is not kept, for later it would not be true.
+//! Best effort: a notice that cannot be sent at once is dropped, because it would be wrong later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,14 +18,14 @@ const STOPPING: &str = "The gateway is going down. Replies that are still being 
 
 /// The home channel of a gateway, and whether the start of this process was announced there.
 #[derive(Debug, Clone)]
-pub struct Home {
+pub struct HomeNotices {
     channel: HomeChannel,
     /// The start was announced; outlives any one incarnation of the dispatcher.
     start_announced: Arc<AtomicBool>,
 }
 
-impl Home {
-    /// One where nothing was announced yet.
+impl HomeNotices {
+    /// A home channel without an announced start.
     #[must_use]
     pub fn new(channel: HomeChannel) -> Self {
         Self { channel, start_announced: Arc::default() }
@@ -47,7 +47,7 @@ impl Home {
         })
     }
 
-    /// Announces that the gateway goes down.
+    /// Announces that the gateway is stopping.
     pub(super) fn announce_stop(&self, ports: &DispatchPorts) -> impl Future<Output = ()> + 'static {
         let sent = self.send(ports, STOPPING);
         async move {

@@ -44,7 +44,7 @@ impl LinkDescriptors {
 }
 
 /// Events whose link is no longer configured, by link, oldest first, with the milliseconds since 1970 at which they were
-/// recorded. They are in no queue: their sessions go on without them.
+/// recorded. They are in no queue: their sessions continue without them.
 #[derive(Debug, Default)]
 pub(super) struct UnlinkedEvents(BTreeMap<LinkId, VecDeque<(i64, InboundId)>>);
 

@@ -8,7 +8,7 @@ use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::REFUSED_BY_DRAIN;
 use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause};
 
-/// At most one notice of a kind in a chat in this time: 199 of them in 3 s have been seen.
+/// At most one notice of a kind per chat in this interval: without it, 199 in 3 s were observed.
 const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A message of the gateway itself.
@@ -20,23 +20,23 @@ pub(super) enum Notice {
     Held,
     /// The event names a profile that is not served.
     UnservedProfile,
-    /// Too much waits in the session.
+    /// Too many events wait in the session.
     QueueFull,
     /// The session is busy and does not queue.
     Busy,
-    /// The turn could not be started or broke down.
+    /// The turn could not be started, or failed.
     TurnBroke,
-    /// A restart cut the turn off.
+    /// A restart interrupted the turn.
     Interrupted,
-    /// Restarts cut the turn off too often.
+    /// Restarts interrupted the turn too often.
     GivenUp,
-    /// `/stop` found a turn.
+    /// `/stop` stopped a turn.
     Stopped,
     /// An operator stopped the turn.
     StoppedByOperator,
-    /// `/stop` found none.
+    /// `/stop` without a running turn.
     NothingToStop,
-    /// `/retry` found nothing.
+    /// `/retry` without an interrupted event.
     NothingToRetry,
     /// `/status`.
     Status {
@@ -60,7 +60,7 @@ impl Notice {
         }
     }
 
-    /// As the chat reads it.
+    /// The text for the chat.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Maintenance => {
@@ -87,10 +87,10 @@ impl Notice {
         }
     }
 
-    /// In the log, and in the ledger.
+    /// The reason in the log and in the ledger.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            // In the ledger it means that the chat is to be notified after the drain how much was not read.
+            // In the ledger this marks an event whose chat is notified after the drain.
             Self::Maintenance => REFUSED_BY_DRAIN,
             Self::Held => "held",
             Self::UnservedProfile => "unserved profile",
@@ -104,7 +104,7 @@ impl Notice {
         }
     }
 
-    /// Answers to what a person asked are given every time. A crash cuts off many turns of one chat at once.
+    /// The interval for this kind; none for answers to a command. One crash can interrupt many turns of one chat.
     fn is_limited(&self) -> bool {
         match self {
             Self::Maintenance
@@ -132,18 +132,18 @@ pub(super) fn unread(count: u64) -> String {
     )
 }
 
-/// Chats remembered. A connector can make up any number of them; beyond these no notice is sent until one is forgotten.
+/// Most chats kept. A connector can invent any number of them; above this no notice is sent until one is removed.
 const MOST_CHATS: usize = 4_096;
 
-/// Remembers which notice was sent where, for as long as the same is not sent again.
+/// Records which notice was sent in which chat, for the interval in which it is not sent again.
 #[derive(Debug, Default)]
 pub(super) struct NoticeLimit {
     sent: HashSet<Rc<(Notice, NoticeChat)>>,
-    /// The same, oldest first: each leaves once, so that a call costs the same however many chats there are.
+    /// The same, oldest first: each entry is removed once, so the cost of a call does not depend on the number of chats.
     order: VecDeque<(Instant, Rc<(Notice, NoticeChat)>)>,
 }
 
-/// Where a notice is seen: by all who write in one chat.
+/// Where a notice is shown: one chat, for all its users.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct NoticeChat {
     link: LinkId,
@@ -166,7 +166,7 @@ impl NoticeChat {
 }
 
 impl NoticeLimit {
-    /// Whether `notice` may be given in the chat of `target` now.
+    /// Whether `notice` may be sent to the chat of `target` now.
     pub(super) fn allows(&mut self, notice: &Notice, target: &Target, now: Instant) -> bool {
         if !notice.is_limited() {
             return true;
@@ -220,17 +220,17 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_chats_makes_it_grow() {
+    fn the_number_of_chats_is_bounded() {
         let (mut limit, now) = (NoticeLimit::default(), Instant::now());
         let allowed = (0..MOST_CHATS * 3).filter(|n| limit.allows(&Notice::Busy, &chat(&n.to_string()), now)).count();
         assert_eq!((allowed, limit.sent.len(), limit.order.len()), (MOST_CHATS, MOST_CHATS, MOST_CHATS));
-        assert!(limit.allows(&Notice::Stopped, &chat("x"), now), "an answer is given all the same");
+        assert!(limit.allows(&Notice::Stopped, &chat("x"), now), "an answer to a command is still sent");
         assert!(limit.allows(&Notice::Busy, &chat("x"), now + NOTICE_INTERVAL));
         assert_eq!((limit.sent.len(), limit.order.len()), (1, 1));
     }
 
     #[test]
-    fn an_answer_to_a_command_is_given_every_time() {
+    fn an_answer_to_a_command_is_always_sent() {
         let (mut limit, now) = (NoticeLimit::default(), Instant::now());
         assert!(limit.allows(&Notice::Stopped, &chat("a"), now) && limit.allows(&Notice::Stopped, &chat("a"), now));
     }

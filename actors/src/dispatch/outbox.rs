@@ -1,4 +1,4 @@
-//! Notices of the gateway itself on their way to a chat: recorded, sent, and updated by what the connector answers.
+//! Notices of the gateway itself to a chat: recorded, sent, and updated with the connector's answer.
 
 use tracing::{debug, error, warn};
 
@@ -12,11 +12,11 @@ use caduceus_contract::wire::action::{Action, ActionResult};
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_supervision::AskError;
 
-/// What a chat reads of an answer that was sent again and refused.
+/// The text for the chat if a reply that was sent again is refused.
 const NOT_TAKEN: &str = "An answer from before, or a part of it, could not be delivered: the chat did not take it.";
 
-/// Sends `text` to the chat of `target`. The ledger receives it before anything that is asked of it after this call, polled or
-/// not: an event must not be marked as one whose chat was notified before the notice is on disk.
+/// Sends `text` to the chat of `target`. The ledger receives it before any later request, whether or not the future is
+/// polled: an event must not be marked as notified before the notice is on disk.
 pub(super) fn send_notice(ports: DispatchPorts, target: Target, text: String) -> impl Future<Output = ()> + 'static {
     let action =
         Action::Send { chat_id: target.chat_id.clone(), content: text, reply_to: None, metadata: target.metadata() };
@@ -45,7 +45,7 @@ pub(super) fn send_notice(ports: DispatchPorts, target: Target, text: String) ->
 pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
     let Some(action) = parsed else {
-        error!(row = row.id.0, "a reply in the ledger is unreadable; it is given up");
+        error!(row = row.id.0, "unreadable reply in the ledger, given up");
         mark(ports, row.id, OutboundState::Dead, None, Some("unreadable".to_owned())).await;
         return true;
     };
@@ -57,11 +57,11 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     let result = hand_over(ports, target.clone(), action, !plain).await;
     let (up, state) = (!result.never_left, OutboundState::after(&result));
     if !plain && !up {
-        // It was not sent this time; that it may have been before has to be kept.
+        // It was not sent this time; an earlier attempt may still have sent it.
         return false;
     }
     if !plain {
-        // Only what was handed to the link counts as an attempt.
+        // Only a reply that was handed to the link counts as an attempt.
         mark(ports, row.id, OutboundState::Sending, None, None).await;
     }
     settle(ports, row.id, target.link.clone(), result).await;
@@ -72,7 +72,7 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     up
 }
 
-/// Sends what has been marked as `Sending`.
+/// Sends a reply that is marked as `Sending`.
 async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Action) {
     let link = target.link.clone();
     let result = hand_over(ports, target, action, false).await;
@@ -84,7 +84,7 @@ async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat
     let Some(link) = ports.links.get(&target.link) else {
         return ActionResult::failed("there is no such link any more");
     };
-    // It may have been made for another limit.
+    // It may have been split for another limit.
     let descriptor = descriptor_of(ports, &target).await;
     let mut first = None;
     for action in fit(action, &descriptor, repeat) {
@@ -103,7 +103,7 @@ async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat
     first.unwrap_or_else(|| ActionResult::failed("there is nothing in it"))
 }
 
-/// The present descriptor of a chat's platform, asked of its link.
+/// The present descriptor of a chat's platform, requested from its link.
 async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
     let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
     let Ok(view) = link.view.ask(GetLink, GATE_TIMEOUT).await else {
@@ -113,17 +113,17 @@ async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
     own.or(view.descriptors.first()).cloned().unwrap_or_default()
 }
 
-/// Records the outcome; what may not have arrived is sent again.
+/// Records the outcome; a reply that may not have arrived is sent again.
 async fn settle(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: ActionResult) {
     let state = OutboundState::after(&result);
     if state == OutboundState::Refused {
-        warn!(row = id.0, error = result.error, "the connector refused what the gateway sent");
+        warn!(row = id.0, error = result.error, "notice refused by the connector");
     }
     mark(ports, id, state, result.message_id, result.error).await;
     if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
         && let Err(error) = ports.left.tell(ReplyLeft { link })
     {
-        debug!(row = id.0, %error, "a reply waits until its link comes up again");
+        debug!(row = id.0, %error, "reply waits until its link is up again");
     }
 }
 
@@ -151,6 +151,6 @@ async fn mark(
 
 /// Gives up on a reply: too many attempts, or too old.
 pub(super) async fn give_up(ports: &DispatchPorts, id: OutboundId) {
-    warn!(row = id.0, "a reply is given up");
+    warn!(row = id.0, "reply given up");
     mark(ports, id, OutboundState::Dead, None, None).await;
 }

@@ -4,9 +4,9 @@
 //! Holds the row numbers of events only; their content stays in the ledger until their turn. No call costs noticeably more with more
 //! sessions or events, and none returns more than [`SLICE`] starts: the rest is returned by [`DispatchPlan::start_next`].
 
-mod coming; // How events come into the plan.
+mod incoming; // How events enter the plan.
 mod lines; // Which session is next for a place.
-mod session; // What waits in one session.
+mod session; // The waiting events of one session.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,26 +26,26 @@ use session::{CurrentTurn, SessionQueue, SessionState, WaitingEvent};
 
 /// Most events that wait in one session.
 const MAX_QUEUE: usize = 32;
-/// Most turns that are asked for at once: the actor that carries them out handles other messages in between.
+/// Most permits requested at once: the actor handles other messages in between.
 const SLICE: usize = 64;
 
-/// What is to be done, in order.
+/// The steps for the actor, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DispatchStep {
     /// Ask the gate for a permit for this turn of this event.
     Ask(TurnId, InboundId),
     /// Refuse the event: the gate is closed, and the chat is notified.
     Refuse(InboundId),
-    /// Refuse it: too much waits in the session, and the chat is notified.
+    /// Refuse it: too many events wait in the session, and the chat is notified.
     Overflow(InboundId),
     /// Refuse it: the session is busy, and the chat is notified.
     Busy(InboundId),
     /// Stop this turn for the newer message.
     Interrupt(TurnId),
     /// Steer the event into this running turn. If the turn does not take it, [`DispatchPlan::not_steered`] follows. The last
-    /// field says whether it arrived while the gate was closed.
+    /// field: it arrived while the gate was closed.
     Steer(TurnId, InboundId, bool),
-    /// The event waits for the gate; the chat is notified if it arrived while that was closed, which the last field says.
+    /// The event waits for the gate. The last field: it arrived while the gate was closed, and the chat is notified.
     Hold(InboundId, bool),
 }
 
@@ -54,11 +54,11 @@ pub(super) enum DispatchStep {
 pub(super) struct DispatchPlan {
     busy: Busy,
     max_turns: usize,
-    /// Nothing starts: the queues are not rebuilt yet, or the process goes down.
+    /// Nothing starts: the queues are not rebuilt yet, or the process is stopping.
     paused: bool,
     sessions: BTreeMap<Arc<SessionKey>, SessionState>,
     lines: StartLines,
-    /// Turns that have a place: asked for, starting or running.
+    /// Turns that have a place: requested, starting or running.
     turns: BTreeMap<TurnId, Arc<SessionKey>>,
     /// The same by their session's key as text on the wire: two sessions can have the same text.
     by_text: BTreeMap<String, Vec<TurnId>>,
@@ -68,7 +68,7 @@ pub(super) struct DispatchPlan {
     known: BTreeSet<InboundId>,
     /// Names the turns.
     ids: TurnIds,
-    /// Counts the reports of the gate; a refusal asked for before the last one is older than it.
+    /// Counts the reports of the gate; a refusal of a request made before the last report is older than that report.
     moves: u64,
 }
 
@@ -121,13 +121,13 @@ impl DispatchPlan {
         let put_back = WaitingEvent { waited: true, ..waiting };
         let mut steps = Vec::new();
         match why {
-            // What was acknowledged and queued before the drain keeps its place.
+            // An event that was acknowledged and queued before the drain keeps its place.
             Refusal::Draining if waited || hold => {
                 if asked_at == self.moves && self.is_open(key.profile()) {
                     // The refusal came before the gate's report of the drain.
                     self.lines.close_profile(key.profile());
                 }
-                // The reports of the drain and of its end can have come before the refusal: then nothing else would ask again.
+                // The drain and its end may both have been reported before the refusal: then nothing else would trigger a new request.
                 let shut = !self.is_open(key.profile());
                 steps.extend(shut.then_some(DispatchStep::Hold(event, !waited)));
                 self.put_back(&key, line, put_back);
@@ -219,13 +219,13 @@ impl DispatchPlan {
         self.turns.get(&turn).cloned()
     }
 
-    /// Has a turn that is being started stopped once it has started. `false` if there is no such turn.
+    /// Stops a turn that is being started, once it has started. `false` if there is no such turn.
     pub(super) fn stop_once_started(&mut self, turn: TurnId, cause: StopCause) -> bool {
         let current = self.current_mut(turn);
         current.map(|current| current.pending_stop = Some(cause)).is_some()
     }
 
-    /// Takes the stop that came before a turn had started.
+    /// Takes the stop that was ordered before a turn had started.
     pub(super) fn take_pending_stop(&mut self, turn: TurnId) -> Option<StopCause> {
         self.current_mut(turn)?.pending_stop.take()
     }
@@ -296,7 +296,7 @@ impl DispatchPlan {
         });
     }
 
-    /// Puts a session where it belongs: in line for its first events, or nowhere if it runs one.
+    /// Puts a session into the line of its first events, or into none if it runs one.
     fn stand_again(&mut self, key: &Arc<SessionKey>, has_run: bool) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let idle = session.current.is_none();
@@ -323,7 +323,7 @@ impl DispatchPlan {
         self.forget_idle(key);
     }
 
-    /// Starts the first event of a session that may run, whichever link it came over.
+    /// Starts the first event of a session that may run, over any link.
     fn start_first(&mut self, key: &Arc<SessionKey>) -> Option<DispatchStep> {
         let lines = &self.lines;
         let session = self.sessions.get_mut(key)?;

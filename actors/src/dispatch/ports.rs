@@ -1,4 +1,4 @@
-//! The ports through which the dispatcher reaches others.
+//! The ports of the dispatcher to other actors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use caduceus_contract::messages::dispatch::ReplyLeft;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
-    NoteRestart, ReadInbound, RecordInbound, RecordOutbound, TellUnread,
+    NoteRestart, NotifyUnread, ReadInbound, RecordInbound, RecordOutbound,
 };
-use caduceus_contract::messages::relay::{GetLink, SendAction, TellAgain};
+use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
 use caduceus_supervision::{ChildSpec, Port, StartChild};
 
-/// How long the ledger may take; a commit takes milliseconds, a full disk any time.
+/// Timeout of the ledger; a commit takes milliseconds, a full disk any time.
 pub(super) const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Restarts of the ledger during the same order after which it is not sent again.
 pub(super) const MARK_RETRIES: u32 = 10;
-/// Most times that one event is run, or one reply handed to a link.
+/// Most attempts to run one event, or to hand one reply to a link.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
-/// How long the gate may take to admit a turn before it is asked again: one that hangs is replaced within seconds, and what it
-/// still admits afterwards does not count.
+/// Timeout of the gate for a permit, after which it is requested again: a gate that hangs is replaced within seconds, and permits
+/// that it still grants afterwards are void.
 pub(super) const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the gate may take to answer, a restart of it included.
+/// Timeout of the gate, including a restart of it.
 pub(super) const GATE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one action may take: the link itself answers within 30 s.
+/// Timeout of one action: the link itself answers within 30 s.
 pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// The ports through which the dispatcher reaches others.
+/// The ports of the dispatcher to other actors.
 #[derive(Clone)]
 pub struct DispatchPorts {
     /// Records an event.
@@ -43,17 +43,17 @@ pub struct DispatchPorts {
     pub mark_inbound: Port<MarkInbound>,
     /// Lists events.
     pub list_inbound: Port<ListInbound>,
-    /// Lists those that wait.
+    /// Lists the waiting events.
     pub list_waiting: Port<ListWaiting>,
-    /// Reads one when it is next.
+    /// Reads an event when it is next.
     pub read_inbound: Port<ReadInbound>,
-    /// Lists the profiles with chats to notify of what a drain refused.
+    /// Lists the profiles with chats to notify of messages that a drain refused.
     pub list_unread: Port<ListUnread>,
-    /// Records that they are notified.
-    pub tell_unread: Port<TellUnread>,
-    /// Finds the event that `/retry` means.
+    /// Records that these chats are notified.
+    pub notify_unread: Port<NotifyUnread>,
+    /// Finds the event that `/retry` runs again.
     pub last_interrupted: Port<LastInterrupted>,
-    /// Counts the starts that found turns cut off.
+    /// Counts the starts that found interrupted turns.
     pub note_restart: Port<NoteRestart>,
     /// Records a notice.
     pub record_outbound: Port<RecordOutbound>,
@@ -65,7 +65,7 @@ pub struct DispatchPorts {
     pub append_history: Port<AppendHistory>,
     /// Asks the gate for a permit.
     pub permits: Port<RequestPermit>,
-    /// Asks the gate which turns run.
+    /// Lists the running turns of the gate.
     pub turns: Port<ListTurns>,
     /// Asks the gate for its state.
     pub gate: Port<GetDrain>,
@@ -73,11 +73,11 @@ pub struct DispatchPorts {
     pub start: Port<StartChild>,
     /// The links, by name.
     pub links: BTreeMap<LinkId, LinkPorts>,
-    /// The dispatcher itself, for what could not be sent.
+    /// The dispatcher itself, for replies that could not be sent.
     pub left: Port<ReplyLeft>,
     /// Notifies of a change in what the status shows.
     pub status: Port<StatusTouched>,
-    /// What is counted; it outlives the actor.
+    /// The counts; they outlive the actor.
     pub counts: DispatchCounts,
 }
 
@@ -89,7 +89,7 @@ pub struct LinkPorts {
     /// Asks for its descriptors.
     pub view: Port<GetLink>,
     /// Asks it to send its state again.
-    pub tell_again: Port<TellAgain>,
+    pub resend_state: Port<ResendLinkState>,
 }
 
 /// A turn that can be started, and its ports.
@@ -98,10 +98,9 @@ pub struct TurnChild {
     pub spec: ChildSpec,
     /// Stops it.
     pub stop: Port<StopTurn>,
-    /// Hands it an event.
+    /// Steers an event into it.
     pub steer: Port<SteerTurn>,
 }
 
-/// Makes a turn out of an order; passed in by the file that wires the tree, so that the dispatcher uses turns by their messages
-/// only.
+/// Makes a turn from an order. Passed in where the tree is wired, so the dispatcher depends on the messages of turns only.
 pub type TurnMaker = Arc<dyn Fn(TurnOrder, &ProfilePorts) -> TurnChild + Send + Sync>;

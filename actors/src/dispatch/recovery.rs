@@ -1,4 +1,4 @@
-//! What a dispatcher finds when it comes up, but for the events that wait: the turns that run and those that were cut off.
+//! The state that a dispatcher reads at its start, except the waiting events: the running turns and the interrupted ones.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,28 +11,27 @@ use caduceus_contract::messages::drain::{DrainView, GetDrain};
 use caduceus_contract::messages::ledger::{InboundRow, InboundState, ListInbound, NoteRestart};
 use caduceus_contract::turn_id::TurnId;
 
-/// Rows asked for at once: a few milliseconds for the ledger, and for us.
+/// Rows per request: a few milliseconds for the ledger, and for the dispatcher.
 pub(super) const PAGE: usize = 500;
-/// Most starts within [`RESTART_WINDOW`] that find turns cut off and run them again: with more the turns themselves may be what
-/// crashes the process.
+/// Most starts within [`RESTART_WINDOW`] that run interrupted turns again: with more, the turns themselves may crash the process.
 pub(super) const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_mins(2);
-/// How long agents that a killed gateway left behind are looked for.
+/// Timeout of the search for agents that a killed gateway left behind.
 const STRAYS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a dispatcher finds when it comes up, but for the events that wait.
+/// The state that a dispatcher reads at its start, except the waiting events.
 pub(super) struct RunningAtStart {
-    /// Events whose turn runs or was cut off.
+    /// Events whose turn runs or was interrupted.
     pub(super) rows: Vec<InboundRow>,
     /// Running turns of an earlier incarnation.
     pub(super) turns: Vec<RunningTurn>,
     /// The state of the gate.
     pub(super) gate: DrainView,
-    /// Starts of late, this one included, that found turns cut off; counted where those run again.
+    /// Recent starts, including this one, that found interrupted turns; counted if those run again.
     pub(super) restarts: usize,
 }
 
-/// Reads what ran when the dispatcher came up, and ends the agents of turns that were cut off.
+/// Reads this state, and ends the agents of interrupted turns.
 pub(super) async fn read_running(
     ports: DispatchPorts,
     interrupted: Interrupted,
@@ -56,8 +55,8 @@ pub(super) async fn read_running(
     let strays: Vec<TurnId> = rows.iter().filter(cut_off).filter_map(|row| row.turn).collect();
     let was_cut_off = rows.iter().any(|row| cut_off(&row));
     if !strays.is_empty() {
-        // Their guards end with the gateway that was killed; should one have been killed too, its agent must not go on beside
-        // the one that does the same work again.
+        // Their guards end with the killed gateway. If a guard was killed too, its agent must not run beside the one that repeats
+        // the work.
         let ended = tokio::task::spawn_blocking(move || guard::end_turns(&strays, STRAYS_TIMEOUT));
         ended.await.map_err(|error| error.to_string())?;
     }

@@ -10,19 +10,19 @@ use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger::{ListOutbound, OutboundRow, OutboundState};
 
-/// Rows asked for at once.
+/// Rows per request.
 const PAGE: usize = 10_000;
-/// Older replies are of no use.
+/// Older replies are given up.
 const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
 
-/// Sends what waits for `link`, until that is down.
+/// Sends the replies that wait for `link`, until it is down.
 pub(super) async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {
     let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
     let question = ListOutbound { states, after: None, limit: PAGE };
     let rows = match ports.list_outbound.ask(question, LEDGER_TIMEOUT).await {
         Ok(Ok(rows)) => rows,
-        Ok(Err(error)) => return warn!(%error, "replies that wait for the link cannot be read"),
-        Err(error) => return warn!(%error, "replies that wait for the link cannot be read"),
+        Ok(Err(error)) => return warn!(%error, "waiting replies of the link not read from the ledger"),
+        Err(error) => return warn!(%error, "waiting replies of the link not read from the ledger"),
     };
     for row in rows.into_iter().filter(|row| row.target.link == link) {
         // This process is sending it, and its answer is outstanding.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::event::Rules;
-use super::home::Home;
+use super::home::HomeNotices;
 use crate::config::messages::InForce;
 use crate::profile::messages::ProfilePorts;
 use crate::settings::{Interrupted, OpenSettings, Values};
@@ -13,24 +13,24 @@ use caduceus_contract::profile_name::ProfileName;
 /// The settings of the dispatcher.
 #[derive(Debug, Clone)]
 pub struct DispatchSettings {
-    /// Which profiles are served.
+    /// The profiles served, and the rules of sessions.
     pub rules: Rules,
-    /// The ports of those.
+    /// The ports of the profiles.
     pub ways: BTreeMap<ProfileName, ProfilePorts>,
-    /// What holds for sessions, turns and drains.
+    /// The settings of sessions, turns and drains.
     pub open: Arc<OpenSettings>,
-    /// The process starts over and over: turns that a crash cut off are not run again, whatever the settings say.
+    /// The process restarts repeatedly: interrupted turns are not run again, whatever the settings are.
     pub starts_over: bool,
     /// Where start and shutdown are announced.
-    pub home: Option<Home>,
-    /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
+    pub home: Option<HomeNotices>,
+    /// Milliseconds since 1970 at which the process started: a reply that was being sent before that was interrupted.
     pub process_started_ms: i64,
 }
 
 impl DispatchSettings {
-    /// Those of the settings in force.
+    /// From the settings in force.
     #[must_use]
-    pub fn of(in_force: &InForce, home: Option<Home>, process_started_ms: i64) -> Self {
+    pub fn of(in_force: &InForce, home: Option<HomeNotices>, process_started_ms: i64) -> Self {
         let InForce { settings, profiles } = in_force;
         Self {
             rules: Rules {
@@ -55,7 +55,7 @@ impl DispatchSettings {
         &self.open.values
     }
 
-    /// What becomes of turns that a crash cut off.
+    /// What happens with interrupted turns.
     #[must_use]
     pub fn interrupted(&self) -> Interrupted {
         if self.starts_over { Interrupted::Ask } else { self.values().turns.interrupted }

@@ -17,7 +17,7 @@ use caduceus_supervision::StartChild;
 pub(super) enum NotStarted {
     /// The gate refused.
     Refused(Refusal),
-    /// Worth asking again.
+    /// Temporary: worth another request.
     NoAnswer(String),
     /// The event is done: it was queued late and twice.
     Over,

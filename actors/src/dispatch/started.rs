@@ -1,4 +1,4 @@
-//! The turns that run, and their ports.
+//! The running turns, and their ports.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -35,19 +35,19 @@ impl StartedTurns {
         self.0.remove(&turn)
     }
 
-    /// Asks a turn to stop. `false` if it is not listed.
+    /// Orders a turn to stop. `false` if it is not listed.
     pub(super) fn stop(&self, turn: TurnId, cause: StopCause) -> bool {
         let Some(started) = self.0.get(&turn) else { return false };
         if let Some(stop) = &started.stop
             && let Err(error) = stop.tell(StopTurn { cause })
         {
             // It ended in the same moment.
-            debug!(%turn, %error, "stop not delivered to a turn");
+            debug!(%turn, %error, "stop not delivered to the turn");
         }
         true
     }
 
-    /// The port through which a turn takes one more event.
+    /// The port of a turn for a further event.
     pub(super) fn steer(&self, turn: TurnId) -> Option<&Port<SteerTurn>> {
         self.0.get(&turn)?.steer.as_ref()
     }

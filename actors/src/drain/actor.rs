@@ -3,7 +3,7 @@
 //! Owns the [`Gate`] while it is the gate's current owner, and the watch on the markers. Receives permit requests from the
 //! dispatcher, begin and cancel from HTTP, file events and a slow poll; notifies the dispatcher and the status when the gate opens or
 //! closes. A restart loses nothing of the gate, except the writes and removals of markers that are still queued: each is answered as
-//! not done. A caller that waits for the end of a drain asks again.
+//! not done. A caller that waits for the end of a drain sends its request again.
 
 mod handlers; // One per message.
 mod markers; // Reads and writes the markers on disk.
@@ -77,14 +77,14 @@ pub struct DrainActor {
     /// The queues of the markers, and their last states.
     pub(super) markers: Readings<DiskOrder>,
     pub(super) watch: Option<MarkerWatch>,
-    /// Requests that came before the markers that they depend on were first read.
+    /// Requests received before the markers that they depend on were first read.
     early: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
     /// The gateway's own marker has been read.
     read_once: bool,
     waiters: Vec<Waiter>,
-    /// So that a marker from a previous boot is logged once.
+    /// A marker from a previous boot was logged.
     stale_logged: bool,
-    /// Drains past their deadline whose marker remains, so that each is logged once.
+    /// Drains past their deadline whose marker remains and that were logged.
     stuck: BTreeSet<DrainScope>,
     /// The last change of the gate was not delivered to the dispatcher: sent again with the next poll.
     change_unsent: bool,
@@ -172,7 +172,7 @@ impl DrainActor {
         self.go_on(scope, ctx);
     }
 
-    /// Markers were read, or given up: continues with the callers that waited for that.
+    /// Markers were read, or timed out: answers the callers that waited for them.
     fn were_read(&mut self) {
         self.first_reading_done();
         self.answer_early();
@@ -235,7 +235,7 @@ impl DrainActor {
     fn answer_early(&mut self) {
         for (question, answer) in std::mem::take(&mut self.early) {
             if self.knows_of(&question.ticket.profile) {
-                // If the caller is gone, the permit is dropped at once, and so is the count.
+                // If the caller has timed out, the permit is dropped at once, and with it the count.
                 drop(answer.send(self.admit(question)));
             } else {
                 self.early.push((question, answer));
@@ -257,8 +257,8 @@ impl DrainActor {
         });
         let sent = self.ports.changes.tell(news);
         if let Err(error) = &sent {
-            // The dispatcher requests a permit before every turn, so it starts nothing wrongly; but held messages stay held
-            // until it receives that the gate opened.
+            // The dispatcher requests a permit before every turn, so no turn starts wrongly. But held messages stay held until it is
+            // notified that the gate has opened.
             warn!(%error, "change of the gate not delivered to the dispatcher, sent again with the next poll");
         }
         self.change_unsent = sent.is_err();
@@ -291,7 +291,7 @@ impl DrainActor {
             active_agents: turns.len(),
             oldest_turn_ms: ages.iter().max().copied(),
             turns: shown.collect(),
-            waited_for: turns.iter().filter(|turn| !plan.asked_by(turn.ticket.id)).count(),
+            waited_for: turns.iter().filter(|turn| !plan.requested_by(turn.ticket.id)).count(),
             suppress_notification: plan.gateway().is_some_and(|drain| drain.suppressed),
             file_events: self.watch.as_ref().is_some_and(MarkerWatch::is_whole),
         })
@@ -304,7 +304,7 @@ impl DrainActor {
         let view = self.view();
         let left = |waiter: &mut Waiter| if waiter.askers_too { view.active_agents } else { view.waited_for };
         for waiter in self.waiters.extract_if(.., |waiter| left(waiter) == 0) {
-            // The caller may be gone.
+            // The caller may have timed out.
             let _ = waiter.woken.send(());
         }
     }
@@ -328,7 +328,7 @@ impl Actor for DrainActor {
             }
             actor.reread(ctx);
             actor.notice_hanging();
-            // Also for callers that wait for a turn whose incarnation was cut off: no message reports that.
+            // Also for callers that wait for a turn whose incarnation was fenced: no message reports that.
             actor.wake_waiters();
         });
     }

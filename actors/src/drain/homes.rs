@@ -23,7 +23,7 @@ impl DrainActor {
     pub(super) fn homes_were_read(&mut self) {
         for (wanted, waiter) in std::mem::take(&mut self.homes_waiters) {
             if self.markers.is_settled(wanted) {
-                // The caller may be gone.
+                // The caller may have timed out.
                 let _ = waiter.send(());
             } else {
                 self.homes_waiters.push((wanted, waiter));
@@ -57,7 +57,7 @@ impl Handler<SettingsChanged> for DrainActor {
         self.forget_gone();
         self.reread(ctx);
         ResponseFuture::new(async move {
-            // A gate that is restarted meanwhile reads them all when it starts.
+            // A gate that restarts meanwhile reads them all at its start.
             let _ = read.await;
         })
     }

@@ -28,18 +28,18 @@ const MUTANT_HISTORIES: u64 = 500;
 enum Mutant {
     /// None.
     None,
-    /// It accepts every reading, also one that is older than the last order.
+    /// It accepts every reading, including one that is older than the last order.
     BelievesOldReadings,
     /// The end of a drain ends a shutdown too.
     RevivesInShutdown,
     /// A drain whose marker cannot be written is ignored.
     NeedsTheDisk,
     /// The gateway's own drain applies to its own profile only.
-    ForgetsOtherProfiles,
+    IgnoresOtherProfiles,
     /// A drain delays the gateway's own work.
     RefusesItself,
-    /// A drain whose marker could not be removed continues after that is gone.
-    ForgetsWhatStays,
+    /// A drain whose marker could not be removed continues after the marker has disappeared.
+    IgnoresFailedRemoval,
 }
 
 /// The real gate, with its surroundings.
@@ -69,7 +69,7 @@ impl GateSubject {
     }
 
     fn plan<R>(&self, change: impl FnOnce(&mut GatePlan) -> R) -> R {
-        self.gate.change(0, change).expect("nobody else keeps this gate")
+        self.gate.change(0, change).expect("no other owner of this gate exists")
     }
 
     fn at(&self, seconds: u64) -> Timestamp {
@@ -94,7 +94,7 @@ impl GateSubject {
         });
     }
 
-    /// Carries out a step; `before` is the disk before it, `after` as the model has it then, because the disk is not under test.
+    /// Carries out a step. `before` is the disk before it; `after` is the model's disk after it, because the disk is not under test.
     fn step(&mut self, step: Step, now: u64, before: &Model) -> Answer {
         let writable = |place| !matches!(before.on_disk(place), Some(Marker::Directory | Marker::FullDirectory));
         let removable = |place| before.on_disk(place) != Some(Marker::FullDirectory);
@@ -119,7 +119,7 @@ impl GateSubject {
                 }
                 self.plan(|plan| plan.removing(&scope(place)));
                 let answer = self.remove(place, removable(place), was_draining);
-                if answer == Answer::MarkerNotRemoved && self.mutant != Mutant::ForgetsWhatStays {
+                if answer == Answer::MarkerNotRemoved && self.mutant != Mutant::IgnoresFailedRemoval {
                     self.plan(|plan| plan.not_removed(&scope(place), plan.orders()));
                 }
                 answer
@@ -127,7 +127,7 @@ impl GateSubject {
             Step::Place(..) | Step::TakeAway(_) => Answer::Done,
             Step::Pass(length) => {
                 for over in self.gate.look(|plan| plan.overdue(self.at(now + length))) {
-                    let place = places().find(|place| scope(*place) == over).expect("it was begun by one of these");
+                    let place = places().find(|place| scope(*place) == over).expect("one of these began it");
                     self.remove(place, removable(place), true);
                 }
                 Answer::Done
@@ -177,7 +177,7 @@ impl GateSubject {
         let profile = name(profile);
         let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
         let ticket = TurnTicket { id: fresh_turn_id(), profile, session };
-        let lenient = self.mutant == Mutant::ForgetsOtherProfiles && !ticket.profile.is_default();
+        let lenient = self.mutant == Mutant::IgnoresOtherProfiles && !ticket.profile.is_default();
         let strict = self.mutant == Mutant::RefusesItself;
         let origin = if (internal || lenient) && !strict { Origin::Internal } else { Origin::External };
         match self.gate.admit(0, ticket, origin) {
@@ -187,7 +187,7 @@ impl GateSubject {
             }
             Err(Refusal::Draining) => Answer::Draining,
             Err(Refusal::Stopping) => Answer::Stopping,
-            Err(Refusal::Superseded) => panic!("nobody else keeps this gate"),
+            Err(Refusal::Superseded) => panic!("no other owner of this gate exists"),
         }
     }
 
@@ -222,11 +222,11 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
         let by_message = !matches!(step, Step::Place(..) | Step::TakeAway(_));
         if by_message {
             agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
-            // A reading after a failed removal would repair what that may have left wrong.
+            // A reading after a failed removal would hide a wrong state that the removal left.
             for (place, marker) in old.into_iter().filter(|_| answer != Answer::MarkerNotRemoved) {
                 subject.seen(place, stamp, marker);
             }
-            agree("the state with old news", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
+            agree("the state with an old reading", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
         }
         // After a cancel the next step may come before the next reading.
         for place in places().filter(|_| !matches!(step, Step::Cancel(_))) {
@@ -245,7 +245,7 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
 }
 
 #[test]
-fn the_gate_does_what_the_model_says_in_ten_thousand_histories() {
+fn the_gate_matches_the_model_in_ten_thousand_histories() {
     let first = fastrand::u64(..);
     println!("seeds from {first}");
     for seed in 0..HISTORIES {
@@ -254,14 +254,14 @@ fn the_gate_does_what_the_model_says_in_ten_thousand_histories() {
 }
 
 #[test]
-fn a_gate_that_does_anything_else_parts_from_the_model() {
+fn a_mutated_gate_differs_from_the_model() {
     let mutants = [
         Mutant::BelievesOldReadings,
         Mutant::RevivesInShutdown,
         Mutant::NeedsTheDisk,
-        Mutant::ForgetsOtherProfiles,
+        Mutant::IgnoresOtherProfiles,
         Mutant::RefusesItself,
-        Mutant::ForgetsWhatStays,
+        Mutant::IgnoresFailedRemoval,
     ];
     for mutant in mutants {
         let caught = (0..MUTANT_HISTORIES).find(|seed| history(*seed, mutant).is_err());

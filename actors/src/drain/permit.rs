@@ -1,10 +1,10 @@
 //! The gate itself: whether turns are admitted, and the turns in flight.
 //!
 //! It outlives every `DrainActor`. A new incarnation adopts it, so the count never drops to 0 while turns run, and neither a shutdown
-//! nor a drain is forgotten. It records the incarnation that currently owns it: one that was fenced in the middle of an
+//! nor a drain is lost. It records the incarnation that currently owns it: one that was fenced in the middle of an
 //! answer can admit nothing, and change nothing, when it continues.
 
-pub mod messages; // Those with a permit, or a port of a turn.
+pub mod messages; // Messages that carry a permit, or the port of a turn.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,9 +45,8 @@ struct GateEntry {
 }
 
 impl GateEntry {
-    /// Whether this turn still runs. One whose incarnation was cut off stays here until its permit is dropped, which may be
-    /// never if it hangs: it can send nothing more and receive no order to stop, so a drain does not wait for it, and it is not
-    /// shown. Its agent is ended by its guard when the permit's holder is dropped.
+    /// Whether this turn still runs. A turn whose incarnation was fenced stays in the list until its permit is dropped, which may not
+    /// happen if it hangs. It can send nothing and receive no order to stop, so a drain does not wait for it, and it is not shown. Its agent is ended by its guard when the permit's holder is dropped.
     fn is_running(&self) -> bool {
         !self.incarnation.as_ref().is_some_and(Incarnation::is_fenced)
     }
@@ -107,13 +106,13 @@ impl Gate {
         self.clock.now()
     }
 
-    /// Turns in flight, without those whose incarnation was cut off.
+    /// Turns in flight, without those whose incarnation was fenced.
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().turns.values().filter(|entry| entry.is_running()).count()
     }
 
-    /// The turns in flight, oldest first, without those whose incarnation was cut off.
+    /// The turns in flight, oldest first, without those whose incarnation was fenced.
     pub(super) fn turns(&self) -> Vec<Permitted> {
         let permitted = |entry: &GateEntry| Permitted {
             ticket: entry.ticket.clone(),
@@ -136,7 +135,7 @@ impl TurnPermit {
         self.turn
     }
 
-    /// Sets the port to stop this turn. The calling incarnation runs the turn: once it is cut off, the turn no longer
+    /// Sets the port to stop this turn. The calling incarnation runs the turn: once it is fenced, the turn no longer
     /// counts.
     pub fn attach(&self, stop: Port<StopTurn>) {
         if let Some(entry) = self.gate.lock().turns.get_mut(&self.turn) {
@@ -151,7 +150,7 @@ impl Drop for TurnPermit {
         let mut inner = self.gate.lock();
         let entry = inner.turns.remove(&self.turn);
         let released = inner.released.clone();
-        // Their owners may themselves use the gate.
+        // Their owners may use the gate.
         drop(inner);
         drop(entry);
         if let Some(released) = released {
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_turn_whose_incarnation_was_cut_off_no_longer_counts() {
+    async fn a_turn_whose_incarnation_was_fenced_no_longer_counts() {
         let gate = Gate::default();
         let (lost, kept) = (Incarnation::new("turns/1", 1), Incarnation::new("turns/2", 1));
         let permits = [&lost, &kept].map(|incarnation| {

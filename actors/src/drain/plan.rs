@@ -31,11 +31,11 @@ pub(super) struct ActiveDrain {
     pub(super) principal: Option<String>,
     pub(super) suppressed: bool,
     pub(super) deadline: Option<Timestamp>,
-    /// The turns that asked, which are not waited for.
+    /// The turns that requested it; the drain does not wait for them.
     pub(super) askers: BTreeSet<TurnId>,
     /// Whether the marker was seen on disk: only then does its absence end the drain.
     pub(super) durable: bool,
-    /// The order that began or renewed it.
+    /// The number of the order that began or renewed it.
     pub(super) order: u64,
 }
 
@@ -75,7 +75,7 @@ impl GatePlan {
     /// Closes the gate at once. The marker is not on disk yet.
     pub(super) fn begin(&mut self, scope: DrainScope, mut drain: ActiveDrain) {
         self.orders += 1;
-        // Renewing a drain keeps its age, and two turns that asked for it do not wait for each other.
+        // Renewing a drain keeps its age, and two turns that requested it do not wait for each other.
         if let Some(on) = self.drains.get(&scope) {
             drain.since = on.since;
             drain.askers.extend(&on.askers);
@@ -83,7 +83,7 @@ impl GatePlan {
         self.drains.insert(scope, ActiveDrain { durable: false, order: self.orders, ..drain });
     }
 
-    /// The marker of a drain lies on disk.
+    /// The marker of a drain is on disk.
     pub(super) fn written(&mut self, scope: &DrainScope) {
         self.orders += 1;
         if let Some(drain) = self.drains.get_mut(scope) {
@@ -91,26 +91,26 @@ impl GatePlan {
         }
     }
 
-    /// The marker is about to be removed: finding it gone changes nothing.
+    /// The marker is about to be removed: its absence then changes nothing.
     pub(super) fn removing(&mut self, scope: &DrainScope) {
         if let Some(drain) = self.drains.get_mut(scope) {
             drain.durable = false;
         }
     }
 
-    /// The marker could not be removed, as was asked at `asked`: another process may still remove it. A drain begun since has a marker
-    /// of its own, which may not be written yet.
-    pub(super) fn not_removed(&mut self, scope: &DrainScope, asked: u64) {
-        if let Some(drain) = self.drains.get_mut(scope).filter(|drain| drain.order <= asked) {
+    /// The removal of the marker, ordered at `ordered`, failed: another process may still remove it. A drain begun since has a marker of
+    /// its own, which may not be written yet.
+    pub(super) fn not_removed(&mut self, scope: &DrainScope, ordered: u64) {
+        if let Some(drain) = self.drains.get_mut(scope).filter(|drain| drain.order <= ordered) {
             drain.durable = true;
         }
     }
 
-    /// The marker is gone, as was asked at `asked`: the drain is over, unless it was begun again since.
-    pub(super) fn removed(&mut self, scope: &DrainScope, asked: u64) -> Change {
+    /// The marker was removed, as ordered at `ordered`: the drain is over, unless it was begun again since.
+    pub(super) fn removed(&mut self, scope: &DrainScope, ordered: u64) -> Change {
         self.orders += 1;
         match self.drains.get_mut(scope) {
-            Some(drain) if drain.order <= asked => {
+            Some(drain) if drain.order <= ordered => {
                 self.drains.remove(scope);
                 Change::Ended
             }
@@ -123,7 +123,7 @@ impl GatePlan {
         }
     }
 
-    /// Admits nothing from now on, whatever the markers contain.
+    /// Admits nothing from now on, independent of the markers.
     pub(super) fn stop(&mut self) {
         self.stopping = true;
     }
@@ -133,7 +133,7 @@ impl GatePlan {
         self.orders
     }
 
-    /// What lies on disk for `scope`, as read by a reading that began at `orders`.
+    /// The content of the disk for `scope`, from a reading that began at `orders`.
     pub(super) fn seen(
         &mut self,
         scope: DrainScope,
@@ -211,8 +211,8 @@ impl GatePlan {
         self.drains.contains_key(scope)
     }
 
-    /// Whether `turn` itself asked for a drain that is on.
-    pub(super) fn asked_by(&self, turn: TurnId) -> bool {
+    /// Whether `turn` itself requested a drain that is on.
+    pub(super) fn requested_by(&self, turn: TurnId) -> bool {
         self.drains.values().any(|drain| drain.askers.contains(&turn))
     }
 }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_refuses_people_and_lets_the_gateway_itself_pass() {
+    fn a_drain_refuses_people_and_admits_the_gateway_itself() {
         let mut plan = GatePlan::default();
         plan.begin(DrainScope::Gateway, drain());
         assert_eq!(plan.admit(&work(), Origin::External), Err(Refusal::Draining));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_drain_quiets_that_profile_alone() {
+    fn a_profile_drain_applies_to_that_profile_only() {
         let mut plan = GatePlan::default();
         plan.begin(DrainScope::Profile(work()), drain());
         assert_eq!(plan.admit(&work(), Origin::External), Err(Refusal::Draining));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_that_went_away_ends_the_drain_only_if_it_was_there() {
+    fn a_marker_that_disappeared_ends_the_drain_only_if_it_was_seen_before() {
         let mut plan = GatePlan::default();
         plan.begin(DrainScope::Gateway, drain());
         assert_eq!(see(&mut plan, None), Change::None, "the marker could not be written");
@@ -307,9 +307,9 @@ mod tests {
     fn a_drain_begun_again_while_its_marker_is_being_removed_stays() {
         let mut plan = GatePlan::default();
         plan.begin(DrainScope::Gateway, drain());
-        let asked = plan.orders();
+        let ordered = plan.orders();
         plan.begin(DrainScope::Gateway, drain());
-        assert_eq!(plan.removed(&DrainScope::Gateway, asked), Change::None);
+        assert_eq!(plan.removed(&DrainScope::Gateway, ordered), Change::None);
         assert!(plan.is_draining());
         assert_eq!(plan.removed(&DrainScope::Gateway, plan.orders()), Change::Ended);
     }
@@ -328,10 +328,10 @@ mod tests {
     fn a_drain_begun_while_its_marker_is_being_removed_does_not_end_with_that_marker() {
         let mut plan = GatePlan::default();
         plan.begin(DrainScope::Gateway, drain());
-        let asked = plan.orders();
+        let ordered = plan.orders();
         plan.begin(DrainScope::Gateway, drain());
         plan.written(&DrainScope::Gateway);
-        assert_eq!(plan.removed(&DrainScope::Gateway, asked), Change::None);
+        assert_eq!(plan.removed(&DrainScope::Gateway, ordered), Change::None);
         assert_eq!(see(&mut plan, None), Change::None, "its own marker could not be written");
         assert!(plan.is_draining());
     }
@@ -340,9 +340,9 @@ mod tests {
     fn a_drain_begun_while_a_removal_fails_does_not_end_with_the_old_marker() {
         let mut plan = GatePlan::default();
         plan.removing(&DrainScope::Gateway);
-        let asked = plan.orders();
+        let ordered = plan.orders();
         plan.begin(DrainScope::Gateway, drain());
-        plan.not_removed(&DrainScope::Gateway, asked);
+        plan.not_removed(&DrainScope::Gateway, ordered);
         assert_eq!(see(&mut plan, None), Change::None, "its own marker could not be written");
         assert!(plan.is_draining());
     }
@@ -357,15 +357,15 @@ mod tests {
     }
 
     #[test]
-    fn every_turn_that_asked_for_a_drain_is_one_that_asked() {
+    fn every_turn_that_requested_a_drain_is_recorded() {
         let mut plan = GatePlan::default();
         let (first, second) = (fresh_turn_id(), fresh_turn_id());
         plan.begin(DrainScope::Gateway, ActiveDrain { askers: [first].into(), ..drain() });
         plan.begin(DrainScope::Gateway, drain());
         plan.begin(DrainScope::Profile(work()), ActiveDrain { askers: [second].into(), ..drain() });
-        assert!(plan.asked_by(first) && plan.asked_by(second) && !plan.asked_by(fresh_turn_id()));
+        assert!(plan.requested_by(first) && plan.requested_by(second) && !plan.requested_by(fresh_turn_id()));
         assert_eq!(plan.removed(&DrainScope::Gateway, plan.orders()), Change::Ended);
-        assert!(!plan.asked_by(first), "the drain it asked for is over");
+        assert!(!plan.requested_by(first), "the drain that it requested is over");
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! All histories of one drain up to a length, with a disk that fails, another process at the marker, and readings that are late.
+//! All histories of one drain up to a length, with disk errors, another process that changes the marker, and late readings.
 
 use std::collections::VecDeque;
 
 use super::*;
 use crate::exploration::{Explored, assert_value, explore};
 
-/// Events of a history; the mutants are found with fewer.
+/// Events per history; the mutants are found with fewer.
 const DEPTH: usize = 9;
 
-/// What a plan could do wrong.
+/// A possible defect of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum GateMutant {
     /// A removal that fails makes a drain that was begun after it depend on a marker that is not there.
@@ -17,7 +17,7 @@ enum GateMutant {
     AppliesOldReadings,
     /// The end of a drain ends the shutdown too.
     EndsTheShutdown,
-    /// A drain whose marker cannot be written is none.
+    /// A drain whose marker cannot be written is ignored.
     NeedsTheDisk,
     /// A cancellation ends a drain that was begun after it.
     CancelsWhatCameLater,
@@ -25,22 +25,22 @@ enum GateMutant {
     KeepsTheRemovedMarker,
 }
 
-/// The plan, the marker on disk, and what was promised.
+/// The plan, the marker on disk, and the guarantees so far.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 struct GateWorld {
     mutant: Option<GateMutant>,
     plan: GatePlan,
     scope: DrainScope,
-    /// Whether the marker lies on disk.
+    /// Whether the marker is on disk.
     marker: bool,
     /// Orders for the disk, carried out one at a time.
     orders: VecDeque<MarkerOrder>,
-    /// A reading under way: its stamp, and whether it found the marker.
+    /// A reading in progress: its stamp, and whether it found the marker.
     reading: Option<(u64, bool)>,
-    /// A drain was answered; it is not cancelled, and its marker was not removed by another process.
+    /// A drain was answered and is not cancelled, and no other process removed its marker.
     drained: bool,
-    /// Since the drain was last begun, its marker lay on disk.
+    /// The marker was on disk since the drain was last begun.
     written: bool,
     stopping: bool,
 }
@@ -50,7 +50,7 @@ enum MarkerOrder {
     Write,
     /// `renewed`: a drain was begun after the cancellation.
     Remove {
-        asked: u64,
+        ordered: u64,
         renewed: bool,
     },
 }
@@ -115,11 +115,11 @@ impl GateWorld {
             Some(MarkerOrder::Write) if self.mutant == Some(GateMutant::NeedsTheDisk) => {
                 self.plan.removed(&self.scope, self.plan.orders());
             }
-            Some(MarkerOrder::Remove { asked, renewed }) if works => {
+            Some(MarkerOrder::Remove { ordered, renewed }) if works => {
                 (self.marker, self.written) = (false, false);
                 let late = self.mutant == Some(GateMutant::CancelsWhatCameLater);
                 let durable = self.plan.drains.get(&self.scope).is_some_and(|drain| drain.durable);
-                self.plan.removed(&self.scope, if late { self.plan.orders() } else { asked });
+                self.plan.removed(&self.scope, if late { self.plan.orders() } else { ordered });
                 if self.mutant == Some(GateMutant::KeepsTheRemovedMarker) {
                     self.plan.drains.values_mut().for_each(|drain| drain.durable = durable);
                 }
@@ -129,14 +129,14 @@ impl GateWorld {
                 if !renewed {
                     self.drained = false;
                     if self.plan.covers(&self.scope) {
-                        return Err("a cancelled drain goes on".to_owned());
+                        return Err("a cancelled drain continues".to_owned());
                     }
                 }
             }
-            Some(MarkerOrder::Remove { asked, renewed }) => {
+            Some(MarkerOrder::Remove { ordered, renewed }) => {
                 let trusting = self.mutant == Some(GateMutant::TrustsTheOldMarker);
-                self.plan.not_removed(&self.scope, if trusting { self.plan.orders() } else { asked });
-                // A drain that was to be cancelled may end with its marker.
+                self.plan.not_removed(&self.scope, if trusting { self.plan.orders() } else { ordered });
+                // A drain that is being cancelled may end with its marker.
                 self.drained &= renewed;
             }
             Some(MarkerOrder::Write) | None => {}
@@ -149,7 +149,7 @@ impl GateWorld {
         let stamp = if self.mutant == Some(GateMutant::AppliesOldReadings) { self.plan.orders() } else { stamp };
         let reading = found.then(|| MarkerReading { draining: true, ..MarkerReading::default() });
         if found && stamp == self.plan.orders() {
-            // From here on the marker of another process counts as that of the drain, and may be gone already.
+            // After this, the marker of another process counts as that of the drain, and may have been removed already.
             self.written = true;
             self.drained &= self.marker;
         }
@@ -157,7 +157,7 @@ impl GateWorld {
     }
 
     fn check(&self) -> Result<(), String> {
-        let profile = ProfileName::parse("work").expect("a good name");
+        let profile = ProfileName::parse("work").expect("a valid name");
         let admits = |origin| self.plan.admit(&profile, origin).is_ok();
         if self.drained && admits(Origin::External) {
             return Err("a permit after a drain was answered".to_owned());
@@ -181,7 +181,7 @@ impl Explored for GateWorld {
         if !self.orders.is_empty() {
             events.extend([true, false].map(|works| GateEvent::CarryOut { works }));
         }
-        // A reading begins when no order is left; orders may come, and be carried out, before it ends.
+        // A reading begins when no order is left; orders may arrive, and be carried out, before it ends.
         if self.reading.is_some() {
             events.push(GateEvent::EndReading);
         } else if self.orders.is_empty() {
@@ -197,7 +197,7 @@ impl Explored for GateWorld {
             GateEvent::Begin => self.begin(),
             GateEvent::Cancel => {
                 self.plan.removing(&self.scope);
-                self.orders.push_back(MarkerOrder::Remove { asked: self.plan.orders(), renewed: false });
+                self.orders.push_back(MarkerOrder::Remove { ordered: self.plan.orders(), renewed: false });
             }
             GateEvent::CarryOut { works } => self.carry_out(*works)?,
             GateEvent::BeginReading => self.reading = Some((self.plan.orders(), self.marker)),
@@ -218,7 +218,7 @@ impl Explored for GateWorld {
 }
 
 fn scopes() -> [DrainScope; 2] {
-    [DrainScope::Gateway, DrainScope::Profile(ProfileName::parse("work").expect("a good name"))]
+    [DrainScope::Gateway, DrainScope::Profile(ProfileName::parse("work").expect("a valid name"))]
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn no_history_gives_a_permit_after_a_drain_was_answered() {
 }
 
 #[test]
-fn a_gate_that_does_anything_else_is_found() {
+fn every_mutant_of_the_gate_is_found() {
     let mutants = [
         GateMutant::TrustsTheOldMarker,
         GateMutant::AppliesOldReadings,

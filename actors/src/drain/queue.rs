@@ -76,12 +76,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_are_carried_out_one_at_a_time_in_the_order_asked() {
+    fn orders_are_carried_out_one_at_a_time_in_the_order_received() {
         let mut queue = MarkerQueue::new();
         queue.push("cancel");
         queue.push("begin");
         assert_eq!(queue.next(), Some(GateStep::Order("cancel")));
-        assert_eq!(queue.next(), None, "the first is under way");
+        assert_eq!(queue.next(), None, "the first is in progress");
         queue.done();
         assert_eq!(queue.next(), Some(GateStep::Order("begin")));
         assert!(queue.has_orders());

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_hangs_holds_up_no_other() {
+    fn a_home_that_hangs_delays_no_other() {
         let (mut readings, now) = (readings(), Instant::now());
         begin(&mut readings, &profile("hung"), now);
         for scope in [DrainScope::Gateway, profile("well")] {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_never_read_is_presumed_drained_once_and_reported_again_when_it_hangs_again() {
+    fn a_home_that_was_never_read_counts_as_drained_and_is_reported_once_per_outage() {
         let (mut readings, now) = (readings(), Instant::now());
         let hung = profile("hung");
         begin(&mut readings, &hung, now);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_something_came_in_between_is_dropped() {
+    fn a_reading_that_overlaps_with_an_order_is_dropped() {
         let mut readings = readings();
         begin(&mut readings, &DrainScope::Gateway, Instant::now());
         readings.done(&DrainScope::Gateway, false);

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_in_its_place_drains_without_a_wait_and_can_be_removed() {
+    fn a_pipe_in_its_place_drains_without_blocking_and_can_be_removed() {
         let home = tempfile::tempdir().unwrap();
         crate::files::odd::place("pipe", &path(home.path()));
         assert!(read(home.path(), None).unwrap().garbled);
@@ -110,7 +110,7 @@ mod tests {
     fn a_link_is_followed() {
         let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::os::unix::fs::symlink(path(elsewhere.path()), path(home.path())).unwrap();
-        assert_eq!(read(home.path(), None), None, "it leads nowhere");
+        assert_eq!(read(home.path(), None), None, "its target does not exist");
         write(elsewhere.path(), &begun()).unwrap();
         assert_eq!(read(home.path(), None).unwrap().principal.as_deref(), Some("cli"));
     }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_leaves_nothing_else_behind() {
+    fn writing_leaves_no_other_file() {
         let home = tempfile::tempdir().unwrap();
         write(home.path(), &begun()).unwrap();
         write(home.path(), &begun()).unwrap();

@@ -35,7 +35,7 @@ struct MarkerFlag {
     port: Port<MarkerTouched>,
     /// A notification is in the mailbox.
     pending: Arc<AtomicBool>,
-    /// So that it is logged once.
+    /// The failure was logged.
     warned: Arc<AtomicBool>,
 }
 
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_watch_that_lacks_a_home_says_so() {
+    async fn a_watch_without_a_home_is_incomplete() {
         let (there, missing) = (tempfile::tempdir().unwrap(), PathBuf::from("/nowhere/at/all"));
         let mut watch = MarkerWatch::new(FileEvents::default(), Port::from(TouchCounter::default().start()));
         let own = (DrainScope::Gateway, there.path().to_owned());
         watch.keep_to(std::slice::from_ref(&own));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while !watch.is_whole() {
-            assert!(std::time::Instant::now() < deadline, "the home was never watched");
+            assert!(std::time::Instant::now() < deadline, "the home was not watched within the timeout");
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         watch.keep_to(&[own, (DrainScope::Profile(ProfileName::parse("work").unwrap()), missing)]);

@@ -13,7 +13,7 @@ use crate::config::{ConfigActor, ConfigPorts, ServedProfiles};
 use crate::counts::CountBy;
 use crate::dispatch::actor::DispatchActor;
 use crate::dispatch::counts::DispatchCounts;
-use crate::dispatch::home::Home;
+use crate::dispatch::home::HomeNotices;
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
 use crate::dispatch::settings::DispatchSettings;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
@@ -168,10 +168,10 @@ impl Wiring {
 
     pub(super) fn dispatch(&self) -> ChildSpec {
         let (present, process_started_ms) = (self.present.clone(), now_ms());
-        let home = self.present.settings().values.notices.home.clone().map(Home::new);
+        let home = self.present.settings().values.notices.home.clone().map(HomeNotices::new);
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
         let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| {
-            (id, LinkPorts { send: link.port(), view: link.port(), tell_again: link.port() })
+            (id, LinkPorts { send: link.port(), view: link.port(), resend_state: link.port() })
         };
         let ports = DispatchPorts {
             record_inbound: boxes.ledger.port(),
@@ -180,7 +180,7 @@ impl Wiring {
             list_waiting: boxes.ledger.port(),
             read_inbound: boxes.ledger.port(),
             list_unread: boxes.ledger.port(),
-            tell_unread: boxes.ledger.port(),
+            notify_unread: boxes.ledger.port(),
             last_interrupted: boxes.ledger.port(),
             note_restart: boxes.ledger.port(),
             record_outbound: boxes.ledger.port(),

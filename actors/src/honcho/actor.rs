@@ -1,7 +1,7 @@
 //! Keeps the grants of all profiles fresh and answers their tokens.
 //!
 //! Owns the state of each grant, the watch on the files and the timers; one [`Refresh`] at a time per grant runs on a separate
-//! thread. Receives questions of the profiles, demands over HTTP and file events; sends each profile its token, and the
+//! thread. Receives requests of the profiles, orders over HTTP, and file events; sends each profile its token, and the
 //! status a notification of changes. Independent of how a token is used. A restart loses the answer of an exchange in flight
 //! for its waiting callers, not the exchange: its thread continues under the lock, and the next incarnation takes the outcome from
 //! the file, or finds the note that the token is in doubt.
@@ -70,7 +70,7 @@ pub struct HonchoRefreshActor {
     /// Refreshes started and ended: a check that overlaps with one may have seen an outdated file.
     started: u64,
     ended: u64,
-    /// Callers before the first check of their profile; woken by being dropped.
+    /// Callers before the first check of their profile; answered when this is dropped.
     early: Vec<oneshot::Sender<()>>,
     stopping: bool,
 }
@@ -87,7 +87,7 @@ enum CheckState {
 struct GrantEntry {
     plan: GrantPlan,
     job: Option<RefreshId>,
-    /// Callers that wait for the current refresh; woken by being dropped.
+    /// Callers that wait for the current refresh; answered when this is dropped.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -292,7 +292,7 @@ impl HonchoRefreshActor {
             return Box::pin(checked.then(move |(), actor, _| actor.fresh(profile, deadline)));
         };
         let have = |token| Box::pin(fut::ready(Ok(Some(FreshAnswer { token, refreshed: false }))));
-        // During shutdown nothing is started that might be cut off in the middle.
+        // During shutdown no refresh is started, because it might be interrupted.
         let asked =
             if stopping { entry.plan.token().cloned().map_or(Ask::Nothing, Ask::Have) } else { entry.plan.ask(now) };
         match asked {

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_leads_to_the_cloud_to_this_machine_or_to_ones_own_host() {
+    fn the_file_selects_the_cloud_this_machine_or_a_self_hosted_service() {
         let cloud = resolve(&[], "{}");
         assert_eq!(addresses(&cloud), ("https://app.honcho.dev/authorize", "https://api.honcho.dev/oauth/token"));
         assert_eq!((cloud.client_id.as_str(), cloud.scope.as_str()), ("hermes-agent", "write"));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_and_blank_names_nothing() {
+    fn the_environment_overrides_the_file_and_a_blank_value_is_unset() {
         let all = resolve(
             &[
                 ("HONCHO_OAUTH_AUTHORIZE_URL", "http://a.example/go?x=1"),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_another_state_says_nothing_whatever_else_is_in_it() {
+    fn a_callback_with_another_state_is_ignored() {
         let attempt = Attempt::new(String::new(), &[7; 64]);
         let state = attempt.state.clone();
         for query in ["", "code=x", "state=&code=x", "state=other&error=access_denied", "code=x&STATE=1"] {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_outside_learns_where_a_home_lies() {
+    fn the_path_of_a_home_is_not_shown_to_the_service() {
         let home = Some(Path::new("/home/ann"));
         assert_eq!(shown_path(Path::new("/home/ann/.honcho/config.json"), home), "~/.honcho/config.json");
         assert_eq!(shown_path(Path::new("/srv/secret-name/honcho.json"), home), "honcho.json");

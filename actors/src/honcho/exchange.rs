@@ -217,21 +217,21 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_in_the_form_of_a_request_is_understood() {
+    fn an_url_encoded_answer_is_read() {
         let answer = said(200, "access_token=hch-at-1&refresh_token=hch%2Drt-2&expires_in=3600").unwrap();
         assert_eq!(answer.refresh_token.unwrap().expose_secret(), "hch-rt-2");
         assert_eq!(answer.life_s, 3_600);
     }
 
     #[test]
-    fn null_counts_as_not_told() {
+    fn null_counts_as_missing() {
         let answer =
             said(200, r#"{"access_token":"hch-at-1","refresh_token":null,"scope":null,"token_type":null}"#).unwrap();
         assert!(answer.refresh_token.is_none() && answer.scope.is_none() && answer.token_type.is_none());
     }
 
     #[test]
-    fn a_refused_token_is_told_from_every_other_no() {
+    fn a_refused_token_is_distinguished_from_every_other_refusal() {
         for (status, body) in [
             (400, r#"{"error":"invalid_grant"}"#),
             (401, "the token is bad: invalid_grant"),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_status_with_a_useless_body_is_odd() {
+    fn a_success_with_an_unusable_body_is_an_odd_answer() {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
             assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
         }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_was_cut_counts_where_all_of_its_object_came() {
+    fn a_truncated_body_counts_if_its_object_is_complete() {
         let whole = r#"{"access_token":"hch-at-1","refresh_token":"hch-rt-1"}"#;
         let cut = |body: &str| {
             judge(
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_repeat_nothing_that_the_server_says() {
+    fn errors_contain_no_text_of_the_server() {
         let error = said(403, r#"{"error":"hch-rt-secret"}"#).unwrap_err();
         assert_eq!(error.to_string(), "the server answered 403");
         assert_eq!(

@@ -189,7 +189,7 @@ mod tests {
         "oauth": {"refreshToken": "r1", "expiresAt": 5, "clientId": "c", "tokenEndpoint": "t"}, "a": "ü"}}, "y": null}"#;
 
     #[test]
-    fn all_else_survives_a_rotation_in_its_order() {
+    fn a_rotation_keeps_all_other_content_and_its_order() {
         let mut file = HonchoFile::parse(FILE).unwrap();
         let mut grant = file.grant("hermes").unwrap();
         grant.access_token = "hch-at-new".into();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_parse_is_an_error_that_shows_nothing() {
+    fn a_file_that_does_not_parse_is_an_error_without_its_content() {
         assert_eq!(
             HonchoFile::parse("{\n \"k\": hch-at-x").unwrap_err(),
             GrantFileError::Syntax { line: 2, column: 7 }

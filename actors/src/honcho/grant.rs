@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_incomplete_is_no_grant() {
+    fn an_incomplete_block_is_no_grant() {
         for (name, value) in [("refreshToken", json!("")), ("clientId", json!(7)), ("tokenEndpoint", Value::Null)] {
             let mut block = block();
             block["oauth"][name] = value;

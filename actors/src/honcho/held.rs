@@ -1,24 +1,24 @@
-//! A grant in hand: until when its token is answered from memory, and from when on a refresh comes by itself. No clock.
+//! A grant in memory: until when its token is answered, and when a refresh starts without a request. No clock.
 
 use std::time::Duration;
 
 use super::grant::{EXPIRY_SKEW_S, Grant};
 use super::note::{EXCHANGE_FLOOR, SHORT_LIFE_S};
 
-/// A refresh ahead of need comes between `AHEAD_MIN` and `AHEAD_MIN + AHEAD_SPREAD` before it, so that of many
-/// processes one goes first and the others take what it wrote.
+/// An early refresh starts between `AHEAD_MIN` and `AHEAD_MIN + AHEAD_SPREAD` before it is needed, so that of many processes one is
+/// first and the others adopt its result.
 const AHEAD_MIN: Duration = Duration::from_secs(15);
 /// See [`AHEAD_MIN`].
 const AHEAD_SPREAD: Duration = Duration::from_secs(45);
-/// Of a short-lived token, no more than this part is given up for being early.
+/// The largest part of a short lifetime that an early refresh leaves unused.
 const AHEAD_PART: u32 = 10;
 
-/// The present, by the wall clock, which the file goes by, and by the monotonic clock of the actor.
+/// The present, by the wall clock, which the file uses, and by the monotonic clock of the actor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) unix_ms: i64,
     pub(super) at: Duration,
-    /// From `0.0..1.0`, for what shall not happen at the same moment everywhere.
+    /// From `0.0..1.0`; spreads actions of many processes in time.
     pub(super) random: f64,
 }
 
@@ -26,30 +26,30 @@ pub(super) struct Now {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Held {
     pub(super) grant: Grant,
-    /// From here on the token is not answered without trying for a new one. By both clocks: the wall clock may be set back, and the
-    /// monotonic one stands still while the machine sleeps.
+    /// After this the token is not answered without an attempt at a new one. By both clocks: the wall clock may be set back, and the
+    /// monotonic one stops while the machine is suspended.
     pub(super) good_until_ms: i64,
     good_until: Duration,
-    /// How long before that a refresh comes by itself.
+    /// How long before that a refresh starts without a request.
     ahead: Duration,
     /// A token of unknown lifetime is refreshed on request only.
     pub(super) on_demand: bool,
 }
 
 impl Held {
-    /// As found in the file: what counts as expired is.
+    /// As read from the file: a token that counts as expired is not answered.
     pub(super) fn first(grant: Grant, now: Now) -> Self {
         let left_ms = grant.left_ms(now.unix_ms).saturating_sub(i64::from(EXPIRY_SKEW_S) * 1_000);
         Self::good_for(grant, left_ms, false, now)
     }
 
-    /// As another process has just rotated it: never exchanged at once, however short it lives.
+    /// As another process has just rotated it: not exchanged at once, however short its lifetime.
     pub(super) fn adopted(grant: Grant, now: Now) -> Self {
         let life_ms = grant.left_ms(now.unix_ms);
         Self::living(grant, life_ms, now)
     }
 
-    /// As it came from the server, to live for so many seconds; 0 where the server did not say.
+    /// As received from the server, with its lifetime in seconds; 0 if the server gave none.
     pub(super) fn exchanged(grant: Grant, life_s: i64, now: Now) -> Self {
         Self::living(grant, life_s.saturating_mul(1_000), now)
     }
@@ -65,7 +65,7 @@ impl Held {
 
     fn good_for(grant: Grant, good_ms: i64, on_demand: bool, now: Now) -> Self {
         let good = Duration::from_millis(u64::try_from(good_ms).unwrap_or(0));
-        // Never earlier than the floor between two exchanges allows.
+        // Not earlier than the minimum interval of two exchanges.
         let most = good.saturating_sub(EXCHANGE_FLOOR).min(good / AHEAD_PART);
         Self {
             good_until_ms: now.unix_ms.saturating_add(good_ms),

@@ -110,7 +110,7 @@ fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
         return GrantState::Fresh;
     };
     match (note.fate(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
-        (Fate::Refused | Fate::Rotated, _) | (_, TokenVerdict::Dead) => GrantState::ReauthRequired,
+        (Fate::Refused | Fate::Rotated, _) | (_, TokenVerdict::Spent) => GrantState::ReauthRequired,
         _ => GrantState::Uncertain,
     }
 }

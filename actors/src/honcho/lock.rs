@@ -15,7 +15,7 @@ use crate::files::{Links, own, small};
 
 /// Interval of attempts; a rotation takes some tenths of a second.
 const TRY_EVERY: Duration = Duration::from_millis(25);
-/// Notes are some hundred bytes per host; a larger file is not ours.
+/// Notes are some hundred bytes per host; a larger file has another content.
 const MAX_NOTES: u64 = 256 * 1024;
 /// Linux's limit of links.
 const MAX_LINKS: usize = 40;

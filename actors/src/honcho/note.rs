@@ -1,8 +1,8 @@
 //! Notes in the lock file about the last refresh token that was presented, for every process.
 //!
 //! They are written before the token is sent, so a process that is killed after the answer, or that receives none,
-//! leaves the note that the token may be spent, and the other processes do not present it at once. The original takes the lock
-//! file for an empty one and never reads it.
+//! leaves the note that the token may be spent, and the other processes do not present it at once. The original treats the lock
+//! file as empty and never reads it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -90,10 +90,10 @@ pub(super) enum TokenVerdict {
     Wait(Duration),
     /// It may be spent; only a person's request presents it again.
     Withhold,
-    /// It was rotated a moment ago; the new one is not exchanged before this time.
+    /// It was rotated recently; the new one is not exchanged before this time.
     TooSoon(Duration),
     /// It is spent or refused.
-    Dead,
+    Spent,
 }
 
 impl Notes {
@@ -231,7 +231,7 @@ pub(super) fn verdict(
         };
     }
     match note.fate {
-        Fate::Rotated | Fate::Refused => TokenVerdict::Dead,
+        Fate::Rotated | Fate::Refused => TokenVerdict::Spent,
         Fate::Unknown | Fate::Withheld if by_person => TokenVerdict::Present,
         Fate::Withheld => TokenVerdict::Withhold,
         Fate::Unknown if note.retries == 0 => TokenVerdict::Withhold,
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_is_written_over_only_if_one_of_us_wrote_it() {
+    fn a_lock_file_is_overwritten_only_if_it_has_notes_of_this_program() {
         let ours = Notes::default().to_text();
         for held in ["", "\n", "{", "{\"pres", ours.as_str(), "\0\0\0"] {
             assert!(Notes::may_replace(held.as_bytes()), "{held:?}");
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_does_not_stretch_the_wait() {
+    fn a_clock_set_back_does_not_lengthen_the_wait() {
         let note = Note::presenting(&token("r1"), None, 1_000_000);
         assert_eq!(judge(&note, "r1", 1000, false), TokenVerdict::Wait(CAREFUL));
     }
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_a_short_or_unknown_life_rests_half_a_minute_after_a_rotation_unless_a_person_asks() {
+    fn a_token_of_a_short_or_unknown_lifetime_waits_half_a_minute_after_a_rotation_except_on_request() {
         let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239);
         assert_eq!(judge(&note, "r2", 1010, false), TokenVerdict::TooSoon(Duration::from_secs(20)));
         assert_eq!(judge(&note, "r2", 1010, true), TokenVerdict::Present);
@@ -305,22 +305,22 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_or_refused_token_is_dead_even_if_a_person_asks() {
+    fn a_spent_or_refused_token_is_not_presented_even_on_request() {
         let note = Note::presenting(&token("r1"), None, 1000);
         for fate in [Fate::Rotated, Fate::Refused] {
-            assert_eq!(judge(&note.with(fate), "r1", 9999, true), TokenVerdict::Dead);
+            assert_eq!(judge(&note.with(fate), "r1", 9999, true), TokenVerdict::Spent);
         }
     }
 
     #[test]
-    fn a_token_that_was_not_replaced_waits_for_a_person() {
+    fn a_token_that_was_not_replaced_waits_for_a_request() {
         let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Withheld);
         assert_eq!(judge(&note, "r1", 9999, false), TokenVerdict::Withhold);
         assert_eq!(judge(&note, "r1", 9999, true), TokenVerdict::Present);
     }
 
     #[test]
-    fn a_token_whose_server_said_no_rests_longer_each_time_and_for_as_long_as_it_asks() {
+    fn a_token_that_its_server_refused_waits_longer_each_time_and_at_least_as_long_as_requested() {
         let (mut notes, r1) = (Notes::default(), token("r1"));
         let mut now_s = 1000;
         for step in [6, 11, 21, 41, 81, 161, 301, 301] {
@@ -333,16 +333,16 @@ mod tests {
         let years = Some(Duration::from_secs(u64::MAX));
         let hour = Duration::from_secs(3_601);
         assert_eq!(notes.denied("hermes", &r1, now_s, years, 0.0), hour);
-        assert_eq!(notes.rests("hermes", &r1, 0), Some(hour), "whatever the clock says");
-        assert_eq!(notes.rests("hermes", &token("r2"), now_s), None, "another token is another matter");
+        assert_eq!(notes.rests("hermes", &r1, 0), Some(hour), "independent of the clock");
+        assert_eq!(notes.rests("hermes", &token("r2"), now_s), None, "another token is not affected");
         assert_eq!(notes.rests("other", &r1, now_s), None);
         assert_eq!(Notes::parse(&notes.to_text()), notes);
         notes.answered("hermes");
-        assert_eq!(notes.denied("hermes", &r1, now_s, None, 0.5), Duration::from_secs(7), "it begins anew");
+        assert_eq!(notes.denied("hermes", &r1, now_s, None, 0.5), Duration::from_secs(7), "it starts over");
     }
 
     #[test]
-    fn notes_survive_the_file_and_show_no_token() {
+    fn notes_read_back_from_the_file_and_show_no_token() {
         let mut notes = Notes::default();
         notes.put("hermes", Note::presenting(&token("hch-rt-secret"), None, 1000));
         let text = notes.to_text();

@@ -1,5 +1,5 @@
-//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] for each grant; no clock, no disk, no actix. Times are on
-//! the clock of the actor.
+//! When a grant is refreshed, and which token is answered meanwhile. One [`GrantPlan`] per grant; no clock, no disk, no actix. Times are
+//! on the clock of the actor.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use caduceus_contract::messages::honcho::GrantState;
 pub(super) struct Waits {
     /// Longest wait of a caller for a refresh, counted from the start of the refresh.
     pub(super) caller: Duration,
-    /// Before a token that may be spent is presented once more.
+    /// Wait before a token that may be spent is presented once more.
     pub(super) careful: Duration,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Waits {
 pub(super) struct GrantPlan {
     waits: Waits,
     held: Option<Held>,
-    phase: Phase,
+    phase: GrantPhase,
     /// Why the file cannot be used; nothing is exchanged meanwhile.
     unreadable: Option<String>,
     unsaved: Option<Unsaved>,
@@ -36,7 +36,7 @@ pub(super) struct GrantPlan {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Phase {
+enum GrantPhase {
     Idle,
     Refreshing {
         since: Duration,
@@ -52,23 +52,23 @@ enum Phase {
     ReauthRequired,
 }
 
-/// The answer to a question for the token.
+/// The answer to a request for the token.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// There is no grant.
     Nothing,
     /// There is a token.
     Have(SecretString),
-    /// A refresh comes first; the caller waits until `until` at most.
+    /// A refresh is needed first; the caller waits until `until` at most.
     Wait {
-        /// The refresh is to be started.
+        /// The refresh to start, if none is running.
         order: Option<Box<Order>>,
-        /// When the caller gets the old token.
+        /// After this time the caller receives the old token.
         until: Duration,
     },
 }
 
-/// A refresh to be started.
+/// A refresh to start.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) known: Option<Grant>,
@@ -76,7 +76,7 @@ pub(super) struct Order {
     pub(super) by_person: bool,
 }
 
-/// What the file was seen to hold, without the lock.
+/// The content of the file, read without the lock.
 #[derive(Debug, Clone)]
 pub(super) enum Seen {
     NoGrant,
@@ -84,10 +84,10 @@ pub(super) enum Seen {
     Grant { grant: Grant, doubt: Doubt },
 }
 
-/// What the notes say of the refresh token in the file.
+/// The state of the refresh token in the file, by the notes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// Nothing bad.
+    /// No reason against its use.
     None,
     /// It was presented, and no outcome is noted.
     Unknown { retry_in: Option<Duration> },
@@ -102,7 +102,7 @@ impl GrantPlan {
         Self {
             waits,
             held: None,
-            phase: Phase::Idle,
+            phase: GrantPhase::Idle,
             unreadable: None,
             unsaved: None,
             failures: 0,
@@ -111,7 +111,7 @@ impl GrantPlan {
         }
     }
 
-    /// The token is asked for.
+    /// The token is requested.
     pub(super) fn ask(&mut self, now: Now) -> Ask {
         let Some(held) = &self.held else {
             return Ask::Nothing;
@@ -120,10 +120,10 @@ impl GrantPlan {
         if !held.is_due(now) {
             return Ask::Have(token);
         }
-        // After a failure the attempts go on by themselves, and no caller waits for one that is likely to fail as well.
+        // After a failure the retries run on their own, and no caller waits for one that is likely to fail as well.
         let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
-            Phase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
+            GrantPhase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
                 Ask::Wait { order, until: since + self.waits.caller }
             }
             _ => Ask::Have(token),
@@ -133,19 +133,19 @@ impl GrantPlan {
     /// Some time has passed.
     pub(super) fn tick(&mut self, now: Now) -> Option<Order> {
         let wanted = match self.phase {
-            // After a failure the next attempt comes by itself, even for a token that is only refreshed on demand.
-            Phase::Backoff { .. } | Phase::Uncertain { .. } => self.held.is_some(),
-            Phase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
-            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+            // After a failure the next attempt needs no request, even for a token that is only refreshed on demand.
+            GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => self.held.is_some(),
+            GrantPhase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
+            GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
         };
         (wanted && self.may_begin(now)).then(|| self.begin(false, now))
     }
 
-    /// An operator asks for a refresh now. `None` if one is under way or cannot help.
+    /// An operator requests a refresh now. `None` if one is running or cannot help.
     pub(super) fn demand(&mut self, now: Now) -> Option<Order> {
         let possible = match self.phase {
-            Phase::Idle | Phase::Backoff { .. } | Phase::Uncertain { .. } => true,
-            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+            GrantPhase::Idle | GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => true,
+            GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
         };
         (possible && self.held.is_some() && self.unreadable.is_none()).then(|| self.begin(true, now))
     }
@@ -156,7 +156,7 @@ impl GrantPlan {
         if presented {
             self.last_exchange = Some(now.at);
         }
-        self.phase = Phase::Idle;
+        self.phase = GrantPhase::Idle;
         match outcome {
             Outcome::Rotated { grant, life_s, beside } => {
                 self.settle(Held::exchanged(grant, life_s, now));
@@ -165,7 +165,7 @@ impl GrantPlan {
             }
             Outcome::Withheld { grant, life_s } => {
                 self.settle(Held::exchanged(grant, life_s, now));
-                self.phase = Phase::Uncertain { retry_at: None };
+                self.phase = GrantPhase::Uncertain { retry_at: None };
                 self.last_error = Some("the server gave no new refresh token".to_owned());
             }
             Outcome::Adopted(grant) => self.settle(Held::adopted(grant, now)),
@@ -175,7 +175,7 @@ impl GrantPlan {
             }
             Outcome::Unreadable(why) => {
                 if doubt {
-                    self.phase = Phase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
+                    self.phase = GrantPhase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
                 }
                 self.unreadable = Some(why);
             }
@@ -188,18 +188,18 @@ impl GrantPlan {
             Outcome::Ambiguous { why, retry_in } => {
                 self.last_error = Some(why);
                 self.failures = self.failures.saturating_add(1);
-                self.phase = Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
+                self.phase = GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
             }
             Outcome::Refused { grant, why } => {
                 self.held = Some(Held::first(grant, now));
                 self.unsaved = None;
                 self.last_error = Some(why);
-                self.phase = Phase::ReauthRequired;
+                self.phase = GrantPhase::ReauthRequired;
             }
         }
     }
 
-    /// The file was looked at, and no refresh was under way meanwhile.
+    /// The file was read, and no refresh ran meanwhile.
     pub(super) fn seen(&mut self, seen: Seen, now: Now) {
         let (grant, doubt) = match seen {
             Seen::Unreadable(why) => {
@@ -214,49 +214,49 @@ impl GrantPlan {
         };
         self.unreadable = None;
         if let Some(held) = self.held.as_mut().filter(|held| same_tokens(&held.grant, &grant)) {
-            // The file has another expiry than the grant in hand.
+            // The file has another expiry than the grant in memory.
             if !held.grant.expires_with(&grant) {
                 *held = Held::first(grant, now);
             }
             return;
         }
         if doubt == Doubt::Spent {
-            // The file was put back to what it held before the last rotation. A refresh looks, under the lock, for the
-            // grant that was kept; until then no caller gets a token that is older than the one in hand.
+            // The file was restored to its content before the last rotation. A refresh searches, under the lock, for the
+            // grant that was kept; until then no caller receives a token older than the one in memory.
             let held = self.held.get_or_insert_with(|| Held::first(grant, now));
             held.good_until_ms = now.unix_ms;
             held.on_demand = false;
-            self.phase = Phase::Idle;
+            self.phase = GrantPhase::Idle;
             return;
         }
         let first = self.held.is_none();
         self.settle(if first { Held::first(grant, now) } else { Held::adopted(grant, now) });
         self.phase = match doubt {
-            Doubt::None | Doubt::Spent => Phase::Idle,
-            Doubt::Refused => Phase::ReauthRequired,
-            Doubt::Unknown { retry_in } => Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
+            Doubt::None | Doubt::Spent => GrantPhase::Idle,
+            Doubt::Refused => GrantPhase::ReauthRequired,
+            Doubt::Unknown { retry_in } => GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
         };
     }
 
-    /// The access token there is.
+    /// The access token, if there is one.
     pub(super) fn token(&self) -> Option<&SecretString> {
         self.held.as_ref().map(|held| &held.grant.access_token)
     }
 
     pub(super) fn is_refreshing(&self) -> bool {
-        matches!(self.phase, Phase::Refreshing { .. })
+        matches!(self.phase, GrantPhase::Refreshing { .. })
     }
 
     pub(super) fn state(&self) -> GrantState {
         match self.phase {
-            Phase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
-            Phase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
-            Phase::ReauthRequired => GrantState::ReauthRequired,
+            GrantPhase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
+            GrantPhase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
+            GrantPhase::ReauthRequired => GrantState::ReauthRequired,
             _ if self.unreadable.is_some() => GrantState::Unreadable,
             _ if self.held.is_none() => GrantState::None,
-            Phase::Uncertain { .. } => GrantState::Uncertain,
-            Phase::Backoff { .. } => GrantState::Backoff,
-            Phase::Idle => GrantState::Fresh,
+            GrantPhase::Uncertain { .. } => GrantState::Uncertain,
+            GrantPhase::Backoff { .. } => GrantState::Backoff,
+            GrantPhase::Idle => GrantState::Fresh,
         }
     }
 
@@ -276,21 +276,21 @@ impl GrantPlan {
     fn may_begin(&self, now: Now) -> bool {
         self.unreadable.is_none()
             && match self.phase {
-                Phase::Idle => true,
-                Phase::Backoff { until } => now.at >= until,
-                Phase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
-                Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+                GrantPhase::Idle => true,
+                GrantPhase::Backoff { until } => now.at >= until,
+                GrantPhase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
+                GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
             }
     }
 
     fn begin(&mut self, by_person: bool, now: Now) -> Order {
-        self.phase = Phase::Refreshing { since: now.at, doubt: self.in_doubt() };
+        self.phase = GrantPhase::Refreshing { since: now.at, doubt: self.in_doubt() };
         let known = self.held.as_ref().map(|held| held.grant.clone());
         Order { known, unsaved: self.unsaved.clone(), by_person }
     }
 
     fn in_doubt(&self) -> bool {
-        matches!(self.phase, Phase::Uncertain { .. } | Phase::Refreshing { doubt: true, .. })
+        matches!(self.phase, GrantPhase::Uncertain { .. } | GrantPhase::Refreshing { doubt: true, .. })
     }
 
     fn settle(&mut self, held: Held) {
@@ -305,9 +305,9 @@ impl GrantPlan {
         self.last_error = Some(why);
         self.failures = self.failures.saturating_add(1);
         self.phase = if doubt {
-            Phase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
+            GrantPhase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
         } else {
-            Phase::Backoff { until: now.at + wait }
+            GrantPhase::Backoff { until: now.at + wait }
         };
     }
 }

@@ -6,8 +6,8 @@ use crate::exploration::assert_value;
 const START_MS: i64 = 1_800_000_000_000;
 const WAITS: Waits = Waits { caller: Duration::from_secs(15), careful: Duration::from_mins(1) };
 
-/// A plan and a clock of its own.
-struct Stage {
+/// A plan and its own clock.
+struct GrantBench {
     plan: GrantPlan,
     start: Duration,
     now: Now,
@@ -25,8 +25,8 @@ fn grant(number: u32, life_s: i64, now: Now) -> Grant {
     }
 }
 
-impl Stage {
-    /// The file was seen with grant 1, which lives so long.
+impl GrantBench {
+    /// The file was read with grant 1, of this lifetime.
     fn with(life_s: i64) -> Self {
         let start = Duration::from_secs(1_000);
         let now = Now { unix_ms: START_MS, at: start, random: 0.0 };
@@ -91,14 +91,14 @@ fn the_plan_is_a_value() {
 
 #[test]
 fn memory_answers_until_two_minutes_before_the_end() {
-    let mut stage = Stage::with(3600);
+    let mut stage = GrantBench::with(3600);
     assert_eq!(stage.at(3479).has(), "hch-at-1");
     assert_eq!(stage.at(3480).waits_until(true), 3495);
 }
 
 #[test]
 fn callers_wait_for_one_refresh_and_at_most_until_fifteen_seconds_after_its_start() {
-    let mut stage = Stage::with(60);
+    let mut stage = GrantBench::with(60);
     assert_eq!(stage.waits_until(true), 15);
     assert_eq!(stage.at(10).waits_until(false), 15);
     assert_eq!(stage.at(15).has(), "hch-at-1");
@@ -107,9 +107,9 @@ fn callers_wait_for_one_refresh_and_at_most_until_fifteen_seconds_after_its_star
 }
 
 #[test]
-fn a_refresh_comes_by_itself_shortly_before_it_is_needed_and_not_everywhere_at_once() {
+fn a_refresh_starts_shortly_before_it_is_needed_and_not_in_all_processes_at_once() {
     for (random, second) in [(0.0, 3480 - 15), (0.999, 3480 - 59)] {
-        let mut stage = Stage::with(60);
+        let mut stage = GrantBench::with(60);
         stage.now.random = random;
         stage.rotates(2, 3600);
         assert!(!stage.at(second - 2).begins());
@@ -119,25 +119,25 @@ fn a_refresh_comes_by_itself_shortly_before_it_is_needed_and_not_everywhere_at_o
 }
 
 #[test]
-fn a_clock_that_is_set_back_does_not_make_a_token_live_longer() {
-    let mut stage = Stage::with(3600);
+fn a_clock_that_is_set_back_does_not_lengthen_the_life_of_a_token() {
+    let mut stage = GrantBench::with(3600);
     stage.at(3480).now.unix_ms = START_MS;
     stage.waits_until(true);
 }
 
 #[test]
-fn a_machine_that_slept_refreshes_by_the_clock_on_the_wall() {
-    let mut stage = Stage::with(3600);
+fn after_a_suspension_the_wall_clock_triggers_the_refresh() {
+    let mut stage = GrantBench::with(3600);
     stage.now.unix_ms += 7_200_000;
     stage.waits_until(true);
 }
 
 #[test]
-fn a_failed_refresh_is_tried_again_later_and_later_but_not_by_every_call() {
-    let mut stage = Stage::with(60);
+fn a_failed_refresh_is_retried_with_growing_waits_and_not_by_every_call() {
+    let mut stage = GrantBench::with(60);
     let mut second = 0;
     for wait in [5, 10, 20, 40, 80, 160, 300, 300] {
-        assert!(stage.at(second).begins(), "no try in second {second}");
+        assert!(stage.at(second).begins(), "no attempt in second {second}");
         stage.fails();
         assert_eq!(stage.plan.state(), GrantState::Backoff);
         assert_eq!(stage.at(second + wait - 1).has(), "hch-at-1");
@@ -148,12 +148,12 @@ fn a_failed_refresh_is_tried_again_later_and_later_but_not_by_every_call() {
     stage.rotates(2, 60);
     stage.at(second + 31).waits_until(true);
     stage.fails();
-    assert!(stage.at(second + 36).begins(), "a success does not wipe the failures");
+    assert!(stage.at(second + 36).begins(), "a success does not reset the failures");
 }
 
 #[test]
-fn after_a_failure_nobody_waits_for_the_next_try() {
-    let mut stage = Stage::with(60);
+fn after_a_failure_no_caller_waits_for_the_next_attempt() {
+    let mut stage = GrantBench::with(60);
     stage.waits_until(true);
     stage.fails();
     assert_eq!(stage.at(5).has(), "hch-at-1");
@@ -167,8 +167,8 @@ fn after_a_failure_nobody_waits_for_the_next_try() {
 }
 
 #[test]
-fn an_expiry_that_was_brought_forward_in_the_file_counts_at_once() {
-    let mut stage = Stage::with(60);
+fn an_earlier_expiry_in_the_file_applies_at_once() {
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.rotates(2, 3600);
     let fraction = Grant { expires_at_ms: (START_MS + 3_600_300).into(), ..grant(2, 3600, stage.now) };
@@ -180,7 +180,7 @@ fn an_expiry_that_was_brought_forward_in_the_file_counts_at_once() {
 
 #[test]
 fn the_backoff_is_jittered_within_its_bounds() {
-    let mut stage = Stage::with(60);
+    let mut stage = GrantBench::with(60);
     stage.now.random = 0.999;
     assert!(stage.begins());
     stage.fails();
@@ -189,8 +189,8 @@ fn the_backoff_is_jittered_within_its_bounds() {
 }
 
 #[test]
-fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_left_alone() {
-    let mut stage = Stage::with(60);
+fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_never() {
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
     assert_eq!(stage.plan.state(), GrantState::Uncertain);
@@ -204,8 +204,8 @@ fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_left
 }
 
 #[test]
-fn a_failure_of_the_careful_retry_leaves_the_token_in_doubt() {
-    let mut stage = Stage::with(60);
+fn after_a_failed_careful_retry_the_token_stays_in_doubt() {
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
     assert!(stage.at(60).begins());
@@ -216,8 +216,8 @@ fn a_failure_of_the_careful_retry_leaves_the_token_in_doubt() {
 }
 
 #[test]
-fn a_siblings_rotation_ends_the_doubt() {
-    let mut stage = Stage::with(60);
+fn a_rotation_by_another_process_ends_the_doubt() {
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
     stage.see(1, 60, Doubt::Unknown { retry_in: None });
@@ -228,7 +228,7 @@ fn a_siblings_rotation_ends_the_doubt() {
 
 #[test]
 fn a_refused_token_is_not_presented_again_until_the_file_changes() {
-    let mut stage = Stage::with(60);
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     let refused = grant(1, 60, stage.now);
     stage.ends(Outcome::Refused { grant: refused, why: "invalid_grant".to_owned() });
@@ -243,7 +243,7 @@ fn a_refused_token_is_not_presented_again_until_the_file_changes() {
 
 #[test]
 fn a_short_lived_token_is_used_for_half_its_life() {
-    let mut stage = Stage::with(60);
+    let mut stage = GrantBench::with(60);
     stage.rotates(2, 200);
     assert!(!stage.at(89).begins());
     assert_eq!(stage.at(99).has(), "hch-at-2");
@@ -253,7 +253,7 @@ fn a_short_lived_token_is_used_for_half_its_life() {
 #[test]
 fn no_token_is_exchanged_within_thirty_seconds_of_the_last_exchange() {
     for life_s in [0, 10, 50] {
-        let mut stage = Stage::with(60);
+        let mut stage = GrantBench::with(60);
         stage.rotates(2, life_s);
         assert!(!stage.at(29).begins());
         assert_eq!(stage.has(), "hch-at-2");
@@ -262,20 +262,20 @@ fn no_token_is_exchanged_within_thirty_seconds_of_the_last_exchange() {
 }
 
 #[test]
-fn a_token_of_unknown_life_is_refreshed_only_when_somebody_asks() {
-    let mut stage = Stage::with(60);
+fn a_token_of_unknown_lifetime_is_refreshed_only_on_request() {
+    let mut stage = GrantBench::with(60);
     stage.rotates(2, 0);
     assert!(!stage.at(100_000).begins());
     stage.waits_until(true);
 }
 
 #[test]
-fn a_rotation_by_somebody_else_is_not_exchanged_at_once_however_short_it_lives() {
-    let mut stage = Stage::with(3600);
+fn a_rotation_by_another_process_is_not_exchanged_at_once_however_short_its_lifetime() {
+    let mut stage = GrantBench::with(3600);
     stage.see(2, 40, Doubt::None);
     assert_eq!(stage.at(29).has(), "hch-at-2");
     assert!(!stage.begins());
-    let mut stage = Stage::with(60);
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     let theirs = grant(2, 3600, stage.now);
     stage.plan.ended(Outcome::Adopted(theirs), false, stage.now);
@@ -283,8 +283,8 @@ fn a_rotation_by_somebody_else_is_not_exchanged_at_once_however_short_it_lives()
 }
 
 #[test]
-fn a_token_without_a_successor_is_used_and_the_old_refresh_token_left_alone() {
-    let mut stage = Stage::with(60);
+fn an_access_token_without_a_new_refresh_token_is_used_and_the_old_one_is_not_presented() {
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     let kept = Grant { refresh_token: "hch-rt-1".into(), ..grant(2, 3600, stage.now) };
     stage.ends(Outcome::Withheld { grant: kept, life_s: 3600 });
@@ -294,8 +294,8 @@ fn a_token_without_a_successor_is_used_and_the_old_refresh_token_left_alone() {
 }
 
 #[test]
-fn what_could_not_be_saved_is_not_handed_out_and_is_saved_first_the_next_time() {
-    let mut stage = Stage::with(60);
+fn an_unsaved_grant_is_not_answered_and_is_saved_first_the_next_time() {
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     let now = stage.now;
     let unsaved = Unsaved { grant: grant(2, 3600, now), life_s: 3600, replaces: grant(1, 60, now) };
@@ -308,7 +308,7 @@ fn what_could_not_be_saved_is_not_handed_out_and_is_saved_first_the_next_time() 
 
 #[test]
 fn a_broken_file_stops_every_exchange_and_keeps_the_token() {
-    let mut stage = Stage::with(60);
+    let mut stage = GrantBench::with(60);
     stage.plan.seen(Seen::Unreadable("broken".to_owned()), stage.now);
     assert!(!stage.begins());
     assert_eq!((stage.has(), stage.plan.state()), ("hch-at-1".to_owned(), GrantState::Unreadable));
@@ -318,8 +318,8 @@ fn a_broken_file_stops_every_exchange_and_keeps_the_token() {
 }
 
 #[test]
-fn a_file_put_back_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted() {
-    let mut stage = Stage::with(60);
+fn a_file_restored_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted() {
+    let mut stage = GrantBench::with(60);
     stage.rotates(2, 3600);
     stage.see(1, 60, Doubt::Spent);
     assert_eq!(stage.plan.token().unwrap().expose_secret(), "hch-at-2");
@@ -327,9 +327,9 @@ fn a_file_put_back_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted(
 }
 
 #[test]
-fn what_siblings_noted_counts_for_the_first_look_too() {
+fn notes_of_other_processes_count_at_the_first_reading() {
     let fresh = |doubt| {
-        let mut stage = Stage::with(60);
+        let mut stage = GrantBench::with(60);
         stage.plan.seen(Seen::NoGrant, stage.now);
         stage.see(1, 60, doubt);
         stage
@@ -342,12 +342,12 @@ fn what_siblings_noted_counts_for_the_first_look_too() {
 }
 
 #[test]
-fn a_grant_that_is_gone_is_gone() {
-    let mut stage = Stage::with(3600);
+fn a_removed_grant_yields_no_token() {
+    let mut stage = GrantBench::with(3600);
     stage.plan.seen(Seen::NoGrant, stage.now);
     assert!(matches!(stage.ask(), Ask::Nothing));
     assert_eq!(stage.plan.state(), GrantState::None);
-    let mut stage = Stage::with(60);
+    let mut stage = GrantBench::with(60);
     assert!(stage.begins());
     stage.ends(Outcome::NoGrant);
     assert!(matches!(stage.ask(), Ask::Nothing));
@@ -356,7 +356,7 @@ fn a_grant_that_is_gone_is_gone() {
 #[test]
 fn an_odd_expiry_never_panics() {
     for life_s in [i64::MAX, i64::MIN, 1_000_000_000_000_000_000, -START_MS / 1_000] {
-        let mut stage = Stage::with(life_s);
+        let mut stage = GrantBench::with(life_s);
         stage.begins();
         stage.ask();
         stage.plan.expires_in_s(stage.now);
@@ -365,7 +365,7 @@ fn an_odd_expiry_never_panics() {
 
 #[test]
 fn debug_shows_no_token() {
-    let stage = Stage::with(60);
+    let stage = GrantBench::with(60);
     let shown = format!("{:?}", stage.plan);
     assert!(!shown.contains("hch-at-1") && !shown.contains("hch-rt-1"), "{shown}");
 }

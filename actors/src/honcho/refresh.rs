@@ -133,7 +133,7 @@ impl Refresh {
             TokenVerdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
             TokenVerdict::Wait(left) => return Ok(withheld(Some(left))),
             TokenVerdict::Withhold => return Ok(withheld(None)),
-            TokenVerdict::Dead => {
+            TokenVerdict::Spent => {
                 let why = "the refresh token in the file is spent or was refused before".to_owned();
                 return Ok(Outcome::Refused { grant: turn.current, why });
             }

@@ -115,7 +115,7 @@ fn doubt(note: &Note, token: &secrecy::SecretString, careful: Duration) -> Doubt
         (Fate::Refused, _) => Doubt::Refused,
         (_, TokenVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
         (_, TokenVerdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
-        (_, TokenVerdict::Withhold | TokenVerdict::TooSoon(_) | TokenVerdict::Dead) => {
+        (_, TokenVerdict::Withhold | TokenVerdict::TooSoon(_) | TokenVerdict::Spent) => {
             Doubt::Unknown { retry_in: None }
         }
     }

@@ -83,14 +83,14 @@ impl Trial {
         self.refresh().run().outcome
     }
 
-    /// As if the careful wait were over.
+    /// Ends the careful wait.
     fn run_after_the_wait(&self) -> Outcome {
         let mut refresh = self.refresh();
         refresh.limits.careful = Duration::ZERO;
         refresh.run().outcome
     }
 
-    /// As if every wait in the notes were over.
+    /// Ends every wait in the notes.
     fn waits_are_over(&self) {
         let lock = self.home.path().join("honcho.json.lock");
         let mut notes: Value = serde_json::from_str(&fs::read_to_string(&lock).unwrap()).unwrap();
@@ -106,7 +106,7 @@ impl Trial {
         serde_json::from_str(&fs::read_to_string(self.path()).unwrap()).unwrap()
     }
 
-    /// The server received only valid requests, and every token once.
+    /// Asserts that the server received only valid requests, and every token once.
     fn assert_no_replay(&self) {
         assert_eq!((self.server.replays(), self.server.odd_requests()), (0, Vec::new()));
     }

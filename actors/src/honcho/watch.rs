@@ -77,7 +77,7 @@ impl Watch {
                 && let Err(error) = port.tell(GrantFileTouched)
             {
                 touched.store(false, Ordering::SeqCst);
-                debug!(%error, "file event not delivered; the poll will see it");
+                debug!(%error, "file event not delivered; the poll covers it");
             }
         };
         let listening = self.events.listen(directory, hears, tell);

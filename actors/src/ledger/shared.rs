@@ -63,7 +63,7 @@ impl SharedView {
             inbound: shown.row_counts.inbound(),
             outbound: shown.row_counts.outbound(),
             written: shown.row_counts.written,
-            damaged: shown.corrupt,
+            corrupt: shown.corrupt,
             trouble: lost.or(stalled).or_else(|| shown.gone.clone()).or_else(|| shown.write_error.clone()),
         }
     }

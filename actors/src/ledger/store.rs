@@ -113,7 +113,7 @@ impl<'a> Store<'a> {
         if self.corrupt.0.insert((table, row)) {
             tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
         }
-        LedgerError::Damaged { table, row }
+        LedgerError::Corrupt { table, row }
     }
 }
 

@@ -10,7 +10,7 @@ use super::row::{CorruptRow, params, text};
 use super::store::{Failure, Store, Work};
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger::{
-    InboundRow, LedgerError, ListUnread, OutboundState, REFUSED_BY_DRAIN, RecordOutbound, TellUnread,
+    InboundRow, LedgerError, ListUnread, NotifyUnread, OutboundState, REFUSED_BY_DRAIN, RecordOutbound,
 };
 use caduceus_contract::profile_name::ProfileName;
 
@@ -30,7 +30,7 @@ impl Work for ListUnread {
     }
 }
 
-impl Work for TellUnread {
+impl Work for NotifyUnread {
     type Answer = Vec<LinkId>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<LinkId>, Failure> {
@@ -43,7 +43,7 @@ impl Work for TellUnread {
 }
 
 /// The rows of the first chats, by chat.
-fn rows(asked: &TellUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
+fn rows(asked: &NotifyUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
     let sql = "SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' AND profile = ?1 \
                GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
     let mut statement = store.connection.prepare_cached(sql)?;
@@ -54,7 +54,7 @@ fn rows(asked: &TellUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure>
 }
 
 /// Notifies one chat. Corrupt rows are left out and logged, and not counted.
-fn notify(asked: &TellUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
+fn notify(asked: &NotifyUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
     let mut last = None;
     for id in ids.iter().rev() {
         if let Some(row) = whole(store, *id)? {
@@ -67,7 +67,7 @@ fn notify(asked: &TellUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Opti
     for id in ids {
         match (NoteChange { id: *id, note: NOTIFIED }).run(store) {
             Ok(()) => count += 1,
-            Err(Failure::Answered(LedgerError::Damaged { .. })) => {}
+            Err(Failure::Answered(LedgerError::Corrupt { .. })) => {}
             Err(failure) => return Err(failure),
         }
     }

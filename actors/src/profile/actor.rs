@@ -1,6 +1,6 @@
 //! One profile: owns its secrets, starts or calls its agent, mints its tokens.
 //!
-//! Owns the scope, the file watch and a copy of the grant's token. Turns, links and the status send it questions; it asks the
+//! Owns the scope, the file watch and a copy of the grant's token. Turns, links and the status send it requests; it sends requests to the
 //! actor of the grants. A restart loses the token and the counts; `.env` is read again, and running agents continue, but receive no
 //! new token.
 
@@ -58,7 +58,7 @@ pub struct ProfileActor {
     minted_s: u64,
     /// The last contents; `None` before the first read.
     stamp: Option<Stamp>,
-    /// Another input of the values has changed: the next look reads the file in any case.
+    /// Another input of the values has changed: the next check reads the file in any case.
     stale: bool,
     /// Numbers the reads of the file, so that a slow one cannot overwrite a later one.
     looks: u64,
@@ -166,7 +166,7 @@ impl ProfileActor {
     fn set_agent_trouble(&mut self, trouble: Option<String>) {
         if self.health.agent != trouble {
             if let Some(trouble) = &trouble {
-                warn!(profile = %self.profile().name, trouble, "profile's agent cannot be run");
+                warn!(profile = %self.profile().name, trouble, "agent of the profile cannot be run");
             }
             self.health.agent = trouble;
             self.touch_status();

@@ -1,4 +1,4 @@
-//! Calls to agents that are servers. A key goes into one request, to the configured address, and nowhere else.
+//! Calls to agents that are servers. A key is sent in one request, to the configured address only.
 //!
 //! They run on a separate thread: a server that floods its answers delays neither a drain nor the reading of a file.
 
@@ -23,7 +23,7 @@ use crate::locked::locked;
 
 /// Pieces in the turn's queue; when it is full, the server waits.
 const MAX_PIECES: usize = 8;
-/// Bytes of one answer. A word of the reply arrives in an event of some 300 bytes, so this is far more than the longest reply.
+/// Bytes of one answer. A word of the reply arrives in an event of some 300 bytes, so this is far above the longest reply.
 const MAX_BODY: usize = 512 * 1024 * 1024;
 
 /// Timeouts of a server.
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_missing_blank_or_no_header_is_named_and_its_value_is_not() {
+    fn a_missing_blank_or_invalid_key_is_named_without_its_value() {
         let key = |name| prepared("http://a.example", Some(name)).map(|request| request.key);
         assert_eq!(key("KEY").unwrap().unwrap().expose_secret(), "sk-one");
         for name in ["MISSING", "BLANK"] {

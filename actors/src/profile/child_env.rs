@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_has_globals_its_profiles_secrets_and_the_turn_and_nothing_else() {
+    fn a_child_has_only_globals_its_profiles_secrets_and_the_turn() {
         let turn_values = [
             ("A_KEY", "1"),
             ("CADUCEUS_ATTEMPT", "2"),
@@ -158,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn the_grants_token_wins_over_the_file_and_is_absent_without_a_grant() {
+    fn the_grants_token_overrides_the_file_and_is_absent_without_a_grant() {
         assert_eq!(child("HONCHO_API_KEY=old", &[], Some("fresh"))[HONCHO_API_KEY], "fresh");
         assert_eq!(child("HONCHO_API_KEY=old", &[], None)[HONCHO_API_KEY], "old");
         assert!(!child("", &[], None).contains_key(HONCHO_API_KEY));
     }
 
     #[test]
-    fn what_a_process_cannot_have_is_left_out() {
+    fn invalid_variables_are_left_out() {
         let file = "A B=1\nC=nul\0here\nGOOD=1\nPATH=x";
         assert!(child(file, &[], None).contains_key("GOOD"));
         assert!(!child(file, &[], None).contains_key("A B") && !child(file, &[], None).contains_key("C"));
@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_makes_an_environment_that_a_process_cannot_have(text in "(?s).{0,200}") {
+        fn no_file_yields_an_invalid_environment(text in "(?s).{0,200}") {
             for (name, value) in child(&text, &[], None) {
                 prop_assert!(child_may_hold(&name, &value));
             }

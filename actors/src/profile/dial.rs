@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_carries_a_token_good_for_300_seconds() {
+    fn a_dial_has_a_token_that_is_valid_for_300_seconds() {
         let token = dial(FULL, Link::Process).unwrap().token.unwrap();
         let secrets = [SecretString::from("s3cret")];
         assert_eq!(token::verify(token.expose_secret(), &secrets, 1_300), Ok("gw-1".to_owned()));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_one_second_differ_and_are_good_for_little_longer() {
+    fn tokens_of_one_second_differ_and_are_valid_little_longer() {
         assert_eq!((mint_at(1_000, 0), mint_at(1_000, 1_000), mint_at(1_005, 1_001)), (1_000, 1_001, 1_005));
         assert_eq!(mint_at(1_000, 9_000), 1_000 + MAX_AHEAD_S);
         let token = |now_s| {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_is_named_where_there_is_a_link_that_proves_it() {
+    fn the_gateway_is_named_for_an_authenticated_link() {
         let named = |file: &str, link| gateway(&Scope::new(&parse(file), None), link);
         assert_eq!(named(FULL, Link::Own), Some(GatewayKey::new("wss://relay.example", " GW-1 ")));
         assert_eq!(dial(FULL, Link::Own).unwrap().gateway, named(FULL, Link::Own));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_platform_is_left_out_and_reported() {
+    fn an_invalid_platform_name_is_left_out_and_reported() {
         let odd = |file: &str| oddities(&Scope::new(&parse(file), None)).is_some();
         assert_eq!(fronted("GATEWAY_RELAY_PLATFORMS=discord,two words\n"), pairs(&[("discord", "")]));
         assert_eq!(fronted("GATEWAY_RELAY_PLATFORM=ä\n"), pairs(&[("relay", "")]));
@@ -218,13 +218,13 @@ mod tests {
     }
 
     #[test]
-    fn no_address_and_an_undialable_one_are_told_apart() {
+    fn a_missing_address_differs_from_an_undialable_one() {
         assert_eq!(dial("GATEWAY_RELAY_URL= ", Link::Process).unwrap_err(), NoConnectParams::NotSet);
         assert!(matches!(dial("GATEWAY_RELAY_URL=relay.example", Link::Process), Err(NoConnectParams::Undialable(_))));
     }
 
     #[test]
-    fn the_fingerprint_changes_with_each_of_the_credentials_and_with_nothing_else() {
+    fn the_fingerprint_changes_with_each_of_the_credentials_only() {
         let of = |file: &str| dial(file, Link::Process).unwrap().credentials;
         assert_eq!(of(FULL), of(&format!("{FULL}OTHER=1")));
         for name in
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_without_a_whole_pair_asks_for_one_and_a_pinned_pair_is_left_alone() {
+    fn a_gateway_without_a_complete_pair_requests_one_and_a_pinned_pair_is_kept() {
         let asked = |file: &str| provision(&Scope::new(&parse(file), None)).map(|order| order.gateway_id);
         assert_eq!(asked(FULL), None);
         assert_eq!(asked(&FULL.replace("SECRET=s3cret", "SECRET=")), Some("gw-1".to_owned()));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platforms_word_on_bots_is_taken_from_the_profile() {
+    fn a_platforms_setting_of_bots_is_read_from_the_profile() {
         let file = format!("{FULL}GATEWAY_RELAY_PLATFORMS=discord,telegram\nDISCORD_ALLOW_BOTS=all");
         let policies = dial(&file, Link::Process).unwrap().policies;
         assert_eq!(policies.iter().map(|policy| policy.platform.as_str()).collect::<Vec<_>>(), ["discord"]);

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_that_counts_is_changed() {
+    fn the_last_line_of_a_name_is_changed() {
         assert_eq!(merged("A=1\nA=2\n", "A", "3"), "A=1\nA=3\n");
         assert_eq!(merged("#A=1\n", "A", "3"), "#A=1\nA=3\n");
     }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_refused() {
+    fn unrepresentable_names_and_values_are_refused() {
         let value = SecretString::from("a\nB=1");
         assert_eq!(merge("", &[("A", &value)]).unwrap_err(), MergeError::Value("A".into()));
         let value = SecretString::from("a");

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_readers_take_differently_is_named_and_the_line_that_counts_decides() {
+    fn values_that_other_readers_read_differently_are_named_by_the_last_line_of_the_name() {
         for (line, expected) in [
             ("K=\"-----BEGIN PRIVATE KEY-----", Some(Oddity::OpenQuote)),
             ("K='", Some(Oddity::OpenQuote)),
@@ -238,14 +238,14 @@ mod tests {
         }
 
         #[test]
-        fn every_name_and_value_stands_in_the_text_as_it_is(text in "(?s)[A-Z=$'\"{}%\\\\ #\\n\\r]{0,200}") {
+        fn every_name_and_value_is_a_part_of_the_text(text in "(?s)[A-Z=$'\"{}%\\\\ #\\n\\r]{0,200}") {
             for (name, value) in parse(&text).iter() {
                 prop_assert!(text.contains(name) && text.contains(value.expose_secret()), "{name} in {text:?}");
             }
         }
 
         #[test]
-        fn of_two_texts_in_a_row_the_later_wins_and_nothing_else_changes(one in "(?s).{0,100}", two in "(?s).{0,100}") {
+        fn of_two_concatenated_texts_the_later_overrides_the_earlier(one in "(?s).{0,100}", two in "(?s).{0,100}") {
             let (one_file, two_file, both) = (parse(&one), parse(&two), parse(&format!("{one}\n{two}")));
             let names: std::collections::BTreeSet<_> = one_file.names().chain(two_file.names()).collect();
             prop_assert_eq!(both.names().collect::<Vec<_>>(), names.iter().copied().collect::<Vec<_>>());

@@ -60,13 +60,13 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_empty_and_not_a_trouble() {
+    fn a_missing_file_is_empty_and_no_error() {
         let home = tempfile::tempdir().unwrap();
         assert!(matches!(content(&home.path().join(FILE_NAME)), Content::Values(values) if values.is_empty()));
     }
 
     #[test]
-    fn what_cannot_be_used_says_why_and_shows_nothing() {
+    fn an_unusable_file_has_a_reason_without_its_content() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(FILE_NAME);
         fs::write(&path, b"KEY=hunter2\xff").unwrap();
@@ -77,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_no_file_is_named_and_holds_nobody_up() {
-        for (kind, said) in ODD {
+    fn a_special_file_is_named_and_does_not_block() {
+        for (kind, expected) in ODD {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(FILE_NAME);
             let _held = place(kind, &path);
             let Content::Unusable(reason) = content(&path) else { panic!("{kind} was taken for a file") };
-            assert!(reason.contains(said), "{kind}: {reason}");
+            assert!(reason.contains(expected), "{kind}: {reason}");
         }
     }
 
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_nothing_that_comes_where_there_was_no_file_is_seen_and_so_is_its_end() {
+    fn a_new_dangling_link_and_its_removal_are_noticed() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(FILE_NAME);
         let (missing, _) = read(&path, None).unwrap();

@@ -69,7 +69,7 @@ const READ: [&str; 26] = [
 /// Edit distance up to which a name counts as mistyped; a transposition is two.
 const MISTYPED: usize = 2;
 
-/// The name that was probably meant by the unknown `name`: one of those that the gateway reads, or of `needed`.
+/// The known name nearest to the unknown `name`: one of those that the gateway reads, or of `needed`.
 #[must_use]
 pub fn probably_meant<'a>(name: &str, needed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let needed: Vec<&str> = needed.into_iter().collect();
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mistyped_name_leads_to_the_one_that_was_meant_and_an_unlike_one_to_none() {
+    fn a_mistyped_name_yields_the_nearest_known_name_and_an_unrelated_one_none() {
         for (typed, meant) in [
             ("GATEWAY_RELAY_SECERT", Some("GATEWAY_RELAY_SECRET")),
             ("GATEWAY_RELY_URL", Some("GATEWAY_RELAY_URL")),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_gets_no_variable_it_cannot_have() {
+    fn a_child_receives_no_invalid_variable() {
         assert!(child_may_hold("A", "") && child_may_hold("K-1", "a=b c\n"));
         for (name, value) in [("", "x"), ("A B", "x"), ("A=", "x"), ("A\0", "x"), ("A", "x\0"), ("A\u{a0}", "x")] {
             assert!(!child_may_hold(name, value), "{name:?}");

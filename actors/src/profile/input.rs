@@ -140,9 +140,9 @@ mod tests {
     /// An agent that receives new tokens, the sender of its lines, and the reader of its input.
     fn agent(news: &TokenNews) -> (mpsc::Sender<String>, impl Future<Output = ()> + use<>, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
-        let (tell, told) = mpsc::channel(8);
+        let (lines, queue) = mpsc::channel(8);
         let input = AgentInput::new(writer.into(), Some(news.listen(&Redactor::default().lease("work"))));
-        (tell, input.serve(told).unwrap(), reader)
+        (lines, input.serve(queue).unwrap(), reader)
     }
 
     fn tell_all(news: &TokenNews, token: Option<&str>) {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_document_comes_first_and_of_several_changes_the_newest() {
+    async fn the_document_is_first_and_of_several_changes_only_the_newest_is_sent() {
         let news = TokenNews::new();
         let (tell, serving, reader) = agent(&news);
         tell_all(&news, Some("one"));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_hears_of_no_token_from_before_and_of_none_that_is_gone() {
+    async fn an_agent_receives_no_earlier_token_and_no_removal() {
         let news = TokenNews::new();
         tell_all(&news, Some("before"));
         let (tell, serving, reader) = agent(&news);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_profile_that_is_gone_leaves_the_turn_its_say() {
+    async fn without_its_profile_a_turn_can_still_write() {
         let news = TokenNews::new();
         let (tell, serving, reader) = agent(&news);
         drop(news);

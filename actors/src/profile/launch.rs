@@ -23,7 +23,7 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of the guard's report; it is one fork away, but the machine may be overloaded.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the guard is run: our own binary and the arguments before `-- COMMAND…`.
+/// How the guard is run: the gateway's own binary and the arguments before `-- COMMAND…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardCommand {
     /// The binary.

@@ -1,4 +1,4 @@
-//! What is wrong with a profile: its configuration, its `.env`, its disk, its agent and its link.
+//! The problems of a profile: its configuration, its `.env`, its disk, its agent and its link.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub struct Missing {
     pub name: String,
 }
 
-/// What can be wrong with a profile.
+/// The problems of a profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Health {
     /// Found in its own configuration at start.
@@ -28,11 +28,11 @@ pub(super) struct Health {
     pub(super) file: Option<String>,
     /// Why its agent cannot be run.
     pub(super) agent: Option<String>,
-    /// What is odd about its settings of the relay.
+    /// Problems in its settings of the relay.
     pub(super) relay: Option<&'static str>,
     /// Why its settings make no link of their own.
     pub(super) link: Option<String>,
-    /// What its scope lacks.
+    /// The names that its scope lacks.
     pub(super) missing: Vec<Missing>,
 }
 
@@ -48,7 +48,7 @@ impl Health {
         let missing =
             self.missing.iter().map(|missing| format!("{} needs {}, which is not set", missing.key, missing.name));
         // The files of its configuration may hang in the same way.
-        let disk = self.disk.clone().filter(|trouble| !self.problems.contains(trouble));
+        let disk = self.disk.clone().filter(|problem| !self.problems.contains(problem));
         self.problems
             .iter()
             .cloned()
@@ -64,7 +64,7 @@ impl Health {
 /// The command line of an agent.
 ///
 /// # Errors
-/// The command refers to a name. Every process of the machine can read the arguments of another, so no value goes there.
+/// The command refers to a name. Every process of the machine can read the arguments of another, so no value may be in them.
 pub(super) fn command(exec: &ExecSettings) -> Result<Vec<String>, SpawnError> {
     words(exec).map_err(|name| SpawnError::CommandNotFound {
         command: exec.command.first().cloned().unwrap_or_default(),
@@ -80,7 +80,7 @@ pub(super) fn words(exec: &ExecSettings) -> Result<Vec<String>, &str> {
     exec.command.iter().map(|word| reference::plain(word)).collect()
 }
 
-/// Where an agent of a profile with this `home` runs.
+/// The working directory of an agent of a profile with this `home`.
 ///
 /// # Errors
 /// A name that it refers to and `scope` lacks.
@@ -92,7 +92,7 @@ pub(super) fn cwd<'a>(exec: &'a ExecSettings, home: &Path, scope: &Scope) -> Res
     }
 }
 
-/// The names that `agent` needs and `scope` lacks, sorted, each once a key.
+/// The names that `agent` needs and `scope` lacks, sorted, once per key.
 pub(super) fn missing(agent: &AgentSettings, scope: &Scope) -> Vec<Missing> {
     let mut missing = Vec::new();
     let mut need = |key: &'static str, name: &str| {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_referred_to_and_not_held_is_missing_with_its_key() {
+    fn a_reference_to_an_unset_name_is_missing_with_its_key() {
         let scope = Scope::new(&parse("A=1"), None);
         let agent = agent(Some("${A}/${D}${D}/${B}/$${C}"));
         let missing = missing(&agent, &scope);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_needed_name_that_is_left_blank_is_missing() {
+    fn a_needed_name_with_a_blank_value_is_missing() {
         for blank in ["K=", "K=''", "K= "] {
             let missing = missing(&agent(Some("${K}")), &Scope::new(&parse(blank), None));
             assert_eq!(missing, [Missing { key: "agent.cwd", name: "K".into() }], "{blank}");
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_refers_to_a_name_is_refused_with_its_key_whether_it_is_held_or_not() {
+    fn a_command_with_a_reference_is_refused_with_its_key_whether_or_not_the_name_is_set() {
         assert_eq!(command(&exec(&["run", "$${A}"], None)), Ok(vec!["run".to_owned(), "${A}".to_owned()]));
         let refused = command(&exec(&["run", "--key=${A}"], None)).unwrap_err().to_string();
         assert!(refused.contains("agent.command refers to A,") && refused.contains("environment"), "{refused}");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_wrong_degrades_and_nothing_wrong_does_not() {
+    fn any_problem_degrades_and_none_does_not() {
         assert_eq!(Health::default().state(), ProfileState::Ready);
         let file = Health { file: Some("not UTF-8".into()), ..Health::default() };
         assert_eq!(file.state(), ProfileState::Degraded);

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_replaced_by_the_value_and_the_value_is_not_looked_at_again() {
+    fn a_reference_is_replaced_by_the_value_and_the_value_is_not_expanded() {
         assert_eq!(resolved("--key=${A}${A}!"), Ok("--key=oneone!".into()));
         assert_eq!(resolved("${B}"), Ok("$A ${A}".into()));
     }
@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn where_no_value_may_stand_a_reference_is_an_error_with_its_name() {
+    fn a_reference_where_no_value_is_allowed_is_an_error_with_its_name() {
         assert_eq!(plain("$${A} $A $$"), Ok("${A} $A $".into()));
         assert_eq!(plain("--key=${A}"), Err("A"));
     }
 
     #[test]
-    fn a_name_that_is_not_held_is_an_error_with_its_name() {
+    fn an_unset_name_is_an_error_with_its_name() {
         assert_eq!(resolved("${A} ${MISSING}"), Err("MISSING".into()));
         assert_eq!(resolved("${}"), Err(String::new()));
         assert_eq!(names("${A} $${B} ${C}").collect::<Vec<_>>(), ["A", "C"]);

@@ -43,7 +43,7 @@ impl Scope {
             let configured = lent.relay.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
             scope.deployment = vec![lent.environment.deployment.values().clone(), configured.collect()];
         }
-        // The profile's own values win.
+        // The profile's own values take precedence.
         scope.values.extend(own.iter().map(|(name, value)| (name.to_owned(), value.clone())));
         scope
     }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_alone_has_the_environment_and_its_own_file_wins() {
+    fn a_single_profile_has_the_environment_and_its_own_file_overrides_it() {
         let (environment, relay) = (environment(), BTreeMap::new());
         let alone = lent(&environment, &relay, false);
         assert_eq!(shown(&Scope::new(&parse(""), Some(alone)), "OPENAI_API_KEY"), Some("of the process"));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_other_profiles_the_environment_is_nobodys() {
+    fn with_several_profiles_none_has_the_environment() {
         let (environment, relay) = (environment(), BTreeMap::new());
         let scope = Scope::new(&parse("A=1"), Some(lent(&environment, &relay, true)));
         assert_eq!(shown(&scope, "OPENAI_API_KEY"), None);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_setting_is_taken_from_the_file_then_the_environment_then_the_configuration() {
+    fn a_relay_setting_is_read_from_the_file_then_the_environment_then_the_configuration() {
         let environment = environment();
         let relay = BTreeMap::from([
             ("GATEWAY_RELAY_ID", SecretString::from("gw-config")),
@@ -194,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_log_must_not_show_includes_the_relays_secret_and_not_its_platform() {
+    fn secrets_include_the_relays_secret_and_not_its_platform() {
         let scope = Scope::new(&parse("GATEWAY_RELAY_SECRET=s\nGATEWAY_RELAY_PLATFORM=telegram\nA=1"), None);
         assert_eq!(scope.secrets().map(|(name, _)| name).collect::<Vec<_>>(), ["A", "GATEWAY_RELAY_SECRET"]);
     }
 
     #[test]
-    fn what_was_provisioned_counts_first_is_redacted_and_is_no_childs() {
+    fn provisioned_credentials_take_precedence_are_redacted_and_reach_no_child() {
         let mut scope = Scope::new(&parse("GATEWAY_RELAY_ID=pinned"), None);
         let given = [("GATEWAY_RELAY_ID", "given"), ("GATEWAY_RELAY_SECRET", "s")];
         scope.provision(given.map(|(name, value)| (name.to_owned(), value.into())).into());
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_left_blank_stands_for_nothing() {
+    fn a_blank_value_counts_as_unset() {
         for blank in ["K=", "K=''", "K=\" \"", "K=value\nK="] {
             assert!(Scope::new(&parse(blank), None).get("K").is_none(), "{blank}");
         }

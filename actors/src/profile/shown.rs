@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// Most names that one list shows.
 const MOST: usize = 20;
 
-/// `name`, if it looks like one.
+/// `name`, if it has the form of a name.
 #[must_use]
 pub fn shown(name: &str) -> Cow<'_, str> {
     if looks_like_a_name(name) {
@@ -17,7 +17,7 @@ pub fn shown(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether `name` looks like a chosen name: 64 characters at most, of one case, beginning with a letter or `_`.
+/// Whether `name` has the form of a chosen name: 64 characters at most, of one case, beginning with a letter or `_`.
 #[must_use]
 pub fn looks_like_a_name(name: &str) -> bool {
     let of_case = |is_case: fn(&char) -> bool| {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_look_like_a_name_is_not_shown() {
+    fn unusual_names_are_not_shown() {
         for name in ["OPENAI_API_KEY", "_X", "http_proxy", "K8S"] {
             assert_eq!(shown(name), name);
         }
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_names_has_an_end() {
+    fn a_list_of_names_is_bounded() {
         assert_eq!(listed(&["A", "sk-live-1"]), "A (unusual name of 9 characters)");
         assert!(listed(&["A"; 50]).ends_with(" A and 30 more"));
     }

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_setting_only_raises_the_bar() {
+    fn the_setting_only_raises_the_minimum() {
         let secret = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP";
         assert_eq!(assess(secret, 1), Err(Weakness::Short { chars: 42, needed: 43 }));
         assert_eq!(assess(&format!("{secret}Q"), 1), Ok(()));

@@ -2,7 +2,7 @@
 //!
 //! Owns the socket, the pending sends and the events that the dispatcher has not answered yet. Asks its profile what to
 //! dial, passes events to the dispatcher, reports every change of state to the listed ports. Independent of turns and of
-//! other links. A restart loses the connection: pending sends are answered `ambiguous`, the connector sends again what was not
+//! other links. A restart loses the connection: pending sends are answered `ambiguous`, the connector sends again the events that were not
 //! acknowledged, and revoked credentials are dialled once more.
 
 use std::collections::BTreeSet;
@@ -31,10 +31,10 @@ use crate::clock::Clock;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::dispatch::{Inbound, StopSession};
+use caduceus_contract::messages::dispatch::{OfferEvent, StopSession};
 use caduceus_contract::messages::ledger::RecordInbound;
 use caduceus_contract::messages::relay::{
-    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkState, LinkView, SendAction, TellAgain, Wake,
+    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkState, LinkView, ResendLinkState, SendAction, Wake,
 };
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
@@ -52,7 +52,7 @@ pub struct RelayPorts {
     /// Answers what to dial, before each dial.
     pub profile: Port<PrepareDial>,
     /// Receives the events.
-    pub dispatch: Port<Inbound>,
+    pub dispatch: Port<OfferEvent>,
     /// Stores frames that cannot be used.
     pub ledger: Port<RecordInbound>,
     /// Stops a session.
@@ -164,7 +164,7 @@ impl RelayActor {
             return;
         }
         if let Some(connection) = &self.connection {
-            self.plan.heard(connection.generation, self.clock.at(connection.last_seen()));
+            self.plan.received(connection.generation, self.clock.at(connection.last_seen()));
         }
         let before = self.plan.state();
         let steps = decide(&mut self.plan, At { now: self.clock.now(), random: fastrand::f64() });
@@ -206,7 +206,7 @@ impl RelayActor {
         self.touch_status();
     }
 
-    /// Sends the state of the link to the listed ports. A port that missed it can send [`TellAgain`].
+    /// Sends the state of the link to the listed ports. A port that missed it can send [`ResendLinkState`].
     pub(super) fn send_change(&self) {
         let state = self.plan.state();
         let known = state == LinkState::Connected && self.is_described();
@@ -239,7 +239,7 @@ impl RelayActor {
 
     pub(super) fn answer_idle(&mut self, answer: IdleAnswer) {
         for asker in self.idle_askers.drain(..) {
-            // An asker whose timeout has passed has dropped its receiver.
+            // A caller whose timeout has passed has dropped its receiver.
             let _ = asker.send(answer);
         }
     }
@@ -354,10 +354,10 @@ impl Handler<Wake> for RelayActor {
     }
 }
 
-impl Handler<TellAgain> for RelayActor {
+impl Handler<ResendLinkState> for RelayActor {
     type Result = ();
 
-    fn handle(&mut self, _: TellAgain, _: &mut Self::Context) {
+    fn handle(&mut self, _: ResendLinkState, _: &mut Self::Context) {
         self.send_change();
     }
 }

@@ -20,7 +20,7 @@ use super::socket::{Connection, Opening, SocketEvent};
 use super::steps::{LinkStep, Loss, Prepared, plain};
 use crate::http_client::UpgradeRefused;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
-use caduceus_contract::messages::dispatch::{Inbound, NotTaken, Receipt};
+use caduceus_contract::messages::dispatch::{NotTaken, OfferEvent};
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::InboundEvent;
@@ -42,7 +42,7 @@ impl RelayActor {
                     debug!(link = %self.link.0, ?reason, "ping not sent");
                 }
             }
-            LinkStep::SayGoingIdle => self.send_frame(&ToConnector::GoingIdle, "going_idle", None),
+            LinkStep::SendGoingIdle => self.send_frame(&ToConnector::GoingIdle, "going_idle", None),
             LinkStep::AnswerIdle(answer) => self.answer_idle(answer),
             LinkStep::Close(with) => {
                 if let Some(dialling) = self.dialling.take() {
@@ -52,7 +52,7 @@ impl RelayActor {
                     connection.close(with);
                 }
                 self.waiting.lose_all();
-                // The connector sends again what was not acknowledged.
+                // The connector sends again the events that were not acknowledged.
                 self.intake = Intake::default();
                 self.lineup = Lineup::default();
             }
@@ -158,7 +158,7 @@ impl RelayActor {
                     DialError::Refused(UpgradeRefused { status, retry_after: Some(wait) })
                         if matches!(status.as_u16(), 429 | 503) =>
                     {
-                        Loss::ToldToWait { reason: error.to_string(), wait: *wait }
+                        Loss::WaitOrdered { reason: error.to_string(), wait: *wait }
                     }
                     _ => Loss::Other(plain(&error.to_string())),
                 };
@@ -213,8 +213,8 @@ impl RelayActor {
         }
     }
 
-    fn inbound(&self, arrival: &Arrival, event: &EventCargo) -> Inbound {
-        Inbound {
+    fn inbound(&self, arrival: &Arrival, event: &EventCargo) -> OfferEvent {
+        OfferEvent {
             link: self.link.clone(),
             bot_id: event.bot_id.clone().or_else(|| self.bot_of(&event.event)),
             owner: self.owner.clone(),
@@ -226,9 +226,9 @@ impl RelayActor {
         }
     }
 
-    fn was_taken(&self, answer: Result<Result<Receipt, NotTaken>, AskError>) -> bool {
+    fn was_taken(&self, answer: Result<Result<(), NotTaken>, AskError>) -> bool {
         match answer {
-            Ok(Ok(Receipt::Taken | Receipt::Duplicate | Receipt::Refused | Receipt::Handled)) => true,
+            Ok(Ok(())) => true,
             Ok(Err(NotTaken::LedgerUnavailable)) => false,
             Err(reason) => {
                 debug!(link = %self.link.0, %reason, "dispatcher did not answer");
@@ -316,7 +316,7 @@ impl RelayActor {
 
     pub(super) fn skipped(&mut self, reason: &str) {
         if let Some(skipped) = self.counts.skip(Instant::now()) {
-            warn!(link = %self.link.0, reason, skipped, "a line from the connector was skipped");
+            warn!(link = %self.link.0, reason, skipped, "line from the connector skipped");
         }
         self.touch_status();
     }
@@ -346,7 +346,7 @@ impl StreamHandler<(u64, SocketEvent)> for RelayActor {
 }
 
 impl SocketEvent {
-    /// The kind of frame it came from, as the view counts it.
+    /// The kind of its frame, as counted in the view.
     fn frame_kind(&self) -> Option<&'static str> {
         Some(match self {
             Self::Frame(frame) => frame.kind(),

@@ -1,5 +1,5 @@
-//! Which link serves which gateway: one gateway id at one connector has one link, for two would supersede each other and take
-//! each other's messages.
+//! Which link serves which gateway: one gateway id at one connector has one link, because two would supersede each other and
+//! receive each other's messages.
 //!
 //! The table outlives its actors, as the gate's permits do. Profiles declare the gateway in their settings; links take a claim
 //! before they dial and release it afterwards. The process's own link takes precedence over those of profiles, and these are ordered by
@@ -196,7 +196,7 @@ impl ClaimTable {
         self.before(owner, wanted).map(ClaimRefused::Taken)
     }
 
-    /// The link that takes precedence over `owner` for this gateway. An owner without a link of its own comes last.
+    /// The link that takes precedence over `owner` for this gateway. An owner without a link of its own has the lowest precedence.
     fn before(&self, owner: &LinkOwner, key: &GatewayKey) -> Option<LinkOwner> {
         let has_link = self.links.contains(owner);
         let rivals = self.wanted.iter().filter(|(rival, wanted)| *rival != owner && *wanted == key);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn one_gateway_is_one_in_every_spelling_of_it() {
+    fn all_spellings_of_a_gateway_are_equal() {
         let same = |a: (&str, &str), b: (&str, &str)| GatewayKey::new(a.0, a.1) == GatewayKey::new(b.0, b.1);
         let plain = ("wss://c.example", "gw-1");
         for other in [
@@ -288,7 +288,7 @@ mod tests {
         let (claims, work) = (claims(&["work"]), profile("work"));
         claims.declare(&None, Some(key("gw")));
         claims.declare(&work, Some(key("gw")));
-        // Even where it dials first.
+        // Also if it dials first.
         assert_eq!(refused(&claims, &work, "gw"), Some(ClaimRefused::Taken(None)));
         assert_eq!(refused(&claims, &None, "gw"), None);
         assert_eq!((claims.refusal(&work), claims.refusal(&None)), (Some(ClaimRefused::Taken(None)), None));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn two_profiles_with_one_gateway_get_one_link_and_it_is_the_first_by_name() {
+    fn of_two_profiles_with_one_gateway_the_first_by_name_has_the_link() {
         let claims = claims(&["b", "a"]);
         for name in ["b", "a"] {
             claims.declare(&profile(name), Some(key("gw")));
@@ -307,12 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_comes_first_waits_until_the_one_that_held_its_gateway_has_let_go() {
+    fn a_link_with_precedence_waits_until_the_former_holder_has_released_the_gateway() {
         let (claims, work) = (claims(&["work"]), profile("work"));
         claims.declare(&work, Some(key("given")));
         let held = claims.take(&work, key("given")).unwrap();
         let changes = claims.changes();
-        // A connector gave the process that id.
+        // A connector provisioned this id for the process.
         claims.declare(&None, Some(key("given")));
         assert!(!claims.is_evicted(&work), "until it is dialled the link stays");
         assert_eq!(refused(&claims, &None, "given"), Some(ClaimRefused::GivenUp(work.clone())));
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_claim_of_an_incarnation_that_was_replaced_lets_nothing_go() {
+    fn the_claim_of_a_replaced_incarnation_releases_nothing() {
         let (claims, work) = (claims(&["work"]), profile("work"));
         let former = claims.take(&work, key("gw")).unwrap();
         let _held = claims.take(&work, key("gw")).unwrap();
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_came_later_and_has_no_link_takes_nothing_from_one_that_has() {
+    fn a_later_profile_without_a_link_takes_nothing_from_one_with_a_link() {
         let (claims, work, clone) = (claims(&["work"]), profile("work"), profile("a-clone"));
         claims.declare(&work, Some(key("gw")));
         claims.declare(&clone, Some(key("gw")));
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_is_gone_gives_its_gateway_up() {
+    fn a_removed_profile_releases_its_gateway() {
         let (claims, a, b) = (claims(&["a", "b"]), profile("a"), profile("b"));
         for owner in [&a, &b] {
             claims.declare(owner, Some(key("gw")));
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_so_many_links_and_the_others_are_told() {
+    fn links_above_the_limit_are_refused_with_the_reason() {
         let names: Vec<String> = (0..MAX_LINKS + 2).map(|n| format!("p{n:04}")).collect();
         let claims = Claims::new(names.iter().map(|name| ProfileName::parse(name).unwrap()));
         let refusal = |n: usize| {

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_is_kept_as_it_came_with_the_reason() {
+    fn the_frame_is_kept_unchanged_with_the_reason() {
         let line = br#"{"type":"inbound","event":{"text":"\ud800"},"bufferId":"b"}"#;
         let kept = row(&DeadLetter::of(line, "no event".into()));
         assert_eq!(kept["frame"], std::str::from_utf8(line).unwrap());
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_frame_is_cut_and_one_that_passed_by_is_not_kept() {
+    fn a_long_frame_is_truncated_and_a_skipped_one_is_not_kept() {
         let kept = row(&DeadLetter::of("ä".repeat(MAX_KEPT).as_bytes(), String::new()));
         assert_eq!(
             (kept["frame"].as_str().unwrap().chars().count(), &kept["bytes"]),

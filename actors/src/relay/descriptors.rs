@@ -1,6 +1,6 @@
 //! The capabilities that the connector has described, one descriptor for each identity in the hello. No I/O.
 //!
-//! Bounded by our own identities: descriptors for other platforms are refused.
+//! Bounded by the identities of the gateway: descriptors for other platforms are refused.
 
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::RELAY;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_is_refused_whatever_was_named() {
+    fn an_invalid_name_is_refused_for_any_hello() {
         let mut kept = Descriptors::named(["relay"]);
         let long = "x".repeat(MAX_PLATFORM + 1);
         for name in ["", " ", "a b", "\u{1b}[2J", "a\nb", "dïscord", "\u{9b}31m", &long] {

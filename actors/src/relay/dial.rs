@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fragment_that_is_too_long_is_refused_before_its_end_came() {
+    fn a_fragment_that_is_too_long_is_refused_before_its_end() {
         for first in [0x01, 0x00, 0x80] {
             let mut bytes = head(first, 1 << 40);
             assert!(matches!(bounded().decode(&mut bytes), Ok(None)));
@@ -141,21 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_too_long_comes_in_pieces_and_what_follows_it_as_it_is() {
+    fn a_message_that_is_too_long_is_read_in_pieces_and_the_next_one_whole() {
         let length = MAX_FRAME_BYTES + 1;
         let mut wire = head(0x81, length as u64);
         wire.resize(MAX_HEAD_BYTES + length, b'x');
         wire.extend_from_slice(b"\x81\x02hi");
-        let (mut codec, mut bytes, mut came, mut most) = (bounded(), BytesMut::new(), 0, 0);
+        let (mut codec, mut bytes, mut received, mut most) = (bounded(), BytesMut::new(), 0, 0);
         let mut last = false;
         for part in wire.chunks(1_000_003) {
             bytes.extend_from_slice(part);
             most = most.max(bytes.len());
             while let Some(frame) = codec.decode(&mut bytes).unwrap() {
                 match frame {
-                    Frame::Continuation(Item::Continue(piece)) if !last => came += piece.len(),
+                    Frame::Continuation(Item::Continue(piece)) if !last => received += piece.len(),
                     Frame::Continuation(Item::Last(piece)) if !last => {
-                        came += piece.len();
+                        received += piece.len();
                         last = true;
                     }
                     Frame::Text(text) => assert_eq!((&*text, last), (&b"hi"[..], true)),
@@ -163,7 +163,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((came, bytes.len()), (length, 0));
+        assert_eq!((received, bytes.len()), (length, 0));
         assert!(most < 2_000_000, "{most} bytes were held");
     }
 

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::actor::RelayActor;
 use super::arrival::{Arrival, Cargo};
 use super::media;
-use caduceus_contract::messages::dispatch::{Inbound, NotTaken, Receipt};
+use caduceus_contract::messages::dispatch::{NotTaken, OfferEvent};
 use caduceus_contract::messages::relay::Deliver;
 use caduceus_contract::wire::event::InboundEvent;
 
@@ -35,7 +35,7 @@ impl RelayActor {
             if let Cargo::Event(fetched) = &mut arrival.cargo {
                 (fetched.event, fetched.raw_event) = (event, raw_event);
             }
-            for arrival in link.lineup.came(place, arrival) {
+            for arrival in link.lineup.completed(place, arrival) {
                 link.accept(generation, arrival, ctx);
             }
         }));
@@ -49,7 +49,7 @@ impl RelayActor {
 }
 
 impl Handler<Deliver> for RelayActor {
-    type Result = ResponseActFuture<Self, Result<Receipt, NotTaken>>;
+    type Result = ResponseActFuture<Self, Result<(), NotTaken>>;
 
     fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) -> Self::Result {
         let Deliver { owner, signature, digest, event, raw_event } = delivery;
@@ -63,7 +63,7 @@ impl Handler<Deliver> for RelayActor {
         };
         let offered = fetching.into_actor(self).then(move |(event, raw_event), link: &mut Self, _| {
             link.counts.inbound(Instant::now());
-            let inbound = Inbound {
+            let inbound = OfferEvent {
                 link: link.link.clone(),
                 bot_id: link.bot_of(&event),
                 owner: owner.or_else(|| link.owner.clone()),

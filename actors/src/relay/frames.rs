@@ -21,12 +21,12 @@ impl RelayActor {
                 }
             }
             FromConnector::InterruptInbound { session_key, .. } if !self.may_stop(&session_key) => {
-                warn!(link = %self.link.0, "an interrupt for another profile's session was dropped");
+                warn!(link = %self.link.0, "interrupt for another profile's session dropped");
             }
             FromConnector::InterruptInbound { session_key, .. } => {
                 let stop = StopSession { session_key, cause: StopCause::Interrupt };
                 if let Err(error) = self.ports.stop_session.tell(stop) {
-                    warn!(link = %self.link.0, %error, "an interrupt was lost");
+                    warn!(link = %self.link.0, %error, "interrupt not delivered");
                 }
             }
             FromConnector::GoingIdleAck => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_taken_until_two_minutes_before_its_end() {
+    fn a_login_is_used_until_two_minutes_before_its_end() {
         let file = nous(json!({"access_token": "a", "expires_at": "1970-01-01T01:00:00.5+00:00"}));
         assert_eq!(taken(&file, 3_600 - MARGIN_S - 1), Ok("a".into()));
         assert_eq!(taken(&file, 3_600 - MARGIN_S), Err(NoIdentity::Expired));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_without_an_end_is_over_and_one_without_a_token_is_none() {
+    fn a_login_without_an_expiry_has_expired_and_one_without_a_token_is_ignored() {
         assert_eq!(taken(&nous(json!({"access_token": "a"})), 0), Err(NoIdentity::Expired));
         assert_eq!(taken(&nous(json!({"expires_at": "2099-01-01T00:00:00Z"})), 0), Err(NoIdentity::NotLoggedIn));
         for file in [nous(json!({})), nous(json!(7)), json!({}), json!("x"), json!({"providers": []})] {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_counts_before_a_login_and_a_profiles_home_has_the_login_around_it() {
+    fn a_provider_takes_precedence_over_a_login_and_a_profiles_home_uses_the_login_of_the_home_around_it() {
         let set = |name: &'static str| (name == "GATEWAY_RELAY_IDP_TOKEN_URL").then_some("https://idp.example/token");
         assert!(matches!(IdentitySource::of(&set, Path::new("/h")), IdentitySource::Provider { client_id: None, .. }));
         let IdentitySource::Login { files, .. } = IdentitySource::of(&|_| None, Path::new("/h/profiles/work")) else {

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_never_stops_the_reading() {
+    fn accepted_events_never_stop_the_reading() {
         let mut intake = Intake::default();
         for item in "abc".chars() {
             let offer = intake.arrived(item).unwrap();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_is_offered_again_one_by_one_in_the_order_it_came() {
+    fn refused_events_are_offered_again_one_by_one_in_order_of_arrival() {
         let mut intake = Intake::default();
         let [a, b] = ['a', 'b'].map(|item| intake.arrived(item).unwrap());
         assert_eq!(refuse(&mut intake, b), After::Pause);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_until_one_of_them_helped() {
+    fn waits_grow_until_an_event_is_accepted() {
         let mut intake = Intake::default();
         let mut offer = intake.arrived('a').unwrap();
         for round in 0..3 {

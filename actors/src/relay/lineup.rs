@@ -16,7 +16,7 @@ impl<T> Default for Lineup<T> {
 }
 
 impl<T> Lineup<T> {
-    /// A complete item arrived; returns what may go on: the item, unless an earlier one is being fetched.
+    /// A complete item arrived; returns the item, unless an earlier one is being fetched.
     pub(super) fn whole(&mut self, item: T) -> Option<T> {
         if self.waiting.is_empty() {
             return Some(item);
@@ -26,15 +26,15 @@ impl<T> Lineup<T> {
         None
     }
 
-    /// An item arrived that has to be fetched first; returns its place.
+    /// An item arrived that must be fetched first; returns its place.
     pub(super) fn expect(&mut self) -> u64 {
         let place = self.place();
         self.waiting.push_back((place, None));
         place
     }
 
-    /// The item of this place is complete; returns what may go on, in order.
-    pub(super) fn came(&mut self, place: u64, item: T) -> Vec<T> {
+    /// The item of this place is complete; returns the items that are ready now, in order.
+    pub(super) fn completed(&mut self, place: u64, item: T) -> Vec<T> {
         if let Some(slot) = self.waiting.iter_mut().find(|(waiting, _)| *waiting == place) {
             slot.1 = Some(item);
         }
@@ -53,13 +53,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_whole_goes_on_at_once_unless_something_before_it_is_not() {
+    fn a_complete_item_is_returned_at_once_unless_an_earlier_one_is_incomplete() {
         let mut lineup = Lineup::default();
         assert_eq!(lineup.whole('a'), Some('a'));
         let (b, c) = (lineup.expect(), lineup.expect());
         assert_eq!(lineup.whole('d'), None);
-        assert!(lineup.came(c, 'c').is_empty());
-        assert_eq!(lineup.came(b, 'b'), ['b', 'c', 'd']);
+        assert!(lineup.completed(c, 'c').is_empty());
+        assert_eq!(lineup.completed(b, 'b'), ['b', 'c', 'd']);
         assert_eq!(lineup.whole('e'), Some('e'));
     }
 }

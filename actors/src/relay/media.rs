@@ -1,4 +1,4 @@
-//! Media that the connector hosts: fetched with our token at receipt, because the token is valid for minutes and a turn
+//! Media that the connector hosts: fetched with the gateway's token at receipt, because the token is valid for minutes and a turn
 //! may wait longer. Only from the connector's own origin, never after a redirect; every other address is passed on unchanged.
 
 use std::fs;
@@ -175,7 +175,7 @@ fn origin(address: &str) -> Option<(String, String, u16)> {
     plain.then(|| (scheme, authority.host().to_lowercase(), authority.port_u16().unwrap_or(default)))
 }
 
-/// A fresh name, with the ending of the address if that is harmless: agents look at it.
+/// A fresh name, with the file name ending of the address if that is harmless, because agents use it.
 fn file_name(address: &str) -> String {
     let path = address.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
     let ending = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending);
@@ -196,7 +196,7 @@ fn is_ours(name: &str) -> bool {
     id.is_some_and(|id| id.get_version_num() == 7) && ending.is_none_or(harmless)
 }
 
-/// Deletes files with our own form of name above the limits. Blocks.
+/// Deletes files with names of [`file_name`] above the limits. Blocks.
 fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -205,7 +205,7 @@ fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // Files of others are left alone, and so are links to them.
+        // Other files are not deleted, nor are links to them.
         if !entry.file_name().to_str().is_some_and(is_ours) {
             continue;
         }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_or_too_much_is_swept() {
+    fn files_above_the_limits_are_swept() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let [old, big, new] = ["https://c/a.jpg", "https://c/b", "https://c/c.png"].map(file_name);
@@ -300,7 +300,7 @@ mod tests {
         let mut expected: Vec<_> = theirs.map(str::to_owned).into_iter().chain([new, link]).collect();
         left.sort_unstable();
         expected.sort_unstable();
-        assert_eq!(left, expected, "the newer ones fill what may be kept, and what others put there stays");
+        assert_eq!(left, expected, "the newest files up to the limit stay, and foreign files stay");
         sweep(&folder.path().join("missing"), now).unwrap();
     }
 

@@ -1,6 +1,6 @@
-//! When a link dials, waits, goes idle or gives up.
+//! When a link dials, waits, becomes idle or stops dialling.
 //!
-//! Plain: an event comes in with the time and a random number, the next steps go out. Times are on the clock of the actor.
+//! Without actix or I/O: takes an event with the time and a random number, returns the next steps. Times are on the clock of the actor.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use caduceus_contract::wire::token::EXPIRED;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct LinkPlan {
     timings: LinkTimings,
-    state: State,
+    state: LinkPhase,
     since: Duration,
     /// Counts the dials; reports of an older dial are dropped.
     generation: u64,
-    /// Failures since the last handshake that held.
+    /// Failures since the last connection that held long enough.
     attempt: u32,
     /// Credentials of the present dial.
     credentials: u64,
@@ -31,7 +31,7 @@ pub(super) struct LinkPlan {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum State {
+enum LinkPhase {
     /// `ask_at` is `None` while the profile is being asked.
     Disabled {
         ask_at: Option<Duration>,
@@ -45,7 +45,7 @@ enum State {
     },
     Up {
         since: Duration,
-        heard: Duration,
+        last_seen: Duration,
         ping_at: Duration,
         going: Going,
     },
@@ -63,7 +63,7 @@ enum State {
     },
 }
 
-/// How far the present connection is on its way to idleness.
+/// The progress of the present connection towards idleness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Going {
     Not,
@@ -77,7 +77,7 @@ impl LinkPlan {
     pub(super) fn new(timings: LinkTimings, now: Duration) -> Self {
         Self {
             timings,
-            state: State::Preparing,
+            state: LinkPhase::Preparing,
             since: now,
             generation: 0,
             attempt: 0,
@@ -89,16 +89,16 @@ impl LinkPlan {
         }
     }
 
-    /// The state as it is shown.
+    /// The state as shown.
     pub(super) fn state(&self) -> LinkState {
         match self.state {
-            State::Disabled { .. } => LinkState::Disabled,
-            State::Preparing | State::Dialling { .. } => LinkState::Connecting,
-            State::Handshaking { .. } => LinkState::Handshaking,
-            State::Up { going: Going::Left, .. } | State::Idle { .. } => LinkState::Idle,
-            State::Up { .. } => LinkState::Connected,
-            State::Waiting { .. } => LinkState::Waiting,
-            State::Revoked { .. } => LinkState::Revoked,
+            LinkPhase::Disabled { .. } => LinkState::Disabled,
+            LinkPhase::Preparing | LinkPhase::Dialling { .. } => LinkState::Connecting,
+            LinkPhase::Handshaking { .. } => LinkState::Handshaking,
+            LinkPhase::Up { going: Going::Left, .. } | LinkPhase::Idle { .. } => LinkState::Idle,
+            LinkPhase::Up { .. } => LinkState::Connected,
+            LinkPhase::Waiting { .. } => LinkState::Waiting,
+            LinkPhase::Revoked { .. } => LinkState::Revoked,
         }
     }
 
@@ -117,14 +117,14 @@ impl LinkPlan {
 
     /// Whether actions can be sent: the handshake is complete and the connection is open.
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.state, State::Up { .. })
+        matches!(self.state, LinkPhase::Up { .. })
     }
 
     /// When the next dial is due, when waiting for it.
     pub(super) fn next_dial(&self) -> Option<Duration> {
         match self.state {
-            State::Waiting { until, .. } => Some(until),
-            State::Idle { dial_at } => dial_at,
+            LinkPhase::Waiting { until, .. } => Some(until),
+            LinkPhase::Idle { dial_at } => dial_at,
             _ => None,
         }
     }
@@ -132,12 +132,14 @@ impl LinkPlan {
     /// When [`LinkPlan::tick`] is due.
     pub(super) fn next_tick(&self) -> Option<Duration> {
         match self.state {
-            State::Disabled { ask_at } | State::Revoked { ask_at } => ask_at,
-            State::Preparing => None,
-            State::Dialling { until } | State::Handshaking { until } | State::Waiting { until, .. } => Some(until),
-            State::Idle { dial_at } => dial_at,
-            State::Up { heard, ping_at, going, .. } => {
-                let due = ping_at.min(heard + self.timings.silence);
+            LinkPhase::Disabled { ask_at } | LinkPhase::Revoked { ask_at } => ask_at,
+            LinkPhase::Preparing => None,
+            LinkPhase::Dialling { until } | LinkPhase::Handshaking { until } | LinkPhase::Waiting { until, .. } => {
+                Some(until)
+            }
+            LinkPhase::Idle { dial_at } => dial_at,
+            LinkPhase::Up { last_seen, ping_at, going, .. } => {
+                let due = ping_at.min(last_seen + self.timings.silence);
                 Some(if let Going::Asked { until, .. } = going { due.min(until) } else { due })
             }
         }
@@ -145,21 +147,23 @@ impl LinkPlan {
 
     /// The actor has started.
     pub(super) fn start(&mut self, at: At) -> Steps {
-        self.enter(State::Preparing, at.now);
+        self.enter(LinkPhase::Preparing, at.now);
         vec![LinkStep::Prepare]
     }
 
     /// The profile has answered.
     pub(super) fn prepared(&mut self, answer: Prepared, at: At) -> Steps {
-        let expected =
-            matches!(self.state, State::Preparing | State::Disabled { ask_at: None } | State::Revoked { ask_at: None });
+        let expected = matches!(
+            self.state,
+            LinkPhase::Preparing | LinkPhase::Disabled { ask_at: None } | LinkPhase::Revoked { ask_at: None }
+        );
         if !expected {
             return Vec::new();
         }
         let later = Some(at.now + self.timings.settings);
         match answer {
             Prepared::Dialable { credentials } if self.revoked == Some(credentials) => {
-                self.enter(State::Revoked { ask_at: later }, at.now);
+                self.enter(LinkPhase::Revoked { ask_at: later }, at.now);
                 Vec::new()
             }
             Prepared::Dialable { credentials } => {
@@ -168,19 +172,19 @@ impl LinkPlan {
                 }
                 self.credentials = credentials;
                 self.generation += 1;
-                self.enter(State::Dialling { until: at.now + self.timings.dial }, at.now);
+                self.enter(LinkPhase::Dialling { until: at.now + self.timings.dial }, at.now);
                 vec![LinkStep::Dial { generation: self.generation }]
             }
             Prepared::Nothing(why) => {
                 self.last_error = why;
-                self.enter(State::Disabled { ask_at: later }, at.now);
+                self.enter(LinkPhase::Disabled { ask_at: later }, at.now);
                 Vec::new()
             }
             Prepared::Silent => {
                 match &mut self.state {
-                    State::Disabled { ask_at } | State::Revoked { ask_at } => *ask_at = later,
+                    LinkPhase::Disabled { ask_at } | LinkPhase::Revoked { ask_at } => *ask_at = later,
                     _ => {
-                        self.last_error = Some("the profile did not say what to dial".into());
+                        self.last_error = Some("the profile did not answer what to dial".into());
                         self.wait(None, at);
                     }
                 }
@@ -191,90 +195,91 @@ impl LinkPlan {
 
     /// The upgrade succeeded.
     pub(super) fn dialled(&mut self, generation: u64, at: At) -> Steps {
-        if generation != self.generation || !matches!(self.state, State::Dialling { .. }) {
+        if generation != self.generation || !matches!(self.state, LinkPhase::Dialling { .. }) {
             return Vec::new();
         }
-        self.enter(State::Handshaking { until: at.now + self.timings.handshake }, at.now);
+        self.enter(LinkPhase::Handshaking { until: at.now + self.timings.handshake }, at.now);
         vec![LinkStep::Hello]
     }
 
     /// A valid descriptor arrived; the first one completes the handshake.
     pub(super) fn described(&mut self, generation: u64, at: At) {
-        if generation != self.generation || !matches!(self.state, State::Handshaking { .. }) {
+        if generation != self.generation || !matches!(self.state, LinkPhase::Handshaking { .. }) {
             return;
         }
         self.shaken = true;
         self.last_error = None;
         let ping_at = at.now + self.timings.ping;
-        self.enter(State::Up { since: at.now, heard: at.now, ping_at, going: Going::Not }, at.now);
+        self.enter(LinkPhase::Up { since: at.now, last_seen: at.now, ping_at, going: Going::Not }, at.now);
     }
 
-    /// The connection last received something then.
-    pub(super) fn heard(&mut self, generation: u64, then: Duration) {
-        if let State::Up { heard, .. } = &mut self.state
+    /// The connection last received a frame at this time.
+    pub(super) fn received(&mut self, generation: u64, then: Duration) {
+        if let LinkPhase::Up { last_seen, .. } = &mut self.state
             && generation == self.generation
         {
-            *heard = then.max(*heard);
+            *last_seen = then.max(*last_seen);
         }
     }
 
     /// The dial failed, or the connection ended.
     pub(super) fn lost(&mut self, generation: u64, loss: &Loss, at: At) -> Steps {
-        let open = matches!(self.state, State::Dialling { .. } | State::Handshaking { .. } | State::Up { .. });
+        let open =
+            matches!(self.state, LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } | LinkPhase::Up { .. });
         if generation != self.generation || !open { Vec::new() } else { self.give_up(loss, at) }
     }
 
     /// `going_idle` was acknowledged.
     pub(super) fn idle_acked(&mut self, generation: u64, at: At) -> Steps {
         match self.state {
-            State::Up { going: Going::Asked { how, .. }, .. } if generation == self.generation => {
+            LinkPhase::Up { going: Going::Asked { how, .. }, .. } if generation == self.generation => {
                 self.idle(how, IdleAnswer::Acknowledged, at)
             }
             _ => Vec::new(),
         }
     }
 
-    /// The link is to go idle.
+    /// An order to go idle.
     pub(super) fn go_idle(&mut self, how: Idleness, at: At) -> Steps {
         let until = at.now + self.timings.idle_ack;
         match &mut self.state {
-            State::Up { going: going @ Going::Not, .. } => {
+            LinkPhase::Up { going: going @ Going::Not, .. } => {
                 *going = Going::Asked { how, until };
-                vec![LinkStep::SayGoingIdle]
+                vec![LinkStep::SendGoingIdle]
             }
-            // Leaving wins over dormant; one answer is for both requests.
-            State::Up { going: Going::Asked { how: asked, .. }, .. } => {
+            // Leaving takes precedence over dormant; one answer is for both requests.
+            LinkPhase::Up { going: Going::Asked { how: asked, .. }, .. } => {
                 if how == Idleness::Leaving {
                     *asked = how;
                 }
                 Vec::new()
             }
-            State::Up { going: Going::Left, .. } => vec![LinkStep::AnswerIdle(IdleAnswer::Acknowledged)],
+            LinkPhase::Up { going: Going::Left, .. } => vec![LinkStep::AnswerIdle(IdleAnswer::Acknowledged)],
             _ if how == Idleness::Dormant => vec![LinkStep::AnswerIdle(IdleAnswer::NotConnected)],
-            State::Dialling { .. } | State::Handshaking { .. } => {
-                self.enter(State::Idle { dial_at: None }, at.now);
+            LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } => {
+                self.enter(LinkPhase::Idle { dial_at: None }, at.now);
                 vec![LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(IdleAnswer::NotConnected)]
             }
             _ => {
-                self.enter(State::Idle { dial_at: None }, at.now);
+                self.enter(LinkPhase::Idle { dial_at: None }, at.now);
                 vec![LinkStep::AnswerIdle(IdleAnswer::NotConnected)]
             }
         }
     }
 
-    /// The link is to wake: a dormant or waiting link dials at once.
+    /// An order to wake: a dormant or waiting link dials at once.
     pub(super) fn wake(&mut self, at: At) -> Steps {
         match self.state {
-            State::Idle { dial_at: Some(_) } | State::Waiting { ordered: false, .. } => self.start(at),
+            LinkPhase::Idle { dial_at: Some(_) } | LinkPhase::Waiting { ordered: false, .. } => self.start(at),
             _ => Vec::new(),
         }
     }
 
-    /// Another link has the claim to this gateway: this link closes, and asks later whether it may dial.
+    /// Another link has the claim to this gateway: this link closes, and tries later to take the claim.
     pub(super) fn evicted(&mut self, at: At) -> Steps {
         let going = match self.state {
-            State::Dialling { .. } | State::Handshaking { .. } => Going::Not,
-            State::Up { going, .. } => going,
+            LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } => Going::Not,
+            LinkPhase::Up { going, .. } => going,
             _ => return Vec::new(),
         };
         self.wipe_slate(at.now);
@@ -284,7 +289,10 @@ impl LinkPlan {
         steps.extend(asked.then_some(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)));
         let leaving = matches!(going, Going::Left | Going::Asked { how: Idleness::Leaving, .. });
         let later = Some(at.now + self.timings.settings);
-        self.enter(if leaving { State::Idle { dial_at: None } } else { State::Disabled { ask_at: later } }, at.now);
+        self.enter(
+            if leaving { LinkPhase::Idle { dial_at: None } } else { LinkPhase::Disabled { ask_at: later } },
+            at.now,
+        );
         steps
     }
 
@@ -292,25 +300,27 @@ impl LinkPlan {
     pub(super) fn tick(&mut self, at: At) -> Steps {
         let due = |then: Duration| then <= at.now;
         match &mut self.state {
-            State::Disabled { ask_at } | State::Revoked { ask_at } if ask_at.is_some_and(due) => {
+            LinkPhase::Disabled { ask_at } | LinkPhase::Revoked { ask_at } if ask_at.is_some_and(due) => {
                 *ask_at = None;
                 vec![LinkStep::Prepare]
             }
-            State::Waiting { until, .. } if due(*until) => self.start(at),
-            State::Idle { dial_at: Some(then) } if due(*then) => self.start(at),
-            State::Dialling { until } if due(*until) => self.give_up(&Loss::Other("the dial took too long".into()), at),
-            State::Handshaking { until } if due(*until) => {
-                self.give_up(&Loss::Other("no good descriptor came in time".into()), at)
+            LinkPhase::Waiting { until, .. } if due(*until) => self.start(at),
+            LinkPhase::Idle { dial_at: Some(then) } if due(*then) => self.start(at),
+            LinkPhase::Dialling { until } if due(*until) => {
+                self.give_up(&Loss::Other("the dial took too long".into()), at)
             }
-            State::Up { .. } => self.tick_up(at),
+            LinkPhase::Handshaking { until } if due(*until) => {
+                self.give_up(&Loss::Other("no valid descriptor in time".into()), at)
+            }
+            LinkPhase::Up { .. } => self.tick_up(at),
             _ => Vec::new(),
         }
     }
 
     fn tick_up(&mut self, at: At) -> Steps {
-        let State::Up { heard, ping_at, going, .. } = &mut self.state else { return Vec::new() };
-        if *heard + self.timings.silence <= at.now {
-            return self.give_up(&Loss::Other("the connector went silent".into()), at);
+        let LinkPhase::Up { last_seen, ping_at, going, .. } = &mut self.state else { return Vec::new() };
+        if *last_seen + self.timings.silence <= at.now {
+            return self.give_up(&Loss::Other("the connector is silent".into()), at);
         }
         let mut steps = Vec::new();
         if *ping_at <= at.now {
@@ -326,19 +336,19 @@ impl LinkPlan {
     }
 
     fn idle(&mut self, how: Idleness, answer: IdleAnswer, at: At) -> Steps {
-        if let (Idleness::Leaving, State::Up { going, .. }) = (how, &mut self.state) {
+        if let (Idleness::Leaving, LinkPhase::Up { going, .. }) = (how, &mut self.state) {
             *going = Going::Left;
             self.since = at.now;
             return vec![LinkStep::AnswerIdle(answer)];
         }
         self.wipe_slate(at.now);
-        self.enter(State::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
+        self.enter(LinkPhase::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
         vec![LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(answer)]
     }
 
     /// The end of a connection that held long enough clears older failures.
     fn wipe_slate(&mut self, now: Duration) {
-        if let State::Up { since, .. } = self.state
+        if let LinkPhase::Up { since, .. } = self.state
             && now.saturating_sub(since) >= self.timings.held
         {
             self.attempt = 0;
@@ -346,10 +356,10 @@ impl LinkPlan {
         }
     }
 
-    /// Ends the present connection or dial and decides what follows. No other function does.
+    /// Ends the present connection or dial and decides the next state. No other function does.
     fn give_up(&mut self, loss: &Loss, at: At) -> Steps {
         let mut steps = vec![LinkStep::Close(if *loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
-        let going = if let State::Up { going, .. } = self.state { going } else { Going::Not };
+        let going = if let LinkPhase::Up { going, .. } = self.state { going } else { Going::Not };
         self.wipe_slate(at.now);
         let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
         self.last_error = Some(loss.text());
@@ -358,15 +368,15 @@ impl LinkPlan {
         if unauthorized && self.strike == Some(self.credentials) {
             self.revoked = Some(self.credentials);
             self.strike = None;
-            self.enter(State::Revoked { ask_at: Some(at.now + self.timings.settings) }, at.now);
+            self.enter(LinkPhase::Revoked { ask_at: Some(at.now + self.timings.settings) }, at.now);
             return steps;
         }
         match going {
             Going::Left | Going::Asked { how: Idleness::Leaving, .. } => {
-                self.enter(State::Idle { dial_at: None }, at.now);
+                self.enter(LinkPhase::Idle { dial_at: None }, at.now);
             }
             Going::Asked { how: Idleness::Dormant, .. } => {
-                self.enter(State::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
+                self.enter(LinkPhase::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
             }
             Going::Not if unauthorized => {
                 self.strike = Some(self.credentials);
@@ -383,10 +393,10 @@ impl LinkPlan {
         let ordered = ordered.filter(|wait| *wait > delay);
         self.attempt = self.attempt.saturating_add(1);
         let until = at.now + ordered.unwrap_or(delay);
-        self.enter(State::Waiting { until, ordered: ordered.is_some() }, at.now);
+        self.enter(LinkPhase::Waiting { until, ordered: ordered.is_some() }, at.now);
     }
 
-    fn enter(&mut self, state: State, now: Duration) {
+    fn enter(&mut self, state: LinkPhase, now: Duration) {
         let before = self.state();
         self.state = state;
         if self.state() != before {

@@ -5,38 +5,38 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::exploration::{Explored, assert_value, explore};
 
-/// Events of a history, after the first handshake; the mutants are found with fewer.
+/// Events per history, after the first handshake; the mutants are found with fewer.
 const DEPTH: usize = 7;
 /// No wait of the default times is longer.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// What a plan could do wrong.
+/// A possible defect of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum LinkMutant {
     /// It does not close the older socket.
     KeepsTheSocket,
-    /// It does not remember that credentials were revoked.
+    /// It does not record that credentials were revoked.
     DialsRevoked,
     /// It sets no timer while there is nothing to dial.
-    NeverAsksAgain,
-    /// It takes an expired token for a revoked one.
+    SetsNoTimer,
+    /// It treats an expired token as revoked.
     RevokesExpired,
 }
 
-/// The plan, the sockets, and what was promised.
+/// The plan, the sockets, and the guarantees so far.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct LinkWorld {
     mutant: Option<LinkMutant>,
     plan: LinkPlan,
     now: Duration,
-    /// Generations whose dial is under way or whose socket is open.
+    /// Generations whose dial is running or whose socket is open.
     sockets: BTreeSet<u64>,
     /// The profile was asked and has not answered.
     asked: bool,
     /// Credentials of the last dial.
     credentials: u64,
     revoked: Option<u64>,
-    /// The link was asked to leave.
+    /// The link was ordered to leave.
     leaving: bool,
 }
 
@@ -86,7 +86,7 @@ impl LinkWorld {
         At { now: self.now, random: 1.0 }
     }
 
-    /// Has the plan decide.
+    /// Applies an event to the plan.
     fn decide(&mut self, event: &LinkEvent) -> Steps {
         match event {
             LinkEvent::Prepared(answer) => {
@@ -117,7 +117,7 @@ impl LinkWorld {
             }
             LinkEvent::Hold => {
                 self.now += LONGEST_WAIT;
-                self.plan.heard(self.plan.generation(), self.now);
+                self.plan.received(self.plan.generation(), self.now);
                 self.plan.tick(self.at())
             }
         }
@@ -142,7 +142,7 @@ impl LinkWorld {
             }
             LinkStep::Close(_) if self.mutant == Some(LinkMutant::KeepsTheSocket) => {}
             LinkStep::Close(_) => self.sockets.clear(),
-            LinkStep::Hello | LinkStep::Ping | LinkStep::SayGoingIdle | LinkStep::AnswerIdle(_) => {}
+            LinkStep::Hello | LinkStep::Ping | LinkStep::SendGoingIdle | LinkStep::AnswerIdle(_) => {}
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ impl LinkWorld {
     fn mutate(&mut self) {
         match (self.mutant, &mut self.plan.state) {
             (Some(LinkMutant::DialsRevoked), _) => self.plan.revoked = None,
-            (Some(LinkMutant::NeverAsksAgain), State::Disabled { ask_at }) => *ask_at = None,
+            (Some(LinkMutant::SetsNoTimer), LinkPhase::Disabled { ask_at }) => *ask_at = None,
             _ => {}
         }
     }
@@ -172,7 +172,7 @@ impl LinkWorld {
     }
 }
 
-/// A refusal that does not say why.
+/// A refusal without a reason.
 fn refused() -> Loss {
     Loss::Unauthorized { reason: String::new() }
 }
@@ -224,9 +224,9 @@ fn no_history_opens_two_sockets_dials_revoked_credentials_or_ends_without_a_next
 }
 
 #[test]
-fn a_link_that_does_anything_else_is_found() {
+fn every_mutant_of_the_link_is_found() {
     let mutants =
-        [LinkMutant::KeepsTheSocket, LinkMutant::DialsRevoked, LinkMutant::NeverAsksAgain, LinkMutant::RevokesExpired];
+        [LinkMutant::KeepsTheSocket, LinkMutant::DialsRevoked, LinkMutant::SetsNoTimer, LinkMutant::RevokesExpired];
     for mutant in mutants {
         let broken = explore(LinkWorld::connected(Some(mutant)), DEPTH).expect_err("a mutant breaks a guarantee");
         println!("{mutant:?}: {broken}");

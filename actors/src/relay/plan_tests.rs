@@ -1,4 +1,4 @@
-//! The rules of the link, one sentence each.
+//! The rules of the link, one test each.
 
 #[path = "plan_exploration.rs"]
 mod exploration; // All histories up to a length.
@@ -11,7 +11,7 @@ use super::*;
 
 const S: Duration = Duration::from_secs(1);
 
-/// A plan with a clock of its own.
+/// A plan with its own clock.
 struct Bench {
     plan: LinkPlan,
     start: Duration,
@@ -21,7 +21,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        // Any time; no test may depend on it.
+        // An arbitrary time; no test depends on it.
         let now = 1_000 * S;
         Self { plan: LinkPlan::new(LinkTimings::default(), now), start: now, now, random: 1.0 }
     }
@@ -52,7 +52,7 @@ impl Bench {
         self.plan.go_idle(how, self.at())
     }
 
-    /// From an answer of the profile to a handshake that is through.
+    /// From an answer of the profile to the end of the handshake.
     fn connect(&mut self, credentials: u64) {
         let steps = self.prepared(credentials);
         let generation = self.plan.generation();
@@ -69,11 +69,11 @@ impl Bench {
         bench
     }
 
-    fn heard(&mut self) {
-        self.plan.heard(self.plan.generation(), self.now);
+    fn received(&mut self) {
+        self.plan.received(self.plan.generation(), self.now);
     }
 
-    /// Lets the wait pass and asks the profile.
+    /// Advances the time past the wait; the plan then asks the profile.
     fn wait_out(&mut self) {
         assert_eq!(self.plan.state(), LinkState::Waiting);
         assert_eq!(self.pass(30 * S), [LinkStep::Prepare]);
@@ -131,14 +131,14 @@ fn late_answers_of_an_older_generation_are_dropped() {
 }
 
 #[test]
-fn link_without_an_address_is_disabled_and_asks_again() {
+fn link_without_an_address_is_disabled_and_retries() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
     bench.plan.prepared(Prepared::Nothing(None), bench.at());
     assert_eq!((bench.plan.state(), bench.plan.last_error()), (LinkState::Disabled, None));
     assert_eq!(bench.pass(2 * S), [LinkStep::Prepare]);
-    assert_eq!(bench.plan.state(), LinkState::Disabled, "asking does not make it look alive");
-    assert_eq!(bench.pass(2 * S), [], "it does not ask twice at a time");
+    assert_eq!(bench.plan.state(), LinkState::Disabled, "a pending question does not change the state");
+    assert_eq!(bench.pass(2 * S), [], "one question at a time");
     assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
 }
 
@@ -151,7 +151,7 @@ fn undialable_address_is_disabled_with_the_reason() {
 }
 
 #[test]
-fn silent_profile_is_asked_again_with_backoff() {
+fn question_to_a_silent_profile_is_repeated_with_backoff() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
     bench.plan.prepared(Prepared::Silent, bench.at());
@@ -159,19 +159,19 @@ fn silent_profile_is_asked_again_with_backoff() {
 }
 
 #[test]
-fn wait_that_the_connector_asked_for_is_kept_and_has_an_end() {
+fn wait_that_the_connector_requests_is_observed_and_bounded() {
     for (asked, kept) in [(7, 7), (0, 1), (3_600, 300), (u64::MAX, 300)] {
         let mut bench = Bench::new();
         bench.plan.start(bench.at());
         assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
-        let loss = Loss::ToldToWait { reason: "503".into(), wait: Duration::from_secs(asked) };
+        let loss = Loss::WaitOrdered { reason: "503".into(), wait: Duration::from_secs(asked) };
         assert_eq!(bench.plan.lost(1, &loss, bench.at()), [LinkStep::Close(CloseWith::Away)]);
         assert_eq!(
             (bench.plan.state(), bench.wait(), bench.plan.last_error()),
             (LinkState::Waiting, kept * S, Some("503"))
         );
-        let poked = bench.plan.wake(bench.at());
-        assert_eq!(poked.is_empty(), asked > 0, "a poke does not shorten what the connector asked for");
+        let woken = bench.plan.wake(bench.at());
+        assert_eq!(woken.is_empty(), asked > 0, "a wake does not shorten the wait that the connector requested");
         if asked > 0 {
             assert_eq!(bench.pass(kept * S), [LinkStep::Prepare]);
         }
@@ -179,12 +179,12 @@ fn wait_that_the_connector_asked_for_is_kept_and_has_an_end() {
 }
 
 #[test]
-fn evicted_link_closes_whatever_it_was_doing_and_asks_later() {
+fn evicted_link_closes_in_every_state_and_retries_later() {
     let mut bench = Bench::connected();
     let now = bench.at();
     assert_eq!(bench.plan.evicted(now), [LinkStep::Close(CloseWith::Away)]);
     assert_eq!(bench.plan.state(), LinkState::Disabled);
-    assert_eq!(bench.plan.evicted(now), [], "there is nothing to close any more");
+    assert_eq!(bench.plan.evicted(now), [], "it is closed already");
     assert_eq!(bench.pass(2 * S), [LinkStep::Prepare]);
 
     let mut bench = Bench::connected();
@@ -195,7 +195,7 @@ fn evicted_link_closes_whatever_it_was_doing_and_asks_later() {
 }
 
 #[test]
-fn backoff_doubles_from_1_s_to_30_s_without_end() {
+fn backoff_doubles_from_1_s_to_30_s_without_a_limit_of_attempts() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
     let mut waits = Vec::new();
@@ -218,11 +218,11 @@ fn jitter_is_full() {
 }
 
 #[test]
-fn backoff_starts_afresh_only_after_a_handshake_that_held_60_s() {
+fn backoff_is_reset_only_by_a_connection_that_held_60_s() {
     let mut bench = Bench::connected();
     for (held, wait) in [(1, 1), (59, 2), (60, 1), (1, 2)] {
         bench.now += held * S;
-        bench.heard();
+        bench.received();
         bench.lost(cut());
         assert_eq!(bench.wait(), wait * S, "after {held} s");
         bench.wait_out();
@@ -231,7 +231,7 @@ fn backoff_starts_afresh_only_after_a_handshake_that_held_60_s() {
 }
 
 #[test]
-fn dial_that_takes_too_long_is_given_up() {
+fn dial_that_takes_too_long_times_out() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
     bench.prepared(1);
@@ -241,7 +241,7 @@ fn dial_that_takes_too_long_is_given_up() {
 }
 
 #[test]
-fn handshake_without_a_good_descriptor_within_30_s_is_redialled() {
+fn handshake_without_a_valid_descriptor_within_30_s_is_redialled() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
     bench.prepared(1);
@@ -257,12 +257,12 @@ fn connector_is_pinged_every_20_s() {
     for _ in 0..4 {
         assert_eq!(bench.pass(19 * S), []);
         assert_eq!(bench.pass(S), [LinkStep::Ping]);
-        bench.heard();
+        bench.received();
     }
 }
 
 #[test]
-fn connection_without_any_frame_for_45_s_is_dead() {
+fn connection_without_any_frame_for_45_s_is_closed() {
     let mut bench = Bench::connected();
     assert_eq!(bench.pass(20 * S), [LinkStep::Ping]);
     assert_eq!(bench.pass(20 * S), [LinkStep::Ping]);
@@ -272,15 +272,15 @@ fn connection_without_any_frame_for_45_s_is_dead() {
 }
 
 #[test]
-fn frame_of_an_older_connection_is_no_sign_of_life() {
+fn frame_of_an_older_connection_does_not_count_as_received() {
     let mut bench = Bench::connected();
     bench.now += 44 * S;
-    bench.plan.heard(0, bench.now);
+    bench.plan.received(0, bench.now);
     assert_eq!(bench.pass(S), [AWAY]);
 }
 
 #[test]
-fn line_above_the_limit_closes_with_its_own_code_and_redials() {
+fn line_above_the_limit_closes_with_a_distinct_code_and_redials() {
     let mut bench = Bench::connected();
     assert_eq!(bench.lost(Loss::TooBig), [LinkStep::Close(CloseWith::TooBig)]);
     assert_eq!(bench.plan.state(), LinkState::Waiting);
@@ -333,7 +333,7 @@ fn second_refusal_on_the_upgrade_is_revoked() {
 }
 
 #[test]
-fn network_failure_between_two_refusals_does_not_forgive_the_first() {
+fn network_failure_between_two_refusals_does_not_clear_the_first() {
     let mut bench = Bench::connected();
     bench.refused("unauthorized");
     bench.prepared(1);
@@ -345,7 +345,7 @@ fn network_failure_between_two_refusals_does_not_forgive_the_first() {
 }
 
 #[test]
-fn connection_that_held_60_s_forgives_an_older_refusal() {
+fn connection_that_held_60_s_clears_an_older_refusal() {
     let mut bench = Bench::connected();
     bench.refused("unauthorized");
     bench.connect(1);
@@ -368,18 +368,18 @@ fn revoked_link_never_dials_with_the_same_credentials() {
 }
 
 #[test]
-fn new_credentials_revive_a_revoked_link() {
+fn revoked_link_dials_again_with_new_credentials() {
     let mut bench = Bench::connected();
     bench.refused("");
     bench.prepared(1);
     bench.refused("");
     assert_eq!(bench.pass(2 * S), [LinkStep::Prepare]);
     bench.connect(2);
-    assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare], "they have their own two strikes");
+    assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare], "new credentials get one redial of their own");
 }
 
 #[test]
-fn address_taken_away_and_given_back_does_not_revive_a_revoked_link() {
+fn revoked_link_does_not_dial_after_its_address_was_removed_and_restored() {
     let mut bench = Bench::connected();
     bench.refused("");
     bench.prepared(1);
@@ -395,11 +395,11 @@ fn address_taken_away_and_given_back_does_not_revive_a_revoked_link() {
 #[test]
 fn leaving_link_serves_until_the_acknowledgement_and_after_it() {
     let mut bench = Bench::connected();
-    assert_eq!(bench.go_idle(Idleness::Leaving), [LinkStep::SayGoingIdle]);
+    assert_eq!(bench.go_idle(Idleness::Leaving), [LinkStep::SendGoingIdle]);
     assert_eq!(bench.plan.state(), LinkState::Connected);
     assert_eq!(bench.plan.idle_acked(1, bench.at()), [LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);
     assert_eq!(bench.plan.state(), LinkState::Idle);
-    assert!(bench.plan.is_up(), "replies still leave");
+    assert!(bench.plan.is_up(), "replies are still sent");
 }
 
 #[test]
@@ -431,7 +431,7 @@ fn dormant_link_is_closed_and_redials_after_1_s() {
 }
 
 #[test]
-fn connection_that_held_60_s_wipes_the_slate_also_when_it_ends_in_dormancy() {
+fn connection_that_held_60_s_clears_refusals_and_failures_also_when_it_ends_dormant() {
     let mut bench = Bench::connected();
     for _ in 0..5 {
         bench.lost(cut());
@@ -441,19 +441,19 @@ fn connection_that_held_60_s_wipes_the_slate_also_when_it_ends_in_dormancy() {
     bench.refused("unauthorized");
     bench.connect(1);
     bench.now += 60 * S;
-    bench.heard();
+    bench.received();
     bench.go_idle(Idleness::Dormant);
     bench.plan.idle_acked(bench.plan.generation(), bench.at());
     bench.pass(S);
     bench.prepared(1);
-    assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare], "the older refusal is forgiven");
+    assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare], "the older refusal is cleared");
     bench.prepared(1);
     bench.lost(cut());
-    assert_eq!(bench.wait(), S, "and so are the older failures");
+    assert_eq!(bench.wait(), S, "the older failures are cleared");
 }
 
 #[test]
-fn dormant_link_dials_at_once_when_poked() {
+fn dormant_link_dials_at_once_when_woken() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Dormant);
     bench.plan.idle_acked(1, bench.at());
@@ -461,7 +461,7 @@ fn dormant_link_dials_at_once_when_poked() {
 }
 
 #[test]
-fn connection_lost_while_going_idle_answers_those_who_asked() {
+fn connection_lost_while_going_idle_answers_the_requests() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Dormant);
     assert_eq!(bench.lost(cut()), [AWAY, LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)]);
@@ -469,7 +469,7 @@ fn connection_lost_while_going_idle_answers_those_who_asked() {
 }
 
 #[test]
-fn shutdown_ends_a_dial_under_way() {
+fn shutdown_ends_a_running_dial() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
     bench.prepared(1);
@@ -479,7 +479,7 @@ fn shutdown_ends_a_dial_under_way() {
 }
 
 #[test]
-fn shutdown_overrules_a_wish_for_dormancy() {
+fn shutdown_takes_precedence_over_dormancy() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Dormant);
     assert_eq!(bench.go_idle(Idleness::Leaving), []);
@@ -519,7 +519,7 @@ fn happens() -> impl Strategy<Value = Happens> {
 proptest! {
     /// Generations in the events count back from the present one, so most of them hit.
     #[test]
-    fn whatever_happens_there_is_one_dial_at_a_time_and_always_a_next_step(
+    fn for_any_events_there_is_one_dial_at_a_time_and_always_a_next_step(
         events in prop::collection::vec(happens(), 1..200),
     ) {
         let mut bench = Bench::new();
@@ -539,7 +539,7 @@ proptest! {
                     _ => {}
                 }
             }
-            prop_assert!(asked <= 1, "asked twice at a time");
+            prop_assert!(asked <= 1, "two questions at a time");
             prop_assert!(asked == 1 || bench.plan.next_tick().is_some(), "stuck in {:?}", bench.plan);
             prop_assert_eq!(bench.plan.is_up() && !open, false);
             let back = |by: u64| bench.plan.generation().wrapping_sub(by);

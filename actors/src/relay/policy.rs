@@ -1,4 +1,4 @@
-//! Which messages may wake the gateway: the original's settings, in the words of the contract.
+//! Which messages may wake the gateway: the original's settings, in the terms of the contract.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +68,7 @@ impl Knobs {
     }
 }
 
-/// Whether the original reads it as yes. A quoted word that means no is a no here.
+/// Whether the original reads it as true. Here a quoted word for false is false.
 fn truth(value: &Value) -> Option<bool> {
     match value {
         Value::Null => None,
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platforms_own_block_counts_before_what_holds_for_all() {
+    fn a_platforms_own_block_takes_precedence_over_the_common_one() {
         let own =
             json!({"discord": {"require_mention": true}, "require_mention": false, "free_response_channels": "a, ,b"});
         assert_eq!(policy(own, None), Some((true, vec!["a".into(), "b".into()], false)));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_found_in_each_of_three_places_and_the_first_holds() {
+    fn a_block_is_found_in_each_of_three_places_and_the_first_applies() {
         let nested = json!({"gateway": {"platforms": {"discord": {"free_response_channels": [7, " c "]}}}});
         assert_eq!(policy(nested, None), Some((false, vec!["7".into(), "c".into()], false)));
         let flat = json!({"platforms": {"discord": {"require_mention": 1}}});
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bots_are_let_in_by_two_words_only() {
+    fn only_two_values_admit_other_bots() {
         for (word, let_in) in [("mentions", true), (" ALL ", true), ("true", false), ("none", false), ("", false)] {
             assert_eq!(policy(json!({}), Some(word)).is_some(), let_in, "{word}");
         }

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_gives_credentials_or_says_why_not() {
+    fn an_answer_has_credentials_or_a_reason() {
         let of = |status, body| granted(&post::PostAnswer { status, body }, "mine");
         let granted = of(200, json!({"secret": "s", "gatewayId": "theirs"})).ok().unwrap();
         assert_eq!((granted.gateway_id.as_str(), granted.tenant), ("theirs", None));

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_used_is_told_and_the_rest_holds() {
+    fn unusable_routes_are_reported_and_the_others_apply() {
         let (routes, warnings) = Routes::parse(&json!([
             7,
             {"name": "a", "platform": "slack"},

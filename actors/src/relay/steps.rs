@@ -1,17 +1,17 @@
-//! What goes into the plan of a link, and what comes out of it.
+//! The inputs and the steps of the plan of a link.
 
 use std::time::Duration;
 
 use caduceus_contract::messages::relay::IdleAnswer;
 
-/// When something happened, on the clock of the actor, with a random number from `0.0..1.0` for the wait that may follow.
+/// When something happened, on the clock of the actor, with a random number from `0.0..1.0` for a following wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At {
     pub(super) now: Duration,
     pub(super) random: f64,
 }
 
-/// What is to be done, in order.
+/// The steps for the actor, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LinkStep {
     /// Ask the profile what to dial.
@@ -23,14 +23,14 @@ pub(super) enum LinkStep {
     /// Ping the connector.
     Ping,
     /// Send `going_idle`.
-    SayGoingIdle,
+    SendGoingIdle,
     /// Answer the requests to go idle.
     AnswerIdle(IdleAnswer),
-    /// Close the connection or give up the dial; answer everything that waits for it.
+    /// Close the connection or end the dial; answer all pending requests.
     Close(CloseWith),
 }
 
-/// What a connection is closed with.
+/// The close code of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CloseWith {
     /// The gateway ends the connection.
@@ -42,9 +42,9 @@ pub(super) enum CloseWith {
 /// The answer of the profile to [`LinkStep::Prepare`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Prepared {
-    /// There is an address to dial, with these credentials.
+    /// An address to dial, with these credentials.
     Dialable { credentials: u64 },
-    /// There is nothing to dial; the reason, if that is unexpected.
+    /// No address; the reason, if that is unexpected.
     Nothing(Option<String>),
     /// It did not answer.
     Silent,
@@ -55,49 +55,49 @@ pub(super) enum Prepared {
 pub(super) enum Loss {
     /// Closed with 4401, or the upgrade refused with 401 or 403.
     Unauthorized { reason: String },
-    /// The upgrade was refused, and the connector asks for this wait before the next dial.
-    ToldToWait { reason: String, wait: Duration },
+    /// The upgrade was refused, and the connector requests this wait before the next dial.
+    WaitOrdered { reason: String, wait: Duration },
     /// A line above the limit.
     TooBig,
     /// Anything else.
     Other(String),
 }
 
-/// How far a connection goes when it goes idle.
+/// The kinds of idleness of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Idleness {
-    /// Replies still leave over it. Once it has ended it is not dialled again.
+    /// Replies are still sent over it. Once it has ended it is not dialled again.
     Leaving,
     /// It is closed, and dialled again when woken or after [`dormant`](super::timings::LinkTimings::dormant).
     Dormant,
 }
 
-/// Longest wait that a connector can ask for. A connector that asks for a year is wrong, and nothing else would end the wait.
+/// Longest wait that a connector can request: a wait of a year is a mistake, and nothing else would end it.
 const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);
 
-/// Longest text of a loss, in characters: it is logged, shown and kept, and some of it is the connector's.
+/// Longest text of a loss, in characters: it is logged, shown and stored, and part of it is from the connector.
 const MAX_TEXT: usize = 300;
 
-/// A text that comes from outside, or contains such a text: short, and without control characters.
+/// A text from outside, or with a part from outside: short, and without control characters.
 pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
 
 impl Loss {
-    /// How long the connector asked the gateway to wait, within [`LONGEST_ORDERED_WAIT`].
+    /// The wait that the connector requested, at most [`LONGEST_ORDERED_WAIT`].
     pub(super) fn ordered_wait(&self) -> Option<Duration> {
         match self {
-            Self::ToldToWait { wait, .. } => Some(LONGEST_ORDERED_WAIT.min(*wait)),
+            Self::WaitOrdered { wait, .. } => Some(LONGEST_ORDERED_WAIT.min(*wait)),
             Self::Unauthorized { .. } | Self::TooBig | Self::Other(_) => None,
         }
     }
 
-    /// As the view shows it.
+    /// The text for the view.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Unauthorized { reason } if reason.is_empty() => "the connector refused the credentials".into(),
             Self::Unauthorized { reason } => format!("the connector refused the credentials: {reason}"),
-            Self::ToldToWait { reason, .. } => reason.clone(),
+            Self::WaitOrdered { reason, .. } => reason.clone(),
             Self::TooBig => "the connector sent a line above the limit".into(),
             Self::Other(text) => text.clone(),
         }

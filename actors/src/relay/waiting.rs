@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_goes_to_the_one_who_asked_for_it() {
+    fn a_result_answers_its_own_send() {
         runtime().block_on(async {
             let waiting = Waiting::default();
             let (_first, one) = waiting.admit("1".into(), LONG);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn time_runs_out_for_written_and_unwritten_alike() {
+    fn written_and_unwritten_sends_time_out() {
         runtime().block_on(async {
             let waiting = Waiting::default();
             let (written, one) = waiting.admit("1".into(), SHORT);
@@ -171,7 +171,7 @@ mod tests {
             written.begin_write();
             let (one, two) = futures_util::join!(one, two);
             assert!(one.ambiguous && !two.ambiguous);
-            assert_eq!(waiting.len(), 0, "nobody is left in the table");
+            assert_eq!(waiting.len(), 0, "no send is left in the table");
         });
     }
 
@@ -181,7 +181,7 @@ mod tests {
             let waiting = Waiting::default();
             assert!(!waiting.settle("1", ActionResult::default()));
             drop(waiting.admit("1".into(), LONG));
-            assert_eq!(waiting.len(), 0, "who stops waiting leaves the table");
+            assert_eq!(waiting.len(), 0, "a dropped send leaves the table");
         });
     }
 }

@@ -4,7 +4,7 @@ use super::yaml::Section;
 use crate::profile::agent::AgentSettings;
 use crate::turn::backends::BACKENDS;
 
-/// Reads the block; `None` when it is not there, or wrong.
+/// Reads the block; `None` if it is missing or invalid.
 pub(super) fn read(root: &mut Section<'_>) -> Option<AgentSettings> {
     let mut section = root.section("agent");
     if section.is_empty() {
@@ -27,7 +27,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_agent_that_hears_nothing_cannot_be_told_of_a_token() {
+    fn an_agent_without_jsonl_cannot_have_live_credentials() {
         for (reply, good) in [("text", false), ("jsonl", true)] {
             let agent = json!({"backend": "exec", "command": ["a"], "reply": reply, "credentials": "live"});
             let mut problems = Vec::new();
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_place_of_its_name_is_a_mistake_that_is_not_repeated() {
+    fn a_key_in_the_place_of_its_name_is_a_mistake_and_is_not_shown() {
         for (name, good) in [("OPENAI_API_KEY", true), ("k2", true), ("sk-hunter2", false), ("", false), ("2K", false)]
         {
             let agent = json!({"backend": "openai", "base_url": "http://h", "model": "m", "api_key_env": name});

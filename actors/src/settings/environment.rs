@@ -8,20 +8,20 @@ use crate::http_client::PROXY_VARIABLES;
 use crate::profile::globals::{is_deployment, is_global, is_own};
 use crate::profile::sealed::Sealed;
 
-/// What the process was started with, sorted by who may see it. Names or values that are not UTF-8 are left out.
+/// The environment at start, sorted by who may read it. Names or values that are not UTF-8 are left out.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    /// Names that hold no secret: children see them.
+    /// Variables without secrets: children receive them.
     pub globals: BTreeMap<String, String>,
-    /// Names of the deployment: for the default profile, never for a child.
+    /// Variables of the deployment: for the default profile, never for a child.
     pub deployment: Sealed,
-    /// Everything else: part of the default profile's scope in single-profile mode, and unseen otherwise.
+    /// All other variables: part of the default profile's scope in single-profile mode, otherwise unused.
     pub rest: Sealed,
-    /// For the token seam alone.
+    /// For the token seam only.
     pub(super) drain_secret: Option<SecretString>,
-    /// Whether there is more than one profile, in the deployment's word.
+    /// Whether named profiles are served, as the deployment sets it.
     pub(super) multiplex: Option<String>,
-    /// Names a file, and is read when the settings are.
+    /// The path of a file, which is read with the settings.
     pub(super) relay_ca_file: Option<String>,
     /// The proxies of HTTP calls, by name in either case. They may hold a password.
     proxies: BTreeMap<String, SecretString>,
@@ -30,23 +30,23 @@ pub struct Environment {
     honcho_base_url: Option<String>,
     /// Addresses and names of a login; no secrets.
     honcho_oauth: BTreeMap<String, String>,
-    /// What is said to this process itself: by the service manager, or by the gateway to a command that an agent runs.
+    /// Variables for this process itself: from the service manager, or from the gateway to a command that an agent runs.
     pub own: BTreeMap<String, String>,
 }
 
-/// The secret that lets its holder drain.
+/// The secret for draining.
 pub(super) const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 /// Whether named profiles are served.
 pub(super) const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
-/// Names an authority that is not among the system's, in PEM.
+/// The path of an additional certificate authority in PEM.
 pub(super) const CA_FILE: &str = "GATEWAY_RELAY_CA_FILE";
-/// A package manager or a host installs and enrolls.
+/// Set if a package manager or a host installs and enrolls.
 const MANAGED: &str = "HERMES_MANAGED";
-/// No secret, but it stands among those, for the original's list of globals lacks it.
+/// No secret, but sorted among them, because the original's list of globals lacks it.
 const HONCHO_HOST: &str = "HERMES_HONCHO_HOST";
-/// Where the memory is, likewise.
+/// The address of the memory; sorted likewise.
 const HONCHO_BASE_URL: &str = "HONCHO_BASE_URL";
-/// What a login can be given.
+/// The prefix of the variables of a login.
 const HONCHO_OAUTH: &str = "HONCHO_OAUTH_";
 
 impl Environment {
@@ -101,7 +101,7 @@ impl Environment {
         self.honcho_oauth.get(name).map(String::as_str)
     }
 
-    /// Hands out the secret that lets a command drain, and keeps nothing of it.
+    /// Takes the secret for draining out of the environment.
     pub fn take_drain_secret(&mut self) -> Option<SecretString> {
         self.drain_secret.take()
     }
@@ -118,20 +118,20 @@ impl Environment {
         self.managed
     }
 
-    /// `HERMES_HONCHO_HOST`: whose grant the default profile has.
+    /// `HERMES_HONCHO_HOST`: the host of the default profile's grant.
     #[must_use]
     pub fn honcho_host(&self) -> Option<&str> {
         self.honcho_host.as_deref()
     }
 
-    /// `HONCHO_BASE_URL`, which leads to a service of one's own; likewise no secret.
+    /// `HONCHO_BASE_URL`, the address of a self-hosted service; likewise no secret.
     #[must_use]
     pub fn honcho_base_url(&self) -> Option<&str> {
         self.honcho_base_url.as_deref()
     }
 }
 
-/// Trimmed; blank counts as unset.
+/// The value, trimmed; a blank value counts as unset.
 fn full(value: &str) -> Option<&str> {
     Some(value.trim()).filter(|value| !value.is_empty())
 }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn each_variable_lands_where_it_may_be_seen() {
+    fn each_variable_is_sorted_by_who_may_read_it() {
         let environment = sorted();
         assert_eq!(environment.globals.keys().collect::<Vec<_>>(), ["PATH"]);
         assert_eq!(environment.deployment.names().collect::<Vec<_>>(), ["GATEWAY_RELAY_SECRET"]);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_settings_read_themselves_is_trimmed_and_the_drain_secret_is_nowhere_else() {
+    fn variables_of_the_settings_are_trimmed_and_the_drain_secret_is_stored_once() {
         let variables = [(DRAIN_SECRET, " s "), (MULTIPLEX, " yes ")];
         let environment = Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert_eq!(environment.drain_secret.as_ref().map(ExposeSecret::expose_secret), Some("s"));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_of_the_grant_is_found_where_it_is_sorted_to() {
+    fn the_host_of_the_grant_is_found_among_the_secrets() {
         let environment = Environment::sort([("HERMES_HONCHO_HOST".to_owned(), "hermes_two".to_owned())]);
         assert_eq!(environment.honcho_host(), Some("hermes_two"));
         assert_eq!(sorted().honcho_host(), None);

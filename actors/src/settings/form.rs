@@ -8,7 +8,7 @@ use super::yaml::Section;
 use crate::network::Network;
 use caduceus_supervision::Backoff;
 
-/// What the documentation shows where nothing is the default.
+/// What the documentation shows for a key without a default.
 const NONE: &str = "none";
 
 fn quoted(text: &str) -> String {
@@ -86,7 +86,7 @@ impl Form<Vec<Network>> for ListOfNetworks {
     }
 }
 
-/// The path of a URL, without a slash at its end.
+/// The path of a URL, without a trailing slash.
 pub(super) struct UrlPath;
 
 impl Form<String> for UrlPath {
@@ -105,7 +105,7 @@ impl Form<String> for UrlPath {
     }
 }
 
-/// One word out of a table of known ones.
+/// One word of a table of known words.
 pub(super) struct OneOf<T: 'static>(pub(super) &'static [(&'static str, T)]);
 
 impl<T: Copy + PartialEq> Form<T> for OneOf<T> {
@@ -119,7 +119,7 @@ impl<T: Copy + PartialEq> Form<T> for OneOf<T> {
     }
 }
 
-/// A whole number, at least this one. One above the largest of its type is that one.
+/// A whole number, at least this one. A number above the largest of its type becomes the largest.
 pub(super) struct AtLeast(pub(super) u64);
 
 impl AtLeast {
@@ -154,9 +154,9 @@ impl Form<u32> for AtLeast {
 /// Seconds, with fractions, up to a year.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seconds {
-    /// 0 makes sense.
+    /// 0 is valid.
     FromZero,
-    /// 0 does not.
+    /// 0 is invalid.
     AboveZero,
 }
 
@@ -186,7 +186,7 @@ impl Form<Duration> for Millis {
     }
 }
 
-/// A backoff, of two keys in milliseconds. Its entry has the path of the lower one, and here is the other's.
+/// A backoff, of two keys in milliseconds. Its entry has the path of the floor; this has the path of the ceiling.
 pub(super) struct FloorAndCeiling(pub(super) &'static str);
 
 impl Form<Backoff> for FloorAndCeiling {

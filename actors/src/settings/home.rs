@@ -1,4 +1,4 @@
-//! The directory that settings are read from: which it is, and what lies in it.
+//! The directory that settings are read from, and the names of its files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::files::{Links, small};
 use crate::profile::env_file::{self, EnvFile};
 use caduceus_contract::profile_name::ProfileName;
 
-/// Our file in a home, and the original's.
+/// The gateway's file in a home, and the original's.
 pub(super) const FILE_NAME: &str = "caduceus.yaml";
 pub(super) const ORIGINAL_FILE_NAME: &str = "config.yaml";
 
@@ -22,7 +22,7 @@ pub fn find_home(given: Option<PathBuf>, environment: &Environment) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(".hermes"))
 }
 
-/// The home as an absolute path, if it can be used.
+/// The home as an absolute path, if it is usable.
 pub(super) fn usable(home: &Path) -> Result<PathBuf, SettingsError> {
     let unusable = |reason: String| SettingsError::UnusableHome { path: home.to_owned(), reason };
     let found = home.canonicalize().map_err(|error| match error.kind() {
@@ -35,14 +35,14 @@ pub(super) fn usable(home: &Path) -> Result<PathBuf, SettingsError> {
     }
 }
 
-/// The profile that a home of the form `…/profiles/<name>` is.
+/// The profile of a home of the form `…/profiles/<name>`.
 pub(super) fn solo_profile(home: &Path) -> Option<ProfileName> {
     let above = home.parent()?.file_name()?;
     let name = ProfileName::parse(home.file_name()?.to_str()?).ok()?;
     (above == "profiles" && !name.is_default()).then_some(name)
 }
 
-/// The `.env` of a home, as it is now; empty if there is none that can be read.
+/// The present `.env` of a home; empty if none is readable.
 pub(super) fn env_file_of(home: &Path) -> EnvFile {
     let read = small::read_text(&home.join(".env"), env_file::MAX_BYTES, Links::Follow);
     read.map(|text| env_file::parse(&text)).unwrap_or_default()

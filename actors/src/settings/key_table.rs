@@ -1,11 +1,11 @@
-//! A table of keys: one entry declares a key, and everything that is done with every key follows from it.
+//! A table of keys: one entry declares a key; reading, comparing and documenting it are derived from the entry.
 //!
-//! `values.rs` has the entries. The macro makes of each table a struct with a field for each entry, which is read from a file,
-//! compared with another, and shown in `docs/configuration.md`.
+//! `values.rs` has the entries. The macro turns each table into a struct with a field for each entry. The struct can be read from a
+//! file, compared with another, and shown in `docs/configuration.md`.
 
 use super::yaml::Section;
 
-/// From when a changed value of a key is used.
+/// When a changed value of a key applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     /// From the next message, turn or drain.
@@ -16,7 +16,7 @@ pub(super) enum Holds {
     PerKey,
 }
 
-/// What is declared of one key beside its type, its form and its default.
+/// The declaration of one key, beside its type, its form and its default.
 #[derive(Debug, Clone)]
 pub(super) struct KeyEntry {
     /// The path of the key in the file.
@@ -55,24 +55,24 @@ impl KeyRow {
     }
 }
 
-/// A key that reads otherwise than before.
+/// A key whose value changed.
 pub(super) type ChangedKey = (&'static str, Holds);
 
 /// How the value of a key is written in the file, with its bounds.
 pub(super) trait Form<T: Clone + PartialEq> {
-    /// Takes the value out of `section`. One that is not there is `None`; so is one that is out of bounds, which is reported.
-    /// `otherwise` holds then.
+    /// Takes the value out of `section`. A missing value is `None`; a value out of bounds is reported and is also `None`. `otherwise`
+    /// is the value that applies in these cases.
     fn read(&self, section: &mut Section<'_>, key: &'static str, otherwise: &T) -> Option<T>;
 
     /// Its lines in the documentation; `default` is shown as it would be written.
     fn rows(&self, entry: &KeyEntry, default: &T) -> Vec<KeyRow>;
 
-    /// What reads otherwise in `now`.
+    /// The keys whose value is different in `now`.
     fn changes(&self, entry: &KeyEntry, before: &T, now: &T) -> Vec<ChangedKey> {
         if before == now { Vec::new() } else { vec![(entry.key, entry.holds)] }
     }
 
-    /// Keeps the value of the start, if a changed one holds from the next start only.
+    /// Keeps the value of the start, if a changed one applies at the next start only.
     fn keep(&self, entry: &KeyEntry, first: &T, now: &mut T) {
         if entry.holds == Holds::AtStart {
             *now = first.clone();
@@ -80,22 +80,22 @@ pub(super) trait Form<T: Clone + PartialEq> {
     }
 }
 
-/// A struct made of a table of keys.
+/// A struct generated from a table of keys.
 pub(super) trait KeyTable: Clone + PartialEq {
-    /// Takes every key out of `section`; those that are not there are as in `otherwise`.
+    /// Takes every key out of `section`; missing keys are as in `otherwise`.
     fn read(section: &mut Section<'_>, otherwise: &Self) -> Self;
 
     /// The lines of its keys in the documentation, with these defaults.
     fn rows(&self) -> Vec<KeyRow>;
 
-    /// The keys that read otherwise in `now`, in the order of the table.
+    /// The keys whose values are different in `now`, in the order of the table.
     fn changes(&self, now: &Self) -> Vec<ChangedKey>;
 
-    /// Keeps of `first` what holds from the next start only.
+    /// Keeps the values of `first` for the keys that apply at the next start only.
     fn keep(&mut self, first: &Self);
 }
 
-/// A mapping that has a table of its own. If its entry holds [`Holds::PerKey`], a change names the key, otherwise the mapping.
+/// A mapping that has a table of its own. If its entry has [`Holds::PerKey`], a change names the key, otherwise the mapping.
 pub(super) struct Mapping;
 
 impl<T: KeyTable> Form<T> for Mapping {
@@ -123,12 +123,12 @@ impl<T: KeyTable> Form<T> for Mapping {
     }
 }
 
-/// The last part of a path, by which a section has it.
+/// The last part of a path: the name of the key within its section.
 pub(super) fn local(key: &'static str) -> &'static str {
     key.rsplit_once('.').map_or(key, |(_, local)| local)
 }
 
-/// Makes a struct of a table of keys. An entry is its documentation, then `field: Type = "key", form, default, when it holds;`.
+/// Makes a struct of a table of keys. An entry is its documentation, then `field: Type = "key", form, default, when a change applies;`.
 macro_rules! key_table {
     (
         $(#[$meta:meta])*

@@ -29,34 +29,34 @@ const MIN_SECRET_CHARS: usize = 43;
 /// All settings of one gateway.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What holds no secret, and every actor may read.
+    /// The part without secrets, which every actor may read.
     pub open: Arc<OpenSettings>,
-    /// The environment of the process at its start.
+    /// The environment of the process.
     pub environment: Arc<Environment>,
     /// The profiles to serve, the default one first.
     pub profiles: Vec<ProfileSettings>,
-    /// The relay as `config.yaml` has it; environment and `.env` win over it.
+    /// The relay's keys of `config.yaml`; environment and `.env` override them.
     pub relay: BTreeMap<&'static str, SecretString>,
-    /// How HTTP calls are made: by which roots of TLS, and through which proxies.
+    /// The TLS roots and the proxies of HTTP calls.
     pub trust: HttpClient,
-    /// Who may drain.
+    /// The credential for draining.
     pub drain_auth: DrainAuth,
-    /// Oddities that do not stop the gateway, one sentence each.
+    /// Warnings that do not stop the gateway, one sentence each.
     pub warnings: Vec<String>,
 }
 
 /// The settings without the profiles and without what may hold a secret. [`Settings`] derefs to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenSettings {
-    /// The home whose `gateway.lock` we hold.
+    /// The home; the process holds its `gateway.lock`.
     pub home: PathBuf,
     /// Whether named profiles are served beside the default one.
     pub multiplex: bool,
     /// How session keys are made.
     pub session_rules: SessionRules,
-    /// Which profile an event runs under when it does not say.
+    /// The profile of an event that names none.
     pub routes: Routes,
-    /// What `caduceus.yaml` says, apart from the agent.
+    /// The values of `caduceus.yaml`, apart from the agent.
     pub values: Values,
 }
 
@@ -80,7 +80,7 @@ pub struct DrainAuth {
 }
 
 impl Settings {
-    /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, and nothing else needs the secret.
+    /// Takes the credential for draining out of the settings: the token seam keeps a digest, and nothing else needs the secret.
     pub fn take_drain_auth(&mut self) -> DrainAuth {
         Arc::make_mut(&mut self.environment).drain_secret = None;
         DrainAuth {
@@ -100,8 +100,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Reads everything but the secret that lets its holder drain. A profile whose own file is broken keeps what it had in
-    /// `last`.
+    /// Reads everything except the secret for draining. A profile whose own file is broken keeps its settings of `last`.
     pub(super) fn read(home: &Path, environment: Arc<Environment>, last: Option<&Self>) -> Result<Self, SettingsError> {
         let home = usable(home)?;
         let mut problems = Vec::new();
@@ -189,7 +188,7 @@ fn session_rules(original: &Map<String, Value>) -> SessionRules {
     }
 }
 
-/// Who may drain, the secret apart.
+/// The settings of the drain credential, without the secret.
 fn drain_auth(original: &Map<String, Value>) -> DrainAuth {
     let auth = original.get("dashboard").and_then(|dashboard| dashboard.get("drain_auth"));
     let field = |key| auth.and_then(|auth| auth.get(key));
@@ -198,13 +197,13 @@ fn drain_auth(original: &Map<String, Value>) -> DrainAuth {
     DrainAuth {
         secret: None,
         scope: scope.unwrap_or("drain").to_owned(),
-        // The setting only raises the bar.
+        // The setting can only raise the minimum.
         min_chars: min_chars.unwrap_or_default().max(MIN_SECRET_CHARS),
     }
 }
 
 fn drain_secret(home: &Path, environment: &Environment) -> Option<SecretString> {
-    // As in the original, the home's `.env` counts before the environment of the process.
+    // As in the original, the home's `.env` overrides the environment of the process.
     let full = |secret: &&SecretString| !secret.expose_secret().trim().is_empty();
     env_file_of(home).get(DRAIN_SECRET).filter(full).cloned().or_else(|| environment.drain_secret.clone())
 }

@@ -1,8 +1,8 @@
-//! The original's `config.yaml`, taken as the original takes it: most of its keys are not ours, and what is odd about those is no
+//! The original's `config.yaml`, parsed as the original parses it: most of its keys are not used here, and mistakes in those are no
 //! reason to refuse the file.
 //!
-//! Of equal keys the last one wins, `.inf` is a number, keys may be numbers, nesting and aliases are bounded only so that no file hangs or
-//! fells the gateway. What lies deeper than any key that is read is left out.
+//! Of equal keys the last one wins, `.inf` is a number, keys may be numbers. Nesting and aliases are bounded so that no file hangs or
+//! crashes the gateway. Values deeper than any key that is read are left out.
 
 use std::fmt;
 use std::thread;
@@ -11,13 +11,13 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 use serde_saphyr::{DuplicateKeyPolicy, Error, NonFiniteFloatPolicy};
 
-/// Deepest nesting; the original's reader ends at its language's limit of recursion, some hundreds.
+/// Deepest nesting; the original's reader fails at its language's recursion limit, some hundreds.
 const DEEPEST: usize = 1_000;
-/// Deepest value that is kept; the deepest key that is read lies at five.
+/// Deepest value that is kept; the deepest key that is read is at depth 5.
 const KEPT_DEPTH: usize = 32;
-/// Most values, aliases expanded: the original needs half a minute for so many.
+/// Most values, with aliases expanded: the original needs 30 s for this many.
 const MOST_VALUES: usize = 500_000;
-/// Stack for the deepest nesting, in bytes. Only what is used of it is taken from the system.
+/// Stack for the deepest nesting, in bytes. The system allocates only the part that is used.
 const STACK_BYTES: usize = 128 * 1024 * 1024;
 
 /// Reads the text of a `config.yaml`; an empty one is an empty mapping.
@@ -25,7 +25,7 @@ const STACK_BYTES: usize = 128 * 1024 * 1024;
 /// # Errors
 /// One sentence without a subject, and the line where there is one; never the content.
 pub(super) fn parse(text: &str) -> Result<Map<String, Value>, String> {
-    // Reading recurses, and the depth comes from outside.
+    // Reading recurses, and the file decides the depth.
     let reading = thread::scope(|scope| {
         let reader = thread::Builder::new().name("config.yaml".into()).stack_size(STACK_BYTES);
         let reader =
@@ -81,7 +81,7 @@ fn problem(error: &Error) -> String {
         Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => {
             true
         }
-        // The scanner's own limit comes as a sentence.
+        // The scanner reports its own limit as a text.
         other => other.to_string().contains("limit"),
     };
     let what = if too_much { "holds more values, aliases or nesting than is read" } else { "is not valid YAML" };
@@ -90,7 +90,7 @@ fn problem(error: &Error) -> String {
         .map_or_else(|| what.to_owned(), |place| format!("line {}, column {}: {what}", place.line(), place.column()))
 }
 
-/// Any value, as JSON has it.
+/// Any value, as JSON.
 #[derive(Clone, Copy)]
 struct Loose {
     depth: usize,
@@ -127,7 +127,7 @@ impl<'de> Visitor<'de> for Loose {
         Ok(number.into())
     }
 
-    // Numbers have no end in the original; as a text it is still the same one.
+    // Numbers are unbounded in the original; as a text the value is unchanged.
     fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
         Ok(number.to_string().into())
     }
@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for Loose {
         Ok(number.to_string().into())
     }
 
-    // Neither infinite nor no number is anything to us.
+    // Infinity and NaN are not used here.
     fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
         Ok(number.into())
     }
@@ -175,7 +175,7 @@ impl<'de> Visitor<'de> for Loose {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        // A key is a text, whatever else it could be: no key of ours is a number or a flag. The original cannot have lists as keys either.
+        // Every key is read as a text: no key used here is a number or a flag. The original refuses lists as keys too.
         while let Some(key) = entries.next_key::<Option<String>>()? {
             map.insert(
                 key.unwrap_or_else(|| "null".to_owned()),
@@ -196,14 +196,14 @@ mod tests {
         Value::Object(parse(text).unwrap_or_else(|error| panic!("{error}: {}", &text[..text.len().min(60)])))
     }
 
-    /// So many keys, each inside the one before.
+    /// `depth` keys, each nested in the one before.
     fn nested(depth: usize) -> String {
         let lines: Vec<String> = (0..depth).map(|at| format!("{}k:\n", " ".repeat(at))).collect();
         lines.concat()
     }
 
     #[test]
-    fn what_the_original_takes_is_taken_as_it_takes_it() {
+    fn values_are_parsed_as_the_original_parses_them() {
         for (text, expected) in [
             ("a: 1\nb: 2\na: 3\n", json!({"a": 3, "b": 2})),
             ("x:\n  k: 1\n  k: {l: 1, l: 2}\n", json!({"x": {"k": {"l": 2}}})),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_and_many_aliases_under_foreign_keys_are_no_reason_to_refuse_the_file() {
+    fn deep_nesting_and_many_aliases_under_unused_keys_are_accepted() {
         let flow = |depth: usize| format!("x: {}{}\na: 1\n", "[".repeat(depth), "]".repeat(depth));
         let block = |depth: usize| format!("{}a: 1\n", nested(depth));
         let aliases = format!("x: &x [1]\ny: [{}]\na: 1\n", vec!["*x"; 100_000].join(","));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_would_fell_or_hang_the_gateway_is_refused_in_words() {
+    fn a_file_that_would_crash_or_hang_the_gateway_is_refused_with_a_reason() {
         let next = |(at, before): (char, char)| format!("{at}: &{at} [*{before}, *{before}, *{before}, *{before}]\n");
         let steps: Vec<String> = ('b'..='z').zip('a'..='y').map(next).collect();
         let laughs = format!("a: &a [x, x, x, x]\n{}", steps.concat());
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_original_cannot_read_is_refused_with_its_line_and_without_its_content() {
+    fn a_file_that_the_original_cannot_read_is_refused_with_the_line_and_without_the_content() {
         for text in ["a: 1\nb: [hunter2\nc: }\n", "a: *hunter2\n", "? [hunter2]\n: b\n", "a: 1\n---\nhunter2: 2\n"] {
             let error = parse(text).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");

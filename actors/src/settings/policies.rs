@@ -8,9 +8,9 @@ use super::key_table::{Form, KeyEntry, KeyRow, KeyTable, local};
 use super::yaml::Section;
 use caduceus_supervision::{Backoff, RestartPolicy};
 
-/// The kind whose policy every kind has that is not named.
+/// The kind whose policy applies to every kind that is not named.
 const DEFAULT: &str = "default";
-/// The kinds of actor whose policy can be set; the first holds for those that are not named.
+/// The kinds of actor whose policy can be set; the first applies to those that are not named.
 const KINDS: [&str; 10] =
     [DEFAULT, "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "config", "http"];
 
@@ -40,7 +40,7 @@ impl PolicyValues {
     }
 }
 
-/// The policies of a file that names none.
+/// The default policies.
 pub(super) fn default() -> BTreeMap<String, RestartPolicy> {
     KINDS.map(|kind| (kind.to_owned(), RestartPolicy::default())).into()
 }

@@ -19,10 +19,11 @@ use caduceus_contract::profile_name::ProfileName;
 /// The directory that holds the homes of the named profiles.
 pub(super) const DIRECTORY: &str = "profiles";
 
-/// How long the files of one home may take, or the list of all. One whose disk hangs is degraded, and keeps no other waiting for longer.
+/// Timeout for reading the files of one home, or the list of homes. A home whose disk hangs is degraded, and delays no other for
+/// longer than this.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What one profile needs to start.
+/// The settings of one profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileSettings {
     /// Its name.
@@ -31,11 +32,11 @@ pub struct ProfileSettings {
     pub home: PathBuf,
     /// The configuration of its agent.
     pub agent: AgentSettings,
-    /// Which messages are worth waking it for.
+    /// Which messages may wake it.
     pub relevance: Relevance,
-    /// Whether its `.env` holds what a link of its own takes: address, id and secret.
+    /// Whether its `.env` has all that its own link needs: address, id and secret.
     pub own_link: bool,
-    /// What is wrong with its own configuration, one sentence each: it comes up degraded.
+    /// The mistakes in its own configuration, one sentence each: with any, it starts degraded.
     pub problems: Vec<String>,
 }
 
@@ -48,11 +49,11 @@ pub(super) struct ProfileHome {
     is_link: bool,
 }
 
-/// The named profiles of `home`, sorted. One with a broken file of its own comes up degraded; if it was served in `last` it
-/// keeps the agent that it had. So does one whose disk does not answer.
+/// The named profiles of `home`, sorted. A profile with a broken file of its own, or whose disk does not answer, starts
+/// degraded; if it was served in `last`, it keeps its agent.
 ///
 /// # Errors
-/// One sentence: the directory is there and cannot be read, so it is unknown which profiles are to be served.
+/// One sentence: the directory exists and cannot be read, so the profiles to serve are unknown.
 pub(super) fn named(
     home: &Path,
     default: &AgentSettings,
@@ -72,7 +73,7 @@ pub(super) fn named(
     Ok(served.collect())
 }
 
-/// Homes below `place`, sorted by name. One that is not there, or is no directory, holds none.
+/// Homes below `place`, sorted by name. Empty if `place` does not exist or is no directory.
 pub(super) fn homes(place: &Path) -> io::Result<Vec<ProfileHome>> {
     let directory = place.to_owned();
     let listing = FileWorker::of(place, Purpose::Settings, Owner::Profile).begin(move || list(&directory));
@@ -90,7 +91,7 @@ fn list(place: &Path) -> io::Result<Vec<ProfileHome>> {
         let entry = entry?;
         let name = entry.file_name().to_str().and_then(|name| ProfileName::parse(name).ok());
         let Some(name) = name.filter(|name| !name.is_default()) else { continue };
-        // Where a link leads is looked at with the rest of that home: it may be a disk that does not answer.
+        // The target of a link is read with the rest of that home: its disk may not answer.
         let kind = entry.file_type()?;
         if kind.is_dir() || kind.is_symlink() {
             found.push(ProfileHome { name, home: entry.path(), is_link: kind.is_symlink() });
@@ -100,15 +101,15 @@ fn list(place: &Path) -> io::Result<Vec<ProfileHome>> {
     Ok(found)
 }
 
-/// Does `look` in every home, all at a time, each on a thread of its own for as long as its disk needs.
+/// Runs `read` in every home concurrently, each on its own thread, which may outlast the timeout.
 pub(super) fn each<T: Send + 'static>(
     homes: Vec<ProfileHome>,
-    look: impl Fn(&ProfileHome) -> T + Clone + Send + 'static,
+    read: impl Fn(&ProfileHome) -> T + Clone + Send + 'static,
 ) -> Vec<(ProfileHome, Result<T, NoAnswer>)> {
     let begun = homes.into_iter().map(|home| {
-        let (place, look) = (home.clone(), look.clone());
+        let (place, read) = (home.clone(), read.clone());
         let worker = FileWorker::of(&home.home, Purpose::Settings, Owner::Profile);
-        (home, worker.begin(move || look(&place)))
+        (home, worker.begin(move || read(&place)))
     });
     let begun: Vec<_> = begun.collect();
     let deadline = Instant::now() + TIMEOUT;
@@ -122,7 +123,7 @@ impl ProfileHome {
     }
 }
 
-/// What settings are read from in one home.
+/// The files of one home from which settings are read.
 struct Files {
     own: Result<Map<String, Value>, String>,
     original: Map<String, Value>,
@@ -130,7 +131,7 @@ struct Files {
 }
 
 impl Files {
-    /// Reads them; `None` if there is no such directory. Blocks.
+    /// Reads them; `None` if the directory does not exist. Blocks.
     fn read(home: &ProfileHome) -> Option<Self> {
         if !home.is_directory() {
             return None;
@@ -140,7 +141,7 @@ impl Files {
         let held = |name: &str| env.get(name).is_some_and(|value| !value.expose_secret().trim().is_empty());
         Some(Self {
             own: yaml::read_file(&home.join(FILE_NAME)),
-            // The original's file of a profile serves the original; one that is broken is no trouble of ours.
+            // The original's file of a profile is for the original; here a broken one counts as empty.
             original: yaml::read_original(&home.join(ORIGINAL_FILE_NAME)).unwrap_or_default(),
             own_link: ["GATEWAY_RELAY_URL", "GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].into_iter().all(held),
         })
@@ -162,14 +163,14 @@ fn named_profile(
     let mut root = Section::root(own, &mut problems);
     let agent = agent::read(&mut root);
     root.finish();
-    // With a broken file of its own it must not run under the home's agent instead.
+    // A profile with a broken file must not run under the home's agent instead.
     let broken = || before.cloned().unwrap_or(AgentSettings::NONE);
     let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { broken() });
     let relevance = Relevance::read(&files.original);
     ProfileSettings { name, home, agent, relevance, own_link: files.own_link, problems }
 }
 
-/// One whose disk does not answer.
+/// A profile whose disk does not answer.
 fn unanswered(name: ProfileName, home: PathBuf, before: Option<&ProfileSettings>, error: &NoAnswer) -> ProfileSettings {
     let unknown = || ProfileSettings {
         name,
@@ -191,7 +192,7 @@ mod tests {
     use crate::settings::{Environment, Settings};
 
     #[test]
-    fn a_home_whose_disk_does_not_answer_is_degraded_alone_and_keeps_what_it_had() {
+    fn a_home_whose_disk_does_not_answer_is_degraded_alone_and_keeps_its_agent() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join(ORIGINAL_FILE_NAME), "gateway: {multiplex_profiles: true}\n").unwrap();
         for name in ["dead", "well"] {
@@ -202,7 +203,7 @@ mod tests {
         let load = || Settings::load(home.path(), Environment::default()).unwrap();
         let before = load();
         let dead = before.home.join(DIRECTORY).join("dead");
-        // What a dead file system does to the thread that looks at it.
+        // A hung file system blocks the thread that reads it.
         let (release, released) = mpsc::channel::<()>();
         let worker = FileWorker::of(&dead, Purpose::Settings, Owner::Profile);
         assert!(worker.post(move || {

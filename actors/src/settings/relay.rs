@@ -11,11 +11,10 @@ use super::home::env_file_of;
 use crate::files::{Links, small};
 use crate::http_client::{HttpClient, Proxies, TlsRoots};
 
-/// A bundle of all authorities of the world has some 250 KiB.
+/// A bundle of all public authorities is about 250 KiB.
 const MAX_AUTHORITY: u64 = 4 * 1024 * 1024;
 
-/// How all HTTP calls are made: which authorities count, and through which proxies they go. A broken setting is a warning, and
-/// then it does not hold.
+/// The trusted authorities and the proxies of all HTTP calls. A broken setting is a warning and is not used.
 pub(super) fn client(
     home: &Path,
     environment: &Environment,
@@ -23,7 +22,7 @@ pub(super) fn client(
     warnings: &mut Vec<String>,
 ) -> HttpClient {
     let own = env_file_of(home);
-    // As in the original, the home's `.env` counts before the environment of the process.
+    // As in the original, the home's `.env` overrides the environment of the process.
     let proxies = Proxies::read(|name| own.get(name).cloned().or_else(|| environment.proxy(name)), warnings);
     let ca_file = own.get(CA_FILE).map(|file| file.expose_secret().trim().to_owned());
     HttpClient::new(
@@ -32,7 +31,7 @@ pub(super) fn client(
     )
 }
 
-/// The same for a command that reads no settings: by the environment of the process alone.
+/// The same for a command that reads no settings: from the environment of the process only.
 pub fn client_of_command(environment: &Environment, warnings: &mut Vec<String>) -> HttpClient {
     let proxies = Proxies::read(|name| environment.proxy(name), warnings);
     HttpClient::new(roots(Path::new(""), [None, environment.relay_ca_file.clone(), None], warnings), proxies)
@@ -50,7 +49,7 @@ fn roots(home: &Path, places: [Option<String>; 3], warnings: &mut Vec<String>) -
     })
 }
 
-/// The relay's keys under `gateway:`, by the environment's name for each.
+/// The relay's keys under `gateway:`, by their names in the environment.
 pub(super) fn original(original: &Map<String, Value>) -> BTreeMap<&'static str, SecretString> {
     const KEYS: [(&str, &[&str]); 12] = [
         ("GATEWAY_RELAY_URL", &["relay_url"]),
@@ -97,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_no_request_can_have_is_a_mistake() {
+    fn an_invalid_path_is_a_mistake() {
         assert_eq!(load("").unwrap().values.relay.inbound, InboundSettings::default());
         let set = &load("relay: {inbound: {path: /in/here/, bind: '127.0.0.1:1'}}").unwrap().values.relay.inbound;
         assert_eq!((set.path.as_str(), set.bind.unwrap().port()), ("/in/here", 1));
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_that_cannot_be_read_is_a_warning_and_no_failed_start() {
+    fn an_unreadable_authority_is_a_warning_and_does_not_stop_the_start() {
         let settings = load("").unwrap();
         assert!(settings.warnings.iter().any(|warning| warning.contains("nowhere.pem")), "{:?}", settings.warnings);
     }

@@ -1,4 +1,4 @@
-//! Reading the settings again while the gateway runs: when, and what becomes of mistakes. Blocks.
+//! Reads the settings again while the gateway runs: when, and what happens with mistakes. Blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -17,27 +17,27 @@ use super::profiles::{self, ProfileSettings};
 use super::values::Values;
 use crate::files::Stamp;
 
-/// How long the files must be at rest before they are read. An editor that writes in place empties the file first, and an empty
-/// one is a good one that serves no profile.
+/// How long the files must be unchanged before they are read. An editor that writes in place empties the file first, and an empty
+/// file is valid and serves no named profile.
 const REST: Duration = Duration::from_millis(100);
-/// Looks at files that do not come to rest, before they are read as they are.
+/// Checks of files that keep changing, before they are read as they are.
 const MAX_LOOKS: u32 = 10;
-/// What is named when anything of the relay changed, the proxies and the authorities of HTTP calls included.
+/// The name reported when anything of the relay changed, including the proxies and the authorities of HTTP calls.
 const RELAY: &str = "relay";
 
-/// Everything that settings are read from, as it looked at one moment.
+/// The metadata of every file that settings are read from, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     files: BTreeMap<PathBuf, Stamp>,
     directories: BTreeMap<PathBuf, DirectoryState>,
 }
 
-/// Which directory lies at a path.
+/// Which directory is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DirectoryState {
     /// None.
     Missing,
-    /// That of this device and number.
+    /// The one with this device and inode number.
     There(u64, u64),
     /// Its disk does not answer.
     NoAnswer,
@@ -52,19 +52,19 @@ impl From<Stamp> for DirectoryState {
     }
 }
 
-/// What the files say now.
+/// The result of reading the files.
 #[derive(Debug)]
 pub struct Reading {
-    /// How the files looked.
+    /// The metadata of the files.
     pub sources: Sources,
-    /// What holds from now on.
+    /// The settings from now on.
     pub settings: Settings,
-    /// What is wrong with the home's own files, one sentence each: as long as there is any, what they said last holds.
+    /// The mistakes in the home's own files, one sentence each: with any, the last valid content stays in force.
     pub troubles: Vec<String>,
 }
 
 impl Sources {
-    /// Looks at the files of `home`, and of every profile as far as its disk answers. Blocks.
+    /// Reads the metadata of the files of `home`, and of every profile whose disk answers. Blocks.
     #[must_use]
     pub fn look(home: &Path) -> Self {
         let place = home.join(profiles::DIRECTORY);
@@ -101,14 +101,14 @@ impl Sources {
         sources
     }
 
-    /// The directories in which the files lie, or may come to lie.
+    /// The directories that contain the files, or may contain them later.
     pub fn directories(&self) -> impl Iterator<Item = (&Path, DirectoryState)> {
         self.directories.iter().map(|(path, place)| (path.as_path(), *place))
     }
 }
 
 impl Settings {
-    /// Which entries of `directory` have a part in the settings of `home`.
+    /// Which entries of `directory` are sources of the settings of `home`.
     pub fn concerns(home: &Path, directory: &Path) -> impl Fn(&OsStr) -> bool + use<> {
         let (is_home, is_place) = (directory == home, directory == home.join(profiles::DIRECTORY));
         move |name| {
@@ -117,9 +117,9 @@ impl Settings {
         }
     }
 
-    /// Reads the files again, once they are at rest, if they do not look as they did in `last`.
+    /// Reads the files again if their metadata is not that of `last`, once they stop changing.
     ///
-    /// The environment of the process and the secret that lets its holder drain stay as they were at start.
+    /// The environment of the process and the secret for draining stay as they were at start.
     #[must_use]
     pub fn reread(&self, last: &Sources) -> Option<Reading> {
         let mut sources = Sources::look(&self.home);
@@ -147,7 +147,7 @@ impl Settings {
             SettingsError::Wrong(problems) => problems,
             unusable => vec![unusable.to_string()],
         };
-        // A mistake in the home's files does not keep profiles from coming and going.
+        // With a mistake in the home's files, profiles are still added and removed.
         let own = self.profiles.iter().filter(|profile| profile.home == self.home).cloned();
         let mut settings = self.clone();
         let agent = own.clone().next().map(|profile| profile.agent);
@@ -161,7 +161,7 @@ impl Settings {
         (settings, troubles)
     }
 
-    /// Keys that read otherwise in `now` and hold from the next start only.
+    /// Keys whose values are different in `now` and apply at the next start only.
     #[must_use]
     pub fn needs_restart(&self, now: &Self) -> Vec<&'static str> {
         let auth = |settings: &Self| (settings.drain_auth.scope.clone(), settings.drain_auth.min_chars);
@@ -178,7 +178,7 @@ impl Settings {
         keys
     }
 
-    /// What reads otherwise in `now`: keys of the home's files, and `profile NAME` for each that came, went or has other settings.
+    /// The differences to `now`: keys of the home's files, and `profile NAME` for each profile added, removed or changed.
     #[must_use]
     pub fn changed(&self, now: &Self) -> Vec<String> {
         let keys = self.open.changed_at_once(&now.open).into_iter().chain(self.needs_restart(now)).map(str::to_owned);
@@ -188,7 +188,7 @@ impl Settings {
         keys.chain(here.chain(gone).map(|name| format!("profile {name}"))).collect()
     }
 
-    /// Whether `profile` would notice the step from these settings to `now`.
+    /// Whether the change from these settings to `now` affects `profile`.
     #[must_use]
     pub fn differs_for<'a>(&'a self, profile: &ProfileSettings, now: &'a Self) -> bool {
         let own = |settings: &Self| settings.profiles.iter().find(|one| one.name == profile.name).cloned();
@@ -199,7 +199,7 @@ impl Settings {
 }
 
 impl OpenSettings {
-    /// Keys that read otherwise in `now` and hold at once.
+    /// Keys whose values are different in `now` and apply at once.
     #[must_use]
     pub fn changed_at_once(&self, now: &Self) -> Vec<&'static str> {
         let mut keys = differing([
@@ -211,7 +211,7 @@ impl OpenSettings {
         keys
     }
 
-    /// These settings, but for the keys that hold from the next start only: they are as in `first`, those of the start.
+    /// These settings, with the values of `first`, those of the start, for the keys that apply at the next start only.
     #[must_use]
     pub fn in_force(&self, first: &Self) -> Self {
         let mut in_force = self.clone();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_look_as_before_are_not_read() {
+    fn unchanged_files_are_not_read() {
         let home = home();
         let reading = load(&home).reread(&Sources::default()).unwrap();
         assert!(reading.settings.reread(&reading.sources).is_none());
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_named_by_its_key_and_by_its_profile() {
+    fn changes_are_named_by_key_and_by_profile() {
         let home = home();
         let before = load(&home);
         assert_eq!(before.changed(&load(&home)), Vec::<String>::new());
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_the_home_that_turns_wrong_keeps_what_it_said_and_lets_profiles_come_and_go() {
+    fn with_an_invalid_file_of_the_home_its_last_content_stays_and_profiles_are_still_added_and_removed() {
         let home = home();
         let settings = load(&home);
         fs::write(home.path().join(FILE_NAME), "agent: [hunter2-secret").unwrap();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profiles_file_that_turns_wrong_degrades_it_and_keeps_its_agent() {
+    fn an_invalid_file_of_a_profile_degrades_it_and_keeps_its_agent() {
         let home = home();
         let file = home.path().join("profiles/work/caduceus.yaml");
         fs::write(&file, "agent: {backend: exec, command: [run]}\n").unwrap();
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_that_is_gone_retires_nobody() {
+    fn a_missing_home_removes_no_profile() {
         let home = home();
         let settings = load(&home);
         fs::rename(home.path(), home.path().with_extension("away")).unwrap();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_being_written_is_read_when_it_is_whole() {
+    fn a_file_that_is_being_written_is_read_when_it_is_complete() {
         let home = home();
         let settings = load(&home);
         let file = home.path().join(ORIGINAL_FILE_NAME);
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(
             names(&reading.settings),
             ["default", "work"],
-            "for a moment the file said that one alone is served"
+            "an empty file was read, which serves one profile only"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! Every plain value of `caduceus.yaml`, an entry each: this is the one place that declares a key.
+//! Every plain value of `caduceus.yaml`, an entry each: keys are declared only here.
 //!
-//! To add one, add its entry here, use its field, and test that. `docs/configuration.md` follows: the test of its table writes
-//! what it is to be.
+//! To add one, add its entry here, use its field, and test that. The test of the table in `docs/configuration.md`
+//! prints its new content.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,11 +20,11 @@ use caduceus_supervision::{Backoff, RestartPolicy};
 /// What happens to a message while its session is busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Busy {
-    /// It waits its turn.
+    /// It is queued.
     Queue,
     /// The running turn is stopped for it.
     Interrupt,
-    /// It is handed to the running agent.
+    /// It is passed to the running agent.
     Steer,
     /// The chat gets a notice to wait.
     Reject,
@@ -33,24 +33,24 @@ pub enum Busy {
 const BUSY: &[(&str, Busy)] =
     &[("queue", Busy::Queue), ("interrupt", Busy::Interrupt), ("steer", Busy::Steer), ("reject", Busy::Reject)];
 
-/// What becomes of turns that a crash cut off.
+/// What happens with turns that a crash interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupted {
     /// The chat gets a notice, and `/retry` runs it again.
     Ask,
     /// It runs again, at most 3 times in all.
     Rerun,
-    /// It is forgotten.
+    /// It is dropped.
     Drop,
 }
 
 const INTERRUPTED: &[(&str, Interrupted)] =
     &[("ask", Interrupted::Ask), ("rerun", Interrupted::Rerun), ("drop", Interrupted::Drop)];
 
-/// What a message gets that comes during a drain.
+/// What happens with a message during a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenRefused {
-    /// A notice to send it again.
+    /// It is refused with a notice to send it again.
     Notice,
     /// It is kept and runs when the drain ends.
     Hold,
@@ -113,7 +113,7 @@ key_table! {
 }
 
 key_table! {
-    /// `turns`: how many run, and what follows a crash.
+    /// `turns`: how many run, and what happens with them after a crash.
     pub struct TurnValues {
         /// maximum of concurrent turns over all sessions, at least 1. A free place goes round robin to the links and profiles
         /// with waiting messages, and there to the session that waits longest
@@ -126,7 +126,7 @@ key_table! {
 }
 
 key_table! {
-    /// `drain`: what a drain does to messages and turns.
+    /// `drain`: what happens with messages and turns during a drain.
     pub struct DrainValues {
         /// what happens to a message during a drain. `hold`: it is kept until the drain ends, also over a restart, and the chat
         /// gets a notice at most once a minute. `notice`: it is refused with a notice that asks to send it again; at the end of
@@ -168,7 +168,7 @@ fn millis(floor: u64, ceiling: u64) -> Backoff {
     Backoff::new(Duration::from_millis(floor), Duration::from_millis(ceiling)).expect("the floor is below the ceiling")
 }
 
-/// A link whose silence were shorter than the pause between its pings would be closed while it is well.
+/// With a silence shorter than the interval of pings, a healthy link would be closed.
 fn silence_outlasts_pings(relay: &RelayValues, section: &mut Section<'_>) {
     if relay.silence <= relay.ping {
         section.wrong::<()>("silence_s", "more than ping_s");

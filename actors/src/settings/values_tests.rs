@@ -3,7 +3,7 @@ use serde_json::{Map, Value, json};
 use super::super::key_table::KeyTable;
 use super::*;
 
-/// The values of a document, and what is wrong with it.
+/// The values of a document, and its mistakes.
 fn read(document: Value) -> (Values, Vec<String>) {
     let mut problems = Vec::new();
     let Value::Object(map) = document else { panic!("a mapping") };
@@ -29,13 +29,13 @@ fn every_key_is_read_at_the_path_that_is_declared() {
 }
 
 #[test]
-fn a_file_that_says_nothing_has_every_default() {
+fn an_empty_file_has_every_default() {
     assert_eq!(read(json!({})), (Values::default(), Vec::new()));
     assert_eq!(read(json!({"turns": null, "relay": {"inbound": {}}})), (Values::default(), Vec::new()));
 }
 
 #[test]
-fn bounds_and_what_two_keys_have_in_common_are_checked() {
+fn bounds_and_relations_between_keys_are_checked() {
     for (document, mistake) in [
         (json!({"turns": {"max_concurrent": 0}}), "turns.max_concurrent: expected at least 1"),
         (json!({"relay": {"dial_s": 0}}), "relay.dial_s: expected more than 0"),
@@ -64,7 +64,7 @@ fn bounds_and_what_two_keys_have_in_common_are_checked() {
 }
 
 #[test]
-fn a_policy_that_is_not_set_is_the_default_kinds() {
+fn a_missing_policy_is_that_of_the_default_kind() {
     let policies = json!({"default": {"max_restarts": 9, "window_s": 1}, "relay": {"max_restarts": 2}});
     let (values, problems) = read(json!({"supervision": {"policies": policies}}));
     let policy = |kind: &str| values.supervision.policies[kind];
@@ -73,7 +73,7 @@ fn a_policy_that_is_not_set_is_the_default_kinds() {
 }
 
 #[test]
-fn what_holds_from_the_next_start_is_kept_until_then() {
+fn keys_that_apply_at_the_next_start_keep_their_values_until_then() {
     let first = Values::default();
     let (read, _) = read(json!({
         "http": {"names": ["a"]}, "turns": {"max_concurrent": 2}, "relay": {"inbound": {"path": "/in"}},

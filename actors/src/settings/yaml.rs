@@ -1,7 +1,7 @@
-//! Reading a YAML file so that every mistake in it is reported at once, and nothing of its content is.
+//! Reads a YAML file. All mistakes are reported together; none of its content is.
 //!
-//! The file becomes plain values first (a syntax error names the line); then keys are taken out one by one, and what is left over
-//! is unknown.
+//! The file is parsed to plain values first (a syntax error names the line); then keys are taken out one by one. The remaining keys
+//! are unknown.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,13 +13,13 @@ use super::original;
 use crate::files::{FileError, Links, Unusable, small};
 use crate::nearest::distance;
 
-/// Largest configuration file; the original's run to some 100 KiB.
+/// Largest configuration file; the original's have up to about 100 KiB.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Longest time; so much can be added to any moment.
+/// Longest time; it can be added to any instant without overflow.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 
-/// Reads a YAML file as a mapping. A file that is not there, or is empty, is an empty one.
+/// Reads a YAML file as a mapping. A missing or empty file is an empty mapping.
 ///
 /// # Errors
 /// One sentence that names the file, and the line where there is one; never the content.
@@ -27,7 +27,7 @@ pub(super) fn read_file(path: &Path) -> Result<Map<String, Value>, String> {
     read_text(path, parse)
 }
 
-/// The same for the original's `config.yaml`, which is taken as the original takes it.
+/// The same for the original's `config.yaml`, parsed as the original parses it.
 ///
 /// # Errors
 /// See [`read_file`].
@@ -70,7 +70,7 @@ pub(crate) struct Section<'a> {
     map: Map<String, Value>,
     /// Path of this mapping, ending in a dot unless it is the root.
     prefix: String,
-    /// Keys that have been asked for; for the nearest known name.
+    /// Keys that were read; for the nearest known name.
     known: Vec<&'static str>,
     problems: &'a mut Vec<String>,
 }
@@ -80,7 +80,7 @@ impl<'a> Section<'a> {
         Self { map, prefix: String::new(), known: Vec::new(), problems }
     }
 
-    /// Takes a nested mapping; a missing one is empty.
+    /// Takes a nested mapping; a missing mapping is empty.
     pub(crate) fn section(&mut self, key: &'static str) -> Section<'_> {
         let map = match self.take(key) {
             None => Map::new(),
@@ -140,7 +140,7 @@ impl<'a> Section<'a> {
         texts.collect::<Option<Vec<_>>>().or_else(|| self.wrong(key, "a list of texts"))
     }
 
-    /// Takes one word out of a table of known ones.
+    /// Takes one word of a table of known words.
     pub(crate) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(key)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
@@ -150,13 +150,13 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Reports a key whose value makes no sense.
+    /// Reports a key with an invalid value.
     pub(crate) fn wrong<T>(&mut self, key: &str, expected: &str) -> Option<T> {
         self.problems.push(format!("{}{key}: expected {expected}", self.prefix));
         None
     }
 
-    /// Reports every key that was not read, with the nearest known one.
+    /// Reports every key that was not read, with the nearest known key.
     pub(crate) fn finish(self) {
         for key in self.map.keys() {
             let nearest = self.known.iter().min_by_key(|known| distance(known, key));
@@ -164,7 +164,7 @@ impl<'a> Section<'a> {
                 Some(known) if distance(known, key) <= 3 => format!("; did you mean {}{known}?", self.prefix),
                 _ => String::new(),
             };
-            // The key is shown, so it must look like one: a secret pasted in its place must not be.
+            // Only a text with the form of a key is shown: a secret may have been pasted in its place.
             let shown = if key.len() <= 40 { key.escape_debug().to_string() } else { "(a long key)".to_owned() };
             self.problems.push(format!("{}{shown}: is not a known key{hint}", self.prefix));
         }
@@ -176,7 +176,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A clear yes or no, in the forms that the original's YAML reader takes.
+/// A flag, in the forms that the original's YAML reader accepts.
 pub(super) fn as_flag(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(flag) => Some(*flag),
@@ -190,7 +190,7 @@ pub(super) fn as_flag(value: &Value) -> Option<bool> {
     }
 }
 
-/// A clear yes or no in words.
+/// A flag as a word.
 pub(super) fn flag_word(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),

@@ -30,7 +30,7 @@ use caduceus_contract::messages::profile::{GetProfile, ProfileView};
 use caduceus_contract::messages::relay::{GetLink, LinkState, LinkView};
 use caduceus_contract::messages::status::{GetSnapshot, Phase, SnapshotChanged, StatusTouched, Subscribe};
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::{ProcessView, Snapshot, Totals};
 use caduceus_contract::status::words;
 use caduceus_contract::status::words::ProcessPhase;
@@ -283,13 +283,14 @@ fn build(
         known.shown(view, actors.find(&format!("relays/{}", id.0)), moment, started)
     });
     let links: Vec<_> = links.collect();
-    let keeper = actors.find("honcho");
-    let grants = views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), keeper, moment, started));
+    let grants_actor = actors.find("honcho");
+    let grants =
+        views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), grants_actor, moment, started));
     let ages = [
         ("drain", views.drain.stale_ms(actors.find("drain"), moment, started)),
         ("dispatch", views.dispatch.stale_ms(actors.find("dispatch"), moment, started)),
         ("ledger", views.ledger.stale_ms(actors.find("ledger"), moment, started)),
-        ("honcho", views.grants.stale_ms(keeper, moment, started)),
+        ("honcho", views.grants.stale_ms(grants_actor, moment, started)),
         ("config", views.config.stale_ms(actors.find("config"), moment, started)),
     ];
     let mut snapshot = Snapshot {
@@ -305,7 +306,7 @@ fn build(
         restart_drain_timeout: settings.in_force.settings.values.drain.timeout.as_secs(),
         active_sessions: views.dispatch.value().sessions,
         profiles: served,
-        readiness: Readiness::NotReady,
+        readiness: ReadinessLevel::NotReady,
         not_ready: None,
         issues: Vec::new(),
         stale: ages.into_iter().filter_map(|(name, age)| Some((name, age?))).collect(),

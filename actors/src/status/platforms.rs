@@ -69,13 +69,15 @@ fn judge(link: &ShownLink, tree: &TreeNode) -> (PlatformState, Option<&'static s
         node.last_exit.as_ref().map(|exit| exit.text.clone())
     };
     match link.state {
-        Word::Said(LinkState::Disabled) => (PlatformState::Disabled, None, None),
-        Word::Said(LinkState::Connected) => (PlatformState::Connected, None, None),
-        Word::Said(LinkState::Idle) => (PlatformState::Idle, None, None),
-        Word::Said(LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting) => {
+        Word::Reported(LinkState::Disabled) => (PlatformState::Disabled, None, None),
+        Word::Reported(LinkState::Connected) => (PlatformState::Connected, None, None),
+        Word::Reported(LinkState::Idle) => (PlatformState::Idle, None, None),
+        Word::Reported(LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting) => {
             (PlatformState::Connecting, None, None)
         }
-        Word::Said(LinkState::Revoked) => (PlatformState::Fatal, Some("relay_disabled"), link.view.last_error.clone()),
+        Word::Reported(LinkState::Revoked) => {
+            (PlatformState::Fatal, Some("relay_disabled"), link.view.last_error.clone())
+        }
         Word::Actor(ChildState::Failed | ChildState::Stopped) => (PlatformState::Fatal, Some("relay_failed"), exit()),
         Word::Actor(ChildState::Starting | ChildState::Running | ChildState::Backoff | ChildState::Stopping) => {
             (PlatformState::Connecting, Some("relay_down"), exit())

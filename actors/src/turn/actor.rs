@@ -62,17 +62,17 @@ impl Actor for TurnActor {
             for _ in 0..ENDED_TRIES {
                 match ended.ask(news.clone(), ENDED_TIMEOUT).await {
                     Ok(Ok(())) => return,
-                    // A dispatcher that failed with the message has a successor, which reads the ledger first; one with a full
-                    // mailbox has not received it.
+                    // A dispatcher that failed with the message has a successor, which reads the ledger first. A dispatcher with a
+                    // full mailbox has not received it.
                     Ok(Err(TooEarly)) | Err(AskError::Closed | AskError::Full) => {
                         tokio::time::sleep(ENDED_RETRY).await;
                     }
                     Err(error @ (AskError::Timeout | AskError::Fenced)) => {
-                        return error!(turn = %id, %error, "end of a turn not delivered to the dispatcher");
+                        return error!(turn = %id, %error, "end of the turn not delivered to the dispatcher");
                     }
                 }
             }
-            error!(turn = %id, "dispatcher unavailable, end of a turn not delivered");
+            error!(turn = %id, "dispatcher unavailable, end of the turn not delivered");
         };
         ctx.spawn(telling.into_actor(self).map(|(), actor, ctx| {
             actor.incarnation.end_with(ExitReason::Normal);
@@ -86,7 +86,7 @@ impl Handler<StopTurn> for TurnActor {
     type Result = ();
 
     fn handle(&mut self, order: StopTurn, _: &mut Self::Context) {
-        // A turn that has ended receives nothing, which is fine.
+        // A turn that has ended ignores commands.
         let _ = self.commands.send(TurnCommand::Stop(order.cause));
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn stopped(commands: &mut TurnCommands) -> StopCause {
     loop {
         match commands.recv().await {
             Some(TurnCommand::Stop(cause)) => return cause,
-            // The caller may be gone.
+            // The caller may have timed out.
             Some(TurnCommand::Steer(_, answer)) => {
                 let _ = answer.send(Err(SteerError::NotReading));
             }

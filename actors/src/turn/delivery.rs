@@ -69,7 +69,7 @@ impl ReplyDelivery {
             reply_to: work.event.message_id.clone(),
             follow_up: kind.map(|kind| (work.session.text(), kind.to_owned())),
             limit: (work.descriptor.max_message_length, work.descriptor.len_unit),
-            // Messages of an earlier attempt that was cut off may have arrived.
+            // Messages of an earlier, interrupted attempt may have arrived.
             repeats: work.attempt > 1,
             hurried: Rc::default(),
         }
@@ -150,7 +150,7 @@ impl ReplyDelivery {
         }
         let state = OutboundState::after(&result);
         if state == OutboundState::Refused {
-            warn!(turn = %self.turn, row = row.0, error = result.error, "the connector refused a reply");
+            warn!(turn = %self.turn, row = row.0, error = result.error, "reply refused by the connector");
         }
         self.mark(row, state, result.message_id.clone(), result.error.clone()).await;
         if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)

@@ -18,7 +18,7 @@ use caduceus_contract::messages::turn::{TurnEnded, TurnOutcome};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{AskError, Port};
 
-/// Timeout of the profile's answer which agent it has.
+/// Timeout of the profile for its agent's configuration.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Timeout of one request for it.
 const AGENT_RETRY: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
     TurnEnded { id: turn.work.id, outcome, reply: turn.reply_stream.reply.text().to_owned(), keep: turn.keep }
 }
 
-/// A profile that fails or hangs with the request has a successor within seconds, so it is asked again.
+/// A profile that fails or hangs with the request has a successor within seconds, so the request is repeated.
 async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskError> {
     let deadline = Instant::now() + AGENT_TIMEOUT;
     loop {
@@ -58,8 +58,8 @@ async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskE
     }
 }
 
-/// The conversation so far. A ledger that failed with the request has a successor, which is asked; if that fails too, the turn runs
-/// without its history.
+/// The conversation so far. A ledger that failed with the request has a successor, which gets the request again; if that fails too, the
+/// turn runs without its history.
 async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -> Vec<HistoryEntry> {
     for _ in 0..HISTORY_TRIES {
         match ledger.ask(LoadHistory { session: session.clone(), limit }, HISTORY_TIMEOUT).await {
@@ -90,7 +90,7 @@ impl TurnState {
         let agent = match agent {
             Ok(agent) => agent,
             Err(error) => {
-                warn!(turn = %self.work.id, %error, "profile did not answer which agent it has");
+                warn!(turn = %self.work.id, %error, "profile did not return its agent's configuration");
                 return verdict::no_answer();
             }
         };

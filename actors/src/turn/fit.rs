@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_goes_as_it_is() {
+    fn an_action_that_fits_is_unchanged() {
         for whole in ops("some words") {
             assert_eq!(fit(whole.clone(), &platform(10, LenUnit::Chars), false), [whole]);
         }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_a_word_is_marked_too_and_a_reaction_cannot_be() {
+    fn a_picture_without_text_is_marked_too_and_a_reaction_cannot_be() {
         let media = json!({"op": "send_media", "chat_id": "c", "media_kind": "photo", "source_url": "u"});
         assert_eq!(texts(&fit(action(&media), &platform(100, LenUnit::Chars), true)), ["(may be a repeat)"]);
         let react = json!({"op": "react", "chat_id": "c", "message_id": "m", "emoji": "x"});
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_leaves_the_markup_at_the_start_of_its_line() {
+    fn a_mark_keeps_the_markup_at_the_start_of_its_line() {
         for text in ["```rs\ncode\n```", "> ```\n> code\n> ```", "# title", "- item"] {
             let marked = fit(ops(text).remove(0), &platform(100, LenUnit::Chars), true);
             assert_eq!(texts(&marked), [format!("(may be a repeat)\n{text}")]);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_comes_last_and_everything_else_first() {
+    fn a_prompt_is_last_and_everything_else_first() {
         let names = |actions: &[Action]| actions.iter().map(|action| action.op().to_owned()).collect::<Vec<_>>();
         for whole in ops("some words that are too many") {
             let op = whole.op().to_owned();
@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_longer_than_the_limit_and_no_word_is_lost(
+        fn no_message_exceeds_the_limit_and_no_word_is_lost(
             text in "[a-zé😀 \n]{0,300}",
             limit in 2_usize..120,
             utf16: bool,

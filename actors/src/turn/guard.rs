@@ -2,7 +2,7 @@
 //!
 //! The gateway re-executes its own binary as `caduceus guard -- COMMAND…`. The guard leads a separate session, adopts
 //! every orphan below it (Linux), and has one end of a socket: it receives the agent's pipes through it, answers whether the
-//! agent was started, and watches it from then on. A byte on it means *stop*; its end means that the gateway is gone.
+//! agent was started, and watches it from then on. A byte on it means *stop*; its end means that the gateway has exited.
 //! A guard that is itself killed ends nothing; the process that waits for it kills its process group, and every process with the
 //! turn's id in its environment. If the gateway was killed too, the next one does.
 
@@ -31,7 +31,7 @@ pub use wire::{give_pipes, say_stop, wait_started};
 
 /// From SIGTERM to SIGKILL, when the turn is stopped.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
-/// The same when the gateway is gone: the agent's output has no reader.
+/// The same after the gateway has exited: the agent's output has no reader.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
 /// The same for processes that the agent leaves behind when it ends by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ pub fn run(command: &[OsString]) -> io::Result<ExitCode> {
 fn start(command: &[OsString], pipes: wire::Pipes) -> io::Result<Pid> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let [stdin, stdout, stderr] = pipes.map(Stdio::from);
-    // Our ends of the pipes are dropped with the builder, at the end of this function.
+    // The guard's ends of the pipes are dropped with the builder, at the end of this function.
     let child = Command::new(program).args(arguments).stdin(stdin).stdout(stdout).stderr(stderr).spawn()?;
     Ok(Pid::from_child(&child))
 }

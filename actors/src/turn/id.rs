@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_one_seed_are_the_same_each_time_and_sort_as_they_are_made() {
+    fn names_of_one_seed_are_reproducible_and_sort_in_order_of_creation() {
         let seed = Uuid::now_v7();
         let (mut ids, mut again) = (TurnIds::seeded(seed), TurnIds::seeded(seed));
         let mut last = None;

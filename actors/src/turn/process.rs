@@ -149,7 +149,7 @@ impl AgentProcess {
         }
         self.force_at = Some(Instant::now() + guard::STOP_GRACE + GUARD_GRACE);
         if let Some(Err(error)) = self.lifeline.as_ref().map(guard::say_stop) {
-            debug!(%error, "guard ended before it was asked to stop");
+            debug!(%error, "guard ended before the order to stop");
         }
     }
 
@@ -179,7 +179,7 @@ impl AgentProcess {
         self.guard = None;
         status.code().map_or_else(
             || {
-                // Its guard can no longer end the remaining processes of the agent.
+                // The killed guard cannot end the remaining processes of the agent.
                 self.kill_group();
                 self.end_strays();
                 Exit::Killed

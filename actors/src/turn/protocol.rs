@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lines_of_the_protocol_are_understood() {
+    fn the_lines_of_the_protocol_are_parsed() {
         assert_eq!(parse(r#"{"type":"text","text":"a\nb"}"#), AgentLine::Text("a\nb".into()));
         assert_eq!(parse(r#"{"type":"final"}"#), AgentLine::Final(None));
         assert_eq!(parse(r#"{"type":"final","text":"x"}"#), AgentLine::Final(Some("x".into())));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_type_is_passed_over_and_a_bad_line_is_not() {
+    fn a_later_type_is_skipped_and_a_bad_line_is_an_error() {
         assert_eq!(parse(r#"{"type":"thought","text":"hm"}"#), AgentLine::Unknown);
         assert_eq!(parse("  "), AgentLine::Unknown);
         for bad in ["hello", "[]", "{}", r#"{"type":"text"}"#, r#"{"type":"text","text":1}"#, r#"{"type":"action"}"#] {

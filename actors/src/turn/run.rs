@@ -127,10 +127,10 @@ impl<'a> AgentRun<'a> {
                 } else {
                     Err(SteerError::NotReading)
                 };
-                // The caller may be gone.
+                // The caller may have timed out.
                 let _ = answer.send(steered);
             }
-            // The actor is gone, and this is about to be dropped.
+            // The actor has ended, and this is about to be dropped.
             None => {}
         }
     }

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_from_pieces() {
+    fn lines_are_joined_from_pieces() {
         let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         assert!(log.push(b"one", &redactor, now).is_empty());
         assert_eq!(lines(&log.push(b" two\r\nthree\nfo", &redactor, now)), ["one two", "three"]);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_cut_to_so_many_lines_a_second_and_the_rest_is_counted() {
+    fn a_flood_is_limited_to_lines_per_second_and_the_rest_is_counted() {
         let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         assert_eq!(log.push("x\n".repeat(1_000).as_bytes(), &redactor, now).len(), 50);
         let later = log.push(b"y\n", &redactor, now + PERIOD);
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_cut_and_takes_no_room() {
+    fn an_endless_line_is_truncated_and_takes_bounded_memory() {
         let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         for _ in 0..100 {
             log.push(&[b'x'; 10_000], &redactor, now);

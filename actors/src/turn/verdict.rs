@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_without_an_answer_has_failed_unless_something_worse_befell_it() {
+    fn an_agent_without_an_answer_has_failed_unless_a_stronger_reason_applies() {
         let no_reply = |no_reply, code| TurnVerdict {
             no_reply: Some(no_reply),
             exit: Some(Exit::Code(code)),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_reason_counts_more_than_the_code_it_led_to() {
+    fn the_gateways_own_reason_takes_precedence_over_the_exit_code() {
         let exit = Some(Exit::Code(143));
         let stopped =
             TurnVerdict { stopped: Some(StopCause::Operator), too_much: true, exit, ..TurnVerdict::default() };
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_stop_is_told_to_the_chat_once() {
+    fn the_chat_is_notified_of_every_stop_once() {
         let told = |cause| notice_of(cause).is_some();
         assert!(told(StopCause::Operator) && told(StopCause::Interrupt));
         // The dispatcher, the newer message and the next start handle these.
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn no_notice_tells_which_command_it_was() {
+    fn no_notice_contains_the_command() {
         let error = SpawnError::CommandNotFound { command: "/opt/agent".into(), reason: "no such file".into() };
         let TurnOutcome::Failed { notice } = not_started(&error) else { panic!("not failed") };
         assert!(!notice.contains("opt"), "{notice}");

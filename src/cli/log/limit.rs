@@ -247,9 +247,9 @@ mod tests {
     }
 
     /// Counts the events that get through.
-    struct Count(Arc<AtomicUsize>);
+    struct CountingLayer(Arc<AtomicUsize>);
 
-    impl<S: Subscriber> Layer<S> for Count {
+    impl<S: Subscriber> Layer<S> for CountingLayer {
         fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn lines_of_one_place_are_limited_for_each_link_and_what_is_left_out_is_said() {
         let (limit, written) = (LogLimit::new(), Arc::new(AtomicUsize::new(0)));
-        let log = tracing_subscriber::registry().with(Count(Arc::clone(&written))).with(limit.clone());
+        let log = tracing_subscriber::registry().with(CountingLayer(Arc::clone(&written))).with(limit.clone());
         tracing::subscriber::with_default(log, || {
             let flood = |link: &str| {
                 for number in 0..200 {

@@ -13,7 +13,7 @@ use caduceus_contract::messages::ledger::{InboundState, LedgerView, OutboundStat
 use caduceus_contract::messages::profile::{ProfileState, ProfileView};
 use caduceus_contract::messages::relay::{LinkState, LinkView};
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::readiness::{Issue, Readiness};
+use caduceus_contract::status::readiness::{Issue, ReadinessLevel};
 use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, Word};
 use caduceus_contract::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
 use caduceus_contract::status::words::{GatewayState, ProcessPhase};
@@ -81,7 +81,7 @@ fn profile(text: &str, missing: &[&str], actor: ChildState) -> ShownProfile {
         agent: "exec",
         children_started: 12,
     };
-    let state = if actor == ChildState::Running { Word::Said(view.state) } else { Word::Actor(actor) };
+    let state = if actor == ChildState::Running { Word::Reported(view.state) } else { Word::Actor(actor) };
     let stale_ms = (actor != ChildState::Running).then_some(5_000);
     Shown { actor, state, stale_ms, view }
 }
@@ -104,7 +104,7 @@ fn link() -> ShownLink {
         platforms: vec!["discord".into()],
         descriptors: Vec::new(),
     };
-    Shown { actor: ChildState::Running, state: Word::Said(view.state), stale_ms: None, view }
+    Shown { actor: ChildState::Running, state: Word::Reported(view.state), stale_ms: None, view }
 }
 
 /// A gateway with a turn in flight and one of everything.
@@ -134,10 +134,10 @@ pub(super) fn snapshot() -> Snapshot {
         restart_drain_timeout: 180,
         active_sessions: 3,
         profiles: ["default", "work", "stuck"].map(name).into(),
-        readiness: Readiness::Degraded,
+        readiness: ReadinessLevel::Degraded,
         not_ready: None,
         issues: vec![Issue {
-            level: Readiness::Degraded,
+            level: ReadinessLevel::Degraded,
             part: "profile",
             name: "work".into(),
             state: "failed".into(),
@@ -154,7 +154,7 @@ pub(super) fn snapshot() -> Snapshot {
         relay: vec![link()],
         honcho: vec![Shown {
             actor: ChildState::Running,
-            state: Word::Said(GrantState::Fresh),
+            state: Word::Reported(GrantState::Fresh),
             stale_ms: None,
             view: GrantView {
                 profile: name("default"),
@@ -173,7 +173,7 @@ pub(super) fn snapshot() -> Snapshot {
             inbound: [(InboundState::Done, 41), (InboundState::Running, 2)].into(),
             outbound: [(OutboundState::Delivered, 40), (OutboundState::Ambiguous, 1)].into(),
             written: 84,
-            damaged: 0,
+            corrupt: 0,
             trouble: None,
         },
         secrets: vec![

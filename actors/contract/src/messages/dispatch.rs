@@ -14,10 +14,11 @@ use crate::turn_id::TurnId;
 use crate::wire::descriptor::Descriptor;
 use crate::wire::event::InboundEvent;
 
-/// An event from a link. Answered `Ok` once it may be acknowledged.
+/// Offers an event from a link. The answer is `Ok` once the event may be acknowledged: it is on disk and its turn will run, it is a
+/// duplicate, it was refused and the chat was notified, or it was a command (`/stop`, `/status`) that has been executed.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Receipt, NotTaken>")]
-pub struct Inbound {
+#[rtype(result = "Result<(), NotTaken>")]
+pub struct OfferEvent {
     /// The link over which it arrived.
     pub link: LinkId,
     /// The addressed bot, if the link fronts several.
@@ -34,19 +35,6 @@ pub struct Inbound {
     pub raw_event: Arc<Value>,
     /// The descriptor of the chat's platform; `None` if the link that answers is not up: the event waits for it.
     pub descriptor: Option<Descriptor>,
-}
-
-/// What became of an event. In every case it may be acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Receipt {
-    /// On disk, and its turn will run.
-    Taken,
-    /// Seen before; it does not run again.
-    Duplicate,
-    /// Refused (a drain, an unserved profile, a full queue); the chat was notified.
-    Refused,
-    /// It was for the gateway itself (`/stop`, `/status`) and is done.
-    Handled,
 }
 
 /// Why an event may not be acknowledged.

@@ -130,7 +130,7 @@ pub struct MarkInbound {
 }
 
 /// The inbound events in the given states, oldest first. A corrupt row is left out, logged and counted in
-/// [`LedgerView::damaged`], because one bad row must not block the good ones.
+/// [`LedgerView::corrupt`], because one bad row must not block the good ones.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<InboundRow>, LedgerError>")]
 pub struct ListInbound {
@@ -187,7 +187,7 @@ pub struct ListUnread;
 /// `Pending`, and in the same step its events count as notified. Answered with the links of those replies; empty: nothing is left.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<LinkId>, LedgerError>")]
-pub struct TellUnread {
+pub struct NotifyUnread {
     /// The profile.
     pub profile: ProfileName,
     /// Limit of chats.
@@ -347,7 +347,8 @@ pub struct LedgerView {
     /// Events and obligations written since the process started.
     pub written: u64,
     /// Rows found corrupt since the process started; they are not used.
-    pub damaged: u64,
+    #[serde(rename = "damaged")]
+    pub corrupt: u64,
     /// Why nothing can be written at present, if so.
     pub trouble: Option<String>,
 }
@@ -360,7 +361,7 @@ pub enum LedgerError {
     Unwritable(String),
     /// A row does not match its checksum.
     #[error("row {row} of table {table} is corrupt")]
-    Damaged {
+    Corrupt {
         /// The table.
         table: &'static str,
         /// The row.

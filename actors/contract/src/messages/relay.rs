@@ -7,7 +7,7 @@ use actix::Message;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::dispatch::{NotTaken, Receipt};
+use super::dispatch::NotTaken;
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
 use crate::wire::action::{Action, ActionResult};
@@ -152,11 +152,11 @@ pub struct LinkChanged {
 /// no answer can arrive after a newer change.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct TellAgain;
+pub struct ResendLinkState;
 
 /// An event received over HTTP with a valid signature. Answered `Ok` once it may be acknowledged.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Receipt, NotTaken>")]
+#[rtype(result = "Result<(), NotTaken>")]
 pub struct Deliver {
     /// The profile whose key signed it, if that is a named one: the event runs under it.
     pub owner: Option<ProfileName>,

@@ -1,6 +1,6 @@
 //! The one function that decides whether the gateway is ready, degraded or not ready. All reports use it.
 
-use super::readiness::{Issue, Readiness, Verdict};
+use super::readiness::{Issue, ReadinessLevel, Verdict};
 use super::shown::{Shown, View, Word};
 use super::snapshot::Snapshot;
 use super::words::{self, GatewayState};
@@ -18,7 +18,7 @@ impl Snapshot {
     #[must_use]
     pub fn judged_by(&self, gate: &DrainView) -> Verdict {
         let state = words::state(self.phase, gate);
-        let gateway = |state: String| issue(Readiness::NotReady, "gateway", "", state, None);
+        let gateway = |state: String| issue(ReadinessLevel::NotReady, "gateway", "", state, None);
         match state {
             // Missing parts are expected while the process stops, and after that.
             GatewayState::Stopping | GatewayState::Stopped | GatewayState::StartupFailed => {
@@ -30,7 +30,7 @@ impl Snapshot {
         let mut issues: Vec<Issue> =
             self.actors.children.iter().filter_map(|node| self.of_actor(node, starting)).collect();
         if let Some(trouble) = &self.ledger.trouble {
-            issues.push(issue(Readiness::NotReady, "actor", "ledger", "unwritable", Some(trouble.clone())));
+            issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", "unwritable", Some(trouble.clone())));
         }
         if starting || state == GatewayState::Draining {
             issues.push(gateway(state.to_string()));
@@ -51,11 +51,17 @@ impl Snapshot {
         for grant in self.honcho.iter().filter(|_| !starting) {
             if let Some(state) = grant.said().filter(|state| is_wrong(*state)) {
                 let detail = grant.view.last_error.clone().or(grant.view.remedy.map(str::to_owned));
-                issues.push(issue(Readiness::Degraded, "grant", grant.view.profile.as_str(), text(&state), detail));
+                issues.push(issue(
+                    ReadinessLevel::Degraded,
+                    "grant",
+                    grant.view.profile.as_str(),
+                    text(&state),
+                    detail,
+                ));
             }
         }
         for trouble in &self.configuration.troubles {
-            issues.push(issue(Readiness::Degraded, "configuration", "", "wrong", Some(trouble.clone())));
+            issues.push(issue(ReadinessLevel::Degraded, "configuration", "", "wrong", Some(trouble.clone())));
         }
         Verdict::of(issues)
     }
@@ -68,7 +74,8 @@ impl Snapshot {
 
     /// The issue of a child of the root.
     fn of_actor(&self, node: &TreeNode, starting: bool) -> Option<Issue> {
-        let level = if NEEDED.contains(&node.id.as_str()) { Readiness::NotReady } else { Readiness::Degraded };
+        let level =
+            if NEEDED.contains(&node.id.as_str()) { ReadinessLevel::NotReady } else { ReadinessLevel::Degraded };
         let silent = self.stale.contains_key(node.id.as_str());
         let state = match node.state {
             ChildState::Running if silent => "unresponsive".to_owned(),
@@ -89,14 +96,20 @@ impl Snapshot {
         wrong: impl FnOnce(V::State) -> Option<Option<String>>,
     ) -> Option<Issue> {
         let detail = match shown.state {
-            Word::Said(state) => wrong(state)?,
+            Word::Reported(state) => wrong(state)?,
             Word::Actor(_) | Word::Unresponsive => self.actors.find(&format!("{supervisor}/{name}")).and_then(why),
         };
-        Some(issue(Readiness::Degraded, part, name, text(&shown.state), detail))
+        Some(issue(ReadinessLevel::Degraded, part, name, text(&shown.state), detail))
     }
 }
 
-fn issue(level: Readiness, part: &'static str, name: &str, state: impl Into<String>, detail: Option<String>) -> Issue {
+fn issue(
+    level: ReadinessLevel,
+    part: &'static str,
+    name: &str,
+    state: impl Into<String>,
+    detail: Option<String>,
+) -> Issue {
     Issue { level, part, name: name.to_owned(), state: state.into(), detail }
 }
 

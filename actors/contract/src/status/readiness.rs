@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Whether a turn would be admitted, and whether all parts work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Readiness {
+pub enum ReadinessLevel {
     /// A turn would be admitted, and there is no issue.
     Ready,
     /// A turn would be admitted; a profile, link, grant or file is failed or down.
@@ -16,7 +16,7 @@ pub enum Readiness {
     NotReady,
 }
 
-impl Readiness {
+impl ReadinessLevel {
     /// The name in the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -32,7 +32,7 @@ impl Readiness {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Issue {
     /// Its effect: `degraded` or `not_ready`.
-    pub level: Readiness,
+    pub level: ReadinessLevel,
     /// The kind of part: `gateway`, `actor`, `profile`, `link`, `grant` or `configuration`.
     pub part: &'static str,
     /// The name of the part; empty if there is only one.
@@ -47,7 +47,7 @@ pub struct Issue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The worst of the issues.
-    pub readiness: Readiness,
+    pub readiness: ReadinessLevel,
     /// The issues, the worst first.
     pub issues: Vec<Issue>,
 }
@@ -79,14 +79,14 @@ impl Verdict {
     /// Sorts `issues`; the worst of them decides.
     pub(super) fn of(mut issues: Vec<Issue>) -> Self {
         issues.sort_by_key(|issue| std::cmp::Reverse(issue.level));
-        Self { readiness: issues.first().map_or(Readiness::Ready, |issue| issue.level), issues }
+        Self { readiness: issues.first().map_or(ReadinessLevel::Ready, |issue| issue.level), issues }
     }
 
     /// Why no turn would be admitted, in public terms; `None` if one would be.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         let reasons: Vec<_> =
-            self.issues.iter().filter(|issue| issue.level == Readiness::NotReady).map(Issue::outline).collect();
+            self.issues.iter().filter(|issue| issue.level == ReadinessLevel::NotReady).map(Issue::outline).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 }

@@ -50,7 +50,7 @@ pub struct Shown<V: View> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word<S> {
     /// Its actor runs and reported this.
-    Said(S),
+    Reported(S),
     /// Its actor does not run; this is the state of its node.
     Actor(ChildState),
     /// Its actor runs and does not answer.
@@ -61,11 +61,11 @@ impl<V: View> Shown<V> {
     /// `view` was reported `since` ago by the current incarnation, if `answered`.
     pub fn new(mut view: V, actor: ChildState, answered: bool, since: Duration) -> Self {
         let state = match actor {
-            ChildState::Running if answered => Word::Said(view.state()),
+            ChildState::Running if answered => Word::Reported(view.state()),
             ChildState::Running => Word::Unresponsive,
             other => Word::Actor(other),
         };
-        let current = matches!(state, Word::Said(_));
+        let current = matches!(state, Word::Reported(_));
         if !current {
             view.age(since);
         }
@@ -77,7 +77,7 @@ impl<V: View> Shown<V> {
     #[must_use]
     pub fn said(&self) -> Option<V::State> {
         match self.state {
-            Word::Said(state) => Some(state),
+            Word::Reported(state) => Some(state),
             Word::Actor(_) | Word::Unresponsive => None,
         }
     }
@@ -86,7 +86,7 @@ impl<V: View> Shown<V> {
 impl<S: Serialize> Serialize for Word<S> {
     fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
         match self {
-            Self::Said(state) => state.serialize(serializer),
+            Self::Reported(state) => state.serialize(serializer),
             Self::Actor(state) => state.serialize(serializer),
             Self::Unresponsive => serializer.serialize_str("unresponsive"),
         }

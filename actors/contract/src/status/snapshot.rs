@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::readiness::{Issue, Readiness};
+use super::readiness::{Issue, ReadinessLevel};
 use super::shown::{ShownGrant, ShownLink, ShownProfile};
 use super::words::{GatewayState, ProcessPhase};
 use crate::messages::config::ConfigView;
@@ -45,7 +45,7 @@ pub struct Snapshot {
     pub profiles: Vec<ProfileName>,
 
     /// Whether a turn would be admitted, and whether all parts work.
-    pub readiness: Readiness,
+    pub readiness: ReadinessLevel,
     /// Why no turn would be admitted at present, if so.
     pub not_ready: Option<String>,
     /// The issues, the worst first.

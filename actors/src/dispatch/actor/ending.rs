@@ -1,4 +1,4 @@
-//! What follows the end of a turn: the queues, the ledger, the conversation, and the next start.
+//! The end of a turn: updates the queues, the ledger and the conversation, and starts the next.
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::future::{LocalBoxFuture, ready};
@@ -30,7 +30,7 @@ impl DispatchActor {
         self.end_unreported(turn, TurnOutcome::Stopped(StopCause::Shutdown), ctx);
     }
 
-    /// A turn that was stopped before it began, and so cannot notify its chat.
+    /// A turn that was stopped before it started, and so cannot notify its chat.
     pub(super) fn stopped_early(&mut self, turn: TurnId, cause: StopCause, ctx: &mut Context<Self>) {
         if let Some(notice) = Notice::of_stop(cause)
             && let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event))
@@ -53,8 +53,8 @@ impl DispatchActor {
         let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
         let steered = self.plan.take_steered(turn);
         if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
-            // It stays `running` in the ledger: the next start finds it cut off and follows `turns.interrupted`. What
-            // was steered into it stays `received`, and runs then.
+            // It stays `running` in the ledger: the next start treats it as interrupted by `turns.interrupted`. Events that
+            // were steered into it stay `received`, and run then.
             self.ports.counts.stopped();
             self.jobs.remove(&event);
             for event in steered {
@@ -76,7 +76,7 @@ impl DispatchActor {
         let mut said = Vec::new();
         for event in steered {
             said.extend(self.jobs.remove(&event).map(|job| job.event.text.clone()));
-            // After a stop `/retry` means the turn's own event.
+            // After a stop, `/retry` runs the turn's own event again.
             let state = if state == InboundState::Failed { state } else { InboundState::Done };
             self.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
         }

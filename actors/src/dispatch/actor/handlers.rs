@@ -1,4 +1,4 @@
-//! The handler of each message.
+//! The handlers of the messages.
 
 use actix::{Handler, MessageResult};
 use futures_util::future::FutureExt as _;
@@ -13,7 +13,7 @@ use super::{DispatchActor, EventAction, GateState, RecordAnswered, RecordedEvent
 use crate::config::messages::SettingsChanged;
 use crate::settings::{Busy, WhenRefused};
 use caduceus_contract::messages::dispatch::{
-    AnnounceStop, DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
+    AnnounceStop, DispatchView, GetDispatch, NotTaken, OfferEvent, StopSession, StopTurnById, UnknownTurn,
 };
 use caduceus_contract::messages::drain::DrainChanged;
 use caduceus_contract::messages::ledger::{InboundState, RecordInbound, Recorded};
@@ -24,10 +24,10 @@ use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};
 /// Longest name of a profile that is shown, in characters; none that is served is longer.
 const MAX_SHOWN_NAME: usize = 64;
 
-impl Handler<Inbound> for DispatchActor {
-    type Result = ResponseFuture<Result<Receipt, NotTaken>>;
+impl Handler<OfferEvent> for DispatchActor {
+    type Result = ResponseFuture<Result<(), NotTaken>>;
 
-    fn handle(&mut self, inbound: Inbound, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, inbound: OfferEvent, _: &mut Self::Context) -> Self::Result {
         let (profile, unserved) = match self.settings.rules.profile(&inbound) {
             Ok(profile) => (profile, false),
             Err(name) => {
@@ -38,17 +38,15 @@ impl Handler<Inbound> for DispatchActor {
             }
         };
         let job = self.settings.rules.job(&inbound, profile);
-        let (state, then, receipt) = match ChatCommand::parse(&inbound.event.text) {
-            _ if unserved => (InboundState::Refused, EventAction::Refuse(Notice::UnservedProfile), Receipt::Refused),
-            Some(command) => (InboundState::Done, EventAction::Execute(command), Receipt::Handled),
+        let (state, then) = match ChatCommand::parse(&inbound.event.text) {
+            _ if unserved => (InboundState::Refused, EventAction::Refuse(Notice::UnservedProfile)),
+            Some(command) => (InboundState::Done, EventAction::Execute(command)),
             None if self.plan.is_open(&job.profile) || self.may_steer(&job.session) => {
-                (InboundState::Received, EventAction::Run, Receipt::Taken)
+                (InboundState::Received, EventAction::Run)
             }
             None => match self.settings.values().drain.refused {
-                WhenRefused::Notice => {
-                    (InboundState::Refused, EventAction::Refuse(Notice::Maintenance), Receipt::Refused)
-                }
-                WhenRefused::Hold => (InboundState::Held, EventAction::Hold, Receipt::Taken),
+                WhenRefused::Notice => (InboundState::Refused, EventAction::Refuse(Notice::Maintenance)),
+                WhenRefused::Hold => (InboundState::Held, EventAction::Hold),
             },
         };
         let note = match &then {
@@ -69,28 +67,27 @@ impl Handler<Inbound> for DispatchActor {
         let recorded = self.ports.record_inbound.ask(record, LEDGER_TIMEOUT);
         let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
         let counts = self.ports.counts.clone();
-        // It outlives this incarnation: an event on disk is acknowledged and processed also when another message makes this one
-        // fail.
+        // It outlives this incarnation: an event on disk is acknowledged and processed also if the incarnation fails meanwhile.
         ResponseFuture::new(async move {
             let recorded = recorded.await;
             if incarnation.is_fenced() {
-                // The thread resumed after its actors had been replaced: the successor has read the ledger since, and what it
-                // did not find there the connector sends again.
+                // The thread resumed after its actors had been replaced. The successor has read the ledger since, and the connector
+                // sends again the events that were not in it.
                 return Err(NotTaken::LedgerUnavailable);
             }
             if matches!(recorded, Ok(Ok(Recorded::Duplicate { .. }))) {
                 counts.duplicate();
             }
             let (taken, answer) = match recorded {
-                Ok(Ok(Recorded::New(id))) => (Some(RecordedEvent { id, job, then }), Ok(receipt)),
+                Ok(Ok(Recorded::New(id))) => (Some(RecordedEvent { id, job, then }), Ok(())),
                 // The answer to its first record may have been lost; an event is queued once at most.
                 Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received })) => {
-                    (Some(RecordedEvent { id, job, then: EventAction::Run }), Ok(Receipt::Duplicate))
+                    (Some(RecordedEvent { id, job, then: EventAction::Run }), Ok(()))
                 }
                 Ok(Ok(Recorded::Duplicate { id, state: InboundState::Held })) => {
-                    (Some(RecordedEvent { id, job, then: EventAction::Hold }), Ok(Receipt::Duplicate))
+                    (Some(RecordedEvent { id, job, then: EventAction::Hold }), Ok(()))
                 }
-                Ok(Ok(Recorded::Duplicate { .. })) => (None, Ok(Receipt::Duplicate)),
+                Ok(Ok(Recorded::Duplicate { .. })) => (None, Ok(())),
                 Ok(Err(error)) => {
                     error!(%error, "event not written to the ledger, and not acknowledged");
                     (None, Err(NotTaken::LedgerUnavailable))

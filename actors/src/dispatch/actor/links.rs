@@ -1,4 +1,4 @@
-//! What follows when a link comes up or goes down: waiting events start, replies are sent again, the start is announced.
+//! Changes of a link: waiting events start, replies are sent again, the start is announced.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::ReplyLeft;
 use caduceus_contract::messages::ledger::InboundState;
-use caduceus_contract::messages::relay::{LinkChanged, TellAgain};
+use caduceus_contract::messages::relay::{LinkChanged, ResendLinkState};
 
-/// How often links that are not up are asked for their state: the message about a change may have been lost.
+/// Interval in which links that are not up are asked for their state: the message about a change may have been lost.
 const LINK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long events wait for a link that is no longer configured; the same as for replies.
 const UNLINKED_MAX_AGE: Duration = Duration::from_hours(24);
@@ -43,8 +43,8 @@ impl DispatchActor {
     /// Asks each of these links to send its state again.
     pub(super) fn ask_links<'a>(&self, links: impl IntoIterator<Item = &'a LinkId>) {
         for link in links {
-            if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.tell_again.tell(TellAgain)) {
-                debug!(link = %link.0, %error, "a link was not asked for its state");
+            if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.resend_state.tell(ResendLinkState)) {
+                debug!(link = %link.0, %error, "request for the state of the link not sent");
             }
         }
     }

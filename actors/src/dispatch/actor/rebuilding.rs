@@ -1,7 +1,7 @@
 //! Rebuilds the queues after a start: from the ledger, a page at a time, and from the gate's list of turns.
 //!
-//! Running turns and those that were cut off come first, for they are few. Then the dispatcher is ready, and events may arrive
-//! while the rest is read: they wait until all before them are queued.
+//! Running and interrupted turns are read first, because they are few. Then the dispatcher is ready, and events may arrive while the
+//! rest is read: they wait until all earlier ones are queued.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,12 +23,12 @@ use caduceus_contract::messages::ledger::{
 };
 use caduceus_contract::turn_id::TurnId;
 
-/// Pause before the ledger is asked again after it did not answer.
+/// Pause before a request that the ledger did not answer is repeated.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often adopted turns are checked; far longer than the time from a permit to the start of its turn.
 const ADOPTED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far the rebuild has come.
+/// The progress of the rebuild.
 struct Rebuild {
     /// Running turns of an earlier incarnation.
     turns: HashMap<TurnId, RunningTurn>,
@@ -54,7 +54,7 @@ impl DispatchActor {
                 actor.read_page(rebuild, ctx);
             }
             Err(error) => {
-                warn!(%error, "running turns cannot be read yet");
+                warn!(%error, "running turns not read yet");
                 ctx.run_later(PAUSE, Self::rebuild);
             }
         }));
@@ -85,7 +85,7 @@ impl DispatchActor {
         for row in rows {
             let (id, turn, received) = (row.id, row.turn, row.received_at_ms);
             let Some((id, job)) = DispatchJob::from_row(row) else {
-                error!(row = id.0, "an event in the ledger is unreadable; it is given up");
+                error!(row = id.0, "unreadable event in the ledger, given up");
                 self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
                 continue;
             };
@@ -116,7 +116,7 @@ impl DispatchActor {
     }
 
     fn read_page_later(error: &str, rebuild: Rebuild, ctx: &mut Context<Self>) {
-        warn!(error, "waiting events cannot be read yet");
+        warn!(error, "waiting events not read yet");
         ctx.run_later(PAUSE, |actor, ctx| actor.read_page(rebuild, ctx));
     }
 
@@ -149,7 +149,7 @@ impl DispatchActor {
             let row = read.map_err(|error| error.to_string()).and_then(|row| row.map_err(|error| error.to_string()));
             match row.map(DispatchJob::from_row) {
                 Ok(job) => actor.jobs.extend(job),
-                Err(error) => warn!(row = id.0, error, "an event steered into a running turn cannot be read"),
+                Err(error) => warn!(row = id.0, error, "event steered into a running turn not read"),
             }
             actor.fetch_steered(rebuild, ctx);
         }));
@@ -158,7 +158,7 @@ impl DispatchActor {
     fn finish(&mut self, rebuild: &Rebuild, ctx: &mut Context<Self>) {
         let Rebuild { waiting, cut_off, .. } = *rebuild;
         if waiting + cut_off > 0 {
-            info!(waiting, cut_off, "events of an earlier run are queued again");
+            info!(waiting, cut_off, "events of a previous run queued again");
         }
         for (link, events) in self.unlinked.counts() {
             error!(
@@ -201,14 +201,14 @@ impl DispatchActor {
                     self.adopted.push(turn);
                 }
                 Some(RunningTurn { stop: None, .. }) => {
-                    warn!(%turn, "a turn was never started; its event runs again");
+                    warn!(%turn, "turn was not started; its event runs again");
                     if let Some(job) = self.forget(turn, event, ctx) {
                         self.run_again(event, &job, now_ms(), ctx);
                     }
                 }
                 // A turn is listed until its end was received.
                 None => {
-                    warn!(%turn, "a turn exited without a report");
+                    warn!(%turn, "turn exited without a report");
                     if let Some(job) = self.forget(turn, event, ctx) {
                         self.cut_off(event, &job, now_ms(), ctx);
                     }
@@ -230,7 +230,7 @@ impl DispatchActor {
         job
     }
 
-    /// A turn that a crash cut off.
+    /// A turn that a crash interrupted.
     fn cut_off(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted() {
@@ -269,7 +269,7 @@ impl DispatchActor {
         ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| match found {
             Ok(Ok(row)) => match row.and_then(DispatchJob::from_row) {
                 Some((id, job)) => {
-                    // The command is done in the ledger, so from here on the event must not be lost.
+                    // The command is marked as done in the ledger, so the event must not be lost after this.
                     actor.mark(id, InboundState::Received, None, Some("retried".to_owned()), ctx);
                     actor.run_again(id, &job, now_ms(), ctx);
                 }
@@ -281,7 +281,7 @@ impl DispatchActor {
     }
 
     fn cannot_retry(&mut self, asked: &DispatchJob, error: &str, ctx: &mut Context<Self>) {
-        warn!(error, "the event to run again cannot be read from the ledger");
+        warn!(error, "event to run again not read from the ledger");
         self.notify(&asked.target, &Notice::TurnBroke, ctx);
     }
 }

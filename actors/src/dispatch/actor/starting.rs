@@ -19,7 +19,7 @@ use caduceus_contract::messages::turn::SteerTurn;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::AskError;
 
-/// Pause before the gate or the ledger is asked again after it did not answer.
+/// Pause before a request that the gate or the ledger did not answer is repeated.
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl DispatchActor {
@@ -28,7 +28,7 @@ impl DispatchActor {
         let Some(session) = self.plan.session_of(turn) else { return };
         let Some(ways) = self.settings.ways.get(session.profile()).cloned() else {
             // It was served when the event was accepted; an event never runs under another profile instead.
-            warn!(%turn, profile = %session.profile(), "the profile of an event is no longer served; it is refused");
+            warn!(%turn, profile = %session.profile(), "event refused: its profile is no longer served");
             self.refuse(event, &Notice::UnservedProfile, ctx);
             return self.plan.drop_turn(turn);
         };
@@ -55,17 +55,17 @@ impl DispatchActor {
                 }
                 None => "unreadable".to_owned(),
             },
-            Ok(Err(error @ (LedgerError::Damaged { .. } | LedgerError::Missing { .. }))) => error.to_string(),
+            Ok(Err(error @ (LedgerError::Corrupt { .. } | LedgerError::Missing { .. }))) => error.to_string(),
             Ok(Err(error)) => return Self::ask_again(turn, &format!("the ledger: {error}"), ctx),
             Err(error) => return Self::ask_again(turn, &format!("the ledger: {error}"), ctx),
         };
-        error!(row = event.0, reason = unread, "an event in the ledger is unreadable; it is given up");
+        error!(row = event.0, reason = unread, "unreadable event in the ledger, given up");
         self.mark(event, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
     }
 
-    /// Asks the gate for a permit, and starts the turn with it.
+    /// Requests a permit from the gate, and starts the turn with it.
     fn launch(&mut self, turn: TurnId, event: InboundId, ways: ProfilePorts, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&event) else { return };
         job.origin = self.plan.origin_of(turn).unwrap_or(job.origin);
@@ -101,14 +101,14 @@ impl DispatchActor {
                 actor.carry_out(steps, ctx);
             }
             Err(NotStarted::Broke(error)) => {
-                error!(%turn, %error, "a turn could not be started");
+                error!(%turn, %error, "turn not started");
                 actor.crashed(turn, ctx);
             }
         }));
     }
 
     fn ask_again(turn: TurnId, error: &str, ctx: &mut Context<Self>) {
-        warn!(%turn, %error, "a turn could not be started yet");
+        warn!(%turn, %error, "turn not started yet");
         ctx.run_later(PAUSE, move |actor, ctx| actor.not_started(turn, Refusal::Superseded, true, ctx));
     }
 
@@ -133,7 +133,7 @@ impl DispatchActor {
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let row = read.ok().and_then(Result::ok);
             if row.is_none() {
-                warn!(row = event.0, "an event is refused whose chat cannot be read from the ledger");
+                warn!(row = event.0, "event refused, and its chat not notified: not read from the ledger");
             }
             let job = row.and_then(DispatchJob::from_row);
             actor.refuse_job(event, job.as_ref().map(|(_, job)| job), &notice, ctx);
@@ -161,7 +161,7 @@ impl DispatchActor {
         let steered = async move { Some(asked?.await) };
         ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {
-                // Not done before its turn is: if the process is killed with the turn, the event runs by itself.
+                // Done only when its turn is: if the process is killed with the turn, the event runs on its own.
                 let state = if actor.plan.steered(turn, event) {
                     InboundState::Received
                 } else {

@@ -1,6 +1,6 @@
 //! After a drain that refused messages, reports to each chat once how many of its messages were not read.
 //!
-//! The ledger lists the chats that are left, so it does not matter which run of the process refused the messages.
+//! The ledger lists the chats that are left, also those whose messages a previous run of the process refused.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::super::notice;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
 use caduceus_contract::link::Target;
-use caduceus_contract::messages::ledger::{ListUnread, TellUnread};
+use caduceus_contract::messages::ledger::{ListUnread, NotifyUnread};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::Action;
 
 /// Chats notified at once.
 const CHATS: usize = 50;
-/// Pause before a ledger that did not answer is asked again.
+/// Pause before a request that the ledger did not answer is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl DispatchActor {
@@ -48,8 +48,8 @@ impl DispatchActor {
             }
             return;
         };
-        let order = TellUnread { profile, chats: CHATS, words: unread_action };
-        let notified = self.ports.tell_unread.ask(order, LEDGER_TIMEOUT);
+        let order = NotifyUnread { profile, chats: CHATS, words: unread_action };
+        let notified = self.ports.notify_unread.ask(order, LEDGER_TIMEOUT);
         ctx.spawn(notified.into_actor(self).map(move |notified, actor, ctx| match notified {
             Ok(Ok(links)) => {
                 if links.is_empty() {
@@ -68,7 +68,7 @@ impl DispatchActor {
     }
 
     fn report_later(error: &str, ctx: &mut Context<Self>) {
-        warn!(error, "chats cannot be notified yet of messages that a drain refused");
+        warn!(error, "chats not notified yet of messages that a drain refused");
         ctx.run_later(PAUSE, |actor, ctx| {
             actor.reporting_unread = None;
             actor.report_unread(ctx);

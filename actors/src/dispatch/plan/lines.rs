@@ -1,7 +1,7 @@
 //! Which session is next for a place: one line for each link and profile, served round robin.
 //!
-//! Holds the keys of sessions only. What a closed gate stops stays in its line and is skipped, so that opening a gate costs one
-//! check of each line, however many wait in it.
+//! Holds the keys of sessions only. Sessions that a closed gate stops stay in their line and are skipped, so opening a gate costs one
+//! check of each line, independent of its length.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use caduceus_contract::wire::session::SessionKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct LineId(usize);
 
-/// The place of a session in a line: ordered by the event that brought it there, then by a number for those that have just run.
+/// The place of a session in a line: ordered by the event that put it there, then by a number for those that have just run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LinePlace {
     event: InboundId,
@@ -160,7 +160,7 @@ impl StartLines {
         }
     }
 
-    /// Checks each line once, whatever waits there.
+    /// Checks each line once, independent of its length.
     fn update_gates(&mut self) {
         for number in 0..self.all.len() {
             let open = self.is_open(&self.all[number].profile);
@@ -178,7 +178,7 @@ impl StartLines {
         }
     }
 
-    /// An event came into the plan.
+    /// An event entered the plan.
     pub(super) fn came(&mut self, event: InboundId) {
         self.newest = self.newest.max(event);
     }
@@ -222,13 +222,13 @@ impl StartLines {
         false
     }
 
-    /// The session that is next, from the line that is next; it has to step out.
+    /// The session that is next, from the line that is next; the caller removes it from there.
     pub(super) fn next(&mut self) -> Option<Arc<SessionKey>> {
         if !self.has_next() {
             return None;
         }
         let number = self.rounds.pop_front()?;
-        // It goes to the end of the round also if it is empty now: that is checked when it is next.
+        // It moves to the end also if it is empty now: that is checked when it is next.
         self.rounds.push_back(number);
         let line = &self.all[number.0];
         let first = |origin, sessions: &BTreeMap<LinePlace, Arc<SessionKey>>| {

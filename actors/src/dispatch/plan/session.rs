@@ -1,4 +1,4 @@
-//! A session of the plan: what waits in it, and what it runs.
+//! A session of the plan: its waiting events and its running turn.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,9 +30,9 @@ pub(super) struct CurrentTurn {
     pub(super) turn: TurnId,
     pub(super) line: LineId,
     pub(super) waiting: WaitingEvent,
-    /// The number of reports of the gate when it was asked about the event.
+    /// The number of reports of the gate when the permit was requested.
     pub(super) asked_at: u64,
-    /// It is to stop once it has started.
+    /// It is stopped once it has started.
     pub(super) pending_stop: Option<StopCause>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct WaitingEvent {
     pub(super) event: InboundId,
     /// It has waited, and so was acknowledged before a drain that refuses it now.
     pub(super) waited: bool,
-    /// What the gateway itself runs again passes a gate that is closed for people.
+    /// An event that the gateway itself runs again passes a gate that is closed for people.
     pub(super) origin: Origin,
 }
 

@@ -86,7 +86,7 @@ fn turns_above_the_limit_wait_in_order() {
 }
 
 #[test]
-fn a_message_that_comes_during_a_drain_is_refused_and_a_queued_one_is_held() {
+fn a_message_during_a_drain_is_refused_and_a_queued_one_is_held() {
     let mut plan = plan(Busy::Queue, 8);
     let running = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("a"), &link(), true);
@@ -99,7 +99,7 @@ fn a_message_that_comes_during_a_drain_is_refused_and_a_queued_one_is_held() {
 }
 
 #[test]
-fn a_queued_event_that_the_gate_refuses_before_its_news_came_is_held_too() {
+fn a_queued_event_that_the_gate_refuses_before_its_report_is_held_too() {
     let mut plan = plan(Busy::Queue, 8);
     let running = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("a"), &link(), true);
@@ -109,7 +109,7 @@ fn a_queued_event_that_the_gate_refuses_before_its_news_came_is_held_too() {
 }
 
 #[test]
-fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
+fn a_refusal_after_the_end_of_its_drain_closes_nothing() {
     let mut plan = plan(Busy::Queue, 8);
     let running = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("a"), &link(), true);
@@ -117,7 +117,7 @@ fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
     plan.gate(true, []);
     plan.gate(false, []);
     let again = plan.refused(turn(&second), Refusal::Draining, false);
-    assert_eq!(asked(&again), [2], "it is asked again");
+    assert_eq!(asked(&again), [2], "the permit is requested again");
     assert!(plan.is_open(&ProfileName::default_profile()));
     plan.gate(true, []);
     assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [DispatchStep::Hold(InboundId(2), false)]);
@@ -151,7 +151,7 @@ fn a_session_that_waits_for_a_place_or_for_the_gate_overflows_too() {
 }
 
 #[test]
-fn a_session_that_waits_for_a_place_rejects_what_comes_meanwhile() {
+fn a_session_that_waits_for_a_place_rejects_further_messages() {
     let mut plan = plan(Busy::Reject, 1);
     let running = plan.arrived(InboundId(1), &session("b"), &link(), true);
     assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), []);
@@ -160,7 +160,7 @@ fn a_session_that_waits_for_a_place_rejects_what_comes_meanwhile() {
 }
 
 #[test]
-fn what_cannot_be_steered_overflows_like_what_is_queued() {
+fn events_that_cannot_be_steered_overflow_like_queued_ones() {
     let mut plan = plan(Busy::Steer, 8);
     plan.arrived(InboundId(100), &session("a"), &link(), true);
     for row in 1..=32 {
@@ -175,7 +175,7 @@ fn what_cannot_be_steered_overflows_like_what_is_queued() {
 }
 
 #[test]
-fn a_steered_event_is_done_with_when_its_turn_is_and_not_before() {
+fn a_steered_event_is_done_when_its_turn_is_and_not_before() {
     let mut plan = plan(Busy::Steer, 8);
     let running = turn(&plan.arrived(InboundId(1), &session("a"), &link(), true));
     plan.arrived(InboundId(2), &session("a"), &link(), true);
@@ -188,7 +188,7 @@ fn a_steered_event_is_done_with_when_its_turn_is_and_not_before() {
     assert_eq!(plan.take_steered(running), [InboundId(2)]);
     assert_eq!(plan.ended(running), []);
     plan.arrived(InboundId(3), &session("b"), &link(), true);
-    assert!(!plan.steered(running, InboundId(3)), "a turn that has ended keeps nothing");
+    assert!(!plan.steered(running, InboundId(3)), "the turn has ended");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_steered_event_that_is_not_taken_waits_its_turn() {
 }
 
 #[test]
-fn steered_events_that_come_back_in_another_order_run_as_they_came() {
+fn steered_events_that_return_in_another_order_run_in_order_of_arrival() {
     let mut plan = plan(Busy::Steer, 8);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     for row in 2..=4 {
@@ -259,14 +259,14 @@ fn an_adopted_turn_keeps_its_session_busy() {
 }
 
 #[test]
-fn a_refusal_by_a_superseded_gate_is_asked_again() {
+fn a_permit_refused_by_a_superseded_gate_is_requested_again() {
     let mut plan = plan(Busy::Queue, 8);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     assert_eq!(asked(&plan.refused(turn(&first), Refusal::Superseded, false)), [1]);
 }
 
 #[test]
-fn idle_sessions_are_forgotten() {
+fn idle_sessions_are_removed() {
     let mut plan = plan(Busy::Queue, 8);
     for row in 0..100 {
         let steps = plan.arrived(InboundId(row), &session(&row.to_string()), &link(), true);
@@ -276,7 +276,7 @@ fn idle_sessions_are_forgotten() {
 }
 
 #[test]
-fn held_events_run_in_the_order_in_which_they_came_over_all_sessions() {
+fn held_events_run_in_order_of_arrival_over_all_sessions() {
     for _ in 0..20 {
         let mut plan = plan(Busy::Queue, 1);
         plan.gate(true, []);
@@ -295,12 +295,12 @@ fn held_events_run_in_the_order_in_which_they_came_over_all_sessions() {
             ran.push(row);
             steps = plan.ended(turn(&steps));
         }
-        assert_eq!(ran, [1, 2, 3, 5, 4], "whose session has run goes to the end of the line");
+        assert_eq!(ran, [1, 2, 3, 5, 4], "a session that has run moves to the end of the line");
     }
 }
 
 #[test]
-fn a_drain_lets_pass_what_the_gateway_itself_runs_again() {
+fn a_drain_admits_events_that_the_gateway_itself_runs_again() {
     let mut plan = plan(Busy::Queue, 8);
     plan.gate(true, []);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &link(), Origin::External), []);
@@ -309,7 +309,7 @@ fn a_drain_lets_pass_what_the_gateway_itself_runs_again() {
 }
 
 #[test]
-fn a_steered_event_that_is_not_taken_during_a_drain_gets_what_any_other_gets() {
+fn a_steered_event_that_is_not_taken_during_a_drain_is_treated_like_any_other() {
     for (hold, expected) in
         [(false, DispatchStep::Refuse(InboundId(2))), (true, DispatchStep::Hold(InboundId(2), true))]
     {
@@ -338,7 +338,7 @@ fn a_steered_event_whose_drain_is_over_meanwhile_waits_its_turn() {
 }
 
 #[test]
-fn a_limit_that_rises_lets_the_line_go_on_and_one_that_falls_stops_no_turn() {
+fn a_higher_limit_starts_waiting_turns_and_a_lower_one_stops_none() {
     let mut plan = plan(Busy::Queue, 1);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("b"), &link(), true);

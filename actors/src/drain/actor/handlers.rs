@@ -76,19 +76,19 @@ impl Handler<BeginDrain> for DrainActor {
         let ended = scope.clone();
         let (answer, answered) = oneshot::channel();
         let work = move |home: &Path| {
-            // An order can come before the markers, and with them the epoch, were first read.
+            // An order can arrive before the first reading of the markers, and with them of the epoch.
             marker.epoch = marker.epoch.or_else(epoch::current);
             store::write(home, &marker).map(|()| true)
         };
         let then = move |actor: &mut Self, written: io::Result<bool>| {
             let durable = written.unwrap_or_else(|error| {
-                error!(?scope, %error, "the drain is in force, but its marker cannot be written: a restart forgets it");
+                error!(?scope, %error, "drain in force, but its marker cannot be written: a restart ends the drain");
                 false
             });
             if durable {
                 actor.gate.change(actor.owner(), |plan| plan.written(&scope));
             }
-            // The caller may be gone; the drain applies nevertheless.
+            // The caller may have timed out; the drain applies nevertheless.
             let _ = answer.send(durable);
         };
         self.order(&ended, work, then, ctx);
@@ -112,19 +112,19 @@ impl Handler<CancelDrain> for DrainActor {
         }
         let (answer, answered) = oneshot::channel();
         self.gate.change(self.owner(), |plan| plan.removing(&scope));
-        let asked = self.gate.look(GatePlan::orders);
+        let ordered = self.gate.look(GatePlan::orders);
         let ended = scope.clone();
         let then = move |actor: &mut Self, removed: io::Result<u64>| {
             let result = match removed {
-                Ok(asked) => {
-                    if actor.gate.change(actor.owner(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
+                Ok(ordered) => {
+                    if actor.gate.change(actor.owner(), |plan| plan.removed(&scope, ordered)) == Some(Change::Ended) {
                         info!(?scope, principal = %order.principal, by = "message", "drain.ended");
                         actor.tell_change();
                     }
                     Ok(DrainCancelled { was_draining })
                 }
                 Err(error) => {
-                    actor.gate.change(actor.owner(), |plan| plan.not_removed(&scope, asked));
+                    actor.gate.change(actor.owner(), |plan| plan.not_removed(&scope, ordered));
                     Err(CancelError::MarkerNotRemoved(error.kind().to_string()))
                 }
             };

@@ -44,7 +44,7 @@ impl DrainActor {
         let DiskOrder { home, work, then } = order;
         let place = home.map(|home| (worker(&scope, &home), home));
         let working = async move {
-            // There is no home of that name.
+            // No home has that name.
             let Some((worker, home)) = place else { return Ok(false) };
             let done = worker.run_to_the_end(move || work(&home)).await;
             done.unwrap_or_else(|error| Err(io::Error::other(error)))
@@ -71,7 +71,7 @@ impl DrainActor {
             read.await
         };
         ctx.spawn(reading.into_actor(self).map(move |read, actor, ctx| {
-            // The profile may have been removed, or moved, while its marker was read; and an order may have come in between.
+            // The profile may have been removed, or moved, while its marker was read; and an order may have arrived meanwhile.
             let answered = read.is_ok();
             let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.look(GatePlan::orders);
             match read {
@@ -104,8 +104,8 @@ impl DrainActor {
         for scope in self.gate.look(|plan| plan.overdue(Timestamp::now())).into_iter().filter(|scope| scope == read) {
             let ended = scope.clone();
             let then = move |actor: &mut Self, removed: io::Result<u64>| match removed {
-                Ok(asked) => {
-                    let change = actor.gate.change(actor.owner(), |plan| plan.removed(&scope, asked));
+                Ok(ordered) => {
+                    let change = actor.gate.change(actor.owner(), |plan| plan.removed(&scope, ordered));
                     actor.stuck.remove(&scope);
                     if change == Some(Change::Ended) {
                         info!(?scope, by = "deadline", "drain.ended");
@@ -128,8 +128,8 @@ impl DrainActor {
         then: impl FnOnce(&mut Self, io::Result<u64>) + Send + 'static,
         ctx: &mut Context<Self>,
     ) {
-        let asked = self.gate.look(GatePlan::orders);
-        self.order(scope, store::remove, move |actor, removed| then(actor, removed.map(|_| asked)), ctx);
+        let ordered = self.gate.look(GatePlan::orders);
+        self.order(scope, store::remove, move |actor, removed| then(actor, removed.map(|_| ordered)), ctx);
     }
 }
 

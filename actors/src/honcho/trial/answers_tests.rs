@@ -7,8 +7,8 @@ use super::super::outcome::Outcome;
 use super::oauth_server::Fault;
 use super::{SOON, Trial, rotated};
 
-/// Every form of an answer, how often the token is presented for it while no wait is over, and with all waits over, and
-/// how often it is replayed then.
+/// Every form of an answer; how often the token is presented before any wait is over, and after all waits are over; and how often it
+/// is replayed then.
 fn answers() -> Vec<(&'static str, Fault, [usize; 3])> {
     let raw = |text: &str, rotates| Fault::Raw(text.to_owned(), rotates);
     let html = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
@@ -35,7 +35,7 @@ fn answers() -> Vec<(&'static str, Fault, [usize; 3])> {
 }
 
 #[test]
-fn whatever_the_answer_siblings_present_the_token_once_and_then_once_more() {
+fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
     for (name, fault, expected) in answers() {
         let trial = Trial::expired();
         trial.server.script(fault);
@@ -59,7 +59,7 @@ fn whatever_the_answer_siblings_present_the_token_once_and_then_once_more() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_given_up_and_the_token_left_alone() {
+fn a_server_that_does_not_answer_times_out_and_the_token_is_not_presented_again() {
     let trial = Trial::expired();
     trial.server.script(Fault::Delay(SOON));
     let mut refresh = trial.refresh();
@@ -73,7 +73,7 @@ fn a_server_that_never_answers_is_given_up_and_the_token_left_alone() {
 }
 
 #[test]
-fn while_a_server_is_busy_eight_siblings_present_the_token_once_a_step() {
+fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
     let trial = Trial::expired();
     for (step, least_s) in [5, 10, 20, 40].into_iter().enumerate() {
         trial.server.script(Fault::Status(503, String::new()));
@@ -92,7 +92,7 @@ fn while_a_server_is_busy_eight_siblings_present_the_token_once_a_step() {
 }
 
 #[test]
-fn a_server_that_wants_to_be_left_alone_is_unless_a_person_asks() {
+fn a_wait_that_the_server_requests_is_observed_except_on_request() {
     let trial = Trial::expired();
     trial.server.script(Fault::StatusWith(429, "retry-after: 900\r\n".to_owned()));
     let Outcome::Denied { retry_in, .. } = trial.run() else { panic!("it is not denied") };

@@ -10,7 +10,7 @@ use super::super::store::Installed;
 use super::*;
 
 #[test]
-fn a_rotation_is_on_disk_before_it_is_told_and_leaves_all_else_alone() {
+fn a_rotation_is_on_disk_before_it_is_reported_and_changes_nothing_else() {
     let trial = Trial::expired();
     let grant = rotated(trial.run());
     assert_eq!(access(&grant), "hch-at-n1");
@@ -45,7 +45,7 @@ fn two_threads_on_one_file_exchange_once() {
 }
 
 #[test]
-fn a_short_lived_rotation_of_a_sibling_is_taken_and_not_exchanged() {
+fn a_short_lived_rotation_of_another_process_is_adopted_and_not_exchanged() {
     let trial = Trial::expired();
     for life in [json!(30), json!(null), json!("odd"), json!(-7)] {
         trial.server.tokens_live(life.clone());
@@ -65,7 +65,7 @@ fn a_short_lived_rotation_of_a_sibling_is_taken_and_not_exchanged() {
 }
 
 #[test]
-fn a_file_that_does_not_parse_is_never_written_over() {
+fn a_file_that_does_not_parse_is_never_overwritten() {
     let trial = Trial::expired();
     let refresh = trial.refresh();
     fs::write(trial.path(), "{\"hosts\": hch-at-").unwrap();
@@ -76,7 +76,7 @@ fn a_file_that_does_not_parse_is_never_written_over() {
 }
 
 #[test]
-fn a_file_that_breaks_during_the_exchange_has_the_grant_kept_beside_it_and_taken_in_once_it_is_mended() {
+fn if_the_file_breaks_during_the_exchange_the_grant_is_kept_beside_it_and_restored_after_the_repair() {
     let trial = Trial::expired();
     let (path, good) = (trial.path(), fs::read_to_string(trial.path()).unwrap());
     let mut refresh = trial.refresh();
@@ -159,7 +159,7 @@ fn while_the_original_holds_the_lock_nothing_is_exchanged() {
 }
 
 #[test]
-fn the_original_waits_while_we_hold_the_lock() {
+fn the_original_waits_while_the_lock_is_held() {
     const TRY: &str =
         "import fcntl,sys\nf=open(sys.argv[1],'a+b')\nfcntl.flock(f.fileno(),fcntl.LOCK_EX|fcntl.LOCK_NB)";
     let trial = Trial::expired();
@@ -174,7 +174,7 @@ fn the_original_waits_while_we_hold_the_lock() {
 }
 
 #[test]
-fn a_lock_file_that_was_tidied_away_while_we_waited_does_not_count() {
+fn a_lock_file_that_was_deleted_during_the_wait_does_not_count() {
     let trial = Trial::expired();
     let path = trial.path();
     let first = ConfigLock::take(&path, SOON).unwrap();
@@ -191,7 +191,7 @@ fn a_lock_file_that_was_tidied_away_while_we_waited_does_not_count() {
 }
 
 #[test]
-fn an_answer_that_is_lost_leaves_the_token_alone_for_a_minute_in_every_process() {
+fn after_a_lost_answer_no_process_presents_the_token_for_a_minute() {
     let trial = Trial::expired();
     for fault in [Fault::LostAnswer, Fault::CutAnswer, Fault::Body("<html>".to_owned())] {
         let trial = Trial::expired();
@@ -215,7 +215,7 @@ fn an_answer_that_is_lost_leaves_the_token_alone_for_a_minute_in_every_process()
 }
 
 #[test]
-fn a_server_that_hangs_is_given_up_and_the_careful_retry_is_the_last() {
+fn a_server_that_hangs_times_out_and_the_careful_retry_is_the_last() {
     let trial = Trial::expired();
     for _ in 0..2 {
         trial.server.script(Fault::Status(0, String::new()));
@@ -240,7 +240,7 @@ fn a_server_that_hangs_is_given_up_and_the_careful_retry_is_the_last() {
 }
 
 #[test]
-fn a_server_that_says_no_or_is_not_there_costs_no_token() {
+fn a_refusing_or_unreachable_server_costs_no_token() {
     let trial = Trial::expired();
     let faults = [
         Fault::Status(503, "{}".to_owned()),
@@ -280,7 +280,7 @@ fn a_refused_token_is_presented_once_by_all_processes_together() {
 }
 
 #[test]
-fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_person() {
+fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_request() {
     let trial = Trial::expired();
     trial.server.script(Fault::NoRefreshToken);
     trial.server.tokens_live(json!(100));
@@ -295,7 +295,7 @@ fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_per
 }
 
 #[test]
-fn where_nothing_can_be_written_nothing_is_presented() {
+fn if_the_file_cannot_be_written_no_token_is_presented() {
     let trial = Trial::expired();
     let mut refresh = trial.refresh();
     let home = trial.home.path().to_owned();
@@ -333,7 +333,7 @@ fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
 }
 
 #[test]
-fn a_login_during_the_exchange_wins() {
+fn a_login_during_the_exchange_takes_precedence() {
     let trial = Arc::new(Trial::expired());
     let mut refresh = trial.refresh();
     let logging_in = Arc::clone(&trial);
@@ -347,7 +347,7 @@ fn a_login_during_the_exchange_wins() {
 }
 
 #[test]
-fn an_older_block_is_renewed_where_it_stands() {
+fn an_older_block_is_renewed_in_place() {
     let trial = Trial::expired();
     let text = fs::read_to_string(trial.path()).unwrap().replace("\"hermes\"", "\"hermes.work\"");
     fs::write(trial.path(), text).unwrap();
@@ -359,14 +359,14 @@ fn an_older_block_is_renewed_where_it_stands() {
 }
 
 #[test]
-fn a_login_is_installed_with_its_settings_where_there_was_no_file() {
+fn a_login_with_its_settings_is_installed_without_a_file() {
     let home = TempDir::new().unwrap();
     let path = home.path().join(".honcho").join("config.json");
     let grant = grant_in(&Trial::expired().path()).unwrap();
     let lock = ConfigLock::take(&path, SOON).unwrap();
     let config = json!({"workspace": "w"});
     store::rehearse(&lock, "hermes").unwrap();
-    assert!(!path.exists(), "a rehearsal leaves nothing");
+    assert!(!path.exists(), "a rehearsal creates no file");
     assert_eq!(store::install(&lock, "hermes", &grant, config.as_object()).unwrap(), Installed::InPlace);
     drop(lock);
     assert_eq!(access(&grant_in(&path).unwrap()), "hch-at-0");
@@ -380,7 +380,7 @@ fn a_login_is_installed_with_its_settings_where_there_was_no_file() {
 }
 
 #[test]
-fn the_last_word_comes_even_if_the_thread_panics_and_the_lock_is_held_until_then() {
+fn the_end_is_reported_even_if_the_thread_panics_and_the_lock_is_held_until_then() {
     let trial = Trial::expired();
     let (done, told) = mpsc::channel();
     let mut refresh = trial.refresh();

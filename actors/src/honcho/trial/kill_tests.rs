@@ -18,8 +18,8 @@ const STEPS: [RefreshStep; 6] = [
 
 /// Not a separate test: does nothing unless it is run as a victim.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the victim is told by its environment where to die")]
-fn the_victim_dies_where_it_is_told() {
+#[expect(clippy::disallowed_methods, reason = "the environment gives the victim the step at which it is killed")]
+fn the_victim_is_killed_at_the_given_step() {
     let Ok(order) = std::env::var(VICTIM) else {
         return;
     };
@@ -43,13 +43,13 @@ fn the_victim_dies_where_it_is_told() {
         }),
     };
     let _ = refresh.run();
-    unreachable!("the victim came through");
+    unreachable!("the victim was not killed");
 }
 
 fn kill_on(step: RefreshStep, trial: &Trial) {
     let index = STEPS.iter().position(|other| *other == step).unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "honcho::trial::kill_tests::the_victim_dies_where_it_is_told"])
+        .args(["--exact", "honcho::trial::kill_tests::the_victim_is_killed_at_the_given_step"])
         .env(VICTIM, format!("{index} {}", trial.path().display()))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -59,7 +59,7 @@ fn kill_on(step: RefreshStep, trial: &Trial) {
 }
 
 #[test]
-fn a_death_before_the_token_is_presented_costs_nothing() {
+fn a_kill_before_the_token_is_presented_costs_nothing() {
     for step in [RefreshStep::Locked, RefreshStep::Read] {
         let trial = Trial::expired();
         kill_on(step, &trial);
@@ -70,7 +70,7 @@ fn a_death_before_the_token_is_presented_costs_nothing() {
 }
 
 #[test]
-fn a_death_on_the_brink_of_presenting_costs_a_minute() {
+fn a_kill_just_before_presenting_costs_a_minute() {
     let trial = Trial::expired();
     kill_on(RefreshStep::BeforeSend, &trial);
     assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
@@ -80,7 +80,7 @@ fn a_death_on_the_brink_of_presenting_costs_a_minute() {
 }
 
 #[test]
-fn a_death_with_the_answer_in_hand_ends_in_a_login_and_not_in_a_loop() {
+fn a_kill_after_the_answer_requires_a_login_and_does_not_loop() {
     let trial = Trial::expired();
     kill_on(RefreshStep::Answered, &trial);
     for _ in 0..3 {
@@ -93,7 +93,7 @@ fn a_death_with_the_answer_in_hand_ends_in_a_login_and_not_in_a_loop() {
 }
 
 #[test]
-fn a_death_before_the_rename_is_made_good_from_the_temporary_file() {
+fn after_a_kill_before_the_rename_the_grant_is_restored_from_the_temporary_file() {
     let trial = Trial::expired();
     kill_on(RefreshStep::TemporaryWritten, &trial);
     assert_eq!(access(&rotated(trial.run())), "hch-at-n1");
@@ -102,7 +102,7 @@ fn a_death_before_the_rename_is_made_good_from_the_temporary_file() {
 }
 
 #[test]
-fn a_death_after_the_rename_costs_nothing() {
+fn a_kill_after_the_rename_costs_nothing() {
     let trial = Trial::expired();
     let before = trial.refresh();
     kill_on(RefreshStep::Renamed, &trial);
@@ -111,7 +111,7 @@ fn a_death_after_the_rename_costs_nothing() {
 }
 
 #[test]
-fn a_neighbour_that_writes_the_file_leaves_the_grant_that_a_dead_process_had_in_hand() {
+fn a_write_by_another_program_keeps_the_grant_of_a_killed_process() {
     let trial = Trial::expired();
     kill_on(RefreshStep::TemporaryWritten, &trial);
     let mut theirs = grant_in(&trial.path()).unwrap();

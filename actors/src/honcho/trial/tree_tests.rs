@@ -33,11 +33,11 @@ fn start(trial: &Trial, steps: StepHook) -> RootHandle {
     let settings = HonchoSettings { steps, ..HonchoSettings::new(vec![profile]) };
     let ports = HonchoPorts { profiles: BTreeMap::new(), status: Port::from(Deaf.start()) };
     let mailbox = Mailbox::new();
-    let keeper = ChildSpec::worker("honcho", &mailbox, move |start| {
+    let grants = ChildSpec::worker("honcho", &mailbox, move |start| {
         HonchoRefreshActor::new(ports.clone(), settings.clone(), start.incarnation().clone(), HonchoOwn::of(start))
     });
-    let keeper = keeper.readiness(Readiness::Reported { within: SOON }).grace(SOON);
-    Root::start(SupervisorSpec::new(Strategy::OneForOne).child(keeper), RootOptions::default())
+    let grants = grants.readiness(Readiness::Reported { within: SOON }).grace(SOON);
+    Root::start(SupervisorSpec::new(Strategy::OneForOne).child(grants), RootOptions::default())
         .expect("the tree starts")
 }
 

@@ -34,7 +34,7 @@ fn a_second_writer_is_told_that_the_ledger_is_in_use() {
 }
 
 #[test]
-fn a_damaged_file_is_set_aside_whole_and_the_next_try_starts_afresh() {
+fn a_corrupt_file_is_set_aside_whole_and_the_next_try_starts_afresh() {
     let spoil_head: fn(&mut Vec<u8>) = |bytes| bytes[..16].fill(b'x');
     let spoil_schema: fn(&mut Vec<u8>) = |bytes| bytes[100..4000].fill(0xff);
     for spoil in [spoil_head, spoil_schema] {
@@ -46,7 +46,7 @@ fn a_damaged_file_is_set_aside_whole_and_the_next_try_starts_afresh() {
         spoil(&mut bytes);
         std::fs::write(&home.path, &bytes).unwrap();
 
-        let Err(error) = LedgerWriter::open(&home.path) else { panic!("a damaged file was opened") };
+        let Err(error) = LedgerWriter::open(&home.path) else { panic!("a corrupt file was opened") };
         let OpenError::Corrupt { set_aside, .. } = &error else { panic!("{error:?}") };
         assert!(error.to_string().contains(set_aside.to_str().unwrap()));
         assert_eq!(std::fs::read(set_aside).unwrap(), bytes);
@@ -93,16 +93,16 @@ fn a_row_that_was_changed_behind_our_back_is_not_used_and_the_others_are() {
     let rows = wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: 1 })).unwrap();
     assert_eq!(rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [4], "a page has as many good rows as asked for");
     assert_eq!(received(&writer).len(), 1);
-    assert_eq!(writer.view().damaged, 3);
+    assert_eq!(writer.view().corrupt, 3);
     assert_eq!(
         wait(writer.ask(mark(InboundId(2), InboundState::Running))),
-        Err(LedgerError::Damaged { table: "inbound", row: 2 })
+        Err(LedgerError::Corrupt { table: "inbound", row: 2 })
     );
     assert_eq!(writer.view().trouble, None);
 }
 
 #[test]
-fn a_damaged_reply_or_entry_is_left_out() {
+fn a_corrupt_reply_or_entry_is_left_out() {
     let home = Home::new();
     let writer = home.open();
     let ids: Vec<_> = (0..2).map(|_| wait(writer.ask(reply(None, OutboundState::Pending))).unwrap()).collect();

@@ -36,7 +36,7 @@ fn the_newest_interrupted_event_of_a_session_is_found_behind_any_number_of_other
 }
 
 #[test]
-fn a_damaged_event_is_not_run_again_but_the_one_before_it() {
+fn a_corrupt_event_is_not_run_again_but_the_one_before_it() {
     let home = Home::new();
     let writer = home.open();
     for number in [1, 2] {
@@ -46,7 +46,7 @@ fn a_damaged_event_is_not_run_again_but_the_one_before_it() {
     home.peek().execute("UPDATE inbound SET event = '{\"text\":\"another\"}' WHERE id = 2", []).unwrap();
     let writer = home.open();
     assert_eq!(last(&writer, "chat"), Some(InboundId(1)));
-    assert_eq!(writer.view().damaged, 1);
+    assert_eq!(writer.view().corrupt, 1);
 }
 
 #[test]

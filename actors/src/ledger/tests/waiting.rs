@@ -30,7 +30,7 @@ fn what_waits_is_found_in_pages_in_the_order_in_which_it_came() {
 }
 
 #[test]
-fn one_event_is_fetched_whole_and_one_that_is_damaged_or_gone_says_so() {
+fn one_event_is_fetched_whole_and_one_that_is_corrupt_or_gone_is_an_error() {
     let home = Home::new();
     let writer = home.open();
     for number in 1..=2 {
@@ -41,7 +41,7 @@ fn one_event_is_fetched_whole_and_one_that_is_damaged_or_gone_says_so() {
     let read = |id| wait(writer.ask(ReadInbound { id: InboundId(id) }));
     assert_eq!(read(7), Err(LedgerError::Missing { table: "inbound", row: 7 }));
     home.peek().execute("UPDATE inbound SET event = 'other' WHERE id = 2", ()).unwrap();
-    assert_eq!(read(2), Err(LedgerError::Damaged { table: "inbound", row: 2 }));
+    assert_eq!(read(2), Err(LedgerError::Corrupt { table: "inbound", row: 2 }));
     assert_eq!(waiting(&writer, None, 10).len(), 1, "and it does not count among those that wait");
 }
 
@@ -57,7 +57,7 @@ fn words(target: &Target, count: u64) -> String {
 
 fn tell(writer: &LedgerWriter, chats: usize) -> usize {
     let profile = ProfileName::default_profile();
-    wait(writer.ask(TellUnread { profile, chats, words })).unwrap().len()
+    wait(writer.ask(NotifyUnread { profile, chats, words })).unwrap().len()
 }
 
 fn told(writer: &LedgerWriter) -> Vec<String> {
@@ -99,7 +99,7 @@ fn each_chat_is_told_once_how_many_of_its_messages_a_drain_refused_also_over_a_r
 }
 
 #[test]
-fn a_damaged_row_is_not_told_of_and_holds_up_no_other() {
+fn a_corrupt_row_is_skipped_and_holds_up_no_other() {
     let home = Home::new();
     let writer = home.open();
     for (number, chat) in [(1, "a"), (2, "a"), (3, "b")] {
@@ -109,7 +109,7 @@ fn a_damaged_row_is_not_told_of_and_holds_up_no_other() {
     assert_eq!(tell(&writer, 10), 1);
     assert_eq!(told(&writer), ["{\"op\":\"a 1\"}"]);
     assert_eq!(tell(&writer, 10), 0, "it ends");
-    assert_eq!(writer.view().damaged, 2);
+    assert_eq!(writer.view().corrupt, 2);
 }
 
 #[test]

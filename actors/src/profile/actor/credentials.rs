@@ -54,7 +54,7 @@ impl ProfileActor {
                 self.declare_gateway();
                 self.feed_redactor();
                 if let Some(Err(error)) = self.ports.link.as_ref().map(|link| link.tell(Wake)) {
-                    debug!(%error, "link not notified of its credentials; it asks by itself");
+                    debug!(%error, "link not notified of its credentials; it requests them at its next dial");
                 }
             }
             AttemptEnd::Failed(task) => self.carry_out(task, ctx),

@@ -58,7 +58,7 @@ impl ProfileActor {
         if let Some(reason) = &trouble {
             warn!(profile = %name, %reason, "disk does not answer: the last .env stays in force, and no agent is started");
         } else {
-            info!(profile = %name, "the disk under the profile's home answers again");
+            info!(profile = %name, "disk under the profile's home answers again");
         }
         self.health.disk = trouble;
         // A degraded profile is started; waiting for this disk would delay the tree.
@@ -71,7 +71,7 @@ impl ProfileActor {
         let looking = self.look().then(|(), actor: &mut Self, _| {
             let touched = Arc::clone(&actor.touched);
             let waiting = async move {
-                // The file is checked with or without an event.
+                // The file is checked in either case.
                 let _ = tokio::time::timeout(POLL_EVERY, touched.notified()).await;
             };
             waiting.into_actor(actor)
@@ -102,7 +102,7 @@ impl ProfileActor {
         }
         let missing = plan::missing(&self.agent, &self.scope);
         for missing in missing.iter().filter(|missing| !self.health.missing.contains(missing)) {
-            warn!(profile = %name, key = missing.key, name = missing.name, "a name the configuration needs is not set");
+            warn!(profile = %name, key = missing.key, name = missing.name, "name needed by the configuration is not set");
         }
         self.health.file = trouble;
         self.health.missing = missing;
@@ -141,7 +141,7 @@ impl ProfileActor {
     }
 
     pub(super) fn feed_redactor(&self) {
-        // Several, each of which is a secret.
+        // There may be several, each of which is a secret.
         let lists = self.scope.secrets().filter(|(name, _)| *name == DELIVERY_KEY);
         let keys: Vec<SecretString> =
             lists.flat_map(|(_, list)| list.expose_secret().split(',').map(SecretString::from)).collect();

@@ -127,7 +127,7 @@ impl Handler<AuthorisedCall> for ProfileActor {
             let prepared = call::prepare(&order.agent, &actor.scope, order.body);
             match &prepared {
                 Ok(_) => actor.set_agent_trouble(None),
-                // The missing name is reported with its key already.
+                // The missing name is already reported with its key.
                 Err(CallError::Unusable(trouble)) if actor.health.missing.is_empty() => {
                     actor.set_agent_trouble(Some(trouble.clone()));
                 }
@@ -144,7 +144,7 @@ impl Handler<PrepareDial> for ProfileActor {
     type Result = Later<Result<ConnectParams, NoConnectParams>>;
 
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
-        // Credentials that are being requested are better than none.
+        // Waits for credentials that are being requested.
         let settled = self.look().then(|(), actor: &mut Self, _| {
             let settled = tokio::time::timeout(PROVISION_TIMEOUT, actor.provisioning.settled());
             settled.into_actor(actor)
@@ -194,9 +194,9 @@ impl Handler<TermsChanged> for ProfileActor {
     type Result = ();
 
     fn handle(&mut self, TermsChanged(terms): TermsChanged, _: &mut Self::Context) {
-        info!(profile = %terms.profile.name, agent = terms.profile.agent.backend, "the profile's settings changed");
+        info!(profile = %terms.profile.name, agent = terms.profile.agent.backend, "profile's settings changed");
         for problem in terms.profile.problems.iter().filter(|problem| !self.health.problems.contains(problem)) {
-            warn!(profile = %terms.profile.name, problem, "the profile's own configuration is wrong");
+            warn!(profile = %terms.profile.name, problem, "profile's own configuration is invalid");
         }
         self.agent = Arc::new(terms.profile.agent.clone());
         self.terms = terms;

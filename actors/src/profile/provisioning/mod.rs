@@ -1,4 +1,4 @@
-//! How the default profile obtains the relay's credentials by itself: in memory, and never anywhere else.
+//! How the default profile obtains the relay's credentials by itself: kept in memory only.
 //!
 //! Without actix: it returns the next step, and the profile's actor carries it out.
 
@@ -20,7 +20,7 @@ use plan::{ProvisionPlan, ProvisionStep};
 
 /// Ceiling of the first wait.
 const FLOOR: Duration = Duration::from_secs(1);
-/// Ceiling of the later waits: a user who has just logged in does not wait longer.
+/// Ceiling of the later waits: the longest wait after a login.
 const CEILING: Duration = Duration::from_mins(1);
 
 /// The state of the profile's credentials from its connector.
@@ -159,7 +159,7 @@ impl Provisioning {
                 Some(ProvisionTask::Ask(order))
             }
             (ProvisionStep::AskAfter(wait), Some(order)) => Some(ProvisionTask::AskAfter(order.fingerprint(), wait)),
-            (ProvisionStep::Forget, _) | (_, None) => {
+            (ProvisionStep::Drop, _) | (_, None) => {
                 self.given.clear();
                 self.under_way.send_replace(false);
                 Some(ProvisionTask::Stop)
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_is_held_until_the_settings_hold_it_themselves() {
+    fn provisioned_credentials_are_kept_until_the_settings_have_their_own() {
         let mut provisioning = Provisioning::default();
         let order = order("gw-1");
         assert_eq!(provisioning.wanted(Some(order.clone()), false), Some(ProvisionTask::Ask(order.clone())));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dial_waits_as_long_as_an_attempt_is_under_way() {
+    fn a_dial_waits_while_an_attempt_runs() {
         let mut provisioning = Provisioning::default();
         assert!(provisioning.settled().now_or_never().is_some());
         let (first, second) = (order("gw-1"), order("gw-2"));

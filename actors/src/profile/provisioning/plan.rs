@@ -1,4 +1,4 @@
-//! When a gateway asks for credentials, and when it asks again.
+//! When a gateway requests credentials, and when it repeats the request.
 
 use std::time::Duration;
 
@@ -9,68 +9,70 @@ use caduceus_supervision::Backoff;
 pub(super) struct ProvisionPlan {
     state: ProvisionState,
     backoff: Backoff,
-    /// Failures in a row.
+    /// Consecutive failures.
     failures: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum ProvisionState {
-    /// Nothing is to be asked for.
-    Content,
-    Asking(u64),
+    /// No request is needed.
+    Idle,
+    Requesting(u64),
     Waiting(u64),
     Granted(u64),
 }
 
-/// What is to be done. An order is named by its fingerprint.
+/// The next step. An order is identified by its fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProvisionStep {
     Nothing,
-    /// Ask. An attempt under way is given up, and credentials from before are dropped.
+    /// Request the credentials. A running attempt is aborted, and earlier credentials are dropped.
     Ask,
-    /// Ask again after this long.
+    /// Repeat the request after this wait.
     AskAfter(Duration),
-    /// Drop the credentials, and give up an attempt under way.
-    Forget,
+    /// Drop the credentials, and abort a running attempt.
+    Drop,
 }
 
 impl ProvisionPlan {
     pub(super) fn new(backoff: Backoff) -> Self {
-        Self { state: ProvisionState::Content, backoff, failures: 0 }
+        Self { state: ProvisionState::Idle, backoff, failures: 0 }
     }
 
-    /// The settings were read: they ask for this order, or for none.
+    /// The settings were read: they need this order, or none.
     pub(super) fn wanted(&mut self, order: Option<u64>) -> ProvisionStep {
         match (self.state, order) {
-            (ProvisionState::Content, None) => ProvisionStep::Nothing,
-            (ProvisionState::Asking(present) | ProvisionState::Granted(present), Some(order)) if present == order => {
+            (ProvisionState::Idle, None) => ProvisionStep::Nothing,
+            (ProvisionState::Requesting(present) | ProvisionState::Granted(present), Some(order))
+                if present == order =>
+            {
                 ProvisionStep::Nothing
             }
             // The file changed: try again at once, also if the order is the same.
             (_, Some(order)) => {
                 self.failures = 0;
-                self.state = ProvisionState::Asking(order);
+                self.state = ProvisionState::Requesting(order);
                 ProvisionStep::Ask
             }
             (_, None) => {
-                self.state = ProvisionState::Content;
-                ProvisionStep::Forget
+                self.state = ProvisionState::Idle;
+                ProvisionStep::Drop
             }
         }
     }
 
-    /// The time to ask again has come.
+    /// The wait is over.
     pub(super) fn due(&mut self, order: u64) -> ProvisionStep {
         if self.state != ProvisionState::Waiting(order) {
             return ProvisionStep::Nothing;
         }
-        self.state = ProvisionState::Asking(order);
+        self.state = ProvisionState::Requesting(order);
         ProvisionStep::Ask
     }
 
-    /// The attempt at an order was granted. `false` if that order is no longer wanted.
+    /// The attempt at an order succeeded. `false` if that order is no longer wanted.
     pub(super) fn granted(&mut self, order: u64) -> bool {
-        let counts = self.state == ProvisionState::Asking(order);
+        let counts = self.state == ProvisionState::Requesting(order);
         if counts {
             self.state = ProvisionState::Granted(order);
             self.failures = 0;
@@ -78,9 +80,9 @@ impl ProvisionPlan {
         counts
     }
 
-    /// The attempt at an order failed. `random` from `0.0..1.0` picks the wait.
+    /// The attempt at an order failed. `random` from `0.0..1.0` spreads the wait.
     pub(super) fn failed(&mut self, order: u64, random: f64) -> ProvisionStep {
-        if self.state != ProvisionState::Asking(order) {
+        if self.state != ProvisionState::Requesting(order) {
             return ProvisionStep::Nothing;
         }
         self.state = ProvisionState::Waiting(order);
@@ -107,18 +109,18 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_made_once_and_kept_while_it_stays_the_same() {
+    fn an_unchanged_order_is_requested_once() {
         let mut plan = plan();
         assert_eq!(plan.wanted(None), ProvisionStep::Nothing);
         assert_eq!(plan.wanted(Some(1)), ProvisionStep::Ask);
         assert_eq!(plan.wanted(Some(1)), ProvisionStep::Nothing);
         assert!(plan.granted(1));
         assert_eq!(plan.wanted(Some(1)), ProvisionStep::Nothing);
-        assert_eq!(plan.wanted(None), ProvisionStep::Forget, "a pair was pinned");
+        assert_eq!(plan.wanted(None), ProvisionStep::Drop, "a pair was pinned");
     }
 
     #[test]
-    fn it_is_tried_again_after_waits_that_grow_and_without_end() {
+    fn failed_attempts_are_repeated_with_growing_waits_and_without_a_limit() {
         let mut plan = plan();
         plan.wanted(Some(1));
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_of_an_older_order_does_not_count() {
+    fn the_outcome_of_an_older_order_is_ignored() {
         let mut plan = plan();
         plan.wanted(Some(1));
         assert_eq!(plan.wanted(Some(2)), ProvisionStep::Ask);

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_value_is_among_them_also_as_a_form_has_it_and_without_its_own_escapes() {
+    fn the_forms_include_the_value_form_encoded_and_without_its_own_escapes() {
         let forms = shown(r"a%41 C:\\new-1");
         for form in [r"a%41 C:\\new-1", r"a%41+C:\\new-1", r"aA C:\new-1", "aA C:\new-1"] {
             assert!(forms.iter().any(|found| found == form), "{form} is not among {forms:?}");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_are_secret_by_themselves_are_among_them() {
+    fn the_forms_include_parts_that_are_secret_by_themselves() {
         for (value, part) in [
             (r"-----BEGIN KEY-----\nMIIEvQIBADANBg\n", "MIIEvQIBADANBg"),
             ("postgres://svc:pass-word-1@db:1/prod", "pass-word-1"),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_several_lines_is_known_by_each_and_by_none_that_is_short() {
+    fn a_value_of_several_lines_is_found_by_each_line_that_is_long_enough() {
         let forms = shown("  begin of it\nend\r\nlast line  ");
         for line in ["  begin of it", "begin of it", "last line"] {
             assert!(forms.iter().any(|found| found == line), "{line}");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_made_of_a_short_value() {
+    fn a_short_value_has_no_forms() {
         assert_eq!(shown("1234567"), Vec::<String>::new());
         assert_eq!(
             shown(" 1234567 ").iter().filter(|form| form.contains("1234567")).count(),

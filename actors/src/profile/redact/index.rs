@@ -172,29 +172,29 @@ mod tests {
     }
 
     #[test]
-    fn the_looks_do_not_grow_with_the_number_of_values_also_where_they_begin_alike() {
+    fn lookups_do_not_grow_with_the_number_of_values_also_with_equal_beginnings() {
         let keys = |count: usize| holding((0..count).map(|number| format!("sk-proj-{number:032}")));
         let text = format!("no key, sk-proj-but-none, and sk-proj-{:032}; {}", 7, "filler ".repeat(500));
         let few = looks(&keys(10), &text);
-        assert_eq!(few, 2, "one for each place where something begins like a value");
+        assert_eq!(few, 2, "one for each place with the beginning of a value");
         assert_eq!(looks(&keys(5_000), &text), few);
     }
 
     #[test]
-    fn the_looks_grow_with_the_text_at_most_as_the_text_does() {
+    fn lookups_grow_at_most_linearly_with_the_text() {
         let index = holding(["sk-proj-1".to_owned(), "sk-proj-12".to_owned()]);
         let one = looks(&index, "a sk-proj-1 b ");
         assert_eq!(looks(&index, &"a sk-proj-1 b ".repeat(100)), 100 * one);
     }
 
     #[test]
-    fn the_longest_of_those_that_begin_alike_is_found() {
+    fn of_values_with_equal_beginnings_the_longest_is_found() {
         let index = holding(["abcdefgh".to_owned(), "abcdefghij".to_owned(), "abcdefghijk".to_owned()]);
         assert_eq!(index.spans(b"-abcdefghij-"), [(1..11, "K")]);
     }
 
     #[test]
-    fn what_is_removed_leaves_nothing_behind() {
+    fn removed_values_leave_nothing_in_the_index() {
         let mut index = holding(["abcdefgh".to_owned(), "abcdefghij".to_owned()]);
         index.remove(0);
         assert_eq!(index.spans(b"abcdefgh"), []);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_percent_encoded_in_part_is_found_where_it_stands() {
+    fn a_partly_percent_encoded_value_is_found_at_its_position() {
         let index = holding(["pass/word 100%".to_owned()]);
         for (text, span) in [
             ("?key=pass%2Fword%20100%25&", 5..25),

@@ -12,14 +12,14 @@ fn holding(values: &[(&str, &str)]) -> Redactor {
 }
 
 #[test]
-fn a_value_is_replaced_wherever_it_stands() {
+fn a_value_is_replaced_at_every_position() {
     let redactor = holding(&[("A_KEY", "hunter2-hunter2"), ("B_KEY", "swordfish")]);
     assert_eq!(redactor.redact("a=hunter2-hunter2,swordfish!"), "a=[redacted:A_KEY],[redacted:B_KEY]!");
     assert!(matches!(redactor.redact("nothing to hide, really"), Cow::Borrowed(_)));
 }
 
 #[test]
-fn a_short_value_is_left_alone() {
+fn a_short_value_is_not_replaced() {
     assert_eq!(holding(&[("A", "1234567")]).redact("1234567890"), "1234567890");
 }
 
@@ -49,7 +49,7 @@ fn encoded_forms_are_replaced_too() {
 }
 
 #[test]
-fn values_of_a_source_are_forgotten_when_it_is_replaced_or_removed() {
+fn values_of_a_source_are_wiped_when_it_is_replaced_or_removed() {
     let redactor = holding(&[("OLD", "old-old-old")]);
     let new = SecretString::from("new-new-new");
     redactor.replace("work", [("NEW", &new)]);
@@ -59,7 +59,7 @@ fn values_of_a_source_are_forgotten_when_it_is_replaced_or_removed() {
 }
 
 #[test]
-fn replaced_values_stay_as_long_as_somebody_holds_them() {
+fn replaced_values_stay_as_long_as_a_lease_on_them() {
     let redactor = holding(&[("OLD", "old-old-old")]);
     let (one, other) = (redactor.lease("work"), redactor.lease("work"));
     redactor.replace("work", [("NEW", &SecretString::from("new-new-new"))]);
@@ -73,7 +73,7 @@ fn replaced_values_stay_as_long_as_somebody_holds_them() {
 fn a_lease_that_ends_first_wipes_nothing() {
     let redactor = holding(&[("KEY", "old-old-old")]);
     drop(redactor.lease("work"));
-    drop(redactor.lease("nobody"));
+    drop(redactor.lease("unknown"));
     assert_eq!(redactor.redact("old-old-old"), "[redacted:KEY]");
     let lease = redactor.lease("work");
     redactor.remove("work");
@@ -83,13 +83,13 @@ fn a_lease_that_ends_first_wipes_nothing() {
 }
 
 #[test]
-fn a_value_that_a_lease_took_on_stays_as_long_as_the_lease_and_any_clone_of_it() {
+fn a_value_added_to_a_lease_stays_as_long_as_the_lease_and_its_clones() {
     let redactor = holding(&[("KEY", "old-old-old")]);
     let lease = redactor.lease("work");
-    let told = redactor.hold("TOKEN", &SecretString::from("new-new-new"));
-    lease.keep(&told);
-    lease.keep(&told);
-    drop(told);
+    let token = redactor.hold("TOKEN", &SecretString::from("new-new-new"));
+    lease.keep(&token);
+    lease.keep(&token);
+    drop(token);
     redactor.remove("work");
     let clone = lease.clone();
     drop(lease);
@@ -99,7 +99,7 @@ fn a_value_that_a_lease_took_on_stays_as_long_as_the_lease_and_any_clone_of_it()
 }
 
 #[test]
-fn one_source_does_not_touch_another() {
+fn one_source_does_not_change_another() {
     let redactor = holding(&[("A", "abcdefgh")]);
     redactor.replace("other", [("B", &SecretString::from("abcdefgh"))]);
     redactor.remove("other");
@@ -111,7 +111,7 @@ fn debug_shows_no_value() {
     assert_eq!(format!("{:?}", holding(&[("A", "abcdefgh")])), "Redactor");
 }
 
-/// Secrets as people have them.
+/// Realistic secrets.
 const SECRETS: [(&str, &str); 11] = [
     ("plain", "sk-Abc123XyzQwertyLong0987654321"),
     ("dollar", "pa$$w0rd!`back`tick-77"),
@@ -131,7 +131,7 @@ const SECRETS: [(&str, &str); 11] = [
 
 type Spelling = (&'static str, fn(&str) -> String);
 
-/// What may be put around any text, also around each other.
+/// Encodings of any text, which can be nested.
 const ESCAPES: [Spelling; 18] = [
     ("json", |text| serde_json::to_string(text).unwrap()),
     ("json in an object", |text| serde_json::json!({ "key": text }).to_string()),
@@ -164,7 +164,7 @@ const ESCAPES: [Spelling; 18] = [
     ("a table", |text| format!("\"{}\"", text.replace('"', "\"\""))),
 ];
 
-/// What a value may be written as by itself.
+/// Spellings of a value.
 const ENCODINGS: [Spelling; 13] = [
     ("as it is", ToOwned::to_owned),
     ("hex", |text| hex::encode(text)),
@@ -215,12 +215,12 @@ fn lines(text: &str, width: usize, between: &str) -> String {
     lines.join(between)
 }
 
-/// What is left of a line that holds nothing but a spelling.
+/// The redacted form of a line with a spelling only.
 fn left(redactor: &Redactor, spelling: &str) -> String {
     redactor.redact(&format!("before {spelling} after\n")).into_owned()
 }
 
-/// Whether what is left shows none of the value: at most the quotes around it, and `around` bytes of what it stands in.
+/// Whether the rest shows none of the value: at most the quotes around it, and `around` bytes of its context.
 fn is_clean(left: &str, spelling: &str, around: usize) -> bool {
     let rest = left.replace("[redacted:K]", "").replace("before ", "").replace(" after\n", "");
     left.contains("[redacted:K]") && rest.len() <= 28.max(spelling.len() / 8) + around
@@ -247,7 +247,7 @@ fn no_secret_is_left_in_any_spelling() {
 }
 
 #[test]
-fn a_value_is_found_wherever_a_line_end_breaks_it() {
+fn a_value_with_a_line_end_at_any_position_is_found() {
     for (kind, secret) in SECRETS {
         let redactor = holding(&[("K", secret)]);
         let inside = secret.trim().char_indices().skip(1).map(|(at, _)| at);
@@ -277,7 +277,7 @@ fn lines_passwords_and_leaves_are_secrets_too_in_any_spelling() {
 }
 
 #[test]
-fn a_value_that_is_short_without_its_own_escapes_is_found_as_it_is_and_in_json() {
+fn a_value_that_is_short_without_its_own_escapes_is_found_plain_and_in_json() {
     let secret = "aZ3$%41\"'";
     let redactor = holding(&[("K", secret)]);
     for spelling in
@@ -305,7 +305,7 @@ fn base64_is_found_also_where_each_of_its_lines_is_a_line_of_the_log() {
 }
 
 #[test]
-fn what_is_around_a_value_stays_as_it_was() {
+fn the_text_around_a_value_is_unchanged() {
     let redactor = holding(&[("K", "pass/wörd-1")]);
     for (text, clean) in [
         (r#"{"a":"x\\pass\/w\u00f6rd-1\n","b":"\u00e4"}"#, r#"{"a":"x\\[redacted:K]\n","b":"\u00e4"}"#),
@@ -318,7 +318,7 @@ fn what_is_around_a_value_stays_as_it_was() {
 }
 
 #[test]
-fn what_looks_like_an_escape_and_holds_nothing_is_left_alone() {
+fn escapes_without_a_value_are_unchanged() {
     let redactor = holding(&[("K", "hunter2-hunter2")]);
     let text =
         "\\ % %zz \\u12 \\ud800 \\u{110000} \\x4 &; &#; &#x110000; &unknown; '' \"\" 00:11:22:33:44:55:66:77:88 \\";

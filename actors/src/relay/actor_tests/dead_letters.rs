@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::rig::{Bench, Peer, event, never, run, within};
 use super::*;
-use caduceus_contract::messages::dispatch::Receipt;
 use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, Recorded};
 
 fn ack(buffer_id: &str) -> Value {
@@ -15,7 +14,7 @@ fn new(row: i64) -> Recorded {
     Recorded::New(InboundId(row))
 }
 
-/// A link that is up, and has been dialled once: nothing else happened.
+/// Asserts that the link is up and was dialled once only.
 async fn is_up(bench: &Bench) -> bool {
     let view = bench.view().await;
     (view.state, view.generation) == (LinkState::Connected, 1)
@@ -26,7 +25,7 @@ async fn say_bytes(peer: &mut Peer, line: &[u8]) {
 }
 
 #[test]
-fn every_frame_that_cannot_be_used_and_would_come_again_is_kept_and_acknowledged() {
+fn every_unusable_frame_that_would_be_sent_again_is_kept_and_acknowledged() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         let deep = format!(r#"{{"type":"inbound","bufferId":"b","event":{}{}}}"#, "[".repeat(200), "]".repeat(200));
@@ -68,7 +67,7 @@ fn every_frame_that_cannot_be_used_and_would_come_again_is_kept_and_acknowledged
         assert!(is_up(&bench).await);
         let view = bench.view().await;
         assert_eq!((view.dead_letters, view.skipped, view.frames.get("inbound")), (19, 0, None));
-        assert!(bench.offered.try_recv().is_err(), "nothing of them runs");
+        assert!(bench.offered.try_recv().is_err(), "none of them runs");
     });
 }
 
@@ -103,15 +102,15 @@ fn acknowledgements_of_events_and_dead_letters_keep_their_order() {
         dead.send(Ok(new(1))).unwrap();
         let ((_, first), (_, third)) = (bench.offer().await, bench.offer().await);
         never("an acknowledgement", peer.read()).await;
-        first.send(Ok(Receipt::Taken)).unwrap();
+        first.send(Ok(())).unwrap();
         assert_eq!((peer.frame().await, peer.frame().await), (ack("b1"), ack("b2")));
-        third.send(Ok(Receipt::Taken)).unwrap();
+        third.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b3"));
     });
 }
 
 #[test]
-fn frame_without_an_event_is_acknowledged_after_it_was_heeded() {
+fn frame_without_an_event_is_acknowledged_after_it_was_handled() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         peer.say(json!({"type": "interrupt_inbound", "session_key": "agent:main:s", "chat_id": "c", "bufferId": "b"}))

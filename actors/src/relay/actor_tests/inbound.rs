@@ -5,14 +5,14 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use super::rig::{Bench, event, identity, never, quick, run, within};
 use super::*;
-use caduceus_contract::messages::dispatch::{NotTaken, Receipt};
+use caduceus_contract::messages::dispatch::NotTaken;
 
 fn ack(buffer_id: &str) -> Value {
     json!({"type": "inbound_ack", "bufferId": buffer_id})
 }
 
 #[test]
-fn event_is_acknowledged_only_after_the_dispatcher_answered() {
+fn event_is_acknowledged_only_after_the_dispatcher_has_answered() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         peer.inbound("m1", Some("b1")).await;
@@ -21,7 +21,7 @@ fn event_is_acknowledged_only_after_the_dispatcher_answered() {
         assert_eq!((inbound.buffer_id.as_deref(), &*inbound.raw_event), (Some("b1"), &event("m1")));
         assert_eq!(inbound.descriptor.unwrap().platform, "discord");
         never("an acknowledgement", peer.read()).await;
-        answer.send(Ok(Receipt::Taken)).unwrap();
+        answer.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b1"));
         let view = bench.view().await;
         assert_eq!((view.frames["inbound"], view.frames["inbound_ack"]), (1, 1));
@@ -30,31 +30,19 @@ fn event_is_acknowledged_only_after_the_dispatcher_answered() {
 }
 
 #[test]
-fn every_receipt_is_acknowledged() {
-    run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
-        for receipt in [Receipt::Taken, Receipt::Duplicate, Receipt::Refused, Receipt::Handled] {
-            peer.inbound("m", Some("b")).await;
-            bench.offer().await.1.send(Ok(receipt)).unwrap();
-            assert_eq!(peer.frame().await, ack("b"), "{receipt:?}");
-        }
-    });
-}
-
-#[test]
 fn event_without_a_buffer_id_is_not_acknowledged() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         peer.inbound("m1", None).await;
-        bench.offer().await.1.send(Ok(Receipt::Taken)).unwrap();
+        bench.offer().await.1.send(Ok(())).unwrap();
         peer.inbound("m2", Some("b2")).await;
-        bench.offer().await.1.send(Ok(Receipt::Taken)).unwrap();
+        bench.offer().await.1.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b2"));
     });
 }
 
 #[test]
-fn event_that_was_not_taken_is_offered_again_before_those_behind_it() {
+fn event_that_was_not_taken_is_offered_again_before_later_ones() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         peer.inbound("m1", Some("b1")).await;
@@ -68,18 +56,18 @@ fn event_that_was_not_taken_is_offered_again_before_those_behind_it() {
                 never("a second event", bench.offered.recv()).await;
             }
             let last = round == 2;
-            answer.send(if last { Ok(Receipt::Taken) } else { Err(NotTaken::LedgerUnavailable) }).unwrap();
+            answer.send(if last { Ok(()) } else { Err(NotTaken::LedgerUnavailable) }).unwrap();
         }
         assert_eq!(peer.frame().await, ack("b1"));
         let (inbound, answer) = bench.offer().await;
         assert_eq!(inbound.event.message_id.as_deref(), Some("m2"));
-        answer.send(Ok(Receipt::Taken)).unwrap();
+        answer.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b2"));
     });
 }
 
 #[test]
-fn dispatcher_that_never_answers_is_asked_again() {
+fn event_without_an_answer_of_the_dispatcher_is_offered_again() {
     run(async {
         let timings = LinkTimings { take: Duration::from_millis(50), ..quick() };
         let mut bench = Bench::with(timings, vec![identity("discord", "")]).await;
@@ -87,7 +75,7 @@ fn dispatcher_that_never_answers_is_asked_again() {
         peer.inbound("m1", Some("b1")).await;
         drop(bench.offer().await);
         let (_, answer) = bench.offer().await;
-        answer.send(Ok(Receipt::Duplicate)).unwrap();
+        answer.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b1"));
     });
 }
@@ -101,13 +89,13 @@ fn late_answer_for_an_older_connection_is_not_acknowledged_on_the_new_one() {
         peer.close(1012, "").await;
         let mut peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
-        answer.send(Ok(Receipt::Taken)).unwrap();
+        answer.send(Ok(())).unwrap();
         never("an acknowledgement", peer.read()).await;
     });
 }
 
 #[test]
-fn dispatcher_with_its_hands_full_stops_the_reading() {
+fn saturated_dispatcher_pauses_the_reading() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         for number in 0..600 {
@@ -120,12 +108,12 @@ fn dispatcher_with_its_hands_full_stops_the_reading() {
         never("one event more than there are places", bench.offered.recv()).await;
         assert_eq!(bench.view().await.state, LinkState::Connected);
         for (_, answer) in offered {
-            answer.send(Ok(Receipt::Taken)).unwrap();
+            answer.send(Ok(())).unwrap();
         }
         for number in PLACES..600 {
             let (inbound, answer) = bench.offer().await;
             assert_eq!(inbound.event.message_id, Some(format!("m{number}")), "events keep their order");
-            answer.send(Ok(Receipt::Taken)).unwrap();
+            answer.send(Ok(())).unwrap();
         }
         for number in 0..600 {
             assert_eq!(peer.frame().await, ack(&format!("b{number}")));
@@ -152,7 +140,11 @@ fn large_events_take_more_places_than_small_ones() {
             offered.push(offer);
         }
         assert!((1..=4).contains(&offered.len()), "{} events of 4 MiB are in memory", offered.len());
-        assert_eq!(bench.view().await.state, LinkState::Connected, "a reader that stands still hears no silence");
+        assert_eq!(
+            bench.view().await.state,
+            LinkState::Connected,
+            "the idle timeout is suspended while reading is paused"
+        );
     });
 }
 
@@ -174,7 +166,7 @@ fn message_may_hold_several_lines_or_part_of_one_and_may_be_binary() {
 }
 
 #[test]
-fn hostile_lines_are_counted_and_the_link_lives_on() {
+fn hostile_lines_are_counted_and_the_link_stays_up() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -211,7 +203,7 @@ fn hostile_lines_are_counted_and_the_link_lives_on() {
         let view = bench.view().await;
         assert_eq!(view.skipped, hostile.len() as u64 + 1);
         assert_eq!((view.state, view.generation), (LinkState::Connected, 1));
-        assert!(!view.frames.contains_key("from_the_future"), "a connector makes up no names in the view");
+        assert!(!view.frames.contains_key("from_the_future"), "names of the connector do not appear in the view");
     });
 }
 
@@ -256,14 +248,14 @@ fn forwarded_interaction_is_an_event_and_is_acknowledged() {
         assert_eq!((inbound.event.text.as_str(), inbound.bot_id.as_deref()), ("ask", Some("b9")));
         assert_eq!(inbound.event.source.scope_id.as_deref(), Some("999"));
         assert_eq!(inbound.event.source.profile.as_deref(), Some("work"));
-        answer.send(Ok(Receipt::Taken)).unwrap();
+        answer.send(Ok(())).unwrap();
         assert_eq!(peer.frame().await, ack("b1"));
         assert_eq!(bench.view().await.frames["passthrough_forward"], 1);
     });
 }
 
 #[test]
-fn a_link_says_what_it_can_do_once_every_identity_is_described_and_takes_it_back_when_it_goes_down() {
+fn a_link_reports_its_descriptors_once_every_identity_is_described_and_withdraws_them_when_it_goes_down() {
     run(async {
         let mut bench = Bench::with(quick(), vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
         let mut peer = bench.connector.accept().await;
@@ -279,17 +271,17 @@ fn a_link_says_what_it_can_do_once_every_identity_is_described_and_takes_it_back
             assert_eq!(known(&news), None);
             news = within("news", bench.changes.recv()).await.unwrap();
         }
-        assert_eq!(known(&news), None, "a reply to telegram would be cut to the limit of discord");
+        assert_eq!(known(&news), None, "a reply to telegram would be split by the limit of discord");
         peer.inbound("m1", Some("b1")).await;
         assert_eq!(bench.offer().await.0.descriptor.unwrap().platform, "discord");
         let mut telegram = event("m2");
         telegram["source"]["platform"] = "telegram".into();
         peer.say(json!({"type": "inbound", "event": telegram})).await;
-        assert_eq!(bench.offer().await.0.descriptor, None, "it waits for it");
+        assert_eq!(bench.offer().await.0.descriptor, None, "the event waits for the descriptor");
         peer.describe("telegram").await;
         let news = within("news", bench.changes.recv()).await.unwrap();
         assert_eq!(known(&news), Some(vec!["discord".to_owned(), "telegram".to_owned()]));
-        bench.link.send(TellAgain).await.unwrap();
+        bench.link.send(ResendLinkState).await.unwrap();
         let again = within("the news again", bench.changes.recv()).await.unwrap();
         assert_eq!((again.state, known(&again)), (news.state, known(&news)));
         peer.close(1001, "").await;
@@ -299,7 +291,7 @@ fn a_link_says_what_it_can_do_once_every_identity_is_described_and_takes_it_back
 }
 
 #[test]
-fn an_identity_that_the_connector_never_describes_holds_up_nobody_for_long() {
+fn an_identity_without_a_descriptor_delays_the_others_for_a_bounded_time() {
     run(async {
         let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
         let mut bench = Bench::with(timings, vec![identity("discord", "b1"), identity("telegram", "b2")]).await;

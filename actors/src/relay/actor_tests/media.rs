@@ -20,7 +20,7 @@ fn kept(bench: &Bench, path: &str) -> String {
 }
 
 #[test]
-fn media_that_the_connector_keeps_becomes_a_file_and_the_events_keep_their_order() {
+fn media_of_the_connector_becomes_a_file_and_the_events_keep_their_order() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         let (own, other) = (kept(&bench, "/m/photo.PNG"), "https://elsewhere.example/m/photo.png");
@@ -29,7 +29,7 @@ fn media_that_the_connector_keeps_becomes_a_file_and_the_events_keep_their_order
         let asked =
             bench.connector.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\npicture").await;
         assert!(asked.starts_with("GET /m/photo.PNG HTTP/1.1\r\n"), "{asked}");
-        assert!(asked.contains("authorization: Bearer token-2\r\n"), "a token of its own: {asked}");
+        assert!(asked.contains("authorization: Bearer token-2\r\n"), "a separate token: {asked}");
         let (inbound, _answer) = bench.offer().await;
         assert_eq!((inbound.event.message_id.as_deref(), inbound.event.media_urls[0].as_str()), (Some("m1"), other));
         let path = &inbound.event.media_urls[1];
@@ -68,7 +68,7 @@ fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
 }
 
 #[test]
-fn media_whose_end_is_that_of_the_connection_is_whole() {
+fn media_that_ends_with_the_connection_is_complete() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         let own = kept(&bench, "/m/1");
@@ -80,7 +80,7 @@ fn media_whose_end_is_that_of_the_connection_is_whole() {
 }
 
 #[test]
-fn a_token_for_a_new_connector_is_not_shown_to_the_old_one() {
+fn a_token_for_a_new_connector_is_not_sent_to_the_old_one() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         let own = kept(&bench, "/m/1");

@@ -19,7 +19,7 @@ use caduceus_contract::wire::action::Action;
 use rig::{Bench, descriptor, identity, never, quick, run, within};
 
 #[test]
-fn handshake_names_every_identity_and_keeps_what_the_connector_can_do() {
+fn handshake_names_every_identity_and_keeps_the_descriptors() {
     run(async {
         let identities = vec![identity("discord", "b1"), identity("telegram", "")];
         let mut bench = Bench::with(quick(), identities).await;
@@ -85,7 +85,7 @@ fn handshake_is_not_ended_by_a_descriptor_of_another_platform() {
 }
 
 #[test]
-fn refused_upgrade_says_when_the_next_dial_may_come() {
+fn refused_upgrade_sets_the_time_of_the_next_dial() {
     run(async {
         let mut bench = Bench::new().await;
         for (status, head, ordered) in [
@@ -101,7 +101,7 @@ fn refused_upgrade_says_when_the_next_dial_may_come() {
             assert!(view.last_error.unwrap().contains(&status.to_string()));
             if ordered {
                 bench.connector.no_dial().await;
-                // Any client can poke, so a poke does not override the wait that the connector requested.
+                // Any client can call /wake, so a wake does not override the wait that the connector requested.
                 bench.link.send(Wake).await.unwrap();
                 bench.connector.no_dial().await;
                 if status == 429 {
@@ -122,7 +122,7 @@ fn socket_of_a_link_sends_without_delay() {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
             let number = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
-            // Another test may have taken it since.
+            // Another test may have reused it since.
             let copy = rustix::process::pidfd_getfd(&me, number, rustix::process::PidfdGetfdFlags::empty());
             let Ok(copy) = copy else { continue };
             let local = rustix::net::getsockname(&copy).ok().and_then(|name| std::net::SocketAddr::try_from(name).ok());
@@ -136,7 +136,7 @@ fn socket_of_a_link_sends_without_delay() {
 }
 
 #[test]
-fn link_that_another_comes_before_closes_and_waits_until_it_may_dial_again() {
+fn link_with_lower_precedence_closes_and_waits_until_it_may_dial_again() {
     run(async {
         let gateway = GatewayKey::new("ws://c.example", "gw");
         let work = Some(ProfileName::parse("work").unwrap());
@@ -180,7 +180,7 @@ fn superseded_socket_is_closed_before_the_next_one_is_opened() {
         let bench = Bench::with(timings, vec![identity("discord", "")]).await;
         let mut first = bench.connector.serve().await;
         let _second = bench.connector.accept().await;
-        // The frames of the first connection are in our own buffer: its end is there already.
+        // The frames of the first connection are in the buffer of the test, and so is its end.
         let end = within("the end of the first socket", async {
             loop {
                 if let Err(code) = first.read().await {
@@ -193,20 +193,20 @@ fn superseded_socket_is_closed_before_the_next_one_is_opened() {
 }
 
 #[test]
-fn peer_that_answers_no_ping_is_dead() {
+fn peer_that_answers_no_ping_is_disconnected() {
     run(async {
         let timings = LinkTimings { ping: Duration::from_millis(40), silence: Duration::from_millis(200), ..quick() };
         let mut bench = Bench::with(timings, vec![identity("discord", "")]).await;
         let silent = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         bench.until(LinkState::Waiting).await;
-        assert_eq!(bench.view().await.last_error.as_deref(), Some("the connector went silent"));
+        assert_eq!(bench.view().await.last_error.as_deref(), Some("the connector is silent"));
         drop(silent);
     });
 }
 
 #[test]
-fn peer_that_answers_pings_is_alive() {
+fn peer_that_answers_pings_stays_connected() {
     run(async {
         let timings = LinkTimings { ping: Duration::from_millis(40), silence: Duration::from_millis(400), ..quick() };
         let mut bench = Bench::with(timings, vec![identity("discord", "")]).await;
@@ -283,7 +283,7 @@ fn undialable_address_is_named_in_the_view() {
 }
 
 #[test]
-fn leaving_link_waits_for_the_word_of_the_connector() {
+fn leaving_link_waits_for_the_acknowledgement() {
     run(async {
         let (bench, mut peer) = Bench::connected().await;
         let answer = bench.link.send(GoIdle);
@@ -292,7 +292,7 @@ fn leaving_link_waits_for_the_word_of_the_connector() {
         assert_eq!(within("the answer", answer).await.unwrap(), IdleAnswer::Acknowledged);
         assert_eq!(bench.view().await.state, LinkState::Idle);
         let result = bench.send("bye");
-        assert_eq!(peer.frame().await["type"], "outbound", "replies still leave");
+        assert_eq!(peer.frame().await["type"], "outbound", "replies are still sent");
         drop(result);
         peer.close(1000, "").await;
         bench.connector.no_dial().await;
@@ -300,7 +300,7 @@ fn leaving_link_waits_for_the_word_of_the_connector() {
 }
 
 #[test]
-fn dormant_link_closes_and_comes_back() {
+fn dormant_link_closes_and_dials_again() {
     run(async {
         let (bench, mut peer) = Bench::connected().await;
         let answer = bench.link.send(GoDormant);
@@ -315,7 +315,7 @@ fn dormant_link_closes_and_comes_back() {
 }
 
 #[test]
-fn idle_without_a_link_is_said_so() {
+fn idle_without_a_connection_is_answered_so() {
     run(async {
         let bench = Bench::new().await;
         bench.profile.borrow_mut().1 = Err(NoConnectParams::NotSet);
@@ -324,7 +324,7 @@ fn idle_without_a_link_is_said_so() {
 }
 
 #[test]
-fn stopped_link_says_goodbye() {
+fn stopped_link_completes_the_closing_handshake() {
     /// Stops the actor as its runner would.
     struct Stop;
     impl Message for Stop {
@@ -342,7 +342,7 @@ fn stopped_link_says_goodbye() {
         peer.frame().await;
         bench.link.send(Stop).await.unwrap();
         assert_eq!(within("the close", peer.read()).await, Err(Some(1001)));
-        assert!(answer.await.ambiguous, "who waits is told");
+        assert!(answer.await.ambiguous, "a pending send is answered");
         drop(peer);
         within("the end of the actor", async {
             while bench.link.connected() {

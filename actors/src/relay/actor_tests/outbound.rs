@@ -11,7 +11,7 @@ async fn answer(peer: &mut Peer, request_id: &serde_json::Value, message_id: &st
 }
 
 #[test]
-fn results_go_to_those_who_asked_whatever_their_order() {
+fn each_result_answers_its_own_send_in_any_order() {
     run(async {
         let (bench, mut peer) = Bench::connected().await;
         let (one, two) = (bench.send("one"), bench.send("two"));
@@ -54,7 +54,7 @@ fn action_without_a_link_fails_at_once() {
 }
 
 #[test]
-fn action_before_the_handshake_is_through_fails_at_once() {
+fn action_before_the_end_of_the_handshake_fails_at_once() {
     run(async {
         let mut bench = Bench::new().await;
         let _peer = bench.connector.accept().await;
@@ -87,7 +87,7 @@ fn action_without_a_result_in_time_is_ambiguous() {
         assert!(result.await.ambiguous);
         answer(&mut peer, &request_id, "late").await;
         let result = bench.send("y");
-        assert_eq!(peer.frame().await["action"]["content"], "y", "a late result harms nobody");
+        assert_eq!(peer.frame().await["action"]["content"], "y", "a late result has no effect");
         drop(result);
     });
 }
@@ -105,8 +105,8 @@ fn actions_still_queued_when_the_link_is_cut_are_not_ambiguous() {
         drop(peer);
         let results = futures_util::future::join_all(results).await;
         assert!(results.iter().all(|result| !result.success));
-        assert!(results[0].ambiguous, "what was written may have arrived");
-        assert!(!results[63].ambiguous, "what was not written has not arrived");
+        assert!(results[0].ambiguous, "a written action may have arrived");
+        assert!(!results[63].ambiguous, "an unwritten action has not arrived");
         // After one that was not written, none was written.
         assert!(results.is_sorted_by_key(|result| !result.ambiguous));
     });
@@ -121,14 +121,14 @@ fn queue_that_is_full_refuses_at_once() {
         let last = results.pop().unwrap().await;
         assert_eq!((last.success, last.error.as_deref()), (false, Some("relay queue full")));
         assert!(!last.ambiguous);
-        assert!(bench.view().await.waiting < 1499, "who is refused does not wait");
+        assert!(bench.view().await.waiting < 1499, "a refused send is not pending");
         drop(peer);
         within("the answer to everyone", futures_util::future::join_all(results)).await;
     });
 }
 
 #[test]
-fn reading_goes_on_while_writing_stands_still() {
+fn reading_continues_while_writing_is_blocked() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         let large = "x".repeat(1024 * 1024);

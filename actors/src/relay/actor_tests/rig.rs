@@ -1,4 +1,4 @@
-//! A connector on a separate socket, stubs for the actors around the link, and waits that report what never came.
+//! A connector on a separate socket, stubs for the actors around the link, and waits with a timeout that names the missing event.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,12 +20,12 @@ use super::super::*;
 use crate::profile::messages::NoConnectParams;
 use crate::relay::claims::GatewayKey;
 use crate::relay::counts::LinkCounts;
-use caduceus_contract::messages::dispatch::{NotTaken, Receipt};
+use caduceus_contract::messages::dispatch::NotTaken;
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::wire::action::Action;
 use caduceus_supervision::{Backoff, ResponseFuture, spawn};
 
-/// Longer than anything here takes, even on a busy machine.
+/// Timeout of every wait, also on a busy machine.
 const CEILING: Duration = Duration::from_secs(10);
 
 /// Long enough for an unwanted effect to appear.
@@ -202,7 +202,7 @@ impl Handler<PrepareDial> for StubProfile {
 }
 
 /// An event that was offered, and the sender of its answer. Dropping that leaves it unanswered.
-pub(super) type Offered = (Inbound, oneshot::Sender<Result<Receipt, NotTaken>>);
+pub(super) type Offered = (OfferEvent, oneshot::Sender<Result<(), NotTaken>>);
 
 /// A dead letter to be recorded, and the sender of its answer.
 pub(super) type Letter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
@@ -218,10 +218,10 @@ impl Actor for StubDispatch {
     type Context = Context<Self>;
 }
 
-impl Handler<Inbound> for StubDispatch {
-    type Result = ResponseFuture<Result<Receipt, NotTaken>>;
+impl Handler<OfferEvent> for StubDispatch {
+    type Result = ResponseFuture<Result<(), NotTaken>>;
 
-    fn handle(&mut self, inbound: Inbound, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, inbound: OfferEvent, _: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
         self.offered.send((inbound, answer)).unwrap();
         ResponseFuture::new(async move {

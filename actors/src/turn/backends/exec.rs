@@ -35,7 +35,7 @@ fn read(section: &mut Section<'_>) -> Option<AgentResource> {
         credentials_live: section.word("credentials", &[("live", true), ("fixed", false)]).unwrap_or(false),
     };
     if settings.credentials_live && settings.reply == ReplyForm::Text {
-        // Its input is closed after the document: a token that changes would silently not arrive.
+        // The input of the agent is closed after the document, so a changed token could not be sent to it.
         return section.wrong("credentials", "live only with reply: jsonl");
     }
     match command {

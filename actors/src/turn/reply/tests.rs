@@ -37,7 +37,7 @@ impl FakeChat {
         self.reply.push(text, self.now);
     }
 
-    /// Does what is due; returns the rest.
+    /// Carries out the due actions; returns the next wait.
     fn run(&mut self) -> ReplyStep {
         loop {
             match self.reply.next(self.now) {
@@ -49,7 +49,7 @@ impl FakeChat {
 
     fn carry_out(&mut self, action: &ReplyAction) {
         self.actions += 1;
-        assert!(self.actions < self.max_actions, "it never ends");
+        assert!(self.actions < self.max_actions, "it does not end");
         self.durable += usize::from(action.last);
         self.grown.extend((!action.last).then_some(self.now));
         if !action.shown_already {
@@ -95,7 +95,7 @@ fn a_slow_reply_grows_at_most_once_a_second_and_its_end_is_durable() {
 }
 
 #[test]
-fn what_the_chat_shows_already_is_written_down_and_not_sent_again() {
+fn a_message_that_the_chat_shows_already_is_recorded_and_not_sent_again() {
     let mut chat = FakeChat::new(true, 100);
     chat.say("all of it");
     chat.later(1_000);
@@ -123,7 +123,7 @@ fn a_long_reply_becomes_several_durable_messages() {
 }
 
 #[test]
-fn without_edits_nothing_is_posted_before_it_is_whole() {
+fn without_edits_only_complete_messages_are_posted() {
     let mut chat = FakeChat::new(false, 20);
     chat.say("twelve chars\n");
     chat.later(10_000);
@@ -137,7 +137,7 @@ fn without_edits_nothing_is_posted_before_it_is_whole() {
 }
 
 #[test]
-fn an_abandoned_reply_finishes_the_message_that_was_begun_and_begins_no_other() {
+fn an_abandoned_reply_finishes_its_current_message_and_starts_no_other() {
     let mut chat = FakeChat::new(true, 20);
     chat.say("twelve chars\n");
     chat.later(1_000);
@@ -152,7 +152,7 @@ fn an_abandoned_reply_finishes_the_message_that_was_begun_and_begins_no_other() 
 const MARK: &str = "(stopped)";
 
 #[test]
-fn a_stopped_reply_closes_its_code_and_says_that_it_was_stopped() {
+fn a_stopped_reply_closes_its_code_and_is_marked() {
     let mut chat = FakeChat::new(true, 100);
     chat.say("look:\n```rs\nlet a = 1;\n");
     chat.later(1_000);
@@ -167,7 +167,7 @@ fn a_stopped_reply_closes_its_code_and_says_that_it_was_stopped() {
 }
 
 #[test]
-fn the_mark_of_a_stop_that_does_not_fit_is_a_message_of_its_own() {
+fn a_mark_that_does_not_fit_is_a_separate_message() {
     let mut chat = FakeChat::new(true, 20);
     chat.say("twelve chars\n");
     chat.later(1_000);
@@ -179,7 +179,7 @@ fn the_mark_of_a_stop_that_does_not_fit_is_a_message_of_its_own() {
 }
 
 #[test]
-fn a_reply_of_which_nothing_is_in_the_chat_leaves_no_mark() {
+fn a_reply_without_a_message_in_the_chat_is_not_marked() {
     let mut chat = FakeChat::new(true, 20);
     chat.say("twelve chars\n");
     chat.reply.abandon(Some(MARK));
@@ -188,7 +188,7 @@ fn a_reply_of_which_nothing_is_in_the_chat_leaves_no_mark() {
 }
 
 #[test]
-fn a_reply_stopped_between_two_messages_says_so() {
+fn a_reply_stopped_between_two_messages_is_marked() {
     let mut chat = FakeChat::new(false, 20);
     chat.say("twelve chars\ntwelve more\nand so on");
     chat.later(1_000);
@@ -201,7 +201,7 @@ fn a_reply_stopped_between_two_messages_says_so() {
 }
 
 #[test]
-fn a_message_that_is_under_way_when_its_reply_is_stopped_is_finished() {
+fn a_message_that_is_being_posted_at_the_stop_is_finished() {
     let mut chat = FakeChat::new(true, 50);
     chat.say("~~~\none");
     chat.later(1_000);
@@ -213,7 +213,7 @@ fn a_message_that_is_under_way_when_its_reply_is_stopped_is_finished() {
 }
 
 #[test]
-fn code_that_an_agent_leaves_open_is_closed_when_it_breaks_down_or_is_stopped_while_it_goes_out() {
+fn open_code_is_closed_when_the_agent_fails_or_is_stopped_while_it_is_sent() {
     let mut chat = FakeChat::new(false, 100);
     chat.say("```\none\n");
     chat.reply.finish_broken(chat.now);
@@ -234,7 +234,7 @@ fn code_that_an_agent_leaves_open_is_closed_when_it_breaks_down_or_is_stopped_wh
 }
 
 #[test]
-fn a_message_that_the_connector_refuses_is_remembered_and_what_follows_goes_out() {
+fn a_refused_message_is_recorded_and_later_ones_are_sent() {
     let mut chat = FakeChat::new(false, 20);
     chat.say("twelve chars\ntwelve more\n");
     chat.reply.finish(None, chat.now);
@@ -246,7 +246,7 @@ fn a_message_that_the_connector_refuses_is_remembered_and_what_follows_goes_out(
 }
 
 #[test]
-fn a_final_text_that_repeats_all_of_a_reply_that_is_partly_out_says_the_rest_once() {
+fn a_final_text_that_repeats_a_partly_sent_reply_adds_the_rest_once() {
     for lead in ["", "\n\n"] {
         let mut chat = FakeChat::new(true, 20);
         chat.say(&format!("{lead}twelve chars\ntwelve more\n"));
@@ -280,7 +280,7 @@ fn work_on(lines: usize, supports_edit: bool) -> u64 {
 }
 
 #[test]
-fn a_look_at_a_growing_reply_costs_no_more_when_more_has_been_said() {
+fn the_cost_of_an_update_does_not_grow_with_the_reply() {
     for supports_edit in [true, false] {
         let least = |lines| (0..3).map(|_| work_on(lines, supports_edit)).min().unwrap().max(1);
         let (less, more) = (least(500), least(4_000));
@@ -299,7 +299,7 @@ fn an_empty_reply_posts_nothing() {
 }
 
 #[test]
-fn a_final_text_that_repeats_everything_takes_its_place_and_another_is_added() {
+fn a_final_text_that_repeats_everything_replaces_it_and_another_is_added() {
     let mut chat = FakeChat::new(false, 100);
     chat.say("one");
     chat.reply.finish(Some("one two"), chat.now);
@@ -313,7 +313,7 @@ fn a_final_text_that_repeats_everything_takes_its_place_and_another_is_added() {
 }
 
 #[test]
-fn a_message_that_cannot_be_changed_any_more_is_posted_anew_once() {
+fn a_message_that_cannot_be_edited_any_more_is_posted_again_once() {
     let mut chat = FakeChat::new(true, 100);
     chat.say("one");
     chat.later(1_000);
@@ -329,7 +329,7 @@ fn a_message_that_cannot_be_changed_any_more_is_posted_anew_once() {
 }
 
 #[test]
-fn a_growing_message_without_a_name_is_left_alone_until_the_end() {
+fn a_growing_message_without_an_id_is_not_edited_until_the_end() {
     let mut chat = FakeChat::new(true, 100);
     chat.say("one");
     chat.later(1_000);
@@ -349,7 +349,7 @@ fn words() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn however_it_is_said_the_chat_shows_all_of_it_once_in_messages_that_fit(
+    fn for_any_pieces_the_chat_shows_the_whole_text_once_in_messages_that_fit(
         said in prop::collection::vec((words(), 0_u64..1_500), 1..30),
         supports_edit: bool,
         limit in 20_usize..200,
@@ -368,7 +368,7 @@ proptest! {
         let whole: String = said.iter().map(|(text, _)| text.as_str()).collect();
         prop_assert_eq!(solid(&chat.messages.concat()), solid(&whole));
         prop_assert!(chat.messages.iter().all(|message| len_unit.len(message) <= limit));
-        prop_assert_eq!(chat.durable, chat.messages.len(), "each message is written down once");
+        prop_assert_eq!(chat.durable, chat.messages.len(), "each message is recorded once");
         let often = chat.grown.windows(2).find(|pair| pair[1] - pair[0] < GROW_EVERY);
         prop_assert_eq!(often, None, "it grew twice within a second");
         prop_assert!(supports_edit || chat.grown.is_empty());

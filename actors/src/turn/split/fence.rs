@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn three_backticks_or_tildes_open_a_fence_wherever_a_line_may_begin() {
+    fn three_backticks_or_tildes_open_a_fence_at_every_start_of_a_line() {
         for line in ["```", "~~~", "````rs", "  ```", "> ```", ">> ~~~py", "- ```sh", "12. ~~~", "> * ```", "~~~ a`b"] {
             assert_eq!(kind(None, line), FenceLine::Opens, "{line}");
         }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_is_closed_by_its_own_kind_at_least_as_long_and_nothing_behind_it() {
+    fn a_fence_is_closed_by_its_own_kind_at_least_as_long_with_nothing_after_it() {
         let open = fence("````rs");
         for line in ["````", "`````  ", "   ````"] {
             assert_eq!(kind(open.as_ref(), line), FenceLine::Closes, "{line}");
@@ -246,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_that_leaves_no_room_is_followed_and_left_as_it_falls() {
+    fn a_fence_without_room_for_code_is_split_as_text() {
         let (open, kind) = step(None, "```", 9, LenUnit::Chars);
         let open = open.unwrap();
         assert_eq!((kind, open.close.as_str(), open.again.as_str()), (FenceLine::Text, "", ""));
         assert_eq!(step(Some(&open), "```", 9, LenUnit::Chars), (None, FenceLine::Closes));
         let named = fence(&format!("```{}", "x".repeat(60))).unwrap();
-        assert_eq!(named.again, "```\n", "the word behind it takes more than half");
+        assert_eq!(named.again, "```\n", "the word after it takes more than half");
     }
 }

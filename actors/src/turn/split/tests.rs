@@ -24,7 +24,7 @@ fn leaves_open(part: &str, limit: usize) -> bool {
 }
 
 #[test]
-fn a_text_that_fits_is_left_as_it_is() {
+fn a_text_that_fits_is_unchanged() {
     assert_eq!(parts("one\n two ", 9), ["one\n two "]);
     assert_eq!(parts("\n \n  one", 9), ["  one"]);
     assert_eq!(parts("", 9), [""; 0]);
@@ -62,13 +62,13 @@ fn a_fence_that_ends_at_the_cut_is_not_opened_again() {
 }
 
 #[test]
-fn a_fence_is_not_opened_to_hold_nothing() {
+fn no_empty_fence_is_opened() {
     let text = "some words before it\n```python\nprint(1)\nprint(2)\n```";
     assert_eq!(parts(text, 38), ["some words before it", "```python\nprint(1)\nprint(2)\n```"]);
 }
 
 #[test]
-fn code_in_one_long_word_is_cut_rather_than_left_out_of_its_fence() {
+fn code_in_one_long_word_is_split_inside_its_fence() {
     assert_eq!(parts("\n```\nabcdefghijkl\n```", 14), ["```\nabcdef\n```", "```\nghijkl\n```"]);
 }
 
@@ -124,7 +124,7 @@ fn a_fence_that_ends_with_its_quote_is_not_opened_again() {
 }
 
 #[test]
-fn fences_that_follow_one_another_at_once_are_closed_before_a_cut() {
+fn adjacent_fences_are_closed_before_a_cut() {
     let text = "> ```sh\n```rust\na aa\n```rust\n    indented\n```\n> ```sh\n- ```\n\n> quoted code";
     let opened_over_and_over = "> ```sh\n- ```\n```\n".repeat(20);
     let out_of_quotes: String =
@@ -150,7 +150,7 @@ fn a_fence_of_another_kind_inside_a_fence_is_code() {
 }
 
 #[test]
-fn a_fence_in_a_list_item_is_followed() {
+fn a_fence_in_a_list_item_is_recognised() {
     let text = "1. ```sh\n   one two\n   three\n   ```\n2. next";
     let parts = parts(text, 27);
     assert!(parts.iter().all(|part| !leaves_open(part, 27)), "{parts:?}");
@@ -197,20 +197,20 @@ fn a_cluster_that_is_longer_than_a_message_is_cut_between_characters() {
 
 /// A cutter that is given the text in pieces, as an agent writes it.
 fn piece_by_piece(text: &str, step: usize, limit: usize) -> Vec<String> {
-    let (mut cutter, mut said, mut parts) = (Cutter::new(limit, LenUnit::Chars), String::new(), Vec::new());
+    let (mut cutter, mut written, mut parts) = (Cutter::new(limit, LenUnit::Chars), String::new(), Vec::new());
     let chars: Vec<char> = text.chars().collect();
     for piece in chars.chunks(step) {
-        said.extend(piece);
-        parts.extend(std::iter::from_fn(|| cutter.full(&said, false)));
-        let _ = cutter.tail(&said);
+        written.extend(piece);
+        parts.extend(std::iter::from_fn(|| cutter.full(&written, false)));
+        let _ = cutter.tail(&written);
     }
-    parts.extend(std::iter::from_fn(|| cutter.full(&said, true)));
-    parts.extend(cutter.rest(&said).map(|rest| rest.content));
+    parts.extend(std::iter::from_fn(|| cutter.full(&written, true)));
+    parts.extend(cutter.rest(&written).map(|rest| rest.content));
     parts
 }
 
 #[test]
-fn the_end_of_a_fence_that_comes_later_is_not_opened_again() {
+fn a_fence_whose_end_arrives_later_is_not_opened_again() {
     let text = "```\nlet a = 1;\nlet b = 2;\n```\nand then some more text";
     for step in 1..40 {
         assert_eq!(piece_by_piece(text, step, 30), parts(text, 30), "{step}");
@@ -301,7 +301,7 @@ proptest! {
     }
 
     #[test]
-    fn said_piece_by_piece_it_loses_nothing_and_fits(text in reply(), limit in 40_usize..120, step in 1_usize..50) {
+    fn a_text_in_pieces_loses_nothing_and_fits(text in reply(), limit in 40_usize..120, step in 1_usize..50) {
         let parts = piece_by_piece(&text, step, limit);
         prop_assert!(parts.iter().all(|part| part.chars().count() <= limit));
         prop_assert!(parts.iter().rev().skip(1).all(|part| !leaves_open(part, limit)), "{:?}", parts);
@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn a_tiny_limit_ends_too_and_loses_no_letter(text in reply(), limit in 0_usize..40, unit in units()) {
+    fn a_tiny_limit_terminates_and_loses_no_letter(text in reply(), limit in 0_usize..40, unit in units()) {
         let parts = split(&text, limit, unit);
         prop_assert!(parts.iter().all(|part| unit.len(part) <= limit.max(2)));
         let letters = |text: &str| text.chars().filter(char::is_ascii_lowercase).count();

@@ -12,7 +12,7 @@ fn of(profile: &str, chat: &str) -> SessionKey {
     SessionKey::new(&source, &ProfileName::parse(profile).unwrap(), SessionRules::default())
 }
 
-/// Runs everything to its end, one turn after the other; the events in the order in which they were asked for.
+/// Runs everything to its end, one turn after the other. Returns the events in the order in which permits were requested.
 fn run_all(plan: &mut DispatchPlan, first: Vec<DispatchStep>) -> Vec<i64> {
     let (mut steps, mut ran) = (VecDeque::from(first), Vec::new());
     loop {
@@ -30,7 +30,7 @@ fn run_all(plan: &mut DispatchPlan, first: Vec<DispatchStep>) -> Vec<i64> {
 }
 
 #[test]
-fn a_backlog_is_released_in_slices_and_each_of_it_runs_once() {
+fn a_backlog_is_released_in_slices_and_each_event_runs_once() {
     const EVENTS: i64 = 20_000;
     let mut plan = plan(Busy::Queue, usize::MAX);
     plan.gate(true, []);
@@ -67,7 +67,7 @@ fn a_flood_over_one_link_does_not_hold_up_another_link_or_profile() {
 }
 
 #[test]
-fn what_waits_for_a_link_runs_when_that_is_up_and_holds_up_no_other() {
+fn events_that_wait_for_a_link_run_when_it_is_up_and_delay_no_other() {
     let mut plan = plan(Busy::Queue, 8);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &other(), Origin::External), []);
     assert_eq!(plan.restored(InboundId(2), &session("b"), &other(), Origin::Internal), []);
@@ -81,7 +81,7 @@ fn what_waits_for_a_link_runs_when_that_is_up_and_holds_up_no_other() {
 }
 
 #[test]
-fn a_session_goes_on_over_a_link_that_is_up_while_an_older_event_waits_for_one_that_is_not() {
+fn a_session_continues_over_a_link_that_is_up_while_an_older_event_waits_for_one_that_is_down() {
     let mut plan = plan(Busy::Queue, 8);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &other(), Origin::External), []);
     let second = plan.arrived(InboundId(2), &session("a"), &link(), true);
@@ -91,7 +91,7 @@ fn a_session_goes_on_over_a_link_that_is_up_while_an_older_event_waits_for_one_t
 }
 
 #[test]
-fn a_session_whose_links_are_both_up_runs_its_events_as_they_came() {
+fn a_session_whose_links_are_both_up_runs_its_events_in_order_of_arrival() {
     let mut plan = plan(Busy::Queue, 1);
     plan.link(&other(), true);
     let running = plan.arrived(InboundId(1), &session("busy"), &link(), true);
@@ -126,7 +126,7 @@ fn a_link_that_goes_down_before_a_turn_has_started_puts_its_event_back_in_its_pl
 }
 
 #[test]
-fn nothing_starts_before_everything_that_waits_is_known() {
+fn no_turn_starts_before_all_waiting_events_are_read() {
     let mut plan = DispatchPlan::new(Busy::Queue, 8, ids());
     plan.link(&link(), true);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &link(), Origin::External), []);
@@ -136,7 +136,7 @@ fn nothing_starts_before_everything_that_waits_is_known() {
 }
 
 #[test]
-fn a_gate_that_stops_is_not_asked_again_whatever_waits() {
+fn a_stopping_gate_is_not_asked_again() {
     let mut plan = plan(Busy::Queue, 8);
     let first = plan.restored(InboundId(1), &session("a"), &link(), Origin::Internal);
     assert_eq!(plan.refused(turn(&first), Refusal::Stopping, false), []);
@@ -149,8 +149,8 @@ fn a_turn_that_is_to_stop_and_never_started_leaves_nothing_behind() {
     let mut plan = plan(Busy::Queue, 8);
     let steps = plan.arrived(InboundId(1), &session("a"), &link(), true);
     assert!(plan.stop_once_started(turn(&steps), StopCause::Operator));
-    assert_eq!(plan.ended(turn(&steps)), [], "the event was done with by another way");
+    assert_eq!(plan.ended(turn(&steps)), [], "the event was already done");
     assert_eq!(plan.take_pending_stop(turn(&steps)), None);
-    assert!(!plan.stop_once_started(turn(&steps), StopCause::Operator), "no entry is made for what is gone");
+    assert!(!plan.stop_once_started(turn(&steps), StopCause::Operator), "no entry is created for a removed turn");
     assert_eq!((plan.sessions(), plan.places(), plan.turns_of(&session("a").text())), (0, 0, Vec::new()));
 }

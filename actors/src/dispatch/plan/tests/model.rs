@@ -1,5 +1,5 @@
-//! Whatever happens, in any order: one turn a session, its events as they came over each link, no turn through a closed gate or
-//! over a link that is down, no more turns than places, no session left out, and the counts match.
+//! For any events in any order: one turn per session, its events in order of arrival over each link, no turn through a closed gate
+//! or over a link that is down, no more turns than places, no session left out, and the counts match.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +46,7 @@ struct Known {
     chat: u8,
     other: bool,
     internal: bool,
-    /// It has waited, and obeys the gates as last reported.
+    /// It has waited, and is subject to the gates as last reported.
     waited: bool,
 }
 
@@ -65,7 +65,7 @@ impl Model {
         self.up[usize::from(known.other)] && (known.internal || !(self.closed || self.profile_closed))
     }
 
-    /// Takes in what the plan wants, and sees that it may.
+    /// Applies the steps of the plan, and checks that they are allowed.
     fn take(&mut self, steps: &[DispatchStep], fresh: Option<(i64, bool)>) -> Result<(), TestCaseError> {
         for step in steps {
             let DispatchStep::Ask(turn, event) = step else { continue };
@@ -91,7 +91,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_promises_hold(ops in prop::collection::vec(op(), 0..120)) {
+    fn guarantees_hold_for_any_events(ops in prop::collection::vec(op(), 0..120)) {
         let mut plan = DispatchPlan::new(Busy::Queue, 3, ids());
         let mut model = Model { places: 3, ..Model::default() };
         plan.open();
@@ -149,14 +149,14 @@ proptest! {
                 Op::End { .. } | Op::NoLink { .. } | Op::Refuse { .. } | Op::StartNext => plan.start_next(),
             };
             model.take(&steps, fresh)?;
-            prop_assert!(!plan.has_more(), "there is room, and nobody was asked for");
+            prop_assert!(!plan.has_more(), "a place is free, and no permit was requested");
             let counts = plan.counts();
             let all = counts.queued + counts.held + counts.awaiting_link.values().sum::<usize>();
             prop_assert_eq!(all, model.waiting.len());
             prop_assert_eq!(plan.places(), model.running.len());
             let idle = |known: &&Known| model.running.iter().all(|(_, _, other)| other.chat != known.chat);
             let left_out = model.waiting.values().filter(idle).any(|known| model.may_run(known));
-            prop_assert!(!left_out || model.running.len() >= model.places, "somebody who may run is left out");
+            prop_assert!(!left_out || model.running.len() >= model.places, "a session that may run is left out");
             let chats: BTreeSet<u8> =
                 model.waiting.values().chain(model.running.iter().map(|(_, _, known)| known)).map(|known| known.chat).collect();
             prop_assert_eq!(plan.sessions(), chats.len());

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_says_the_same_however_it_is_cut_and_with_a_mark_before_it() {
+    fn a_stream_is_read_equally_for_any_split_and_with_a_byte_order_mark() {
         let stream = format!("{STREAM}data: {{\"choices\":[],\"usage\":{{}}}}\r\n\r\ndata: [DONE]\r\n\r\n");
         for stream in [stream.clone(), format!("\u{feff}{stream}"), format!(" \n\u{feff}\n{stream}")] {
             for cut in [1, 2, 3, 7, 100_000] {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_finished_by_its_mark_or_by_the_models_word_and_by_nothing_else() {
+    fn a_stream_is_complete_only_by_its_end_mark_or_by_the_models_reason() {
         let end = |end: &str| read(&format!("{STREAM}{end}"), 5).map(|(_, end)| end);
         assert_eq!(end(""), Err(AnswerError::BrokeOff));
         assert_eq!(end("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}\n\n"), Err(AnswerError::BrokeOff));
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_an_end_only_after_the_mark_or_after_a_last_word_of_its_own() {
+    fn a_broken_connection_is_an_end_only_after_the_mark_or_after_a_separate_reason() {
         let cut = |body: String| ended(&body, 9, true);
         let so_far = chunk("so far", "");
         assert_eq!(cut(so_far.clone()).1, Err(AnswerError::BrokeOff));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_waited_out_by_what_was_said_before_it() {
+    fn the_wait_for_more_depends_on_the_last_chunk() {
         let waits = |body: &str| {
             let mut answer = ModelAnswer::default();
             answer.feed(body.as_bytes(), &mut String::new()).unwrap();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_had_to_stop_is_told_from_one_that_was_done() {
+    fn a_model_at_its_limit_is_distinguished_from_one_that_finished() {
         let end = |finish: &str| read(&format!("{}{}", chunk("a", ""), chunk("", finish)), 9).map(|(_, end)| end);
         assert_eq!(end("length"), Ok(Ending::OutOfLength));
         assert_eq!(end("content_filter"), Ok(Ending::Filtered));
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_cannot_be_read_ends_the_answer_and_keeps_what_came_before_it() {
+    fn an_unreadable_chunk_ends_the_answer_and_keeps_the_text_before_it() {
         for hole in [
             "data: {\"choices\":[{\"delta\":{\"content\":\"but never\n\n",
             "data: Number of choices must be greater than 0.\n\n",
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_stream_is_understood() {
+    fn an_answer_that_is_not_streamed_is_read() {
         let document = |content: &str| format!("\n {{\"choices\":[{{\"message\":{{\"content\":{content}}}}}]}}\n");
         assert_eq!(read(&document("\"Grüße\""), 1), whole("Grüße"));
         assert_eq!(read(&format!("\u{feff}{}", document("\"Grüße\"")), 1), whole("Grüße"));

@@ -114,19 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn a_photo_needs_no_words_and_no_facts() {
+    fn a_photo_needs_no_text_and_no_attachment_data() {
         let photo = InboundEvent { message_type: MessageType::Photo, ..event(&["https://c.example/p"], &json!([])) };
         assert_eq!(content(String::new(), &photo), json!([picture("https://c.example/p")]));
     }
 
     #[test]
-    fn no_address_of_this_machine_goes_to_a_server() {
+    fn no_local_address_is_sent_to_a_server() {
         let event = event(&["file:///etc/passwd", "/etc/passwd", "data:image/png;base64,AA"], &json!([]));
         assert_eq!(content("hi".to_owned(), &event), json!("hi"));
     }
 
     #[test]
-    fn what_is_too_much_to_be_shown_is_told() {
+    fn pictures_above_the_limit_are_sent_by_address() {
         let urls: Vec<String> = (0..20).map(|at| format!("https://c.example/{at}.png")).collect();
         let event = InboundEvent { media_urls: urls, ..InboundEvent::default() };
         let content = content("look".to_owned(), &event);

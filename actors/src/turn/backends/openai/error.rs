@@ -14,7 +14,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A request is not repeated if the server wants a longer pause than this: that is too long for a chat.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// The end of an answer that is as complete as it will be.
+/// The end of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// The model finished.
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_tried_twice_again_and_each_time_later() {
+    fn temporary_errors_are_retried_twice_with_growing_waits() {
         let passing = [
             status(429, None),
             status(500, None),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_try_cannot_change_is_not_tried_again() {
+    fn permanent_errors_are_not_retried() {
         let lasting = [
             status(307, None),
             status(400, None),
@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_left_alone_for_as_long_as_it_wants_and_given_up_if_that_is_too_long() {
+    fn the_pause_that_a_server_requests_is_observed_and_a_too_long_one_ends_the_turn() {
         assert_eq!(status(429, Some(7)).retry_in(1, 0.0), Some(Duration::from_secs(7)));
         assert_eq!(status(503, Some(0)).retry_in(2, 1.0), Some(Duration::from_secs(2)));
         assert_eq!(status(429, Some(31)).retry_in(1, 0.0), None);
     }
 
     #[test]
-    fn no_notice_repeats_what_the_server_said() {
+    fn no_notice_contains_text_of_the_server() {
         for (error, begun) in [
             (status(401, None), false),
             (status(500, None), false),

@@ -171,7 +171,7 @@ mod tests {
         let mut events = Events::default();
         let mut whole = Vec::new();
         events.feed(b"data: {\"a\":1}\n", &mut whole).unwrap();
-        assert_eq!(whole.len(), 1, "it is not kept until the next line");
+        assert_eq!(whole.len(), 1, "it is returned before the next line");
         // The second line alone is a document, and is not an event.
         let pretty = "data: {\"a\":[\ndata: {\"b\":2}\ndata: ]}\n\n";
         assert_eq!(read([pretty.as_bytes()]), ["{\"a\":[\n{\"b\":2}\n]}"]);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_is_given_up() {
+    fn a_line_without_an_end_is_an_error() {
         let mut events = Events::default();
         let flood = vec![b'x'; 1024 * 1024];
         assert_eq!((0..17).find_map(|_| events.feed(&flood, &mut Vec::new()).err()), Some(EventTooLong));
@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn where_the_stream_is_cut_changes_nothing(
+        fn the_position_of_a_split_changes_nothing(
             lines in prop::collection::vec("(data: ?)?[a-zä€😀: ]{0,6}", 0..12),
             ends in prop::collection::vec(0..3_usize, 12),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),

@@ -1,4 +1,4 @@
-//! Not quite valid JSON from servers: invalid numbers, halves of characters.
+//! Slightly invalid JSON from servers: invalid numbers, halves of characters.
 
 use serde_json::Value;
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_characters_are_put_together_or_shown_as_missing() {
+    fn halves_of_characters_are_joined_or_replaced() {
         for (chunks, expected) in [
             (&[r#"{"c":"a\ud83d\ude00b"}"#][..], "a😀b"),
             (&[r#"{"c":"a\ud83d"}"#, r#"{"c":"\ude00b"}"#], "a😀b"),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_none_are_passed_over_and_words_are_not() {
+    fn invalid_numbers_are_skipped_and_words_are_not() {
         let chunk = r#"{"c":"NaN -Infinity","p":[NaN,-Infinity,Infinity,{"x":NaN}]}"#;
         assert_eq!(content(&[chunk]).as_deref(), Some("NaN -Infinity"));
         for broken in [r#"{"c":"a""#, r#"{"c":"\ud83"}"#, "NaNa", r#"{"c":"\u"#, "\\", r#"{"c":"\é"}"#, "{\"c\":\"\\"]
@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics_and_what_is_json_is_read_as_it_is(text in "[{}\\[\\]\"\\\\u0-9a-fNI:, é😀-]{0,40}") {
+        fn nothing_panics_and_valid_json_is_read_unchanged(text in "[{}\\[\\]\"\\\\u0-9a-fNI:, é😀-]{0,40}") {
             let strict = serde_json::from_str::<Value>(&text).ok();
             match read(&text) {
                 Some(LenientJson::Strict(value)) => prop_assert_eq!(Some(value), strict),

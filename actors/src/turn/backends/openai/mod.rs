@@ -156,7 +156,7 @@ impl Conversation {
         let Call { head, body, secrets } =
             self.port.ask(order, CALL_TIMEOUT).await.map_err(AnswerError::NoProfile)??;
         self.secrets = Some(secrets);
-        // The thread of the call is gone, and so is the process.
+        // The thread of the call has ended, because the process is ending.
         let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was cancelled".to_owned())))?;
         if (200..300).contains(&head.status) { self.listen(body).await } else { Err(refusal(head, body).await) }
     }
@@ -206,7 +206,7 @@ impl Conversation {
     async fn pass_on(&mut self, text: String) {
         if !text.is_empty() {
             self.begun = true;
-            // A turn that no longer listens has ended.
+            // A turn that has dropped its receiver has ended.
             let _ = self.texts.send(text).await;
         }
     }

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_that_is_well_is_no_error() {
+    fn a_valid_chunk_is_no_error() {
         for well in [
             json!({"choices": []}),
             json!({"error": null, "choices": []}),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_line_of_the_log_is_obeyed() {
+    fn control_characters_are_escaped_in_the_log() {
         assert_eq!(escaped("a\u{1b}[2J\nb\u{202e}ä"), "a\\u{1b}[2J\\u{a}b\\u{202e}ä");
     }
 }

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_speaks_first_then_the_last_of_the_history_then_the_user() {
+    fn the_request_has_the_system_prompt_then_the_end_of_the_history_then_the_message() {
         let history = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", " "), ("assistant", "d")];
         let expected = json!({"model": "m1", "stream": true, "messages": [
             {"role": "system", "content": "be kind"},
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn reference_text_comes_before_the_message_and_is_told_from_it() {
+    fn reference_text_is_before_the_message_and_marked() {
         let event =
             InboundEvent { channel_context: Some("[Recent channel messages]\nAnn: hi".into()), ..said("well?") };
         let request = asked(&[], 40, None, &event);

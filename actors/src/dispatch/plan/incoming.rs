@@ -1,4 +1,4 @@
-//! How events come into the plan: new, held, restored, or back from a turn that did not take them.
+//! How events enter the plan: new, held, restored, or returned by a turn that did not take them.
 
 use std::collections::VecDeque;
 
@@ -36,17 +36,17 @@ impl DispatchPlan {
             return vec![DispatchStep::Steer(current.turn, event, !open)];
         }
         let running = session.current.as_ref().map(|current| current.turn);
-        // What is held for the gate is held without a limit.
+        // Events held for the gate have no limit.
         if (open || running.is_some()) && session.len(line) >= MAX_QUEUE {
             self.known.remove(&event);
             self.forget_idle(&key);
             return vec![DispatchStep::Overflow(event)];
         }
-        // What waits for another link that is down is no reason to wait.
+        // Events that wait for another link that is down do not block this one.
         let behind = |queue: &SessionQueue| queue.line == line || self.lines.is_link_open(queue.line);
         let free = running.is_none() && !session.queues.iter().any(behind);
         let waiting = WaitingEvent { event, waited: false, origin: Origin::External };
-        // The gate itself decides, not its last report; but no session that may run is overtaken.
+        // The gate decides, not its last report; and no session that may run is overtaken.
         if free
             && (has_descriptor || self.lines.is_link_open(line))
             && self.has_place()
@@ -71,7 +71,7 @@ impl DispatchPlan {
         self.restored(event, key, over, Origin::External)
     }
 
-    /// An event that was recorded before this incarnation, or is to run again: it waits like any other.
+    /// An event that was recorded before this incarnation, or runs again: it waits like any other.
     pub(in crate::dispatch) fn restored(
         &mut self,
         event: InboundId,
@@ -125,7 +125,7 @@ impl DispatchPlan {
         let mut steps: Vec<_> = late.then_some(DispatchStep::Hold(event, true)).into_iter().collect();
         self.known.insert(event);
         let (key, _) = entry(&mut self.sessions, key);
-        // Several come back at once when their turn ends, in any order.
+        // Several are returned at once when their turn ends, in any order.
         self.wait(&key, line, WaitingEvent { event, waited: true, origin: Origin::External }, |queue| {
             queue.partition_point(|first| first.origin == Origin::Internal || first.event < event)
         });
