@@ -11,7 +11,7 @@ pub fn own(argv: Vec<String>) -> ProcessIdentity {
     ProcessIdentity::new(pid, argv, start_time(pid))
 }
 
-/// Whether that very process is there now. One without a start time cannot be told from a later one with its id.
+/// Whether exactly this process runs now. Without a start time it cannot be distinguished from a later one with its id.
 #[must_use]
 pub fn is_alive(written: &Written) -> bool {
     written.start_time.is_some() && start_time(written.pid) == written.start_time

@@ -255,7 +255,7 @@ impl Cutter {
             };
             let at = start + line.len();
             let length = used + self.unit.len(line);
-            // A cut after a blank line is as good as before it.
+            // A cut after a blank line is equivalent to one before it.
             let ends_here = kind != FenceLine::Opens && !line.trim().is_empty();
             let may_yet_open = !whole && end == rest.len() && fence::may_become_one(line);
             let fits_closed = at <= fits && length + close(&after) <= room;

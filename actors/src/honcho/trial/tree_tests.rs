@@ -15,13 +15,13 @@ use caduceus_supervision::{
     ChildSpec, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
 };
 
-struct Deaf;
+struct UnreachableStatus;
 
-impl Actor for Deaf {
+impl Actor for UnreachableStatus {
     type Context = Context<Self>;
 }
 
-impl Handler<StatusTouched> for Deaf {
+impl Handler<StatusTouched> for UnreachableStatus {
     type Result = ();
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }
@@ -31,7 +31,7 @@ fn start(trial: &Trial, steps: StepHook) -> RootHandle {
     let homes = Homes { own: home.clone(), default: home, user: None };
     let profile = HonchoProfile { name: ProfileName::default_profile(), homes, host: None };
     let settings = HonchoSettings { steps, ..HonchoSettings::new(vec![profile]) };
-    let ports = HonchoPorts { profiles: BTreeMap::new(), status: Port::from(Deaf.start()) };
+    let ports = HonchoPorts { profiles: BTreeMap::new(), status: Port::from(UnreachableStatus.start()) };
     let mailbox = Mailbox::new();
     let grants = ChildSpec::worker("honcho", &mailbox, move |start| {
         HonchoRefreshActor::new(ports.clone(), settings.clone(), start.incarnation().clone(), HonchoOwn::of(start))
