@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_succeeds_says_nothing_about_a_disk_that_takes_no_writes() {
+    fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
         let home = tempfile::tempdir().unwrap();
         let opened = open(&home.path().join("ledger")).unwrap();
         let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.row_counts));

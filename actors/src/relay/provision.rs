@@ -30,7 +30,7 @@ pub struct ProvisionOrder {
     pub route_keys: Vec<String>,
     /// A name that is stable across restarts.
     pub instance_id: Option<String>,
-    /// The address for pokes.
+    /// The address of `/wake`.
     pub wake_url: Option<String>,
 }
 

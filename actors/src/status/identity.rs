@@ -11,7 +11,7 @@ pub fn own(argv: Vec<String>) -> ProcessIdentity {
     ProcessIdentity::new(pid, argv, start_time(pid))
 }
 
-/// Whether that very process is there now. One without a start time cannot be told from a later one with its id.
+/// Whether that very process is there now. One without a start time cannot be distinguished from a later one with its id.
 #[must_use]
 pub fn is_alive(written: &Written) -> bool {
     written.start_time.is_some() && start_time(written.pid) == written.start_time
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_down_reads_back_as_the_living_process() {
+    fn a_recorded_identity_matches_the_running_process() {
         let this = own(vec!["hermes-gateway".to_owned()]);
         let written = Written::parse(&this.to_json()).unwrap();
         assert_eq!(written.pid, std::process::id());

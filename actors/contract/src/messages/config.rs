@@ -28,7 +28,7 @@ pub struct GetConfig;
 /// Answer to [`GetConfig`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ConfigView {
-    /// What is wrong with the home's files, one sentence each; while there is any, what they said last holds.
+    /// The mistakes in the home's files, one sentence each; with any, the last valid content stays in force.
     pub troubles: Vec<String>,
     /// Keys that were changed and hold from the next start only.
     pub needs_restart: Vec<&'static str>,

@@ -43,7 +43,7 @@ pub struct ActionResult {
 #[error("action: {0}")]
 pub struct ActionResultError(pub FieldError);
 
-/// What a connector says of a chat. A gateway hands it to the agent as it came.
+/// The connector's data of a chat. The gateway passes it to the agent unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChatInfo {
     /// Its name for people.
@@ -53,7 +53,7 @@ pub struct ChatInfo {
     pub chat_type: String,
 }
 
-/// `error`, of which the end may be left out; then it says so.
+/// `error`, possibly truncated, with a mark.
 fn cut(error: String) -> String {
     match error.char_indices().nth(MAX_ERROR) {
         Some((end, _)) => format!("{} … (cut off; {} bytes in all)", &error[..end], error.len()),
@@ -62,7 +62,7 @@ fn cut(error: String) -> String {
 }
 
 impl ActionResult {
-    /// A success of which there is no more to say.
+    /// A success without further data.
     #[must_use]
     pub fn done() -> Self {
         Self { success: true, ..Self::default() }
@@ -80,7 +80,7 @@ impl ActionResult {
         Self { never_left: true, ..Self::failed(error) }
     }
 
-    /// A failure of which nobody knows what was done.
+    /// A failure with an unknown effect.
     #[must_use]
     pub fn ambiguous(error: impl Into<String>) -> Self {
         Self { ambiguous: true, ..Self::failed(error) }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_is_short_whatever_the_connector_says() {
+    fn a_result_is_short_for_any_answer_of_the_connector() {
         let long = "ä".repeat(1_000_000);
         let wire =
             json!({"success": true, "message_id": long, "thread_id": "t", "error": long, "chat_info": {"name": long}});

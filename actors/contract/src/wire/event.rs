@@ -241,7 +241,7 @@ impl InboundEvent {
             media: fields.list("media")?.to_vec(),
             channel_context: fields.get("context").and_then(reference_text),
             prompt_response: fields.get("prompt_response").cloned(),
-            source: source.map_or_else(|| Ok(Source::of_nobody()), Source::read)?,
+            source: source.map_or_else(|| Ok(Source::unknown()), Source::read)?,
         })
     }
 }
@@ -259,7 +259,7 @@ impl ReplyTo {
 
 impl Source {
     /// A source without any data.
-    fn of_nobody() -> Self {
+    fn unknown() -> Self {
         Self { platform: RELAY.into(), chat_type: "dm".into(), ..Self::default() }
     }
 
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn an_event_reads_back_as_it_was_sent() {
         let text = |text: &str| Some(text.to_owned());
-        let bare = InboundEvent { source: Source::of_nobody(), ..InboundEvent::default() };
+        let bare = InboundEvent { source: Source::unknown(), ..InboundEvent::default() };
         assert_eq!(
             bare.to_wire().to_string(),
             concat!(
@@ -367,18 +367,18 @@ mod tests {
             media_urls: vec!["u".into()],
             media: vec![json!({"kind": "photo"})],
             prompt_response: Some(json!({"prompt_id": "p"})),
-            source: Source { user_id_alt: text("alt"), chat_topic: text("topic"), ..Source::of_nobody() },
+            source: Source { user_id_alt: text("alt"), chat_topic: text("topic"), ..Source::unknown() },
             ..bare.clone()
         };
         for event in [bare, full] {
             assert_eq!(InboundEvent::parse(&event.to_wire()).unwrap(), event);
         }
-        let told = InboundEvent { channel_context: text("Ann: hi"), ..InboundEvent::default() };
-        assert!(told.to_wire().get("channel_context").is_none());
+        let event = InboundEvent { channel_context: text("Ann: hi"), ..InboundEvent::default() };
+        assert!(event.to_wire().get("channel_context").is_none());
     }
 
     #[test]
-    fn an_empty_event_is_a_direct_message_of_nobody() {
+    fn an_empty_event_is_a_direct_message_of_an_unknown_sender() {
         let event = InboundEvent::parse(&json!({})).unwrap();
         assert_eq!((event.source.platform.as_str(), event.source.chat_type.as_str()), ("relay", "dm"));
         assert_eq!(event, InboundEvent::parse(&json!({"source": {}, "context": 7})).unwrap());

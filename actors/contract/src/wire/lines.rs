@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_too_long_passes_by_and_says_what_it_is_acknowledged_by() {
+    fn a_line_that_is_too_long_is_skipped_and_yields_its_acknowledgement_id() {
         let line = long(MAX_LINE_BYTES);
         let digest: [u8; 32] = Sha256::digest(&line).into();
         let expected = PassedLine { bytes: line.len() as u64, digest, buffer_id: "b1".to_owned() };

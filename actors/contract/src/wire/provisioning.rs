@@ -104,7 +104,7 @@ pub struct RelevancePolicy {
     pub allow_other_bots: bool,
 }
 
-/// Body of an answer that says yes and nothing more.
+/// Body of an answer that is a success without further fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct OkBody {
     /// True.

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expired_is_told_from_forged() {
+    fn expired_is_distinguished_from_forged() {
         let secret = SecretString::from("s");
         let token = mint("gw", &secret, 1000, 300);
         let secrets = [SecretString::from("new"), secret];
