@@ -114,7 +114,7 @@ impl FileEvents {
         let mut watcher = locked(&self.0.watcher);
         if !wanted {
             if let Some(watcher) = &mut *watcher {
-                // The watch of a removed directory is gone already.
+                // The watch of a removed directory has ended already.
                 let _ = watcher.unwatch(directory);
             }
             return;

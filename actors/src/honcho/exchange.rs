@@ -36,18 +36,18 @@ pub struct TokenAnswer {
     pub scope: Option<String>,
     /// The type of the token, if the answer has one.
     pub token_type: Option<String>,
-    /// Settings that come with a login; an object or null.
+    /// Settings that a login returns; an object or null.
     pub config: Option<SecretJson>,
 }
 
-/// Why there is no successful answer. No text in here comes from the server unchecked.
+/// Why there is no successful answer. No text in it is from the server unchecked.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The token has not left this machine; worth retrying.
     #[error("the token was not sent: {0}")]
     NotSent(String),
     /// The token may have arrived and be spent.
-    #[error("the token was sent and no answer came: {0}")]
+    #[error("the token was sent without an answer: {0}")]
     NoAnswer(String),
     /// The server accepted the token, but its answer is not usable.
     #[error("the answer cannot be used: {0}")]
@@ -192,7 +192,7 @@ fn seconds(value: &Value) -> Option<i64> {
     (seconds.is_finite() && seconds > 0.0 && seconds <= MAX_LIFE_S).then_some(seconds as i64)
 }
 
-/// The server's error code, if it looks like one: anything else might repeat the request.
+/// The server's error code, if it has the form of one: anything else might repeat the request.
 fn error_code(body: &Value) -> Option<String> {
     let word = |text: &&str| text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     body.get("error").and_then(Value::as_str).filter(word).map(str::to_owned)

@@ -85,7 +85,7 @@ pub(super) fn mark_of(cause: StopCause) -> &'static str {
     }
 }
 
-/// The notice of a stop, beside the mark; `None` if the chat is notified otherwise.
+/// The notice of a stop, in addition to the mark; `None` if the chat is notified otherwise.
 pub(super) fn notice_of(cause: StopCause) -> Option<&'static str> {
     match cause {
         StopCause::Interrupt => Some("Stopped."),

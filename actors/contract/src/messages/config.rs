@@ -32,7 +32,7 @@ pub struct ConfigView {
     pub troubles: Vec<String>,
     /// Keys that were changed and hold from the next start only.
     pub needs_restart: Vec<&'static str>,
-    /// Profiles that are served no more and whose last turns still run, or whose actor is being stopped.
+    /// Profiles that are no longer served and whose last turns still run, or whose actor is being stopped.
     pub leaving: Vec<ProfileName>,
     /// When something last changed, RFC 3339 UTC; `None` if nothing has since the start.
     pub changed_at: Option<String>,

@@ -134,7 +134,7 @@ pub struct DrainView {
     pub waited_for: usize,
     /// The shutdown that ends this drain is not announced in the home channel.
     pub suppress_notification: bool,
-    /// Whether every home that may have a marker gives file events; one that does not is polled once a second.
+    /// Whether every home that may have a marker reports file events; one that does not is polled once a second.
     pub file_events: bool,
 }
 

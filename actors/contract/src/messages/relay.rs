@@ -154,7 +154,7 @@ pub struct LinkChanged {
 #[rtype(result = "()")]
 pub struct ResendLinkState;
 
-/// An event that came over HTTP, signed as it should be. Answered `Ok` once it may be acknowledged.
+/// An event received over HTTP with a valid signature. Answered `Ok` once it may be acknowledged.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), NotTaken>")]
 pub struct Deliver {

@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::fields::{FieldError, Fields};
 use crate::json::{identifier, truthy};
 
-/// Longest identifier that a connector gives, in bytes; a longer one is none.
+/// Longest identifier of a connector, in bytes; a longer one is dropped.
 const MAX_ID: usize = 1024;
 /// Longest error of a connector, in characters; the rest is cut off.
 const MAX_ERROR: usize = 1024;
 /// Largest description of a chat, in bytes; a larger one is left out.
 const MAX_CHAT_INFO: usize = 16 * 1024;
 
-/// What the connector answered to one action, or what stands in for an answer that never came.
+/// The connector's answer to one action, or the replacement for a missing answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize)]
 pub struct ActionResult {
     /// Whether it was done.
@@ -27,10 +27,10 @@ pub struct ActionResult {
     /// Why it was not done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether it may have been done all the same: it was sent and no answer came.
+    /// Whether it may have been carried out nevertheless: it was sent, and no answer was received.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ambiguous: bool,
-    /// What a chat is called and what it is.
+    /// The name and the kind of a chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_info: Option<Value>,
     /// Whether it is certain that it never left this process, and so may be sent again plainly.

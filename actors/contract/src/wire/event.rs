@@ -92,7 +92,7 @@ impl MessageType {
     }
 }
 
-/// Fields that stand in every event that is sent, if need be as null; the others only where there is something in them.
+/// Fields of every event that is sent, null if empty; the others are left out if empty.
 const ALWAYS_SENT: [&str; 16] = [
     "text",
     "message_type",
@@ -183,7 +183,7 @@ pub struct InboundEvent {
     pub source: Source,
 }
 
-/// The choice made in a prompt, as a connector sends it. A gateway hands it to the agent as it came.
+/// The choice made in a prompt, as a connector sends it. A gateway passes it to the agent unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PromptResponse {
     /// The prompt.

@@ -13,10 +13,10 @@ pub const DEFAULT_TTL_S: u64 = 300;
 /// Closing code of a connection whose token was refused.
 pub const UNAUTHORIZED_CODE: u16 = 4_401;
 
-/// Reason beside [`UNAUTHORIZED_CODE`] for a token that is not good, or none.
+/// Reason sent with [`UNAUTHORIZED_CODE`] for an invalid token, or none.
 pub const UNAUTHORIZED: &str = "unauthorized";
 
-/// Reason beside [`UNAUTHORIZED_CODE`] for a token that was good and whose time is over.
+/// Reason sent with [`UNAUTHORIZED_CODE`] for a token that was valid and has expired.
 pub const EXPIRED: &str = "expired";
 
 /// Why a token was refused.

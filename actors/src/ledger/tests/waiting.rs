@@ -30,7 +30,7 @@ fn waiting_events_are_read_in_pages_in_order_of_arrival() {
 }
 
 #[test]
-fn one_event_is_fetched_whole_and_one_that_is_corrupt_or_gone_is_an_error() {
+fn one_event_is_read_with_its_content_and_a_corrupt_or_missing_one_is_an_error() {
     let home = Home::new();
     let writer = home.open();
     for number in 1..=2 {

@@ -146,7 +146,7 @@ fn a_refusing_disk_is_reported_until_it_accepts_writes_again() {
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
     assert_eq!(received(&writer).len(), 1);
 
-    // Without further writes: the thread finds out by its own probe, and reports it.
+    // Without further writes: the thread detects it by its own probe, and reports it.
     while writer.view().trouble.is_some() {
         news.recv_timeout(CEILING).expect("the thread did not report the end of the error within the timeout");
     }
