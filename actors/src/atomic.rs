@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replaced_file_is_ours_alone_and_leaves_nothing_beside_it() {
+    fn a_replaced_file_is_private_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it");
         fs::write(&path, "old").unwrap();
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_replaced_stays_and_nothing_is_left_beside_it() {
+    fn a_failed_replacement_keeps_the_file_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it");
         fs::create_dir(&path).unwrap();

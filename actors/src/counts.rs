@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_comes_back_counts_on_and_the_total_keeps_those_that_are_gone() {
+    fn a_key_added_again_continues_its_count_and_the_total_includes_removed_keys() {
         let counts = CountBy::default();
         counts.of(&"work").one();
         counts.of(&"work").one();

@@ -3,7 +3,7 @@
 //! `gateway.rs` has the whole tree. The messages are in `caduceus_contract::messages`; those that carry a live resource or
 //! settings are in the `messages.rs` of the actor concerned.
 
-// They panic when the reader is gone, and block when it does not read. Use the log.
+// They panic when the reader has closed its end, and block when it does not read. Use the log.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(
     test,

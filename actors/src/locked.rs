@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Takes the lock. Each change below it is whole before anything can panic, so what it protects is good in any case.
+/// Takes the lock. Each change under it is complete before anything can panic, so its content is valid also if it is poisoned.
 pub fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

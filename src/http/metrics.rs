@@ -148,7 +148,7 @@ fn relay(sheet: &mut Sheet, links: &[ShownLink], uptime_ms: u64) {
     let waiting = links.iter().map(|link| count(link.view.waiting)).sum();
     sheet.gauge("relay_sends_waiting", "Outbound frames that wait for a result", waiting);
     // A link without a frame so far has been silent since the start.
-    let is_set_up = |link: &&ShownLink| link.said() != Some(LinkState::Disabled);
+    let is_set_up = |link: &&ShownLink| link.reported() != Some(LinkState::Disabled);
     let silence = links.iter().filter(is_set_up).map(|link| link.view.last_inbound_age_ms.unwrap_or(uptime_ms));
     let silence = silence.max().unwrap_or_default();
     let unheard = links.iter().filter_map(|link| link.view.last_ack_age_ms).max().unwrap_or_default();

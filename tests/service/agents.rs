@@ -22,7 +22,7 @@ const fn jsonl(profile: &'static str, script: &'static str, notice: &'static str
     Misbehaviour { profile, script, more: "  reply: jsonl\n", notice }
 }
 
-const TOO_MUCH: &str = "The agent said more than 4 MiB and was stopped.";
+const TOO_MUCH: &str = "The agent wrote more than 4 MiB and was stopped.";
 const NO_SENSE: &str = "The agent's answer could not be understood.";
 
 const MISBEHAVIOURS: [Misbehaviour; 17] = [

@@ -63,7 +63,7 @@ impl SettingsDiff {
     }
 }
 
-/// The decisions about profiles that come and go: every profile in force, and every one that has an actor.
+/// The decisions about added and removed profiles: every profile in force, and every one that has an actor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ReloadPlan {
     /// The profiles of the settings in force, in their order.

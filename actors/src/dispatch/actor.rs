@@ -92,7 +92,7 @@ struct EarlyNews {
 #[rtype(result = "()")]
 struct RecordAnswered {
     place: ArrivalPlace,
-    /// Of the incarnation that gave the place.
+    /// The generation of the incarnation that assigned the place.
     generation: u64,
     /// `None` if no action follows.
     taken: Option<RecordedEvent>,

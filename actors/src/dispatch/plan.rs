@@ -124,7 +124,7 @@ impl DispatchPlan {
             // An event that was acknowledged and queued before the drain keeps its place.
             Refusal::Draining if waited || hold => {
                 if asked_at == self.moves && self.is_open(key.profile()) {
-                    // The refusal came before the gate's report of the drain.
+                    // The refusal arrived before the gate's report of the drain.
                     self.lines.close_profile(key.profile());
                 }
                 // The drain and its end may both have been reported before the refusal: then nothing else would trigger a new request.
@@ -209,7 +209,7 @@ impl DispatchPlan {
         self.current(turn).map(|current| current.waiting.event)
     }
 
-    /// Whether the event that a turn runs came from a person or from the gateway itself.
+    /// Whether the event that a turn runs is from a person or from the gateway itself.
     pub(super) fn origin_of(&self, turn: TurnId) -> Option<Origin> {
         self.current(turn).map(|current| current.waiting.origin)
     }

@@ -32,7 +32,7 @@ impl DrainActor {
     }
 
     /// Drops the drain requests of a removed profile: if one of its name is added again, its own marker counts.
-    fn forget_gone(&mut self) {
+    fn remove_missing(&mut self) {
         let gone = |scope: &DrainScope| matches!(scope, DrainScope::Profile(name) if !self.settings.profiles.contains_key(name));
         let drained = self.gate.look(GatePlan::profiles).into_iter().map(DrainScope::Profile).filter(gone);
         for scope in drained.collect::<Vec<_>>() {
@@ -54,7 +54,7 @@ impl Handler<SettingsChanged> for DrainActor {
         let (waiter, read) = oneshot::channel();
         self.homes_waiters.push((self.homes_version, waiter));
         self.watch_homes();
-        self.forget_gone();
+        self.remove_missing();
         self.reread(ctx);
         ResponseFuture::new(async move {
             // A gate that restarts meanwhile reads them all at its start.

@@ -266,6 +266,6 @@ fn a_mutated_gate_differs_from_the_model() {
     for mutant in mutants {
         let caught = (0..MUTANT_HISTORIES).find(|seed| history(*seed, mutant).is_err());
         println!("{mutant:?} is caught by history {caught:?}");
-        assert!(caught.is_some(), "{mutant:?} lives");
+        assert!(caught.is_some(), "{mutant:?} was not detected");
     }
 }

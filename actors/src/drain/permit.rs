@@ -78,7 +78,7 @@ impl Gate {
         }
     }
 
-    /// Admits a turn, or returns the reason against it: one step, so that nothing comes between the check of the plan and the count.
+    /// Admits a turn, or returns the reason against it: one step, so that no change happens between the check of the plan and the count.
     pub(super) fn admit(&self, owner: u64, ticket: TurnTicket, origin: Origin) -> Result<TurnPermit, Refusal> {
         let mut inner = self.lock();
         if inner.owner != owner {

@@ -1,7 +1,7 @@
 //! Whether the gate is open: requests by message, markers on disk, and the shutdown of the process.
 //!
 //! A reading of the disk can be older than the last order. So each reading carries the number of orders at its start, and is dropped
-//! if an order came in between.
+//! if an order arrived in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -71,7 +71,7 @@ impl<J> Readings<J> {
         }
     }
 
-    /// The work from [`Readings::next`] is done. `counts`: it was a reading and nothing came in between. Returns whether the home's disk
+    /// The work from [`Readings::next`] is done. `counts`: it was a reading and no order arrived in between. Returns whether the home's disk
     /// answers again, having hung.
     pub(super) fn done(&mut self, scope: &DrainScope, counts: bool) -> bool {
         let Some(home) = self.0.get_mut(scope) else { return false };

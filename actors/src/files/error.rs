@@ -77,7 +77,7 @@ pub enum Unusable {
     /// It is not a regular file: opening or reading it could block, or never end.
     #[error("it is not a file, but {0}")]
     NotAFile(FileKind),
-    /// It is too large to be what it should be, for example a log.
+    /// It is too large for its purpose, for example a log.
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
     /// It is not text.

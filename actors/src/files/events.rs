@@ -114,7 +114,7 @@ impl FileEvents {
         let mut watcher = locked(&self.0.watcher);
         if !wanted {
             if let Some(watcher) = &mut *watcher {
-                // The watch of a removed directory is gone already.
+                // The watch of a removed directory has ended already.
                 let _ = watcher.unwatch(directory);
             }
             return;
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn each_listener_of_a_directory_hears_of_its_own_file_only() {
+    fn each_listener_of_a_directory_is_notified_of_its_own_file_only() {
         let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
         let (_one, one) = listen(&events, place.path(), "one");
         let (_other, other) = listen(&events, place.path(), "other");
@@ -321,12 +321,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_there_gives_no_events_and_leaves_no_ear() {
+    fn a_missing_directory_gives_no_events_and_leaves_no_watch() {
         let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
         let (listening, _notified) = begin(&events, &place.path().join("nowhere"), "file");
         let deadline = std::time::Instant::now() + SOON;
         while listening.watched() != Watched::No {
-            assert!(std::time::Instant::now() < deadline, "it never came out that there is nothing");
+            assert!(std::time::Instant::now() < deadline, "the missing directory was not noticed within the timeout");
             std::thread::yield_now();
         }
         drop(listening);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_came_back_is_heard_again_by_those_who_listen_anew() {
+    fn a_restored_directory_notifies_new_listeners() {
         let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
         let home = place.path().join("home");
         fs::create_dir(&home).unwrap();
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_hangs_keeps_nobody_from_listening_elsewhere() {
+    fn a_directory_that_hangs_does_not_block_other_watches() {
         let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
         let (dead, well) = (place.path().join("dead"), place.path().join("well"));
         fs::create_dir(&dead).unwrap();
@@ -357,13 +357,13 @@ mod tests {
         assert!(trial_worker(&dead).post(move || {
             let _ = released.recv();
         }));
-        let (hanging, hears_late) = begin(&events, &dead, "file");
+        let (hanging, late_event) = begin(&events, &dead, "file");
         let (_well, notified) = listen(&events, &well, "file");
         assert_eq!(hanging.watched(), Watched::NotYet);
         fs::write(well.join("file"), "1").unwrap();
         notified.recv_timeout(SOON).unwrap();
         drop(release);
-        hears_late.recv_timeout(SOON).unwrap();
+        late_event.recv_timeout(SOON).unwrap();
         assert_eq!(hanging.watched(), Watched::Yes);
     }
 

@@ -155,7 +155,7 @@ mod tests {
     use crate::files::odd::{ODD, place};
 
     #[test]
-    fn what_is_there_is_kept_and_what_is_new_has_its_mode() {
+    fn an_existing_directory_keeps_its_mode_and_a_new_one_is_private() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("log");
         open_or_create(&path, Use::Append, 0o600).unwrap().write_all(b"one ").unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_root_makes_in_the_directory_of_a_user_is_the_users() {
+    fn a_file_created_by_root_belongs_to_the_owner_of_the_directory() {
         if !rustix::process::geteuid().is_root() {
             // Without root, new files always belong to the user.
             return;

@@ -133,19 +133,19 @@ mod tests {
     const LIMIT: u64 = 1000;
 
     #[test]
-    fn whatever_is_no_file_of_a_sane_size_is_refused_by_name_and_kind_and_holds_nobody_up() {
-        for (kind, said) in ODD {
+    fn special_and_oversized_files_are_refused_by_name_and_kind_and_do_not_block() {
+        for (kind, expected) in ODD {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("it");
             let _held = place(kind, &path);
             let error = read(&path, LIMIT, Links::Follow).unwrap_err();
             let shown = error.to_string();
-            assert!(shown.contains(said) && shown.contains("it"), "{kind}: {shown}");
+            assert!(shown.contains(expected) && shown.contains("it"), "{kind}: {shown}");
         }
     }
 
     #[test]
-    fn a_link_to_a_file_is_followed_for_people_and_refused_for_what_is_ours() {
+    fn a_link_is_followed_for_files_of_people_and_refused_for_files_of_the_gateway() {
         let home = tempfile::tempdir().unwrap();
         let (file, link) = (home.path().join("real"), home.path().join("link"));
         fs::write(&file, "text").unwrap();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_none_is_told_by_its_place_and_not_by_its_bytes() {
+    fn invalid_text_is_reported_by_its_position_and_not_by_its_bytes() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("it");
         fs::write(&path, b"KEY=hunter2\xff").unwrap();

@@ -354,14 +354,14 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_directory_that_hangs_is_told_at_once_and_holds_no_other_up() {
+    async fn a_directory_that_hangs_is_reported_at_once_and_delays_no_other() {
         let (hung, other) = (worker("/hangs", Purpose::Secrets), worker("/other", Purpose::Secrets));
         let release = hang(&hung);
         let no_answer = Err(NoAnswer::Hung(PathBuf::from("/hangs")));
         assert_eq!(hung.run(SHORT, || 1).await, no_answer);
         let asked = Instant::now();
         assert_eq!(hung.run(SHORT, || 1).await, no_answer);
-        assert!(asked.elapsed() < SHORT, "what hangs already is not waited for");
+        assert!(asked.elapsed() < SHORT, "a hung directory is not waited for");
         assert_eq!(other.run(SOON, || 2).await, Ok(2));
         assert_eq!(answers(&worker("/hangs", Purpose::Marker)), Ok(7), "another purpose does not wait");
         drop(release);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn one_directory_that_hangs_takes_one_thread_whoever_asks() {
+    fn one_directory_that_hangs_takes_one_thread_for_all_callers() {
         let release = hang(&worker("/one", Purpose::Grant));
         let (ran, runs) = channel();
         for _ in 0..100 {
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_one_directory_is_bounded() {
+    fn the_queue_of_one_directory_is_bounded() {
         let worker = worker("/full", Purpose::Marker);
         let release = hang(&worker);
         assert!((1..WAITING).all(|_| worker.post(|| ())));

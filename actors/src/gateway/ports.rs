@@ -58,7 +58,7 @@ pub struct LinkPort {
     pub link: LinkId,
     /// Closes it until the process ends.
     pub go_idle: Port<GoIdle>,
-    /// Closes it until it is poked.
+    /// Closes it until it is woken.
     pub go_dormant: Port<GoDormant>,
     /// Dials it again.
     pub wake: Port<Wake>,

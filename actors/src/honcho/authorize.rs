@@ -1,7 +1,7 @@
-//! The login: the address for the browser, its parameters, and the meaning of the callback. No I/O; randomness comes in.
+//! The login: the address for the browser, its parameters, and the meaning of the callback. No I/O; randomness is passed in.
 //!
-//! Without the `oauth2` crate: it needs `sha2` 0.10, `rand` 0.8 and `chrono` beside our own versions, all of them second
-//! generations of existing dependencies, for one hash and one address. Its answers are not usable either, see `exchange`.
+//! Without the `oauth2` crate: it needs `sha2` 0.10, `rand` 0.8 and `chrono` in addition to the present versions, all of them second
+//! versions of existing dependencies, for one hash and one address. Its answers are not usable either, see `exchange`.
 
 use std::path::Path;
 

@@ -36,18 +36,18 @@ pub struct TokenAnswer {
     pub scope: Option<String>,
     /// The type of the token, if the answer has one.
     pub token_type: Option<String>,
-    /// Settings that come with a login; an object or null.
+    /// Settings that a login returns; an object or null.
     pub config: Option<SecretJson>,
 }
 
-/// Why there is no successful answer. No text in here comes from the server unchecked.
+/// Why there is no successful answer. No text in it is from the server unchecked.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The token has not left this machine; worth retrying.
     #[error("the token was not sent: {0}")]
     NotSent(String),
     /// The token may have arrived and be spent.
-    #[error("the token was sent and no answer came: {0}")]
+    #[error("the token was sent without an answer: {0}")]
     NoAnswer(String),
     /// The server accepted the token, but its answer is not usable.
     #[error("the answer cannot be used: {0}")]
@@ -147,7 +147,7 @@ fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<TokenAnswer
         (100..200, _) => return Err(ExchangeError::NoAnswer("an interim answer, and no other".to_owned())),
         // For these the status is enough. With other redirects than 303 the request has not been carried out.
         (429 | 503 | 300..=302 | 304..400, _) => {}
-        // The part that was cut off may be the code that the token is refused.
+        // The missing part may be the code that the token is refused.
         (_, Some(broken)) if is_no => return Err(ExchangeError::NoAnswer(broken.to_string())),
         _ if is_no => {}
         (code, _) => return Err(ExchangeError::Unclear(code)),
@@ -161,7 +161,7 @@ fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<TokenAnswer
     Err(ExchangeError::Status { status: answer.status, code, retry_after })
 }
 
-/// Some servers answer URL-encoded. An answer that was cut off has no visible end.
+/// Some servers answer URL-encoded. A truncated answer has no visible end.
 fn form(answer: &Collected) -> Option<Value> {
     let is_form = answer.broken.is_none() && answer.body.starts_with(b"access_token=");
     is_form.then(|| {
@@ -192,7 +192,7 @@ fn seconds(value: &Value) -> Option<i64> {
     (seconds.is_finite() && seconds > 0.0 && seconds <= MAX_LIFE_S).then_some(seconds as i64)
 }
 
-/// The server's error code, if it looks like one: anything else might repeat the request.
+/// The server's error code, if it has the form of one: anything else might repeat the request.
 fn error_code(body: &Value) -> Option<String> {
     let word = |text: &&str| text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     body.get("error").and_then(Value::as_str).filter(word).map(str::to_owned)
@@ -202,14 +202,15 @@ fn error_code(body: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn said(status: u16, body: &str) -> Result<TokenAnswer, ExchangeError> {
+    fn answered(status: u16, body: &str) -> Result<TokenAnswer, ExchangeError> {
         judge(Collected { status, body: body.as_bytes().to_vec().into(), broken: None }, None)
     }
 
     #[test]
     fn a_lifetime_may_be_a_number_or_text_and_nothing_else() {
-        let life =
-            |value: &str| said(200, &format!(r#"{{"access_token":"hch-at-1","expires_in":{value}}}"#)).unwrap().life_s;
+        let life = |value: &str| {
+            answered(200, &format!(r#"{{"access_token":"hch-at-1","expires_in":{value}}}"#)).unwrap().life_s
+        };
         assert_eq!((life("3600"), life("\" 3600.9 \"")), (3600, 3600));
         for odd in ["null", "-5", "0", "\"soon\"", "\"inf\"", "1e300", "[]", "true"] {
             assert_eq!(life(odd), 0, "{odd}");
@@ -218,7 +219,7 @@ mod tests {
 
     #[test]
     fn an_url_encoded_answer_is_read() {
-        let answer = said(200, "access_token=hch-at-1&refresh_token=hch%2Drt-2&expires_in=3600").unwrap();
+        let answer = answered(200, "access_token=hch-at-1&refresh_token=hch%2Drt-2&expires_in=3600").unwrap();
         assert_eq!(answer.refresh_token.unwrap().expose_secret(), "hch-rt-2");
         assert_eq!(answer.life_s, 3_600);
     }
@@ -226,7 +227,8 @@ mod tests {
     #[test]
     fn null_counts_as_missing() {
         let answer =
-            said(200, r#"{"access_token":"hch-at-1","refresh_token":null,"scope":null,"token_type":null}"#).unwrap();
+            answered(200, r#"{"access_token":"hch-at-1","refresh_token":null,"scope":null,"token_type":null}"#)
+                .unwrap();
         assert!(answer.refresh_token.is_none() && answer.scope.is_none() && answer.token_type.is_none());
     }
 
@@ -239,7 +241,7 @@ mod tests {
             (200, r#"{"error":"invalid_grant"}"#),
             (400, r#"{"detail":{"error":"invalid_grant"}}"#),
         ] {
-            assert!(matches!(said(status, body), Err(ExchangeError::InvalidGrant)), "{status} {body}");
+            assert!(matches!(answered(status, body), Err(ExchangeError::InvalidGrant)), "{status} {body}");
         }
         for (status, body) in [
             (400, r#"{"error":"invalid_client"}"#),
@@ -251,7 +253,7 @@ mod tests {
             (503, "<html>"),
             (503, r#"{"error":"invalid_grant"}"#),
         ] {
-            assert!(matches!(said(status, body), Err(ExchangeError::Status { .. })), "{status} {body}");
+            assert!(matches!(answered(status, body), Err(ExchangeError::Status { .. })), "{status} {body}");
         }
     }
 
@@ -259,11 +261,14 @@ mod tests {
     fn an_answer_that_a_server_may_give_after_it_has_rotated_leaves_the_token_in_doubt() {
         for status in [300 + 3, 500, 501, 502, 504, 505, 507, 520, 599] {
             for body in ["", "<html>", r#"{"error":"invalid_grant"}"#, r#"{"error":"server_error"}"#] {
-                assert!(matches!(said(status, body), Err(ExchangeError::Unclear(code)) if code == status), "{status}");
+                assert!(
+                    matches!(answered(status, body), Err(ExchangeError::Unclear(code)) if code == status),
+                    "{status}"
+                );
             }
         }
         for status in [100, 103, 199] {
-            assert!(matches!(said(status, ""), Err(ExchangeError::NoAnswer(_))), "{status}");
+            assert!(matches!(answered(status, ""), Err(ExchangeError::NoAnswer(_))), "{status}");
         }
         let cut = |status: u16| {
             let broken = Some(HttpError::Cut(String::new()));
@@ -280,7 +285,7 @@ mod tests {
     #[test]
     fn a_success_with_an_unusable_body_is_an_odd_answer() {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
-            assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
+            assert!(matches!(answered(200, body), Err(ExchangeError::Odd(_))), "{body}");
         }
         let broken = |why| judge(Collected { status: 200, body: Vec::new().into(), broken: Some(why) }, None);
         assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Odd(_))));
@@ -306,10 +311,10 @@ mod tests {
 
     #[test]
     fn errors_contain_no_text_of_the_server() {
-        let error = said(403, r#"{"error":"hch-rt-secret"}"#).unwrap_err();
+        let error = answered(403, r#"{"error":"hch-rt-secret"}"#).unwrap_err();
         assert_eq!(error.to_string(), "the server answered 403");
         assert_eq!(
-            said(400, r#"{"error":"invalid_client"}"#).unwrap_err().to_string(),
+            answered(400, r#"{"error":"invalid_client"}"#).unwrap_err().to_string(),
             "the server answered 400 (invalid_client)"
         );
     }

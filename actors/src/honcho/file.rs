@@ -138,7 +138,7 @@ impl HonchoFile {
         child(hosts, name).ok_or(GrantFileError::Shape("the host's block"))
     }
 
-    /// Merges the settings of a login into the root, object by object; the login's values win.
+    /// Merges the settings of a login into the root, object by object; the login's values take precedence.
     pub fn merge(&mut self, config: &Map<String, Value>) {
         if let Some(root) = self.0.as_object_mut() {
             merge_into(root, config);

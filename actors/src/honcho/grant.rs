@@ -149,7 +149,7 @@ pub fn older_host_name(host: &str) -> Option<String> {
     host.strip_prefix(HOST)?.strip_prefix('_').map(|profile| format!("{HOST}.{profile}"))
 }
 
-/// A number, or a number as text in the forms that the original reads. Anything else counts as expired long ago,
+/// A number, or a number as text in the forms that the original accepts. Anything else counts as expired long ago,
 /// and so does an infinite one, which could not be written back.
 fn seconds(value: &Value) -> Option<f64> {
     let seconds = match value {

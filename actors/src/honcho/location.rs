@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_profiles_own_file_wins_over_the_default_homes_and_the_users() {
+    fn the_profiles_own_file_takes_precedence_over_the_default_homes_and_the_users() {
         let all = ["/h/profiles/work/honcho.json", "/h/honcho.json", "/u/.honcho/config.json"];
         for first in 0..all.len() {
             assert_eq!(located(&all[first..]), Path::new(all[first]));

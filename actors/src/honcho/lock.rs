@@ -40,7 +40,7 @@ struct HeldLock {
 /// Why there is no lock. Without it no exchange may happen.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process holds it; worth retrying.
+    /// Another process has it; worth retrying.
     #[error("another process holds {path} for longer than {} s", waited.as_secs())]
     Busy {
         /// Which lock file.

@@ -85,7 +85,12 @@ impl Outcome {
                 warn!(host, why, retry_in_s, "grant not refreshed; the old token stays in use");
             }
             Self::Ambiguous { why, retry_in: Some(wait) } => {
-                warn!(host, why, retry_in_s = wait.as_secs(), "refresh token may be spent; it will be tried once more");
+                warn!(
+                    host,
+                    why,
+                    retry_in_s = wait.as_secs(),
+                    "refresh token may be spent; it is presented once more after the wait"
+                );
             }
             Self::Ambiguous { why, retry_in: None } => {
                 error!(host, why, "refresh token may be spent: log in, or request a refresh");

@@ -161,7 +161,7 @@ impl Refresh {
             }
             Err(ref error @ ExchangeError::Status { retry_after, .. }) => {
                 let (host, token) = (&turn.block, &turn.current.refresh_token);
-                // In the notes, so that other processes need not find out themselves.
+                // In the notes, so that other processes need not try themselves.
                 let retry_in = turn.notes.denied(host, token, unix_now_ms() / 1_000, retry_after, fastrand::f64());
                 turn.restore_note(before);
                 Err(Outcome::Denied { why: error_chain(error), retry_in })

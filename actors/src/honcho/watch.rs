@@ -71,7 +71,7 @@ impl Watch {
             return;
         }
         let (names, port, touched) = (Arc::clone(&self.names), self.port.clone(), Arc::clone(&self.touched));
-        let hears = move |name: &std::ffi::OsStr| locked(&names).contains(name);
+        let matches = move |name: &std::ffi::OsStr| locked(&names).contains(name);
         let tell = move || {
             if !touched.swap(true, Ordering::SeqCst)
                 && let Err(error) = port.tell(GrantFileTouched)
@@ -80,7 +80,7 @@ impl Watch {
                 debug!(%error, "file event not delivered; the poll covers it");
             }
         };
-        let listening = self.events.listen(directory, hears, tell);
+        let listening = self.events.listen(directory, matches, tell);
         self.listening.insert(directory.to_owned(), (identity, listening));
     }
 }

@@ -1,7 +1,7 @@
-//! The proxies in the environment: which call uses which, and which goes direct.
+//! The proxies in the environment: which call uses which, and which is direct.
 //!
 //! As in curl and Python: `HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` for both; the lower
-//! case wins, and an empty value means none. As in Go: a loopback address never uses a proxy.
+//! case takes precedence, and an empty value means none. As in Go: a loopback address never uses a proxy.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn each_scheme_has_its_variable_lower_case_wins_and_empty_means_none() {
+    fn each_scheme_has_its_variable_lower_case_takes_precedence_and_empty_means_none() {
         let (proxies, warnings) = read(&[
             ("HTTPS_PROXY", "http://upper:1"),
             ("https_proxy", "http://lower:2"),

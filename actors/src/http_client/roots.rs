@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_authority_says_so_and_shows_nothing() {
+    fn an_invalid_authority_is_an_error_without_its_content() {
         for (pem, why) in [
             ("", BadAuthority::Empty),
             ("hunter2", BadAuthority::Empty),

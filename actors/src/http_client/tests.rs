@@ -16,7 +16,7 @@ mod forms;
 use forms::{Ends, FORMS, FormServer, answer, gzip, read_request};
 
 const BODY: &str = r#"{"token":"hunter2","text":"Grüße, and some more that goes into several chunks"}"#;
-/// For what never arrives.
+/// Timeout for an event that does not arrive.
 const SHORT: Duration = Duration::from_millis(400);
 const LONG: Duration = Duration::from_secs(20);
 
@@ -39,7 +39,7 @@ async fn fetch(client: &HttpClient, url: &str, limits: HttpLimits) -> Result<Col
 }
 
 #[test]
-fn every_form_of_an_answer_is_read_whole_or_refused_for_what_it_is() {
+fn every_form_of_an_answer_is_read_or_refused_with_its_reason() {
     let server = by_path();
     run(async {
         let client = HttpClient::default();
@@ -69,7 +69,7 @@ fn every_form_of_an_answer_is_read_whole_or_refused_for_what_it_is() {
             }
         }
     });
-    assert_eq!(server.requests(), FORMS.len(), "each was asked once, and the redirect not followed");
+    assert_eq!(server.requests(), FORMS.len(), "one request each, and the redirect not followed");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_body_is_no_longer_than_it_may_be_packed_or_not() {
 }
 
 #[test]
-fn what_was_not_sent_is_told_from_what_may_have_been() {
+fn an_unsent_request_is_distinguished_from_one_that_may_have_been_sent() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     run(async {
         let client = HttpClient::default();
@@ -225,7 +225,7 @@ fn through(variables: &[(&str, String)]) -> HttpClient {
 }
 
 #[test]
-fn a_plain_call_is_read_by_the_proxy_and_an_encrypted_one_goes_through_it() {
+fn a_plain_call_is_forwarded_by_the_proxy_and_an_encrypted_one_is_tunnelled() {
     let (address, asked) = proxy(None);
     let client = through(&[("ALL_PROXY", format!("http://me:hunter2@{address}"))]);
     let limits = HttpLimits::within(LONG, 1024);
@@ -248,7 +248,7 @@ fn a_plain_call_is_read_by_the_proxy_and_an_encrypted_one_goes_through_it() {
 }
 
 #[test]
-fn what_a_proxy_does_instead_is_said_and_nothing_was_sent() {
+fn a_failure_of_the_proxy_is_reported_and_nothing_was_sent() {
     let limits = HttpLimits::within(LONG, 1024);
     for (refusal, why) in [
         ("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "other credentials (407)"),

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ledger_is_told_from_an_empty_one() {
+    fn a_foreign_file_is_distinguished_from_an_empty_ledger() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(FILE_NAME);
         fs::write(&path, "").unwrap();

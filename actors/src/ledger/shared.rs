@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_does_not_answer_is_trouble_until_it_does() {
+    fn a_disk_that_does_not_answer_is_reported_until_it_does() {
         let shared = SharedView::new(PathBuf::new(), RowCounts::default());
         shared.begin();
         assert_eq!(shared.view().trouble, None);

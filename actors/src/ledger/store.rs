@@ -92,7 +92,7 @@ impl<'a> Store<'a> {
         found: &mut Vec<T>,
     ) -> rusqlite::Result<()> {
         let connection = self.connection;
-        // No LIMIT: corrupt rows do not count, or a short page would look like the last one.
+        // No LIMIT: corrupt rows do not count, or a short page would be treated as the last one.
         let sql = format!("SELECT * FROM {table} WHERE state = ? AND id > ? ORDER BY id");
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query((i64::try_from(state).unwrap_or(i64::MAX), after))?;

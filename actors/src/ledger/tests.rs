@@ -51,7 +51,9 @@ impl Home {
 /// Waits for an answer, without an actor.
 fn wait<T>(answer: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(CEILING, answer).await.expect("the ledger never answered") })
+    runtime.block_on(async {
+        tokio::time::timeout(CEILING, answer).await.expect("the ledger did not answer within the timeout")
+    })
 }
 
 fn close(writer: &LedgerWriter) {
@@ -121,7 +123,7 @@ fn hold(writer: &LedgerWriter) -> Sender<()> {
     let (release, released) = channel();
     let (begun, begins) = channel();
     drop(writer.ask(Hold { begun, released: std::sync::Mutex::new(released) }));
-    begins.recv_timeout(CEILING).expect("the thread never came to the work that holds it");
+    begins.recv_timeout(CEILING).expect("the thread did not reach the work that holds it");
     release
 }
 

@@ -167,7 +167,7 @@ impl<W: Work> Job for AnyJob<W> {
             Some(error) => Err(error.clone()),
             None => self.outcome.unwrap_or(Err(LedgerError::Closed)),
         };
-        // The caller may be gone; the work is done nevertheless.
+        // The caller may have timed out; the work is done nevertheless.
         drop(self.answer.send(outcome));
     }
 }
@@ -294,7 +294,7 @@ impl Writer {
         Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
     }
 
-    /// Writes something without effect, to find out whether the disk accepts writes again.
+    /// Writes without effect, to check whether the disk accepts writes again.
     fn probe(&mut self) {
         self.shared.begin();
         let outcome = super::schema::touch(&self.opened.connection);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_succeeds_says_nothing_about_a_disk_that_takes_no_writes() {
+    fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
         let home = tempfile::tempdir().unwrap();
         let opened = open(&home.path().join("ledger")).unwrap();
         let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.row_counts));

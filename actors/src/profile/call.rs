@@ -80,7 +80,7 @@ pub(super) fn prepare(agent: &AgentSettings, scope: &Scope, body: Bytes) -> Resu
         let value = scope.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty());
         let value = value.ok_or_else(|| unset("agent.api_key_env", name))?;
         if HeaderValue::from_str(value).is_err() {
-            return Err(CallError::Unusable(format!("agent.api_key_env names {name}, which cannot stand in a header")));
+            return Err(CallError::Unusable(format!("agent.api_key_env names {name}, which is not valid in a header")));
         }
         Ok(SecretString::from(value))
     });
@@ -237,6 +237,6 @@ mod tests {
         for name in ["MISSING", "BLANK"] {
             assert_eq!(key(name).unwrap_err(), format!("agent.api_key_env needs {name}, which is not set"));
         }
-        assert_eq!(key("ODD").unwrap_err(), "agent.api_key_env names ODD, which cannot stand in a header");
+        assert_eq!(key("ODD").unwrap_err(), "agent.api_key_env names ODD, which is not valid in a header");
     }
 }

@@ -43,7 +43,7 @@ fn assigned(text: &str, name: &str, value: &str) -> Zeroizing<String> {
         Some(span) => join(&[&text[..span.start], &written, &text[span.end..]]),
         None => appended(text, name, &written),
     };
-    // A line that only the original sees (after a form feed, for example) may still win there.
+    // A line that only the original sees (after a form feed, for example) may override it there.
     let read = parse_lines(changed.split(ends_line));
     if read.get(name).is_some_and(|read| read.expose_secret() == value) {
         changed

@@ -21,7 +21,7 @@ pub struct EnvFile {
 pub enum Oddity {
     /// It begins with a quote that is not closed on its line.
     OpenQuote,
-    /// Text that looks like a comment follows it, and is part of it.
+    /// Text in the form of a comment follows it, and is part of it.
     Comment,
     /// It contains an invisible character, or a typographic quote.
     OddCharacter,
@@ -31,7 +31,7 @@ pub enum Oddity {
     Reference,
 }
 
-/// Reads `text`. A line that is not an assignment is skipped, nothing is repaired, the last one of a name wins.
+/// Reads `text`. A line that is not an assignment is skipped, nothing is repaired, the last one of a name applies.
 #[must_use]
 pub fn parse(text: &str) -> EnvFile {
     parse_lines(text.split(['\n', '\r']))

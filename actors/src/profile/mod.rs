@@ -8,7 +8,7 @@
 //! use caduceus_actors::profile::scope::Scope;
 //! ```
 //!
-//! [`inspect`] gives names, and answers to questions.
+//! [`inspect`] returns names, and answers to questions.
 //!
 //! ```
 //! # use caduceus_actors::profile::{env_file, inspect::Inspection};

@@ -43,7 +43,8 @@ impl Health {
 
     /// One sentence each.
     pub(super) fn troubles(&self) -> Vec<String> {
-        let file = self.file.as_ref().map(|reason| format!(".env cannot be used, so no secret is there: {reason}"));
+        let file =
+            self.file.as_ref().map(|reason| format!(".env cannot be used, so the profile has no secrets: {reason}"));
         let relay = self.relay.map(str::to_owned).into_iter().chain(self.link.clone());
         let missing =
             self.missing.iter().map(|missing| format!("{} needs {}, which is not set", missing.key, missing.name));

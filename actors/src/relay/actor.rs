@@ -118,7 +118,7 @@ pub struct RelayActor {
     pub(super) counts: LinkCounts,
     idle_askers: Vec<oneshot::Sender<IdleAnswer>>,
     timer: Option<SpawnHandle>,
-    /// A graceful stop has begun: nothing is dialled any more.
+    /// A graceful stop has begun: no more dials.
     stopping: bool,
 }
 

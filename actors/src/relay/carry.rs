@@ -184,7 +184,7 @@ impl RelayActor {
         }
     }
 
-    /// A complete event goes to the dispatcher when it is next.
+    /// A complete event is passed to the dispatcher when it is next.
     pub(super) fn accept(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
         if let Some((seq, arrival)) = self.intake.arrived(arrival) {
             self.offer(generation, seq, arrival, ctx);

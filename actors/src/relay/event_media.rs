@@ -1,4 +1,4 @@
-//! Fetches the media of an event before the event goes on: for events in frames, and for signed deliveries over HTTP.
+//! Fetches the media of an event before the event is passed on: for events in frames, and for signed deliveries over HTTP.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -32,7 +32,7 @@ pub(super) struct LinkPlan {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum LinkPhase {
-    /// `ask_at` is `None` while the profile is being asked.
+    /// `ask_at` is `None` while an answer of the profile is pending.
     Disabled {
         ask_at: Option<Duration>,
     },
@@ -55,7 +55,7 @@ enum LinkPhase {
     },
     Waiting {
         until: Duration,
-        /// The connector asked for this wait; [`LinkPlan::wake`] does not shorten it.
+        /// The connector requested this wait; [`LinkPlan::wake`] does not shorten it.
         ordered: bool,
     },
     Revoked {

@@ -31,7 +31,7 @@ struct LinkWorld {
     now: Duration,
     /// Generations whose dial is running or whose socket is open.
     sockets: BTreeSet<u64>,
-    /// The profile was asked and has not answered.
+    /// An answer of the profile is pending.
     asked: bool,
     /// Credentials of the last dial.
     credentials: u64,

@@ -1,4 +1,4 @@
-//! One upgrade request to the connector, to find out whether it is there and accepts the credentials.
+//! One upgrade request to the connector, which checks whether it answers and accepts the credentials.
 
 use std::time::Duration;
 

@@ -30,7 +30,7 @@ pub struct ProvisionOrder {
     pub route_keys: Vec<String>,
     /// A name that is stable across restarts.
     pub instance_id: Option<String>,
-    /// The address for pokes.
+    /// The address of `/wake`.
     pub wake_url: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl ProvisionOrder {
         FINGERPRINT.hash_one(self)
     }
 
-    /// Requests every platform in turn. The first success gives the credentials; a platform that fails is skipped.
+    /// Requests every platform in turn. The first success has the credentials; a platform that fails is skipped.
     ///
     /// # Errors
     /// The refusal of the last platform, when all were refused.
@@ -131,7 +131,7 @@ impl ProvisionOrder {
     }
 }
 
-/// The credentials in an answer to a gateway that asked as `gateway_id`.
+/// The credentials in an answer to a gateway whose request named `gateway_id`.
 ///
 /// # Errors
 /// [`Refused`] unless it holds a secret.

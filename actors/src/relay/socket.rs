@@ -321,7 +321,7 @@ impl SocketReader {
         }
     }
 
-    /// A line that is not an event is stored if it would come again, and skipped if not.
+    /// A line that is not an event is stored if it would be sent again, and skipped if not.
     async fn arrive(&mut self, event: Result<EventCargo, ArrivalError>, buffer_id: Option<String>, line: &Bytes) {
         let cargo = match event {
             Ok(event) => Cargo::Event(event),
@@ -333,7 +333,7 @@ impl SocketReader {
         }
     }
 
-    /// Waits for a place; `None` only when the link's actor is gone.
+    /// Waits for a place; `None` only when the link's actor has ended.
     async fn place(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         self.with_idle_timeout_suspended(Arc::clone(&self.places).acquire_many_owned(places(bytes))).await.ok()
     }

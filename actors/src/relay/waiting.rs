@@ -1,7 +1,7 @@
 //! The pending sends: actions whose result has not arrived, and the answer when none arrives.
 //!
 //! Every admitted action is answered exactly once: by its result, by the loss of the link, by the timeout, or
-//! because the actor is gone. The answer without a result depends on whether the frame was passed to the socket.
+//! because the actor has ended. The answer without a result depends on whether the frame was passed to the socket.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -79,7 +79,7 @@ impl Waiting {
 }
 
 impl Ticket {
-    /// Checked right before the frame goes to the socket: whether it is still to be written.
+    /// Checked right before the frame is passed to the socket: whether it is still to be written.
     pub(super) fn begin_write(&self) -> bool {
         let queued = self.0.get() == WriteState::Queued;
         if queued {
@@ -88,7 +88,7 @@ impl Ticket {
         queued
     }
 
-    /// The answer when no result will come. A frame that is not written yet will not be written.
+    /// The answer when no result will arrive. A frame that is not written yet will not be written.
     fn without_result(&self, why: &str) -> ActionResult {
         match self.0.replace(WriteState::Withdrawn) {
             WriteState::Written => ActionResult::ambiguous(why),

@@ -34,7 +34,7 @@ pub(super) struct SocketWriter {
 }
 
 impl SocketWriter {
-    /// Writes until that fails. Control goes first: an acknowledgement must not wait behind a thousand replies.
+    /// Writes until that fails. Control frames are sent first: an acknowledgement must not wait behind a thousand replies.
     pub(super) async fn write(&mut self) -> ProtocolError {
         loop {
             if let Err(error) = self.write_batch().await {

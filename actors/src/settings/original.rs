@@ -1,7 +1,7 @@
 //! The original's `config.yaml`, parsed as the original parses it: most of its keys are not used here, and mistakes in those are no
 //! reason to refuse the file.
 //!
-//! Of equal keys the last one wins, `.inf` is a number, keys may be numbers. Nesting and aliases are bounded so that no file hangs or
+//! Of equal keys the last one applies, `.inf` is a number, keys may be numbers. Nesting and aliases are bounded so that no file hangs or
 //! crashes the gateway. Values deeper than any key that is read are left out.
 
 use std::fmt;

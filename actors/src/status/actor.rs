@@ -147,7 +147,7 @@ impl StatusActor {
         let number = self.begun;
         let asked = ask_everyone(self.ports.clone(), self.settings.clone(), self.board.snapshot());
         ctx.spawn(asked.into_actor(self).map(move |answers, actor, ctx| {
-            answers.remember(&mut actor.settings.views.lock());
+            answers.store(&mut actor.settings.views.lock());
             actor.publish();
             for (_, waiter) in actor.awaited.extract_if(.., |(awaited, _)| *awaited <= number) {
                 // The caller's timeout may have passed.
@@ -228,7 +228,7 @@ async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNo
 
 impl ViewAnswers {
     /// An actor that did not answer keeps its last view.
-    fn remember(self, views: &mut Views) {
+    fn store(self, views: &mut Views) {
         views.drain.store(self.drain.0, self.drain.1);
         views.dispatch.store(self.dispatch.0, self.dispatch.1);
         views.ledger.store(self.ledger.0, self.ledger.1);

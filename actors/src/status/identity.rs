@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_down_reads_back_as_the_living_process() {
+    fn a_recorded_identity_matches_the_running_process() {
         let this = own(vec!["hermes-gateway".to_owned()]);
         let written = Written::parse(&this.to_json()).unwrap();
         assert_eq!(written.pid, std::process::id());

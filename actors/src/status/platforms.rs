@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn one_platform_on_two_links_takes_the_worse_whatever_their_order() {
+    fn one_platform_on_two_links_has_the_worse_state_in_any_order() {
         let good = || link("relay", &["discord"], ChildState::Running, LinkState::Connected);
         for (bad, state_word, code) in [
             (link("relay-b", &["discord"], ChildState::Running, LinkState::Revoked), "fatal", Some("relay_disabled")),

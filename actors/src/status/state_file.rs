@@ -74,7 +74,7 @@ impl StateFile {
     }
 }
 
-/// Reads the record in `home`; `None` for whatever is none. Blocks.
+/// Reads the record in `home`; `None` if it is no valid record. Blocks.
 #[must_use]
 pub fn read(home: &Path) -> Option<Found> {
     Found::parse(&small::read(&home.join(FILE_NAME), MAX_BYTES, Links::Refuse).ok()?.bytes)
@@ -152,7 +152,11 @@ mod tests {
             if let Some(found) = found(home).filter(&is) {
                 return found;
             }
-            assert!(Instant::now() < deadline, "the record never came; there is {:?}", found(home));
+            assert!(
+                Instant::now() < deadline,
+                "the record was not written within the timeout; found {:?}",
+                found(home)
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -174,7 +178,7 @@ mod tests {
         assert_eq!((last.state, last.exit_reason.as_deref()), (Some(GatewayState::Stopped), Some("why")));
         file.change(|record| record.ends(GatewayState::StartupFailed, None, Timestamp::now()));
         assert!(file.close(SOON, |_| ()));
-        assert_eq!(found(home.path()).unwrap().state, Some(GatewayState::Stopped), "nothing comes after the end");
+        assert_eq!(found(home.path()).unwrap().state, Some(GatewayState::Stopped), "nothing is written after the end");
     }
 
     #[test]
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_refuses_is_tried_again_and_holds_nobody_up() {
+    fn a_refusing_disk_is_retried_and_blocks_no_caller() {
         let home = tempfile::tempdir().unwrap();
         // A directory cannot be replaced by a file.
         fs::create_dir(home.path().join(FILE_NAME)).unwrap();

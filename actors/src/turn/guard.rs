@@ -33,7 +33,7 @@ pub use wire::{give_pipes, say_stop, wait_started};
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// The same after the gateway has exited: the agent's output has no reader.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
-/// The same for processes that the agent leaves behind when it ends by itself.
+/// The same for processes that the agent leaves behind when it ends without a stop.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
 /// Interval of SIGKILL; the first one misses processes forked during it.
 const KILL_EVERY: Duration = Duration::from_millis(20);

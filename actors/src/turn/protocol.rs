@@ -104,9 +104,9 @@ mod tests {
 
     #[test]
     fn an_answer_is_one_line() {
-        let said = result(&json!("a"), &ActionResult::failed("line\nbreak"));
-        assert_eq!(said.matches('\n').count(), 1);
-        assert!(said.starts_with(r#"{"type":"result","id":"a","result":{"success":false"#), "{said}");
+        let line = result(&json!("a"), &ActionResult::failed("line\nbreak"));
+        assert_eq!(line.matches('\n').count(), 1);
+        assert!(line.starts_with(r#"{"type":"result","id":"a","result":{"success":false"#), "{line}");
         assert_eq!(event(&json!({"text": "x"})), "{\"type\":\"event\",\"event\":{\"text\":\"x\"}}\n");
     }
 

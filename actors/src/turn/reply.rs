@@ -234,7 +234,7 @@ impl Reply {
         let shown = &mut self.shown;
         let refused = !result.success && !result.ambiguous;
         if action.last && action.edits.is_some() && refused && !action.shown_already {
-            // The message is gone or too old to be edited: the text is posted as a new one.
+            // The message was deleted or is too old to be edited: the text is posted as a new one.
             *shown = ShownMessage::default();
             return;
         }

@@ -85,7 +85,7 @@ pub(super) fn mark_of(cause: StopCause) -> &'static str {
     }
 }
 
-/// The notice of a stop, beside the mark; `None` if the chat is notified otherwise.
+/// The notice of a stop, in addition to the mark; `None` if the chat is notified otherwise.
 pub(super) fn notice_of(cause: StopCause) -> Option<&'static str> {
     match cause {
         StopCause::Interrupt => Some("Stopped."),
@@ -122,7 +122,7 @@ pub(super) fn cannot_run() -> TurnOutcome {
 
 /// The outcome of a turn whose agent's output exceeded the limit.
 pub(super) fn too_much() -> TurnOutcome {
-    failed("The agent said more than 4 MiB and was stopped.")
+    failed("The agent wrote more than 4 MiB and was stopped.")
 }
 
 /// The outcome of a turn whose profile did not answer.
@@ -191,10 +191,10 @@ mod tests {
 
     #[test]
     fn the_chat_is_notified_of_every_stop_once() {
-        let told = |cause| notice_of(cause).is_some();
-        assert!(told(StopCause::Operator) && told(StopCause::Interrupt));
+        let notified = |cause| notice_of(cause).is_some();
+        assert!(notified(StopCause::Operator) && notified(StopCause::Interrupt));
         // The dispatcher, the newer message and the next start handle these.
-        assert!(!told(StopCause::Asked) && !told(StopCause::Superseded) && !told(StopCause::Shutdown));
+        assert!(!notified(StopCause::Asked) && !notified(StopCause::Superseded) && !notified(StopCause::Shutdown));
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Record {
         self.served_profiles = if snapshot.profiles.len() > 1 { snapshot.profiles.clone() } else { Vec::new() };
     }
 
-    /// The process has ended at `now`: nothing runs and nothing is connected any more.
+    /// The process has ended at `now`: no turn runs and no link is connected.
     pub fn ends(&mut self, state: GatewayState, reason: Option<String>, now: Timestamp) {
         self.gateway_state = state;
         self.exit_reason = reason;

@@ -26,7 +26,7 @@ pub struct Marker {
     pub epoch: Option<Epoch>,
     /// Whether the shutdown that ends this drain is not announced in the home channel.
     pub suppress_notification: bool,
-    /// When the drain ends by itself.
+    /// When the drain ends automatically.
     pub deadline: Option<Timestamp>,
 }
 
@@ -42,7 +42,7 @@ pub struct MarkerReading {
     pub suppressed: bool,
     /// Whether its content was unreadable. It drains nevertheless.
     pub garbled: bool,
-    /// When the drain ends by itself.
+    /// When the drain ends automatically.
     pub deadline: Option<Timestamp>,
     /// The requester, as written.
     pub principal: Option<String>,

@@ -53,7 +53,7 @@ pub struct BeginDrain {
     pub profile: Option<ProfileName>,
     /// Suppresses the notice to the home channel at the shutdown that ends this drain.
     pub suppress_notification: bool,
-    /// Ends the drain by itself after this time.
+    /// Ends the drain automatically after this time.
     pub deadline: Option<Duration>,
     /// The turn that makes the request, for whose end the drain does not wait.
     pub turn: Option<TurnId>,
@@ -66,7 +66,7 @@ pub struct DrainBegun {
     pub requested_at: String,
     /// Turns in flight at this moment.
     pub active_agents: usize,
-    /// Whether the marker is on disk; if not, a restart forgets the drain.
+    /// Whether the marker is on disk; if not, a restart ends the drain.
     pub durable: bool,
 }
 
@@ -134,7 +134,7 @@ pub struct DrainView {
     pub waited_for: usize,
     /// The shutdown that ends this drain is not announced in the home channel.
     pub suppress_notification: bool,
-    /// Whether every home that may have a marker gives file events; one that does not is polled once a second.
+    /// Whether every home that may have a marker reports file events; one that does not is polled once a second.
     pub file_events: bool,
 }
 

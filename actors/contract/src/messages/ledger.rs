@@ -33,7 +33,7 @@ pub enum InboundState {
     Done,
     /// Its turn failed; the chat was notified.
     Failed,
-    /// Its turn was cut off by a shutdown, a crash or a stop.
+    /// Its turn was interrupted by a shutdown, a crash or a stop.
     Interrupted,
     /// It was refused; the chat was notified.
     Refused,
@@ -196,7 +196,7 @@ pub struct NotifyUnread {
     pub words: fn(&Target, u64) -> String,
 }
 
-/// The newest event of a session whose turn was stopped or cut off. Corrupt rows as in [`ListInbound`].
+/// The newest event of a session whose turn was stopped or interrupted. Corrupt rows as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Option<InboundRow>, LedgerError>")]
 pub struct LastInterrupted {
@@ -204,7 +204,7 @@ pub struct LastInterrupted {
     pub session: SessionKey,
 }
 
-/// Records that this process found turns cut off when it started; a repetition counts once. Answered with the number of such
+/// Records that this process found interrupted turns at its start; a repetition counts once. Answered with the number of such
 /// starts within the window, this one included.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<usize, LedgerError>")]

@@ -30,7 +30,7 @@ pub struct VerifyDelivery {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct TokenChanged {
-    /// `None` if the profile has no grant any more.
+    /// `None` if the profile no longer has a grant.
     pub token: Option<SecretString>,
 }
 

@@ -64,7 +64,7 @@ pub struct GetLink;
 pub enum LinkState {
     /// No address is set, or it cannot be dialled.
     Disabled,
-    /// A dial is under way.
+    /// A dial is running.
     Connecting,
     /// Dialled; the descriptors have not arrived yet.
     Handshaking,
@@ -74,7 +74,7 @@ pub enum LinkState {
     Idle,
     /// Waiting for the next dial.
     Waiting,
-    /// The credentials were revoked; only new ones bring it back.
+    /// The credentials were revoked; it dials again only with new ones.
     Revoked,
 }
 

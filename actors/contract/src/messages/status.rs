@@ -18,7 +18,7 @@ pub struct StatusTouched;
 #[rtype(result = "Arc<Snapshot>")]
 pub struct GetSnapshot;
 
-/// Sends every new snapshot to `to` from now on, until `to` is gone. Answers the current one.
+/// Sends every new snapshot to `to` from now on, until `to` has ended. Answers the current one.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Arc<Snapshot>")]
 pub struct Subscribe {

@@ -53,7 +53,7 @@ pub enum SteerError {
 }
 
 /// A turn has ended, and all its replies are in the ledger.
-/// Answered once the ledger has the end too; until then the turn counts, so that no dispatcher treats it as cut off.
+/// Answered once the ledger has the end too; until then the turn counts, so that no dispatcher treats it as interrupted.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), TooEarly>")]
 pub struct TurnEnded {

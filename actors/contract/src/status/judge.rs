@@ -49,7 +49,7 @@ impl Snapshot {
             issues.extend(self.of_part("link", "relays", &link.view.link.0, link, wrong));
         }
         for grant in self.honcho.iter().filter(|_| !starting) {
-            if let Some(state) = grant.said().filter(|state| is_wrong(*state)) {
+            if let Some(state) = grant.reported().filter(|state| is_wrong(*state)) {
                 let detail = grant.view.last_error.clone().or(grant.view.remedy.map(str::to_owned));
                 issues.push(issue(
                     ReadinessLevel::Degraded,
@@ -69,7 +69,7 @@ impl Snapshot {
     /// Whether any link is connected.
     #[must_use]
     pub fn has_link(&self) -> bool {
-        self.relay.iter().any(|link| link.said() == Some(LinkState::Connected))
+        self.relay.iter().any(|link| link.reported() == Some(LinkState::Connected))
     }
 
     /// The issue of a child of the root.

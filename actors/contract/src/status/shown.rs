@@ -75,7 +75,7 @@ impl<V: View> Shown<V> {
 
     /// The state in the view, if it is current.
     #[must_use]
-    pub fn said(&self) -> Option<V::State> {
+    pub fn reported(&self) -> Option<V::State> {
         match self.state {
             Word::Reported(state) => Some(state),
             Word::Actor(_) | Word::Unresponsive => None,
@@ -167,9 +167,9 @@ mod tests {
             (ChildState::Starting, true, "starting"),
             (ChildState::Running, false, "unresponsive"),
         ] {
-            let dead = shown(actor, answered);
-            assert_eq!((&dead["state"], &dead["stale_ms"]), (&json!(state), &json!(3_000)), "{dead}");
-            assert_eq!((&dead["last_inbound_age_ms"], &dead["waiting"]), (&json!(3_500), &json!(0)), "{dead}");
+            let stale = shown(actor, answered);
+            assert_eq!((&stale["state"], &stale["stale_ms"]), (&json!(state), &json!(3_000)), "{stale}");
+            assert_eq!((&stale["last_inbound_age_ms"], &stale["waiting"]), (&json!(3_500), &json!(0)), "{stale}");
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::fields::{FieldError, Fields};
 use crate::json::{identifier, truthy};
 
-/// Longest identifier that a connector gives, in bytes; a longer one is none.
+/// Longest identifier of a connector, in bytes; a longer one is dropped.
 const MAX_ID: usize = 1024;
 /// Longest error of a connector, in characters; the rest is cut off.
 const MAX_ERROR: usize = 1024;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::fields::{FieldError, Fields};
 
-/// Longest message when the connector gives no usable limit.
+/// Longest message if the connector sends no usable limit.
 const DEFAULT_MAX_LENGTH: usize = 4096;
 
 /// Shown for a platform without an emoji of its own.

@@ -11,7 +11,7 @@ pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 /// Longest line that is skipped unread. A line without an end must not occupy the link indefinitely.
 const MAX_PASSED_BYTES: u64 = 8 * MAX_LINE_BYTES as u64;
 
-/// A line above [`MAX_LINE_BYTES`] that cannot be answered. The link is closed (1009), because the line would come again.
+/// A line above [`MAX_LINE_BYTES`] that cannot be answered. The link is closed (1009), because the line would be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a line is longer than {MAX_LINE_BYTES} bytes")]
 pub struct LineTooLong;

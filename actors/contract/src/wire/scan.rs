@@ -71,7 +71,7 @@ impl Scan {
             b'{' | b'[' => {
                 self.depth += 1;
                 self.name_next = self.depth == 1 && byte == b'{';
-                // A value of another type does not count, and the last one of a name wins.
+                // A value of another type does not count, and the last one of a name applies.
                 if self.wanted && self.depth == 2 {
                     self.found = None;
                 }

@@ -73,9 +73,9 @@ impl DispatchActor {
             TurnOutcome::Failed { .. } => self.ports.counts.failed(),
             TurnOutcome::Stopped(_) => self.ports.counts.stopped(),
         }
-        let mut said = Vec::new();
+        let mut messages = Vec::new();
         for event in steered {
-            said.extend(self.jobs.remove(&event).map(|job| job.event.text.clone()));
+            messages.extend(self.jobs.remove(&event).map(|job| job.event.text.clone()));
             // After a stop, `/retry` runs the turn's own event again.
             let state = if state == InboundState::Failed { state } else { InboundState::Done };
             self.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
@@ -85,8 +85,8 @@ impl DispatchActor {
             && state == InboundState::Done
             && !reply.is_empty()
         {
-            said.insert(0, job.event.text.clone());
-            self.append_history(&job, said, reply, keep, ctx);
+            messages.insert(0, job.event.text.clone());
+            self.append_history(&job, messages, reply, keep, ctx);
         }
         if let Some(started) = started {
             let length = millis(started.since.elapsed());
@@ -97,18 +97,18 @@ impl DispatchActor {
         Box::pin(written)
     }
 
-    /// Appends to the conversation what people `said`, in order, and the agent's reply.
+    /// Appends the `messages` of people, in order, and the agent's reply to the conversation.
     fn append_history(
         &self,
         job: &DispatchJob,
-        said: Vec<String>,
+        messages: Vec<String>,
         reply: String,
         keep: usize,
         ctx: &mut Context<Self>,
     ) {
         let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
-        let said = said.into_iter().map(|text| entry("user", text));
-        let entries = said.chain([entry("assistant", reply)]).collect();
+        let messages = messages.into_iter().map(|text| entry("user", text));
+        let entries = messages.chain([entry("assistant", reply)]).collect();
         let append = AppendHistory { session: job.session.clone(), entries, keep };
         let appended = self.ports.append_history.ask(append, LEDGER_TIMEOUT);
         ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {

@@ -121,7 +121,7 @@ impl Handler<RecordAnswered> for DispatchActor {
         if generation == self.incarnation.generation() {
             return self.settled(place, taken, ctx);
         }
-        // An earlier incarnation gave the place.
+        // An earlier incarnation assigned the place.
         if let Some(taken) = taken {
             self.take_or_wait(taken, ctx);
         }

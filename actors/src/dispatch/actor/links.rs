@@ -69,7 +69,7 @@ impl DispatchActor {
             self.touch();
         }
         for event in old {
-            self.mark(event, InboundState::Dead, None, Some("its link is no more".to_owned()), ctx);
+            self.mark(event, InboundState::Dead, None, Some("its link is no longer configured".to_owned()), ctx);
         }
     }
 

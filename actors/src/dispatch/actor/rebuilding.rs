@@ -38,7 +38,7 @@ struct Rebuild {
     after: Option<InboundId>,
     /// Events that wait.
     waiting: usize,
-    /// Turns that a crash cut off.
+    /// Turns that a crash interrupted.
     cut_off: usize,
 }
 
@@ -73,10 +73,7 @@ impl DispatchActor {
         let RunningAtStart { rows, turns, gate, restarts } = found;
         self.take_gate_state(gate);
         if restarts > MAX_RESTARTS {
-            error!(
-                restarts,
-                "this process starts over and over with turns cut off; they are not run again automatically"
-            );
+            error!(restarts, "too many starts with interrupted turns; they are not run again automatically");
             self.settings.starts_over = true;
         }
         let turns = turns.into_iter().map(|running| (running.ticket.id, running));
@@ -202,14 +199,14 @@ impl DispatchActor {
                 }
                 Some(RunningTurn { stop: None, .. }) => {
                     warn!(%turn, "turn was not started; its event runs again");
-                    if let Some(job) = self.forget(turn, event, ctx) {
+                    if let Some(job) = self.drop_turn(turn, event, ctx) {
                         self.run_again(event, &job, now_ms(), ctx);
                     }
                 }
                 // A turn is listed until its end was received.
                 None => {
                     warn!(%turn, "turn exited without a report");
-                    if let Some(job) = self.forget(turn, event, ctx) {
+                    if let Some(job) = self.drop_turn(turn, event, ctx) {
                         self.cut_off(event, &job, now_ms(), ctx);
                     }
                 }
@@ -217,7 +214,7 @@ impl DispatchActor {
         }
     }
 
-    fn forget(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<DispatchJob> {
+    fn drop_turn(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<DispatchJob> {
         let job = self.jobs.remove(&event);
         self.started_turns.remove(turn);
         for steered in self.plan.take_steered(turn) {

@@ -12,7 +12,7 @@ use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
 impl DispatchPlan {
-    /// An event that was just recorded. `has_descriptor`: it came with the descriptor that its turn needs.
+    /// An event that was just recorded. `has_descriptor`: it arrived with the descriptor for its turn.
     pub(in crate::dispatch) fn arrived(
         &mut self,
         event: InboundId,

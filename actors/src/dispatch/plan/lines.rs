@@ -57,7 +57,7 @@ struct StartLine {
     profile: ProfileName,
     link_open: bool,
     profile_open: bool,
-    /// Sessions whose first event came from a person.
+    /// Sessions whose first event is from a person.
     external: BTreeMap<LinePlace, Arc<SessionKey>>,
     /// Sessions whose first event the gateway itself runs again: such an event passes a closed gate.
     internal: BTreeMap<LinePlace, Arc<SessionKey>>,

@@ -12,7 +12,7 @@ use caduceus_contract::wire::session::SessionKey;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct SessionState {
-    /// One for each link with waiting events: a link that is down does not hold up another.
+    /// One for each link with waiting events: a link that is down does not delay another.
     pub(super) queues: Vec<SessionQueue>,
     pub(super) current: Option<Box<CurrentTurn>>,
 }

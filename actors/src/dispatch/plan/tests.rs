@@ -40,14 +40,14 @@ fn waiting(plan: &DispatchPlan) -> (usize, usize) {
     (counts.queued, counts.held)
 }
 
-fn asked(steps: &[DispatchStep]) -> Vec<i64> {
+fn requested(steps: &[DispatchStep]) -> Vec<i64> {
     let row = |step: &DispatchStep| if let DispatchStep::Ask(_, event) = step { Some(event.0) } else { None };
     steps.iter().filter_map(row).collect()
 }
 
 fn turn(steps: &[DispatchStep]) -> TurnId {
     let turn = |step: &DispatchStep| if let DispatchStep::Ask(turn, _) = step { Some(*turn) } else { None };
-    steps.iter().find_map(turn).expect("a turn was asked for")
+    steps.iter().find_map(turn).expect("a permit was requested")
 }
 
 #[test]
@@ -59,19 +59,19 @@ fn the_plan_is_a_value() {
 fn a_session_runs_one_event_at_a_time_in_order() {
     let mut plan = plan(Busy::Queue, 8);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
-    assert_eq!(asked(&first), [1]);
+    assert_eq!(requested(&first), [1]);
     assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), []);
     assert_eq!(plan.arrived(InboundId(3), &session("a"), &link(), true), []);
     let second = plan.ended(turn(&first));
-    assert_eq!(asked(&second), [2]);
-    assert_eq!(asked(&plan.ended(turn(&second))), [3]);
+    assert_eq!(requested(&second), [2]);
+    assert_eq!(requested(&plan.ended(turn(&second))), [3]);
 }
 
 #[test]
 fn sessions_do_not_wait_for_each_other() {
     let mut plan = plan(Busy::Queue, 8);
-    assert_eq!(asked(&plan.arrived(InboundId(1), &session("a"), &link(), true)), [1]);
-    assert_eq!(asked(&plan.arrived(InboundId(2), &session("b"), &link(), true)), [2]);
+    assert_eq!(requested(&plan.arrived(InboundId(1), &session("a"), &link(), true)), [1]);
+    assert_eq!(requested(&plan.arrived(InboundId(2), &session("b"), &link(), true)), [2]);
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn turns_above_the_limit_wait_in_order() {
     assert_eq!(plan.arrived(InboundId(2), &session("b"), &link(), true), []);
     assert_eq!(plan.arrived(InboundId(3), &session("c"), &link(), true), []);
     let second = plan.ended(turn(&first));
-    assert_eq!(asked(&second), [2]);
-    assert_eq!(asked(&plan.ended(turn(&second))), [3]);
+    assert_eq!(requested(&second), [2]);
+    assert_eq!(requested(&plan.ended(turn(&second))), [3]);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_message_during_a_drain_is_refused_and_a_queued_one_is_held() {
     assert_eq!(plan.refused(turn(&fresh), Refusal::Draining, false), [DispatchStep::Refuse(InboundId(3))]);
     assert_eq!(plan.ended(turn(&running)), []);
     assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (1, 0, (0, 1)));
-    assert_eq!(asked(&plan.gate(false, [])), [2]);
+    assert_eq!(requested(&plan.gate(false, [])), [2]);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_queued_event_that_the_gate_refuses_before_its_report_is_held_too() {
     plan.arrived(InboundId(2), &session("a"), &link(), true);
     let second = plan.ended(turn(&running));
     assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [DispatchStep::Hold(InboundId(2), false)]);
-    assert_eq!(asked(&plan.gate(false, [])), [2]);
+    assert_eq!(requested(&plan.gate(false, [])), [2]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_refusal_after_the_end_of_its_drain_closes_nothing() {
     plan.gate(true, []);
     plan.gate(false, []);
     let again = plan.refused(turn(&second), Refusal::Draining, false);
-    assert_eq!(asked(&again), [2], "the permit is requested again");
+    assert_eq!(requested(&again), [2], "the permit is requested again");
     assert!(plan.is_open(&ProfileName::default_profile()));
     plan.gate(true, []);
     assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [DispatchStep::Hold(InboundId(2), false)]);
@@ -127,7 +127,7 @@ fn a_refusal_after_the_end_of_its_drain_closes_nothing() {
 fn an_event_is_in_the_plan_once() {
     let mut plan = plan(Busy::Queue, 8);
     let first = plan.restored(InboundId(1), &session("a"), &link(), Origin::External);
-    assert_eq!(asked(&first), [1]);
+    assert_eq!(requested(&first), [1]);
     assert_eq!(plan.arrived(InboundId(1), &session("a"), &link(), true), []);
 }
 
@@ -156,7 +156,7 @@ fn a_session_that_waits_for_a_place_rejects_further_messages() {
     let running = plan.arrived(InboundId(1), &session("b"), &link(), true);
     assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), []);
     assert_eq!(plan.arrived(InboundId(3), &session("a"), &link(), true), [DispatchStep::Busy(InboundId(3))]);
-    assert_eq!(asked(&plan.ended(turn(&running))), [2]);
+    assert_eq!(requested(&plan.ended(turn(&running))), [2]);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn a_steered_event_that_is_not_taken_waits_its_turn() {
         "it was taken before the drain"
     );
     plan.gate(false, []);
-    assert_eq!(asked(&plan.ended(turn(&first))), [2]);
+    assert_eq!(requested(&plan.ended(turn(&first))), [2]);
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn steered_events_that_return_in_another_order_run_in_order_of_arrival() {
     let mut running = turn(&first);
     for row in 2..=4 {
         let steps = plan.ended(running);
-        assert_eq!(asked(&steps), [row]);
+        assert_eq!(requested(&steps), [row]);
         running = turn(&steps);
     }
 }
@@ -255,14 +255,14 @@ fn an_adopted_turn_keeps_its_session_busy() {
     plan.adopted(running, InboundId(1), &session("a"), &link());
     assert_eq!(plan.restored(InboundId(2), &session("a"), &link(), Origin::External), []);
     assert_eq!(plan.event_of(running), Some(InboundId(1)));
-    assert_eq!(asked(&plan.ended(running)), [2]);
+    assert_eq!(requested(&plan.ended(running)), [2]);
 }
 
 #[test]
 fn a_permit_refused_by_a_superseded_gate_is_requested_again() {
     let mut plan = plan(Busy::Queue, 8);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
-    assert_eq!(asked(&plan.refused(turn(&first), Refusal::Superseded, false)), [1]);
+    assert_eq!(requested(&plan.refused(turn(&first), Refusal::Superseded, false)), [1]);
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn held_events_run_in_order_of_arrival_over_all_sessions() {
         plan.gate(true, []);
         for (row, chat) in [(1, "c"), (2, "a"), (3, "b"), (4, "c"), (5, "d")] {
             let steps = plan.arrived(InboundId(row), &session(chat), &link(), true);
-            if !asked(&steps).is_empty() {
+            if !requested(&steps).is_empty() {
                 assert_eq!(
                     plan.refused(turn(&steps), Refusal::Draining, true),
                     [DispatchStep::Hold(InboundId(row), true)]
@@ -291,7 +291,7 @@ fn held_events_run_in_order_of_arrival_over_all_sessions() {
         }
         let mut steps = plan.gate(false, []);
         let mut ran = Vec::new();
-        while let [row] = asked(&steps)[..] {
+        while let [row] = requested(&steps)[..] {
             ran.push(row);
             steps = plan.ended(turn(&steps));
         }
@@ -304,7 +304,7 @@ fn a_drain_admits_events_that_the_gateway_itself_runs_again() {
     let mut plan = plan(Busy::Queue, 8);
     plan.gate(true, []);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &link(), Origin::External), []);
-    assert_eq!(asked(&plan.restored(InboundId(2), &session("a"), &link(), Origin::Internal)), [2]);
+    assert_eq!(requested(&plan.restored(InboundId(2), &session("a"), &link(), Origin::Internal)), [2]);
     assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (1, 1, (0, 1)));
 }
 
@@ -322,7 +322,7 @@ fn a_steered_event_that_is_not_taken_during_a_drain_is_treated_like_any_other() 
         );
         assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, hold), [expected]);
         assert_eq!(plan.ended(turn(&first)), []);
-        assert_eq!(asked(&plan.gate(false, [])), if hold { vec![2] } else { vec![] });
+        assert_eq!(requested(&plan.gate(false, [])), if hold { vec![2] } else { vec![] });
     }
 }
 
@@ -334,7 +334,7 @@ fn a_steered_event_whose_drain_is_over_meanwhile_waits_its_turn() {
     plan.arrived(InboundId(2), &session("a"), &link(), true);
     plan.gate(false, []);
     assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, false), []);
-    assert_eq!(asked(&plan.ended(turn(&first))), [2]);
+    assert_eq!(requested(&plan.ended(turn(&first))), [2]);
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn a_higher_limit_starts_waiting_turns_and_a_lower_one_stops_none() {
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("b"), &link(), true);
     plan.arrived(InboundId(3), &session("c"), &link(), true);
-    assert_eq!(asked(&plan.rule(Busy::Queue, 2)), [2]);
+    assert_eq!(requested(&plan.rule(Busy::Queue, 2)), [2]);
     assert_eq!(plan.rule(Busy::Reject, 1), []);
     assert_eq!(plan.ended(turn(&first)), [], "one of two still runs");
     assert_eq!(plan.arrived(InboundId(4), &session("b"), &link(), true), [DispatchStep::Busy(InboundId(4))]);

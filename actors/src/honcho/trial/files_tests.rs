@@ -92,8 +92,8 @@ fn if_the_file_breaks_during_the_exchange_the_grant_is_kept_beside_it_and_restor
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
 
     fs::write(&path, good).unwrap();
-    let mended = rotated(trial.run());
-    assert_eq!(access(&mended), "hch-at-n1");
+    let repaired = rotated(trial.run());
+    assert_eq!(access(&repaired), "hch-at-n1");
     assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
     assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
 }
@@ -138,9 +138,9 @@ fn original_holds(path: &Path) -> Child {
         .stdout(Stdio::piped())
         .spawn()
         .expect("this test needs python3");
-    let mut said = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
-    assert_eq!(said, "held\n");
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "held\n");
     holder
 }
 
@@ -150,7 +150,7 @@ fn while_the_original_holds_the_lock_nothing_is_exchanged() {
     let mut holder = original_holds(&trial.path());
     let mut refresh = trial.refresh();
     refresh.limits.lock_wait = Duration::from_millis(150);
-    let Outcome::Failed(why) = refresh.run().outcome else { panic!("it went on without the lock") };
+    let Outcome::Failed(why) = refresh.run().outcome else { panic!("it continued without the lock") };
     assert!(why.contains("another process"), "{why}");
     assert_eq!(trial.server.presented().len(), 0);
     drop(holder.stdin.take());
@@ -382,7 +382,7 @@ fn a_login_with_its_settings_is_installed_without_a_file() {
 #[test]
 fn the_end_is_reported_even_if_the_thread_panics_and_the_lock_is_held_until_then() {
     let trial = Trial::expired();
-    let (done, told) = mpsc::channel();
+    let (done, reports) = mpsc::channel();
     let mut refresh = trial.refresh();
     let path = trial.path();
     let held = Arc::new(Mutex::new(false));
@@ -394,7 +394,7 @@ fn the_end_is_reported_even_if_the_thread_panics_and_the_lock_is_held_until_then
         }
     });
     refresh.spawn(move |report| done.send(report).unwrap()).unwrap();
-    let report = told.recv_timeout(SOON).expect("a last word");
+    let report = reports.recv_timeout(SOON).expect("the end is reported");
     assert!(matches!(report.outcome, Outcome::Ambiguous { .. }) && report.presented);
     assert!(*held.lock().unwrap());
     drop(ConfigLock::take(&trial.path(), SOON).unwrap());

@@ -45,13 +45,13 @@ fn start(trial: &Trial, steps: StepHook) -> RootHandle {
 async fn a_stop_waits_for_the_exchange_in_flight_to_be_on_disk() {
     let trial = Trial::expired();
     trial.server.script(Fault::Delay(Duration::from_millis(300)));
-    let (tell, told) = mpsc::channel();
+    let (steps, reached) = mpsc::channel();
     let steps = StepHook::new(move |step| {
         // There is no receiver for the later ones.
-        let _ = tell.send(step);
+        let _ = steps.send(step);
     });
     let root = start(&trial, steps);
-    let sending = move || while told.recv_timeout(SOON).expect("the exchange begins") != RefreshStep::BeforeSend {};
+    let sending = move || while reached.recv_timeout(SOON).expect("the exchange begins") != RefreshStep::BeforeSend {};
     tokio::task::spawn_blocking(sending).await.unwrap();
     tokio::time::timeout(SOON, root.stop()).await.expect("the tree stops");
     assert_eq!(trial.json()["hosts"]["hermes"]["apiKey"], "hch-at-n1");

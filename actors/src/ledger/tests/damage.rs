@@ -25,7 +25,7 @@ fn the_ledger_and_its_companions_are_their_owners_alone() {
 }
 
 #[test]
-fn a_second_writer_is_told_that_the_ledger_is_in_use() {
+fn a_second_writer_is_refused_because_the_ledger_is_in_use() {
     let home = Home::new();
     let writer = home.open();
     assert!(matches!(LedgerWriter::open(&home.path), Err(OpenError::Locked(path)) if path == home.path));
@@ -34,7 +34,7 @@ fn a_second_writer_is_told_that_the_ledger_is_in_use() {
 }
 
 #[test]
-fn a_corrupt_file_is_set_aside_whole_and_the_next_try_starts_afresh() {
+fn a_corrupt_file_is_renamed_and_the_next_open_creates_a_new_one() {
     let spoil_head: fn(&mut Vec<u8>) = |bytes| bytes[..16].fill(b'x');
     let spoil_schema: fn(&mut Vec<u8>) = |bytes| bytes[100..4000].fill(0xff);
     for spoil in [spoil_head, spoil_schema] {
@@ -56,7 +56,7 @@ fn a_corrupt_file_is_set_aside_whole_and_the_next_try_starts_afresh() {
 }
 
 #[test]
-fn a_newer_ledger_is_refused_and_left_as_it_is() {
+fn a_newer_ledger_is_refused_and_unchanged() {
     let home = Home::new();
     close(&home.open());
     home.peek().pragma_update(None, "user_version", 99).unwrap();
@@ -67,7 +67,7 @@ fn a_newer_ledger_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_ledger_where_none_can_be_says_which_file() {
+fn an_unusable_path_is_named_in_the_error() {
     let home = Home::new();
     let nowhere = home.path.join("below").join(FILE_NAME);
     assert!(
@@ -79,7 +79,7 @@ fn a_ledger_where_none_can_be_says_which_file() {
 }
 
 #[test]
-fn a_row_that_was_changed_behind_our_back_is_not_used_and_the_others_are() {
+fn a_row_changed_by_another_program_is_not_used_and_the_others_are() {
     let home = Home::new();
     let writer = home.open();
     for number in 0..4 {
@@ -91,7 +91,11 @@ fn a_row_that_was_changed_behind_our_back_is_not_used_and_the_others_are() {
     peek.execute("UPDATE inbound SET event = CAST(x'ff' AS TEXT) WHERE id = 3", []).unwrap();
 
     let rows = wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: 1 })).unwrap();
-    assert_eq!(rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [4], "a page has as many good rows as asked for");
+    assert_eq!(
+        rows.iter().map(|row| row.id.0).collect::<Vec<_>>(),
+        [4],
+        "a page has the requested number of valid rows"
+    );
     assert_eq!(received(&writer).len(), 1);
     assert_eq!(writer.view().corrupt, 3);
     assert_eq!(

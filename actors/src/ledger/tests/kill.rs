@@ -11,13 +11,17 @@ const CHILD: &str = "ledger-child=";
 const ENOUGH: usize = 300;
 
 #[test]
-fn what_was_acknowledged_before_a_kill_is_there_after_it() {
+fn everything_acknowledged_before_a_kill_is_present_after_it() {
     if let Some(path) = std::env::args().find_map(|arg| arg.strip_prefix(CHILD).map(PathBuf::from)) {
         return record_until_killed(&path);
     }
     let home = Home::new();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "ledger::tests::kill::what_was_acknowledged_before_a_kill_is_there_after_it", "--nocapture"])
+        .args([
+            "--exact",
+            "ledger::tests::kill::everything_acknowledged_before_a_kill_is_present_after_it",
+            "--nocapture",
+        ])
         .arg(format!("{CHILD}{}", home.path.display()))
         .stdout(Stdio::piped())
         .spawn()
@@ -37,7 +41,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
         }
     }
     child.wait().unwrap();
-    assert!(acknowledged.len() >= ENOUGH, "the child ended by itself after {}", acknowledged.len());
+    assert!(acknowledged.len() >= ENOUGH, "the child ended before the kill, after {}", acknowledged.len());
 
     let rows = received(&home.open());
     for (id, number) in acknowledged {

@@ -38,7 +38,7 @@ fn everything_recorded_is_there_after_reopening() {
     let view = writer.view();
     assert_eq!(view.inbound, [(InboundState::Received, 1), (InboundState::Running, 1)].into());
     assert_eq!(view.outbound, [(OutboundState::Pending, 1), (OutboundState::Sending, 1)].into());
-    assert!(matches!(record(&writer, 3), InboundId(3)), "a number was given out again");
+    assert!(matches!(record(&writer, 3), InboundId(3)), "a number was reused");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn each_running_counts_an_attempt_and_a_mark_without_a_turn_keeps_it() {
 }
 
 #[test]
-fn a_list_goes_on_after_the_row_where_the_last_one_ended() {
+fn a_list_continues_after_the_last_row_of_the_previous_page() {
     let home = Home::new();
     let writer = home.open();
     for number in 0..5 {
@@ -127,7 +127,7 @@ fn a_list_goes_on_after_the_row_where_the_last_one_ended() {
 }
 
 #[test]
-fn marking_what_is_not_there_says_so() {
+fn marking_a_missing_row_is_an_error() {
     let home = Home::new();
     let writer = home.open();
     assert_eq!(
@@ -164,7 +164,7 @@ fn a_session_keeps_its_last_entries_and_those_of_others_stay() {
 }
 
 #[test]
-fn what_ended_long_ago_is_forgotten_and_what_is_open_never() {
+fn old_finished_rows_are_deleted_and_open_ones_never() {
     let home = Home::new();
     let writer = home.open();
     for number in 1..=5 {
@@ -176,7 +176,7 @@ fn what_ended_long_ago_is_forgotten_and_what_is_open_never() {
     close(&writer);
     home.peek().execute("UPDATE inbound SET changed_at_ms = 0 WHERE id <> 2", []).unwrap();
     let writer = home.open();
-    // The first sweep comes at the start or right after the first work, so before the second.
+    // The first sweep runs at the start or right after the first work, so before the second.
     record(&writer, 6);
     record(&writer, 7);
     let left: Vec<i64> = {

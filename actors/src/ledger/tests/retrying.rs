@@ -1,4 +1,4 @@
-//! Work that was cut off: found again, counted, and deleted in the end.
+//! Interrupted work: found again, counted, and finally deleted.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn last(writer: &LedgerWriter, chat: &str) -> Option<InboundId> {
     wait(writer.ask(LastInterrupted { session: session(chat) })).unwrap().map(|row| row.id)
 }
 
-/// The answer to a start that many milliseconds after some other.
+/// The answer to a start at this time in milliseconds.
 fn restart(writer: &LedgerWriter, at_ms: i64) -> usize {
     wait(writer.ask(NoteRestart { started_at_ms: 1_800_000_000_000 + at_ms, within: WINDOW })).unwrap()
 }
@@ -50,7 +50,7 @@ fn a_corrupt_event_is_not_run_again_but_the_one_before_it() {
 }
 
 #[test]
-fn an_interrupted_event_is_forgotten_after_a_week_and_not_before() {
+fn an_interrupted_event_is_deleted_after_a_week_and_not_before() {
     let home = Home::new();
     let writer = home.open();
     for number in [1, 2] {
@@ -69,7 +69,7 @@ fn an_interrupted_event_is_forgotten_after_a_week_and_not_before() {
     let writer = home.open();
     let begun = std::time::Instant::now();
     while writer.view().inbound.get(&InboundState::Interrupted) != Some(&1) {
-        assert!(begun.elapsed() < CEILING, "the old one was never forgotten: {:?}", writer.view());
+        assert!(begun.elapsed() < CEILING, "the old one was not deleted within the timeout: {:?}", writer.view());
         std::thread::sleep(Duration::from_millis(10));
     }
     let left: i64 = home.peek().query_row("SELECT id FROM inbound WHERE state = 3", [], |row| row.get(0)).unwrap();
@@ -84,12 +84,12 @@ fn starts_within_the_window_are_counted_each_once_and_over_restarts() {
     close(&writer);
     let writer = home.open();
     assert_eq!(restart(&writer, 3_000), 4);
-    assert_eq!(restart(&writer, 121_500), 3, "what is older than the window counts no more");
-    assert_eq!(restart(&writer, -500_000), 1, "nor what a clock that was set back has in the future");
+    assert_eq!(restart(&writer, 121_500), 3, "starts before the window do not count");
+    assert_eq!(restart(&writer, -500_000), 1, "starts in the future, after a clock was set back, do not count");
 }
 
 #[test]
-fn a_ledger_of_the_first_version_is_taken_over_with_what_it_holds() {
+fn a_ledger_of_the_first_version_is_migrated_with_its_content() {
     let home = Home::new();
     let writer = home.open();
     record(&writer, 1);

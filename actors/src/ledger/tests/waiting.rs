@@ -9,7 +9,7 @@ fn waiting(writer: &LedgerWriter, after: Option<InboundId>, limit: usize) -> Vec
 }
 
 #[test]
-fn what_waits_is_found_in_pages_in_the_order_in_which_it_came() {
+fn waiting_events_are_read_in_pages_in_order_of_arrival() {
     let home = Home::new();
     let writer = home.open();
     for number in 1..=6 {
@@ -30,7 +30,7 @@ fn what_waits_is_found_in_pages_in_the_order_in_which_it_came() {
 }
 
 #[test]
-fn one_event_is_fetched_whole_and_one_that_is_corrupt_or_gone_is_an_error() {
+fn one_event_is_read_with_its_content_and_a_corrupt_or_missing_one_is_an_error() {
     let home = Home::new();
     let writer = home.open();
     for number in 1..=2 {
@@ -42,7 +42,7 @@ fn one_event_is_fetched_whole_and_one_that_is_corrupt_or_gone_is_an_error() {
     assert_eq!(read(7), Err(LedgerError::Missing { table: "inbound", row: 7 }));
     home.peek().execute("UPDATE inbound SET event = 'other' WHERE id = 2", ()).unwrap();
     assert_eq!(read(2), Err(LedgerError::Corrupt { table: "inbound", row: 2 }));
-    assert_eq!(waiting(&writer, None, 10).len(), 1, "and it does not count among those that wait");
+    assert_eq!(waiting(&writer, None, 10).len(), 1, "a corrupt event does not count as waiting");
 }
 
 fn refused(number: u64, chat: &str) -> RecordInbound {
@@ -55,21 +55,21 @@ fn words(target: &Target, count: u64) -> String {
     format!("{{\"op\":\"{} {count}\"}}", target.chat_id)
 }
 
-fn tell(writer: &LedgerWriter, chats: usize) -> usize {
+fn notify(writer: &LedgerWriter, chats: usize) -> usize {
     let profile = ProfileName::default_profile();
     wait(writer.ask(NotifyUnread { profile, chats, words })).unwrap().len()
 }
 
-fn told(writer: &LedgerWriter) -> Vec<String> {
+fn notices(writer: &LedgerWriter) -> Vec<String> {
     let states = vec![OutboundState::Pending];
     let rows = wait(writer.ask(ListOutbound { states, after: None, limit: 100 })).unwrap();
-    let mut told: Vec<_> = rows.into_iter().map(|row| row.action).collect();
-    told.sort();
-    told
+    let mut actions: Vec<_> = rows.into_iter().map(|row| row.action).collect();
+    actions.sort();
+    actions
 }
 
 #[test]
-fn each_chat_is_told_once_how_many_of_its_messages_a_drain_refused_also_over_a_restart() {
+fn each_chat_is_notified_once_how_many_of_its_messages_a_drain_refused_also_over_a_restart() {
     let home = Home::new();
     let writer = home.open();
     for (number, chat) in [(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "a")] {
@@ -82,38 +82,38 @@ fn each_chat_is_told_once_how_many_of_its_messages_a_drain_refused_also_over_a_r
     let note = Some(REFUSED_BY_DRAIN.to_owned());
     wait(writer.ask(MarkInbound { note, ..mark(id, InboundState::Refused) })).unwrap();
     assert_eq!(wait(writer.ask(ListUnread)).unwrap(), [ProfileName::default_profile()]);
-    assert_eq!(tell(&writer, 2), 2);
+    assert_eq!(notify(&writer, 2), 2);
     close(&writer);
 
     let writer = home.open();
-    assert_eq!(tell(&writer, 10), 2);
-    assert_eq!(tell(&writer, 10), 0);
+    assert_eq!(notify(&writer, 10), 2);
+    assert_eq!(notify(&writer, 10), 0);
     assert_eq!(wait(writer.ask(ListUnread)).unwrap(), []);
-    let expected = ["a 3", "b 1", "c 1", "chat 1"].map(|said| format!("{{\"op\":\"{said}\"}}"));
-    assert_eq!(told(&writer), expected);
-    assert_eq!(writer.view().inbound[&InboundState::Refused], 7, "they stay what they are");
+    let expected = ["a 3", "b 1", "c 1", "chat 1"].map(|op| format!("{{\"op\":\"{op}\"}}"));
+    assert_eq!(notices(&writer), expected);
+    assert_eq!(writer.view().inbound[&InboundState::Refused], 7, "their states are unchanged");
     // A later refusal is notified later, and separately.
     wait(writer.ask(refused(8, "a"))).unwrap();
-    assert_eq!(tell(&writer, 10), 1);
-    assert!(told(&writer).contains(&"{\"op\":\"a 1\"}".to_owned()));
+    assert_eq!(notify(&writer, 10), 1);
+    assert!(notices(&writer).contains(&"{\"op\":\"a 1\"}".to_owned()));
 }
 
 #[test]
-fn a_corrupt_row_is_skipped_and_holds_up_no_other() {
+fn a_corrupt_row_is_skipped_and_delays_no_other() {
     let home = Home::new();
     let writer = home.open();
     for (number, chat) in [(1, "a"), (2, "a"), (3, "b")] {
         wait(writer.ask(refused(number, chat))).unwrap();
     }
     home.peek().execute("UPDATE inbound SET attempts = 7 WHERE id IN (2, 3)", ()).unwrap();
-    assert_eq!(tell(&writer, 10), 1);
-    assert_eq!(told(&writer), ["{\"op\":\"a 1\"}"]);
-    assert_eq!(tell(&writer, 10), 0, "it ends");
+    assert_eq!(notify(&writer, 10), 1);
+    assert_eq!(notices(&writer), ["{\"op\":\"a 1\"}"]);
+    assert_eq!(notify(&writer, 10), 0, "no row is left");
     assert_eq!(writer.view().corrupt, 2);
 }
 
 #[test]
-fn the_index_of_chats_to_tell_is_the_one_that_is_used() {
+fn the_query_of_unread_chats_uses_its_index() {
     let home = Home::new();
     let writer = home.open();
     record(&writer, 1);

@@ -1,4 +1,4 @@
-//! The thread, its groups, and the actors that come and go above it.
+//! The thread, its groups, and the restarts of the actors above it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use caduceus_contract::messages::status::StatusTouched;
 use caduceus_supervision::{ExitReason, Incarnation, Port};
 
 #[test]
-fn what_waits_together_is_committed_together() {
+fn waiting_work_is_committed_together() {
     let home = Home::new();
     let writer = home.open();
     record(&writer, 0);
@@ -37,7 +37,7 @@ fn nothing_is_answered_before_it_is_committed() {
     // In the same transaction as the event, after it.
     drop(writer.ask(Hold { begun, released: Mutex::new(released) }));
     drop(release);
-    begins.recv_timeout(CEILING).expect("the second hold never came");
+    begins.recv_timeout(CEILING).expect("the second hold was not reached within the timeout");
     let mut recorded = Box::pin(recorded);
     let waker = futures_util::task::noop_waker();
     let mut poll = std::task::Context::from_waker(&waker);
@@ -63,7 +63,7 @@ impl Work for Clash {
 }
 
 #[test]
-fn one_operation_that_fails_leaves_the_others_of_its_group_alone() {
+fn a_failed_operation_does_not_affect_the_others_of_its_group() {
     let home = Home::new();
     let writer = home.open();
     let release = hold(&writer);
@@ -88,7 +88,7 @@ impl Work for Bug {
 }
 
 #[test]
-fn a_panic_rolls_its_group_back_and_the_thread_goes_on() {
+fn a_panic_rolls_its_group_back_and_the_thread_continues() {
     let home = Home::new();
     let writer = home.open();
     let release = hold(&writer);
@@ -110,7 +110,7 @@ fn a_full_queue_is_answered_at_once() {
     let release = hold(&writer);
     let answers: Vec<_> = (0..5_000).map(|number| writer.ask(event(number))).collect();
     let last = writer.ask(event(5_000));
-    // The thread still hangs, so this answer does not come from it.
+    // The thread still hangs, so this answer is not from it.
     assert!(matches!(wait(last), Err(LedgerError::Unwritable(_))));
     drop(release);
     let taken = answers.into_iter().filter_map(|answer| wait(answer).ok()).count();
@@ -118,7 +118,7 @@ fn a_full_queue_is_answered_at_once() {
 }
 
 #[test]
-fn closing_writes_what_waits_and_later_work_is_refused() {
+fn closing_writes_the_waiting_work_and_refuses_later_work() {
     let home = Home::new();
     let writer = home.open();
     let release = hold(&writer);
@@ -133,7 +133,7 @@ fn closing_writes_what_waits_and_later_work_is_refused() {
 }
 
 #[test]
-fn a_disk_that_refuses_is_trouble_until_it_takes_writes_again_by_itself() {
+fn a_refusing_disk_is_reported_until_it_accepts_writes_again() {
     let home = Home::new();
     let writer = home.open();
     record(&writer, 1);
@@ -146,9 +146,9 @@ fn a_disk_that_refuses_is_trouble_until_it_takes_writes_again_by_itself() {
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
     assert_eq!(received(&writer).len(), 1);
 
-    // Without further writes: the thread finds out by its own probe, and reports it.
+    // Without further writes: the thread detects it by its own probe, and reports it.
     while writer.view().trouble.is_some() {
-        news.recv_timeout(CEILING).expect("the thread never said that the trouble is over");
+        news.recv_timeout(CEILING).expect("the thread did not report the end of the error within the timeout");
     }
     wait(writer.ask(SetPages(i64::from(u32::MAX - 1)))).unwrap();
     assert!(matches!(wait(writer.ask(long)), Ok(Recorded::New(_))));
@@ -191,7 +191,7 @@ impl Handler<Crash> for LedgerActor {
 }
 
 #[test]
-fn an_actor_that_panics_loses_no_operation_and_its_successor_goes_on() {
+fn an_actor_that_panics_loses_no_operation_and_its_successor_continues() {
     let home = Home::new();
     let writer = home.open();
     let touched = Arc::new(AtomicUsize::new(0));
@@ -227,15 +227,15 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_goes_on() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(CEILING, told).await.expect("the status was never told");
+        tokio::time::timeout(CEILING, told).await.expect("the status was not notified within the timeout");
     });
 }
 
 #[test]
-fn a_thread_that_is_gone_ends_the_actor_as_one_that_no_restart_can_cure() {
+fn the_end_of_the_thread_ends_the_actor_as_not_restartable() {
     let home = Home::new();
     let writer = home.open();
-    // The one thing that runs on the thread and is not ours to catch.
+    // A panic in this callback is the one that the thread does not catch.
     writer.adopt(u64::MAX, || panic!("news on purpose"));
     record(&writer, 1);
     assert!(writer.view().trouble.is_none_or(|trouble| trouble.contains("ended")));
@@ -248,7 +248,7 @@ fn a_thread_that_is_gone_ends_the_actor_as_one_that_no_restart_can_cure() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(CEILING, ended).await.expect("the actor went on without a thread");
+        tokio::time::timeout(CEILING, ended).await.expect("the actor continued without a thread");
     });
     assert!(
         matches!(incarnation.end(), Some(ExitReason::Fatal(fatal)) if fatal.code == "ledger_lost"),

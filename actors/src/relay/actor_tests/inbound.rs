@@ -197,7 +197,7 @@ fn hostile_lines_are_counted_and_the_link_stays_up() {
         peer.say_binary(b"\xff\xfe\n").await;
         // Its type is of a later contract, which is not an error.
         peer.say(json!({"type": "from_the_future", "x": 1})).await;
-        peer.say(json!({"type": "outbound_result", "requestId": "nobody's", "result": {"success": true}})).await;
+        peer.say(json!({"type": "outbound_result", "requestId": "unknown", "result": {"success": true}})).await;
         peer.inbound("good", None).await;
         assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("good"));
         let view = bench.view().await;
@@ -297,7 +297,7 @@ fn an_identity_without_a_descriptor_delays_the_others_for_a_bounded_time() {
         let mut bench = Bench::with(timings, vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
         let mut peer = bench.connector.accept().await;
         peer.describe("discord").await;
-        let told = async { while bench.changes.recv().await.unwrap().descriptors.is_none() {} };
-        within("what is known", told).await;
+        let described = async { while bench.changes.recv().await.unwrap().descriptors.is_none() {} };
+        within("the descriptors", described).await;
     });
 }

@@ -38,14 +38,14 @@ fn a_backlog_is_released_in_slices_and_each_event_runs_once() {
         assert_eq!(plan.held(InboundId(row), &session(&row.to_string()), &link()), []);
     }
     assert_eq!(waiting(&plan), (0, 20_000));
-    let mut asked_for = plan.gate(false, []);
-    assert_eq!(asked_for.len(), SLICE, "no more than that at once");
+    let mut all = plan.gate(false, []);
+    assert_eq!(all.len(), SLICE, "no more than that at once");
     while plan.has_more() {
         let slice = plan.start_next();
         assert!(!slice.is_empty() && slice.len() <= SLICE);
-        asked_for.extend(slice);
+        all.extend(slice);
     }
-    assert_eq!(asked(&asked_for), (0..EVENTS).collect::<Vec<_>>());
+    assert_eq!(requested(&all), (0..EVENTS).collect::<Vec<_>>());
     assert_eq!(plan.places(), 20_000);
 }
 
@@ -71,11 +71,11 @@ fn events_that_wait_for_a_link_run_when_it_is_up_and_delay_no_other() {
     let mut plan = plan(Busy::Queue, 8);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &other(), Origin::External), []);
     assert_eq!(plan.restored(InboundId(2), &session("b"), &other(), Origin::Internal), []);
-    assert_eq!(asked(&plan.restored(InboundId(3), &session("c"), &link(), Origin::External)), [3]);
+    assert_eq!(requested(&plan.restored(InboundId(3), &session("c"), &link(), Origin::External)), [3]);
     let counts = plan.counts();
     assert_eq!((counts.queued, counts.held, counts.awaiting_link), (0, 0, BTreeMap::from([(other(), 2)])));
     assert!(!plan.has_more());
-    let mut steps = asked(&plan.link(&other(), true));
+    let mut steps = requested(&plan.link(&other(), true));
     steps.sort_unstable();
     assert_eq!(steps, [1, 2]);
 }
@@ -85,9 +85,9 @@ fn a_session_continues_over_a_link_that_is_up_while_an_older_event_waits_for_one
     let mut plan = plan(Busy::Queue, 8);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &other(), Origin::External), []);
     let second = plan.arrived(InboundId(2), &session("a"), &link(), true);
-    assert_eq!(asked(&second), [2]);
+    assert_eq!(requested(&second), [2]);
     assert_eq!(plan.link(&other(), true), [], "one turn at a time");
-    assert_eq!(asked(&plan.ended(turn(&second))), [1]);
+    assert_eq!(requested(&plan.ended(turn(&second))), [1]);
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn an_event_without_a_descriptor_waits_for_its_link_and_one_with_it_does_not() {
     let mut plan = DispatchPlan::new(Busy::Queue, 8, ids());
     plan.open();
     assert_eq!(plan.arrived(InboundId(1), &session("a"), &link(), false), []);
-    assert_eq!(asked(&plan.arrived(InboundId(2), &session("b"), &link(), true)), [2]);
-    assert_eq!(asked(&plan.link(&link(), true)), [1]);
+    assert_eq!(requested(&plan.arrived(InboundId(2), &session("b"), &link(), true)), [2]);
+    assert_eq!(requested(&plan.link(&link(), true)), [1]);
 }
 
 #[test]
@@ -121,8 +121,8 @@ fn a_link_that_goes_down_before_a_turn_has_started_puts_its_event_back_in_its_pl
     plan.link(&link(), false);
     assert_eq!(plan.no_link(turn(&steps)), []);
     let again = plan.link(&link(), true);
-    assert_eq!(asked(&again), [1]);
-    assert_eq!(asked(&plan.ended(turn(&again))), [2]);
+    assert_eq!(requested(&again), [1]);
+    assert_eq!(requested(&plan.ended(turn(&again))), [2]);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn no_turn_starts_before_all_waiting_events_are_read() {
     assert_eq!(plan.restored(InboundId(1), &session("a"), &link(), Origin::External), []);
     assert_eq!(plan.gate(false, []), []);
     assert!(!plan.has_more());
-    assert_eq!(asked(&plan.open()), [1]);
+    assert_eq!(requested(&plan.open()), [1]);
 }
 
 #[test]
