@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
+use crate::locked::locked;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::url::RelayUrl;
 
@@ -169,7 +170,7 @@ impl Claims {
 
     // Every critical section leaves the table consistent, so a poisoned lock can be used.
     fn table(&self) -> MutexGuard<'_, ClaimTable> {
-        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.table)
     }
 }
 

@@ -1,8 +1,10 @@
 //! The counters of a link for its view. They outlive every incarnation of the actor: a restart resets none.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::locked::locked;
 
 /// A connector that sends one bad line sends more; one warning a minute is enough.
 const WARN_EVERY: Duration = Duration::from_mins(1);
@@ -72,7 +74,7 @@ impl LinkCounts {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

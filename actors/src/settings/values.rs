@@ -159,12 +159,12 @@ key_table! {
         /// timeout of the result of an action; after it the result is `ambiguous`
         result: Duration = "relay.result_s", Seconds::AboveZero, Duration::from_secs(30), AtStart;
         /// upper bounds of the first and of the longest backoff before a redial
-        redial: Backoff = "relay.redial_floor_ms", FloorAndCeiling("relay.redial_ceiling_ms"), millis(1000, 30_000), AtStart;
+        redial: Backoff = "relay.redial_floor_ms", FloorAndCeiling("relay.redial_ceiling_ms"), backoff(1000, 30_000), AtStart;
     }
 }
 
 /// A backoff within these bounds.
-fn millis(floor: u64, ceiling: u64) -> Backoff {
+fn backoff(floor: u64, ceiling: u64) -> Backoff {
     Backoff::new(Duration::from_millis(floor), Duration::from_millis(ceiling)).expect("the floor is below the ceiling")
 }
 
