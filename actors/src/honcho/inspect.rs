@@ -9,7 +9,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{peek, resolve};
-use super::note::{Fate, Note, TokenVerdict, verdict};
+use super::note::{Fate, Note, PresentationVerdict, verdict};
 use super::store;
 use crate::error_chain::error_chain;
 use caduceus_contract::messages::honcho::GrantState;
@@ -110,7 +110,7 @@ fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
         return GrantState::Fresh;
     };
     match (note.fate(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
-        (Fate::Refused | Fate::Rotated, _) | (_, TokenVerdict::Spent) => GrantState::ReauthRequired,
+        (Fate::Refused | Fate::Rotated, _) | (_, PresentationVerdict::Spent) => GrantState::ReauthRequired,
         _ => GrantState::Uncertain,
     }
 }

@@ -83,7 +83,7 @@ pub(super) enum Fate {
 
 /// Whether a refresh token may be presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TokenVerdict {
+pub(super) enum PresentationVerdict {
     /// It may.
     Present,
     /// It may be spent; one careful try is due after this time.
@@ -217,25 +217,25 @@ pub(super) fn verdict(
     now_s: i64,
     by_person: bool,
     careful: Duration,
-) -> TokenVerdict {
+) -> PresentationVerdict {
     let Some(note) = note else {
-        return TokenVerdict::Present;
+        return PresentationVerdict::Present;
     };
     // A clock that was set back must not lengthen a wait: a time in the future counts as now.
     let age = Duration::from_secs(note.age_s(now_s));
     let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
     if !note.is_about(token) {
         return match (note.fate, left(EXCHANGE_FLOOR)) {
-            (Fate::Rotated, Some(left)) if note.brief && !by_person => TokenVerdict::TooSoon(left),
-            _ => TokenVerdict::Present,
+            (Fate::Rotated, Some(left)) if note.brief && !by_person => PresentationVerdict::TooSoon(left),
+            _ => PresentationVerdict::Present,
         };
     }
     match note.fate {
-        Fate::Rotated | Fate::Refused => TokenVerdict::Spent,
-        Fate::Unknown | Fate::Withheld if by_person => TokenVerdict::Present,
-        Fate::Withheld => TokenVerdict::Withhold,
-        Fate::Unknown if note.retries == 0 => TokenVerdict::Withhold,
-        Fate::Unknown => left(careful).map_or(TokenVerdict::Present, TokenVerdict::Wait),
+        Fate::Rotated | Fate::Refused => PresentationVerdict::Spent,
+        Fate::Unknown | Fate::Withheld if by_person => PresentationVerdict::Present,
+        Fate::Withheld => PresentationVerdict::Withhold,
+        Fate::Unknown if note.retries == 0 => PresentationVerdict::Withhold,
+        Fate::Unknown => left(careful).map_or(PresentationVerdict::Present, PresentationVerdict::Wait),
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
         text.into()
     }
 
-    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> TokenVerdict {
+    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> PresentationVerdict {
         verdict(Some(note), &token(text), now_s, by_person, CAREFUL)
     }
 
@@ -272,25 +272,25 @@ mod tests {
     #[test]
     fn a_token_without_an_answer_is_presented_once_more_after_a_minute_and_never_again_by_itself() {
         let first = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&first, "r1", 1000, false), TokenVerdict::Wait(CAREFUL));
-        assert_eq!(judge(&first, "r1", 1059, false), TokenVerdict::Wait(Duration::from_secs(1)));
-        assert_eq!(judge(&first, "r1", 1060, false), TokenVerdict::Present);
+        assert_eq!(judge(&first, "r1", 1000, false), PresentationVerdict::Wait(CAREFUL));
+        assert_eq!(judge(&first, "r1", 1059, false), PresentationVerdict::Wait(Duration::from_secs(1)));
+        assert_eq!(judge(&first, "r1", 1060, false), PresentationVerdict::Present);
         let second = Note::presenting(&token("r1"), Some(&first), 1060);
-        assert_eq!(judge(&second, "r1", 9999, false), TokenVerdict::Withhold);
-        assert_eq!(judge(&second, "r1", 9999, true), TokenVerdict::Present);
+        assert_eq!(judge(&second, "r1", 9999, false), PresentationVerdict::Withhold);
+        assert_eq!(judge(&second, "r1", 9999, true), PresentationVerdict::Present);
     }
 
     #[test]
     fn a_clock_set_back_does_not_lengthen_the_wait() {
         let note = Note::presenting(&token("r1"), None, 1_000_000);
-        assert_eq!(judge(&note, "r1", 1000, false), TokenVerdict::Wait(CAREFUL));
+        assert_eq!(judge(&note, "r1", 1000, false), PresentationVerdict::Wait(CAREFUL));
     }
 
     #[test]
     fn another_token_is_presented_at_once() {
         let note = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&note, "r2", 1000, false), TokenVerdict::Present);
-        assert_eq!(verdict(None, &token("r1"), 0, false, CAREFUL), TokenVerdict::Present);
+        assert_eq!(judge(&note, "r2", 1000, false), PresentationVerdict::Present);
+        assert_eq!(verdict(None, &token("r1"), 0, false, CAREFUL), PresentationVerdict::Present);
         let next = Note::presenting(&token("r2"), Some(&note), 1001);
         assert_eq!(next.retries, 1);
     }
@@ -298,25 +298,25 @@ mod tests {
     #[test]
     fn a_token_of_a_short_or_unknown_lifetime_waits_half_a_minute_after_a_rotation_except_on_request() {
         let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239);
-        assert_eq!(judge(&note, "r2", 1010, false), TokenVerdict::TooSoon(Duration::from_secs(20)));
-        assert_eq!(judge(&note, "r2", 1010, true), TokenVerdict::Present);
-        assert_eq!(judge(&note, "r2", 1030, false), TokenVerdict::Present);
-        assert_eq!(judge(&note.brought(240), "r2", 1010, false), TokenVerdict::Present);
+        assert_eq!(judge(&note, "r2", 1010, false), PresentationVerdict::TooSoon(Duration::from_secs(20)));
+        assert_eq!(judge(&note, "r2", 1010, true), PresentationVerdict::Present);
+        assert_eq!(judge(&note, "r2", 1030, false), PresentationVerdict::Present);
+        assert_eq!(judge(&note.brought(240), "r2", 1010, false), PresentationVerdict::Present);
     }
 
     #[test]
     fn a_spent_or_refused_token_is_not_presented_even_on_request() {
         let note = Note::presenting(&token("r1"), None, 1000);
         for fate in [Fate::Rotated, Fate::Refused] {
-            assert_eq!(judge(&note.with(fate), "r1", 9999, true), TokenVerdict::Spent);
+            assert_eq!(judge(&note.with(fate), "r1", 9999, true), PresentationVerdict::Spent);
         }
     }
 
     #[test]
     fn a_token_that_was_not_replaced_waits_for_a_request() {
         let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Withheld);
-        assert_eq!(judge(&note, "r1", 9999, false), TokenVerdict::Withhold);
-        assert_eq!(judge(&note, "r1", 9999, true), TokenVerdict::Present);
+        assert_eq!(judge(&note, "r1", 9999, false), PresentationVerdict::Withhold);
+        assert_eq!(judge(&note, "r1", 9999, true), PresentationVerdict::Present);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use super::exchange::{ExchangeError, TokenAnswer, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, TokenVerdict, verdict};
+use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, PresentationVerdict, verdict};
 use super::outcome::{Outcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, Room, Saved};
@@ -124,16 +124,16 @@ impl Refresh {
         let withheld =
             |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
         match verdict(turn.note(), &turn.current.refresh_token, now_s, self.by_person, self.limits.careful) {
-            TokenVerdict::Present => {
+            PresentationVerdict::Present => {
                 if let Some(left) = rested.filter(|_| !self.by_person) {
                     let why = "the server refused recently, in this process or another".to_owned();
                     return Ok(Outcome::Denied { why, retry_in: left });
                 }
             }
-            TokenVerdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
-            TokenVerdict::Wait(left) => return Ok(withheld(Some(left))),
-            TokenVerdict::Withhold => return Ok(withheld(None)),
-            TokenVerdict::Spent => {
+            PresentationVerdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
+            PresentationVerdict::Wait(left) => return Ok(withheld(Some(left))),
+            PresentationVerdict::Withhold => return Ok(withheld(None)),
+            PresentationVerdict::Spent => {
                 let why = "the refresh token in the file is spent or was refused before".to_owned();
                 return Ok(Outcome::Refused { grant: turn.current, why });
             }

@@ -7,7 +7,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
-use super::note::{Fate, Note, Notes, TokenVerdict, verdict};
+use super::note::{Fate, Note, Notes, PresentationVerdict, verdict};
 use super::plan::{Doubt, Seen};
 use super::refresh::unix_now_ms;
 use super::store;
@@ -113,9 +113,9 @@ fn doubt(note: &Note, token: &secrecy::SecretString, careful: Duration) -> Doubt
     match (note.fate(), verdict(Some(note), token, unix_now_ms() / 1_000, false, careful)) {
         (Fate::Rotated, _) => Doubt::Spent,
         (Fate::Refused, _) => Doubt::Refused,
-        (_, TokenVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
-        (_, TokenVerdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
-        (_, TokenVerdict::Withhold | TokenVerdict::TooSoon(_) | TokenVerdict::Spent) => {
+        (_, PresentationVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
+        (_, PresentationVerdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
+        (_, PresentationVerdict::Withhold | PresentationVerdict::TooSoon(_) | PresentationVerdict::Spent) => {
             Doubt::Unknown { retry_in: None }
         }
     }

@@ -16,10 +16,10 @@ use caduceus_contract::messages::turn::TurnOutcome;
 pub(super) const DEFAULT_TURN_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// A turn while a backend runs it.
-pub(super) type RunningTurn<'a> = Pin<Box<dyn Future<Output = TurnOutcome> + 'a>>;
+pub(super) type TurnFuture<'a> = Pin<Box<dyn Future<Output = TurnOutcome> + 'a>>;
 
 /// Runs a turn by the settings that its profile had when it began.
-type RunTurn = for<'a> fn(&'a mut TurnState, &'a Arc<AgentSettings>, &'a mut TurnCommands) -> RunningTurn<'a>;
+type RunTurn = for<'a> fn(&'a mut TurnState, &'a Arc<AgentSettings>, &'a mut TurnCommands) -> TurnFuture<'a>;
 
 /// A way to run turns.
 pub(crate) struct AgentBackend {

@@ -14,10 +14,10 @@ const BEATS: u32 = 10;
 
 /// Cheap to clone; clones are the same context.
 #[derive(Debug, Clone)]
-pub(crate) struct SystemContext(Arc<Shared>);
+pub(crate) struct SystemContext(Arc<ContextState>);
 
 #[derive(Debug)]
-struct Shared {
+struct ContextState {
     options: RootOptions,
     root_thread: WorkerThread,
     /// Every thread that a child was put on.
@@ -32,7 +32,7 @@ struct Shared {
 impl SystemContext {
     pub(crate) fn new(options: RootOptions) -> Self {
         let root_thread = WorkerThread::root(options.unresponsive_after / BEATS);
-        Self(Arc::new(Shared {
+        Self(Arc::new(ContextState {
             options,
             root_thread,
             threads: Mutex::default(),

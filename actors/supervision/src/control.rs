@@ -14,10 +14,10 @@ const KILL: u8 = 2;
 
 /// Commands from the supervisor to the runner of one incarnation. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ControlHandle(Arc<Shared>);
+pub(crate) struct ControlHandle(Arc<ControlState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct ControlState {
     command: AtomicU8,
     waker: AtomicWaker,
     fault: FaultSlot,

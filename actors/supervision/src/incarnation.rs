@@ -12,10 +12,10 @@ use crate::exit::ExitReason;
 
 /// The handle an actor has on its own incarnation. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Incarnation(Arc<Shared>);
+pub struct Incarnation(Arc<IncarnationState>);
 
 #[derive(Debug)]
-struct Shared {
+struct IncarnationState {
     /// Path in the tree, such as `links/primary`.
     path: String,
     generation: u64,
@@ -29,7 +29,7 @@ impl Incarnation {
     /// an actor by hand makes its own.
     #[must_use]
     pub fn new(path: impl Into<String>, generation: u64) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(IncarnationState {
             path: path.into(),
             generation,
             fenced: AtomicBool::new(false),

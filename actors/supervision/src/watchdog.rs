@@ -24,9 +24,9 @@ const CHECKS: u32 = 10;
 
 /// The handle on the watchdog's thread. Cheap to clone; dropping it stops nothing.
 #[derive(Clone)]
-pub struct Watchdog(Arc<Shared>);
+pub struct Watchdog(Arc<WatchdogInner>);
 
-struct Shared {
+struct WatchdogInner {
     stale_after: Duration,
     state: Mutex<WatchdogState>,
     changed: Condvar,
@@ -94,7 +94,7 @@ impl Watchdog {
     ) -> io::Result<Self> {
         let on_timeout = Box::new(on_timeout);
         let state = Mutex::default();
-        let watchdog = Self(Arc::new(Shared { stale_after, state, changed: Condvar::new(), on_timeout }));
+        let watchdog = Self(Arc::new(WatchdogInner { stale_after, state, changed: Condvar::new(), on_timeout }));
         let watching = watchdog.clone();
         thread::Builder::new().name("watchdog".to_owned()).spawn(move || watching.run())?;
         Ok(watchdog)

@@ -20,10 +20,10 @@ use crate::locked::locked;
 /// assert_eq!(data.name(), "data");
 /// ```
 #[derive(Debug, Clone)]
-pub struct WorkerThread(Arc<Shared>);
+pub struct WorkerThread(Arc<ThreadState>);
 
 #[derive(Debug)]
-struct Shared {
+struct ThreadState {
     name: String,
     replaceable: bool,
     arbiter: Mutex<Option<ArbiterThread>>,
@@ -63,7 +63,7 @@ impl WorkerThread {
     }
 
     fn with(name: impl Into<String>, replaceable: bool, arbiter: Option<ArbiterThread>) -> Self {
-        Self(Arc::new(Shared { name: name.into(), replaceable, arbiter: Mutex::new(arbiter) }))
+        Self(Arc::new(ThreadState { name: name.into(), replaceable, arbiter: Mutex::new(arbiter) }))
     }
 
     /// The name given.
