@@ -58,7 +58,7 @@ fn bounds_and_relations_between_keys_are_checked() {
     let (values, problems) = read(json!({"relay": {"redial_floor_ms": 40_000}, "drain": {"timeout_s": 0}}));
     assert_eq!(
         (values.relay.redial, problems),
-        (millis(40_000, 40_000), Vec::new()),
+        (backoff(40_000, 40_000), Vec::new()),
         "the ceiling is never below the floor"
     );
 }
