@@ -26,7 +26,7 @@ pub struct Marker {
     pub epoch: Option<Epoch>,
     /// Whether the shutdown that ends this drain is not announced in the home channel.
     pub suppress_notification: bool,
-    /// When the drain ends automatically.
+    /// When the drain ends by itself.
     pub deadline: Option<Timestamp>,
 }
 
@@ -42,7 +42,7 @@ pub struct MarkerReading {
     pub suppressed: bool,
     /// Whether its content was unreadable. It drains nevertheless.
     pub garbled: bool,
-    /// When the drain ends automatically.
+    /// When the drain ends by itself.
     pub deadline: Option<Timestamp>,
     /// The requester, as written.
     pub principal: Option<String>,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_of_a_previous_boot_has_no_effect() {
+    fn a_marker_of_a_previous_boot_asks_for_nothing() {
         let reading = read(&marker().to_json(), Epoch::from_text("b:2").as_ref());
         assert!(reading.stale && !reading.draining && !reading.suppressed);
         assert!(read(&marker().to_json(), None).draining);
@@ -177,7 +177,7 @@ mod tests {
         {
             assert_eq!(of(text), drains, "{text:?}");
         }
-        assert_eq!(of(r#"{"epoch":"b:1","epoch":"b:2"}"#), stale, "the last of two applies");
+        assert_eq!(of(r#"{"epoch":"b:1","epoch":"b:2"}"#), stale, "the last of two has the say");
     }
 
     #[test]

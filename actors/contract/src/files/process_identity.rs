@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_record_identifies_no_process() {
+    fn what_is_no_record_of_a_gateway_is_nobody() {
         let bad = [
             "",
             "4711",

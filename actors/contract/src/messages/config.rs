@@ -28,11 +28,11 @@ pub struct GetConfig;
 /// Answer to [`GetConfig`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ConfigView {
-    /// The mistakes in the home's files, one sentence each; with any, the last valid content stays in force.
+    /// What is wrong with the home's files, one sentence each; while there is any, what they said last holds.
     pub troubles: Vec<String>,
     /// Keys that were changed and hold from the next start only.
     pub needs_restart: Vec<&'static str>,
-    /// Profiles that are no longer served and whose last turns still run, or whose actor is being stopped.
+    /// Profiles that are served no more and whose last turns still run, or whose actor is being stopped.
     pub leaving: Vec<ProfileName>,
     /// When something last changed, RFC 3339 UTC; `None` if nothing has since the start.
     pub changed_at: Option<String>,

@@ -76,7 +76,7 @@ pub struct ReplyLeft {
     pub link: LinkId,
 }
 
-/// The process is stopping: announces it in the home channel, if there is one. Answered once it was sent, or has failed.
+/// The process goes down: announced in the home channel, if there is one. Answered once it was, or could not be.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct AnnounceStop;

@@ -145,7 +145,7 @@ impl Action {
         let required = |name| fields.required(name);
         let text = |name| fields.text(name);
         let metadata = || fields.map("metadata");
-        // The chat is the first field of every op but one, so its absence is reported first.
+        // The chat comes first in every op but one, so its absence is reported first.
         let chat_id = || fields.required("chat_id");
         Ok(match op.as_str() {
             "send" => Self::Send {
@@ -301,7 +301,7 @@ impl Action {
         }
     }
 
-    /// Its metadata for the connector. `None` for ops without.
+    /// What comes with it for the connector. `None` for ops without.
     #[must_use]
     pub fn metadata(&self) -> Option<&Map<String, Value>> {
         match self {

@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::fields::{FieldError, Fields};
 use crate::json::{identifier, truthy};
 
-/// Longest identifier of a connector, in bytes; a longer one is dropped.
+/// Longest identifier that a connector gives, in bytes; a longer one is none.
 const MAX_ID: usize = 1024;
 /// Longest error of a connector, in characters; the rest is cut off.
 const MAX_ERROR: usize = 1024;
 /// Largest description of a chat, in bytes; a larger one is left out.
 const MAX_CHAT_INFO: usize = 16 * 1024;
 
-/// The connector's answer to one action, or the replacement for a missing answer.
+/// What the connector answered to one action, or what stands in for an answer that never came.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize)]
 pub struct ActionResult {
     /// Whether it was done.
@@ -27,10 +27,10 @@ pub struct ActionResult {
     /// Why it was not done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether it may have been carried out nevertheless: it was sent, and no answer was received.
+    /// Whether it may have been done all the same: it was sent and no answer came.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ambiguous: bool,
-    /// The name and the kind of a chat.
+    /// What a chat is called and what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_info: Option<Value>,
     /// Whether it is certain that it never left this process, and so may be sent again plainly.
@@ -43,7 +43,7 @@ pub struct ActionResult {
 #[error("action: {0}")]
 pub struct ActionResultError(pub FieldError);
 
-/// The connector's data of a chat. The gateway passes it to the agent unchanged.
+/// What a connector says of a chat. A gateway hands it to the agent as it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChatInfo {
     /// Its name for people.
@@ -53,7 +53,7 @@ pub struct ChatInfo {
     pub chat_type: String,
 }
 
-/// `error`, possibly truncated, with a mark.
+/// `error`, of which the end may be left out; then it says so.
 fn cut(error: String) -> String {
     match error.char_indices().nth(MAX_ERROR) {
         Some((end, _)) => format!("{} … (cut off; {} bytes in all)", &error[..end], error.len()),
@@ -62,7 +62,7 @@ fn cut(error: String) -> String {
 }
 
 impl ActionResult {
-    /// A success without further data.
+    /// A success of which there is no more to say.
     #[must_use]
     pub fn done() -> Self {
         Self { success: true, ..Self::default() }
@@ -80,7 +80,7 @@ impl ActionResult {
         Self { never_left: true, ..Self::failed(error) }
     }
 
-    /// A failure with an unknown effect.
+    /// A failure of which nobody knows what was done.
     #[must_use]
     pub fn ambiguous(error: impl Into<String>) -> Self {
         Self { ambiguous: true, ..Self::failed(error) }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_is_short_for_any_answer_of_the_connector() {
+    fn a_result_is_short_whatever_the_connector_says() {
         let long = "ä".repeat(1_000_000);
         let wire =
             json!({"success": true, "message_id": long, "thread_id": "t", "error": long, "chat_info": {"name": long}});

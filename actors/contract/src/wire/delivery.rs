@@ -23,7 +23,7 @@ pub const MAX_SKEW_S: u64 = 300;
 /// Length of a signature: HMAC-SHA256.
 const SIGNATURE_BYTES: usize = 32;
 
-/// The body of a delivery of an event.
+/// The body of a delivery that brings an event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EventDelivery {
     /// The event as a connector sends it, an object; see [`InboundEvent::parse`](super::event::InboundEvent::parse).

@@ -92,7 +92,7 @@ impl MessageType {
     }
 }
 
-/// Fields of every event that is sent, null if empty; the others are left out if empty.
+/// Fields that stand in every event that is sent, if need be as null; the others only where there is something in them.
 const ALWAYS_SENT: [&str; 16] = [
     "text",
     "message_type",
@@ -183,7 +183,7 @@ pub struct InboundEvent {
     pub source: Source,
 }
 
-/// The choice made in a prompt, as a connector sends it. A gateway passes it to the agent unchanged.
+/// The choice made in a prompt, as a connector sends it. A gateway hands it to the agent as it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PromptResponse {
     /// The prompt.
@@ -241,7 +241,7 @@ impl InboundEvent {
             media: fields.list("media")?.to_vec(),
             channel_context: fields.get("context").and_then(reference_text),
             prompt_response: fields.get("prompt_response").cloned(),
-            source: source.map_or_else(|| Ok(Source::unknown()), Source::read)?,
+            source: source.map_or_else(|| Ok(Source::of_nobody()), Source::read)?,
         })
     }
 }
@@ -259,7 +259,7 @@ impl ReplyTo {
 
 impl Source {
     /// A source without any data.
-    fn unknown() -> Self {
+    fn of_nobody() -> Self {
         Self { platform: RELAY.into(), chat_type: "dm".into(), ..Self::default() }
     }
 
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn an_event_reads_back_as_it_was_sent() {
         let text = |text: &str| Some(text.to_owned());
-        let bare = InboundEvent { source: Source::unknown(), ..InboundEvent::default() };
+        let bare = InboundEvent { source: Source::of_nobody(), ..InboundEvent::default() };
         assert_eq!(
             bare.to_wire().to_string(),
             concat!(
@@ -367,18 +367,18 @@ mod tests {
             media_urls: vec!["u".into()],
             media: vec![json!({"kind": "photo"})],
             prompt_response: Some(json!({"prompt_id": "p"})),
-            source: Source { user_id_alt: text("alt"), chat_topic: text("topic"), ..Source::unknown() },
+            source: Source { user_id_alt: text("alt"), chat_topic: text("topic"), ..Source::of_nobody() },
             ..bare.clone()
         };
         for event in [bare, full] {
             assert_eq!(InboundEvent::parse(&event.to_wire()).unwrap(), event);
         }
-        let event = InboundEvent { channel_context: text("Ann: hi"), ..InboundEvent::default() };
-        assert!(event.to_wire().get("channel_context").is_none());
+        let told = InboundEvent { channel_context: text("Ann: hi"), ..InboundEvent::default() };
+        assert!(told.to_wire().get("channel_context").is_none());
     }
 
     #[test]
-    fn an_empty_event_is_a_direct_message_of_an_unknown_sender() {
+    fn an_empty_event_is_a_direct_message_of_nobody() {
         let event = InboundEvent::parse(&json!({})).unwrap();
         assert_eq!((event.source.platform.as_str(), event.source.chat_type.as_str()), ("relay", "dm"));
         assert_eq!(event, InboundEvent::parse(&json!({"source": {}, "context": 7})).unwrap());

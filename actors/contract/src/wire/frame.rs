@@ -78,7 +78,7 @@ pub enum FromConnector {
 /// A message for the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Inbound {
-    /// The event as received, with fields unknown to the gateway; see [`Inbound::read`].
+    /// The event as it came, with what a gateway does not understand; see [`Inbound::read`].
     pub event: RawJson,
     /// Acknowledged once the event is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ pub struct Inbound {
 /// A forwarded request and its acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct PassthroughForward {
-    /// The request as received; see [`PassthroughForward::read`].
+    /// The request as it came; see [`PassthroughForward::read`].
     pub forward: RawJson,
     /// Acknowledged once the event made from it is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
@@ -162,7 +162,7 @@ pub enum ToConnector {
 pub struct Received {
     /// The frame; `None` for a type of a later contract.
     pub frame: Result<Option<FromConnector>, FrameError>,
-    /// The id that acknowledges the line, whatever else it contains: without it the line would be sent again.
+    /// The id that acknowledges the line, whatever else it contains: without it the line would come again.
     pub buffer_id: Option<String>,
 }
 
@@ -296,7 +296,7 @@ impl Inbound {
         Self { event: RawJson::of(event), buffer_id }
     }
 
-    /// The event as received, and as parsed.
+    /// The event as it came, and as far as it is known.
     ///
     /// # Errors
     /// [`FrameError`] if it is not an event.

@@ -11,7 +11,7 @@ pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 /// Longest line that is skipped unread. A line without an end must not occupy the link indefinitely.
 const MAX_PASSED_BYTES: u64 = 8 * MAX_LINE_BYTES as u64;
 
-/// A line above [`MAX_LINE_BYTES`] that cannot be answered. The link is closed (1009), because the line would be sent again.
+/// A line above [`MAX_LINE_BYTES`] that cannot be answered. The link is closed (1009), because the line would come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a line is longer than {MAX_LINE_BYTES} bytes")]
 pub struct LineTooLong;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_skipped_and_yields_its_acknowledgement_id() {
+    fn a_line_too_long_passes_by_and_says_what_it_is_acknowledged_by() {
         let line = long(MAX_LINE_BYTES);
         let digest: [u8; 32] = Sha256::digest(&line).into();
         let expected = PassedLine { bytes: line.len() as u64, digest, buffer_id: "b1".to_owned() };
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_that_is_no_object_is_refused_before_its_end() {
+    fn a_long_line_that_is_no_object_is_given_up_before_its_end_came() {
         let mut buffer = LineBuffer::new();
         buffer.push(&vec![b'x'; MAX_LINE_BYTES + 1]);
         assert_eq!(buffer.next_line(), Err(LineTooLong));

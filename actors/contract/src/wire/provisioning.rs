@@ -1,4 +1,4 @@
-//! The HTTP documents with which a gateway obtains its credentials from a connector, and declares the messages that it accepts.
+//! The HTTP documents with which a gateway gets its credentials from a connector, and declares what it wants to receive.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -70,7 +70,7 @@ pub struct GatewayGrant {
 }
 
 impl GatewayGrant {
-    /// The grant in the answer to a gateway whose request named `gateway_id`, which remains its id if the answer has none.
+    /// The grant in the answer to a gateway that asked as `gateway_id`, which stays its name if the answer gives none.
     ///
     /// `None` without a secret. Every other field counts as absent where it is empty or of the wrong kind.
     #[must_use]
@@ -104,7 +104,7 @@ pub struct RelevancePolicy {
     pub allow_other_bots: bool,
 }
 
-/// Body of an answer that is a success without further fields.
+/// Body of an answer that says yes and nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct OkBody {
     /// True.

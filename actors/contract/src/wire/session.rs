@@ -92,7 +92,7 @@ pub fn names_session_of(text: &str, owner: &ProfileName) -> bool {
 
 /// The chat in the text of a session key; empty where there is none.
 ///
-/// A chat whose name contains a colon is cut there: its end is not marked in the text.
+/// A chat whose name holds a colon is cut there: the text does not say where it ends.
 #[must_use]
 pub fn chat_of(text: &str) -> &str {
     text.split(':').nth(4).unwrap_or_default()

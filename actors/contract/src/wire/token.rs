@@ -13,10 +13,10 @@ pub const DEFAULT_TTL_S: u64 = 300;
 /// Closing code of a connection whose token was refused.
 pub const UNAUTHORIZED_CODE: u16 = 4_401;
 
-/// Reason sent with [`UNAUTHORIZED_CODE`] for an invalid token, or none.
+/// Reason beside [`UNAUTHORIZED_CODE`] for a token that is not good, or none.
 pub const UNAUTHORIZED: &str = "unauthorized";
 
-/// Reason sent with [`UNAUTHORIZED_CODE`] for a token that was valid and has expired.
+/// Reason beside [`UNAUTHORIZED_CODE`] for a token that was good and whose time is over.
 pub const EXPIRED: &str = "expired";
 
 /// Why a token was refused.
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expired_is_distinguished_from_forged() {
+    fn expired_is_told_from_forged() {
         let secret = SecretString::from("s");
         let token = mint("gw", &secret, 1000, 300);
         let secrets = [SecretString::from("new"), secret];

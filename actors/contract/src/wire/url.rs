@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_cannot_be_dialled_has_a_reason() {
+    fn an_address_that_cannot_be_dialled_says_why() {
         for (url, reason) in [
             ("wss://c.example", None),
             ("http://[::1]:9/x", None),

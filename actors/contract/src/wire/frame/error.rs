@@ -6,7 +6,7 @@ use crate::wire::descriptor::DescriptorError;
 use crate::wire::event::EventError;
 use crate::wire::fields::FieldError;
 
-/// Why a line was skipped; the link stays up. Shows none of the line's content.
+/// Why a line was skipped; the link lives on. Shows nothing of what the line said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// It is no JSON, no object, or nested too deeply.

@@ -11,7 +11,7 @@ use super::error::FrameError;
 use crate::wire::fields::FieldError;
 use crate::wire::scan::MAX_BUFFER_ID;
 
-/// The fields of a line, each unparsed: nested values are read only when needed.
+/// The fields of a line, each as it came: what is deeper is read only where it is wanted.
 pub(super) struct Line<'a> {
     frame: &'static str,
     fields: BTreeMap<&'static str, &'a RawValue>,
