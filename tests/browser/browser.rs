@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -195,10 +195,20 @@ struct Driver {
     folder: tempfile::TempDir,
 }
 
+/// Most drivers started until one has its port.
+const MAX_DRIVERS: usize = 10;
+
 impl Driver {
+    /// With `--port=0`, chromedriver takes a free port of IPv4 and then the same one of IPv6, where another process may have it; then
+    /// it exits. So one that exits without a port is replaced.
     fn start() -> Self {
+        let driver = std::iter::repeat_with(Self::spawn).take(MAX_DRIVERS).find_map(Self::with_port);
+        driver.expect("one of several chromedrivers prints its port")
+    }
+
+    fn spawn() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the browser");
-        let mut child = Command::new("chromedriver")
+        let child = Command::new("chromedriver")
             .arg("--port=0")
             // The files of the browser are removed with the folder.
             .env("HOME", folder.path())
@@ -207,21 +217,30 @@ impl Driver {
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver starts; Debian's packages are chromium and chromium-driver");
-        let output = child.stdout.take().expect("standard output is piped");
+        Self { child, url: String::new(), folder }
+    }
+
+    /// The driver with the port that it prints; `None` if it exits first.
+    fn with_port(mut self) -> Option<Self> {
+        let output = self.child.stdout.take().expect("standard output is piped");
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let _ = sender.send(line);
             }
         });
-        let mut driver = Self { child, url: String::new(), folder };
-        while driver.url.is_empty() {
-            let line = lines.recv_timeout(SOON).expect("chromedriver prints its port");
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                driver.url = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
+        loop {
+            match lines.recv_timeout(SOON) {
+                Ok(line) => {
+                    if let Some((_, port)) = line.split_once("started successfully on port ") {
+                        self.url = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
+                        return Some(self);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => panic!("chromedriver neither prints its port nor exits"),
             }
         }
-        driver
     }
 }
 
