@@ -48,7 +48,7 @@ const MISBEHAVIOURS: [Misbehaviour; 17] = [
     jsonl("endless-json", "yes '{\"type\":\"thought\"}'", TOO_MUCH),
     jsonl("some-sense", r#"echo '{"type'; echo '{"type":"text","text":"some sense"}'"#, "some sense"),
     jsonl(
-        "never-reads",
+        "never-reads-results",
         r#"yes '{"type":"action","id":1,"action":{"op":"nothing"}}' | head -n 20000; echo '{"type":"final","text":"done"}'"#,
         "done",
     ),

@@ -202,7 +202,7 @@ async fn a_changed_agent_applies_to_the_next_turn_and_a_broken_file_changes_noth
     })
     .await;
     let log = world.gateway().log();
-    assert_eq!(log.matches("the configuration is wrong").count(), 1, "logged once for each change: {log}");
+    assert_eq!(log.matches("configuration invalid").count(), 1, "logged once for each change: {log}");
 
     world.write("caduceus.yaml", &format!("{agent}http:\n  bind: 127.0.0.1:1\n"));
     world
