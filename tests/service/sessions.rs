@@ -211,7 +211,10 @@ async fn an_interrupted_turn_runs_at_most_three_times_and_not_again_after_repeat
     for (round, notice) in [(5, "Send /retry"), (6, "Send /retry"), (1, "this message was not answered")] {
         world.until_text(&format!("c{round}"), notice).await;
     }
-    assert!(world.gateway().log().contains("too many starts with interrupted turns"), "the log has no warning for the operator");
+    assert!(
+        world.gateway().log().contains("too many starts with interrupted turns"),
+        "the log has no warning for the operator"
+    );
     assert_eq!(attempts(&world, "wait 1"), [1, 2, 3]);
     assert_eq!((attempts(&world, "wait 5"), attempts(&world, "wait 6")), (vec![1, 2], vec![1]));
     world.write("go", "");
