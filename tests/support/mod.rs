@@ -198,6 +198,9 @@ pub(crate) async fn get(url: &str) -> (u16, Value) {
 
 /// The client of this test: making one reads every root certificate of the system, and one that another test has made on
 /// this thread has connections of a runtime that has ended.
+///
+/// No connection is used twice: a test that waits for a process blocks this thread, and does not see that the server has
+/// closed an idle connection meanwhile.
 pub(crate) fn client() -> awc::Client {
     thread_local! {
         static LAST: RefCell<Option<(usize, awc::Client)>> = const { RefCell::new(None) };
@@ -205,7 +208,10 @@ pub(crate) fn client() -> awc::Client {
     let system = actix_web::rt::System::current().id();
     LAST.with_borrow_mut(|last| match last {
         Some((of, client)) if *of == system => client.clone(),
-        _ => last.insert((system, awc::Client::default())).1.clone(),
+        _ => {
+            let connector = awc::Connector::new().conn_keep_alive(Duration::ZERO);
+            last.insert((system, awc::Client::builder().connector(connector).finish())).1.clone()
+        }
     })
 }
 
