@@ -322,7 +322,7 @@ fn build(
         phase,
         totals: Totals { agents_started: ports.agents_started.total(), exchanges: ports.exchanges.total() },
     };
-    let verdict = snapshot.judged_by(&snapshot.drain);
+    let verdict = snapshot.verdict(&snapshot.drain);
     snapshot.not_ready = verdict.refusal();
     (snapshot.readiness, snapshot.issues) = (verdict.readiness, verdict.issues);
     snapshot

@@ -14,10 +14,10 @@ use caduceus_contract::messages::profile::{ProfileState, ProfileView};
 use caduceus_contract::messages::relay::{LinkState, LinkView};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::status::readiness::{Issue, ReadinessLevel};
-use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, Word};
+use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, ShownState};
 use caduceus_contract::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
 use caduceus_contract::status::words::{GatewayState, ProcessPhase};
-use caduceus_supervision::{ChildState, Departed, Kind, LastExit, TreeNode};
+use caduceus_supervision::{Kind, ChildState, LastExit, Departed, TreeNode};
 
 fn name(text: &str) -> ProfileName {
     ProfileName::parse(text).unwrap()
@@ -81,7 +81,7 @@ fn profile(text: &str, missing: &[&str], actor: ChildState) -> ShownProfile {
         agent: "exec",
         children_started: 12,
     };
-    let state = if actor == ChildState::Running { Word::Reported(view.state) } else { Word::Actor(actor) };
+    let state = if actor == ChildState::Running { ShownState::Reported(view.state) } else { ShownState::Actor(actor) };
     let stale_ms = (actor != ChildState::Running).then_some(5_000);
     Shown { actor, state, stale_ms, view }
 }
@@ -104,7 +104,7 @@ fn link() -> ShownLink {
         platforms: vec!["discord".into()],
         descriptors: Vec::new(),
     };
-    Shown { actor: ChildState::Running, state: Word::Reported(view.state), stale_ms: None, view }
+    Shown { actor: ChildState::Running, state: ShownState::Reported(view.state), stale_ms: None, view }
 }
 
 /// A gateway with a turn in flight and one of everything.
@@ -154,7 +154,7 @@ pub(super) fn snapshot() -> Snapshot {
         relay: vec![link()],
         honcho: vec![Shown {
             actor: ChildState::Running,
-            state: Word::Reported(GrantState::Fresh),
+            state: ShownState::Reported(GrantState::Fresh),
             stale_ms: None,
             view: GrantView {
                 profile: name("default"),
