@@ -258,7 +258,7 @@ impl GatewayProcess {
 /// The exit code of the process after this end of its tree.
 fn exit_code(end: &RootEnd) -> u8 {
     match end {
-        RootEnd::Asked => 0,
+        RootEnd::Shutdown => 0,
         RootEnd::IntensityExceeded { .. } => super::INTERNAL_ERROR,
         RootEnd::TooManyUnresponsive => super::TRY_AGAIN,
     }

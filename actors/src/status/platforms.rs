@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use caduceus_contract::link::LinkId;
     use caduceus_contract::messages::relay::LinkView;
-    use caduceus_supervision::Kind;
+    use caduceus_supervision::ChildKind;
 
     fn link(name: &str, platforms: &[&str], actor: ChildState, state: LinkState) -> ShownLink {
         let view = LinkView {
@@ -121,7 +121,7 @@ mod tests {
         TreeNode {
             id: "root".into(),
             path: String::new(),
-            kind: Kind::Supervisor,
+            kind: ChildKind::Supervisor,
             state: ChildState::Running,
             generation: 1,
             restarts_in_window: 0,
@@ -134,7 +134,7 @@ mod tests {
             heartbeat_age_ms: None,
             thread: "root".into(),
             children: Vec::new(),
-            departed: caduceus_supervision::Departed::default(),
+            removed: caduceus_supervision::RemovedCounts::default(),
         }
     }
 
