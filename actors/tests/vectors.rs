@@ -15,7 +15,7 @@ use caduceus_actors::relay::route::Routes;
 use caduceus_contract::files::epoch::Epoch;
 use caduceus_contract::files::marker;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::words::{GatewayState, busy, drainable};
+use caduceus_contract::status::lifecycle::{GatewayState, busy, drainable};
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::{InboundEvent, Source};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};

@@ -112,18 +112,18 @@ impl ConnectorPlan {
     }
 
     /// Processes one line of a gateway. A line that is not a frame of the contract is counted and skipped.
-    pub(super) fn received(&mut self, connection: u64, line: &str, now_ms: i64) -> Vec<ConnectorStep> {
+    pub(super) fn received(&mut self, connection: u64, text: &str, now_ms: i64) -> Vec<ConnectorStep> {
         let Some(link) = self.links.get(&connection) else {
             return Vec::new();
         };
         let gateway_id = link.gateway_id.clone();
-        let Ok(frame @ Value::Object(_)) = serde_json::from_str::<Value>(line) else {
+        let Ok(frame @ Value::Object(_)) = serde_json::from_str::<Value>(text) else {
             self.traffic.malformed();
             return Vec::new();
         };
         self.traffic.frame(&gateway_id, frame["type"].as_str().unwrap_or_default());
         let mut steps = vec![ConnectorStep::Frame { gateway_id: gateway_id.clone(), frame }];
-        let ReceivedRequest { frame, request_id } = ToConnector::read(line.as_bytes());
+        let ReceivedRequest { frame, request_id } = ToConnector::read(text.as_bytes());
         let more = match (frame, request_id) {
             (Ok(Some(ToConnector::Hello { platform, bot_id })), _) => self.hello(connection, platform, bot_id),
             (Ok(Some(ToConnector::Outbound { action, platform, bot_id, .. })), Some(request_id)) => {

@@ -132,7 +132,7 @@ mod tests {
 
     use super::*;
     use crate::status::identity;
-    use caduceus_contract::status::words::GatewayState;
+    use caduceus_contract::status::lifecycle::GatewayState;
 
     /// Timeout of one write.
     const SOON: Duration = Duration::from_secs(20);

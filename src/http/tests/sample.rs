@@ -13,10 +13,10 @@ use caduceus_contract::messages::ledger::{InboundState, LedgerView, OutboundStat
 use caduceus_contract::messages::profile::{ProfileState, ProfileView};
 use caduceus_contract::messages::relay::{LinkState, LinkView};
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::lifecycle::{GatewayState, ProcessPhase};
 use caduceus_contract::status::readiness::{Issue, ReadinessLevel};
 use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, ShownState};
 use caduceus_contract::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
-use caduceus_contract::status::words::{GatewayState, ProcessPhase};
 use caduceus_supervision::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 
 fn name(text: &str) -> ProfileName {

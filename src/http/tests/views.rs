@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use actix_web::http::Method;
 use caduceus_contract::messages::drain::DrainView;
+use caduceus_contract::status::lifecycle::ProcessPhase;
 use caduceus_contract::status::shown::{Shown, ShownState};
 use caduceus_contract::status::snapshot::Snapshot;
-use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::ChildState;
 use serde_json::json;
 

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::process_identity::{ProcessIdentity, RecordedProcess};
 use crate::profile_name::ProfileName;
+use crate::status::lifecycle::GatewayState;
 use crate::status::snapshot::{PlatformView, Snapshot};
-use crate::status::words::GatewayState;
 
 /// Name of the record in the home.
 pub const FILE_NAME: &str = "gateway_state.json";

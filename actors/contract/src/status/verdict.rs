@@ -1,9 +1,9 @@
 //! The only function that decides whether the gateway is ready, degraded or not ready. All reports use it.
 
+use super::lifecycle::{self, GatewayState};
 use super::readiness::{Issue, ReadinessLevel, Verdict};
 use super::shown::{Shown, ShownState, View};
 use super::snapshot::Snapshot;
-use super::words::{self, GatewayState};
 use crate::messages::drain::DrainView;
 use crate::messages::honcho::GrantState;
 use crate::messages::profile::{ProfileState, ProfileView};
@@ -17,7 +17,7 @@ impl Snapshot {
     /// Decides from this snapshot and `gate`, which is newer than the snapshot right after a drain or a cancel was answered.
     #[must_use]
     pub fn verdict(&self, gate: &DrainView) -> Verdict {
-        let state = words::state(self.phase, gate);
+        let state = lifecycle::state(self.phase, gate);
         let gateway = |state: String| issue(ReadinessLevel::NotReady, "gateway", "", state, None);
         match state {
             // Missing parts are expected while the process stops, and after that.

@@ -89,11 +89,10 @@ impl LineBuffer {
     /// [`LineTooLong`], after the lines before it: a long line that has no id to acknowledge it by, or does
     /// not end.
     pub fn next_line(&mut self) -> Result<Option<SocketLine>, LineTooLong> {
-        if self.skipping.is_none() {
-            match self.next_whole_line() {
-                Ok(line) => return Ok(line.map(SocketLine::Whole)),
-                Err(LineTooLong) => {}
-            }
+        if self.skipping.is_none()
+            && let Ok(line) = self.next_whole_line()
+        {
+            return Ok(line.map(SocketLine::Whole));
         }
         self.skip()
     }

@@ -1,4 +1,4 @@
-//! The names of states in the status that the original's tools read.
+//! The states of the gateway and of its process, with the names that the original's tools read.
 
 use std::fmt;
 
