@@ -15,7 +15,7 @@ use caduceus_actors::relay::route::Routes;
 use caduceus_contract::files::epoch::Epoch;
 use caduceus_contract::files::marker;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::words::{GatewayState, busy, drainable};
+use caduceus_contract::status::lifecycle::{GatewayState, busy, drainable};
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::{InboundEvent, Source};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
@@ -203,7 +203,7 @@ fn vectors_session_keys() {
 #[test]
 fn vectors_status_words() {
     check("status_words", |case| {
-        let state = case["state"].as_str().and_then(GatewayState::from_word);
+        let state = case["state"].as_str().and_then(GatewayState::from_name);
         let alive = case["running"].as_bool().unwrap();
         // The original reads an invalid count as none.
         let text = || case["active_agents"].as_str().and_then(|text| text.parse().ok());

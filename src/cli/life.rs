@@ -22,7 +22,7 @@ use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{HttpValues, Settings};
 use caduceus_contract::messages::config::{ReadAgain, ReadAgainDone};
 use caduceus_contract::messages::status::Phase;
-use caduceus_contract::status::words::ProcessPhase;
+use caduceus_contract::status::lifecycle::ProcessPhase;
 use caduceus_supervision::{ChildState, Mailbox, RootEnd, RootHandle, RootOptions, Watchdog};
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;
@@ -258,7 +258,7 @@ impl GatewayProcess {
 /// The exit code of the process after this end of its tree.
 fn exit_code(end: &RootEnd) -> u8 {
     match end {
-        RootEnd::Asked => 0,
+        RootEnd::Shutdown => 0,
         RootEnd::IntensityExceeded { .. } => super::INTERNAL_ERROR,
         RootEnd::TooManyUnresponsive => super::TRY_AGAIN,
     }

@@ -13,7 +13,7 @@ use caduceus_actors::files::{FileError, Links, Unusable, own, small};
 use caduceus_actors::locked::locked;
 use caduceus_actors::status::identity;
 use caduceus_actors::system_error::may_pass;
-use caduceus_contract::files::process_identity::{ProcessIdentity, Written};
+use caduceus_contract::files::process_identity::{ProcessIdentity, RecordedProcess};
 use tracing::{error, warn};
 
 /// The name that the original uses, so that the two exclude each other.
@@ -183,14 +183,14 @@ fn write(mut file: &File, record: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn read(path: &Path) -> Option<Written> {
-    Written::parse(&small::read(path, MAX_RECORD, Links::Refuse).ok()?.bytes)
+fn read(path: &Path) -> Option<RecordedProcess> {
+    RecordedProcess::parse(&small::read(path, MAX_RECORD, Links::Refuse).ok()?.bytes)
 }
 
 /// The holder of `home`, from its record and as far as that process runs: ours or the original's.
 ///
 /// Ask only when [`is_held`]; a record outlives its process.
-pub(crate) fn holder(home: &Path) -> Option<Written> {
+pub(crate) fn holder(home: &Path) -> Option<RecordedProcess> {
     [LOCK, PID].iter().filter_map(|name| read(&home.join(name))).find(identity::is_alive)
 }
 

@@ -12,10 +12,10 @@ use caduceus_actors::settings::Environment;
 use caduceus_actors::status::identity;
 use caduceus_actors::status::listener::Listener;
 use caduceus_actors::status::state_file::StateFile;
-use caduceus_contract::files::gateway_state::{FILE_NAME, Record};
+use caduceus_contract::files::gateway_state::{FILE_NAME, StateRecord};
+use caduceus_contract::status::lifecycle::GatewayState;
 use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::Snapshot;
-use caduceus_contract::status::words::GatewayState;
 use caduceus_supervision::Watchdog;
 use jiff::Timestamp;
 use tracing::warn;
@@ -39,7 +39,7 @@ pub(super) struct StatusReporter {
 impl StatusReporter {
     /// A gateway of `home` is about to start.
     pub(super) fn start(home: &Path, environment: &Environment, watchdog: &Watchdog) -> io::Result<Self> {
-        let record = Record::starting(identity::own(arguments::as_given()), home);
+        let record = StateRecord::starting(identity::own(arguments::as_given()), home);
         let state = StateFile::start(home.join(FILE_NAME), record)?;
         let manager = match environment.own.get("NOTIFY_SOCKET").filter(|address| !address.is_empty()) {
             None => ServiceManager::default(),
@@ -55,7 +55,7 @@ impl StatusReporter {
     pub(super) fn listener(&self) -> Listener {
         let (status_reporter, last) = (self.clone(), Mutex::new(String::new()));
         Listener::new(move |snapshot| {
-            status_reporter.state.change(|record| record.follow(snapshot));
+            status_reporter.state.change(|record| record.update_from(snapshot));
             let line = line(snapshot);
             // No code panics while it holds the lock; after a panic only the line would be missing.
             if let Ok(mut last) = last.lock()
@@ -69,7 +69,7 @@ impl StatusReporter {
 
     /// It is bound.
     pub(super) fn listens(&self, address: SocketAddr) {
-        self.state.change(|record| record.listens(format!("http://{address}")));
+        self.state.change(|record| record.set_address(format!("http://{address}")));
     }
 
     /// The whole tree is up.
@@ -86,7 +86,7 @@ impl StatusReporter {
     /// The shutdown has begun; `restart`: the service manager is to start the gateway again.
     pub(super) fn stopping(&self, restart: bool) {
         self.came_up.store(true, Ordering::Relaxed);
-        self.state.change(|record| record.restarts(restart));
+        self.state.change(|record| record.set_restart_requested(restart));
         self.manager.stopping();
     }
 
@@ -100,7 +100,7 @@ impl StatusReporter {
         let came_up = self.came_up.load(Ordering::Relaxed);
         let state = if came_up { GatewayState::Stopped } else { GatewayState::StartupFailed };
         let reason = locked(&self.reason).take();
-        if !self.state.close(LAST_WORD_TIMEOUT, |record| record.ends(state, reason, Timestamp::now())) {
+        if !self.state.close(LAST_WORD_TIMEOUT, |record| record.set_ended(state, reason, Timestamp::now())) {
             warn!("last state of the gateway not written in time");
         }
     }

@@ -59,7 +59,7 @@ async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<Value>,
     let wants_link = wants_link(request.query_string())?;
     let gate = ask(&state.ports.drain, GetDrain).await?;
     let snapshot = ask(&state.ports.snapshot, GetSnapshot).await?;
-    let verdict = snapshot.judged_by(&gate);
+    let verdict = snapshot.verdict(&gate);
     if let Some(reason) = verdict.refusal() {
         return Err(ApiError::NotReady(reason));
     }

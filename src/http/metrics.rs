@@ -178,11 +178,11 @@ fn actors(sheet: &mut Sheet, root: &TreeNode) {
     let top = |node: &TreeNode| known(node.path.split('/').next().unwrap_or_default(), &ACTORS);
     sheet.gauges("actors", "Actors by state", "state", nodes().map(|node| (word(node.state), 1)));
     // A child that is gone counts at the supervisor that it had.
-    let restarts = nodes().map(|node| (top(node), node.restarts_total + node.departed.restarts));
+    let restarts = nodes().map(|node| (top(node), node.restarts_total + node.removed.restarts));
     sheet.counters("actor_restarts", "Restarts", "actor", restarts);
     let waiting = nodes().map(|node| (top(node), count(node.queue_depth)));
     sheet.gauges("actor_messages_waiting", "Messages that wait in mailboxes", "actor", waiting);
-    let refused = nodes().map(|node| (top(node), node.refused + node.departed.refused));
+    let refused = nodes().map(|node| (top(node), node.refused + node.removed.refused));
     sheet.counters("actor_messages_refused", "Messages refused by full mailboxes", "actor", refused);
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::lifecycle::GatewayState;
 use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::Snapshot;
-use caduceus_contract::status::words::GatewayState;
 use serde::Serialize;
 
 /// The public summary: liveness, counts and names. It has no sentences, because they may contain paths and addresses.

@@ -240,7 +240,7 @@ async fn after_any_hostile_input_the_next_event_is_answered_and_memory_is_bounde
         })
         .await;
     connector.case("a message of 40 MiB", async |wire| send_all(wire, [Ws::text("a".repeat(40 * MIB))]).await).await;
-    connector.case("fields of wrong kinds", async |wire| send_all(wire, wrong_kinds().iter().map(text)).await).await;
+    connector.case("fields of wrong types", async |wire| send_all(wire, wrong_kinds().iter().map(text)).await).await;
     connector
         .case("unknown types", async |wire| {
             let unknown = |number| text(&json!({"type": format!("later-{number}"), "x": [1, 2, 3]}));

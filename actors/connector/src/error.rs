@@ -73,7 +73,7 @@ impl From<PushError> for Problem {
         let (status, code) = match error {
             PushError::Unknown => (StatusCode::NOT_FOUND, "unknown_gateway"),
             PushError::Ambiguous => (StatusCode::BAD_REQUEST, "gateway_required"),
-            PushError::Shape => (StatusCode::BAD_REQUEST, "invalid_request"),
+            PushError::NotAnObject => (StatusCode::BAD_REQUEST, "invalid_request"),
             PushError::Full => (StatusCode::SERVICE_UNAVAILABLE, "buffer_full"),
             PushError::Prompt => (StatusCode::CONFLICT, "prompt_answered"),
         };

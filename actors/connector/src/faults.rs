@@ -23,19 +23,19 @@ pub(super) struct Faults {
     /// Inbound frames are swapped in pairs.
     pub(super) reorder: bool,
     /// Dials are refused.
-    pub(super) refuse: Option<Refuse>,
+    pub(super) refuse: Option<DialFault>,
     /// Once: the connection ends without a close frame.
     #[serde(skip_serializing)]
     pub(super) drop: bool,
     /// Once: the connection is closed with this code.
     #[serde(skip_serializing)]
-    pub(super) close: Option<FaultClose>,
+    pub(super) close: Option<CloseFault>,
 }
 
 /// The refusal of a dial: a status instead of the upgrade, or a close after it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Refuse {
+pub(super) struct DialFault {
     /// Answer the dial with this HTTP status.
     pub(super) status: Option<u16>,
     /// Accept, then close with this code; 4401 if neither is given.
@@ -47,7 +47,7 @@ pub(super) struct Refuse {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FaultClose {
+pub(super) struct CloseFault {
     pub(super) code: u16,
     #[serde(default)]
     pub(super) reason: String,
@@ -74,16 +74,16 @@ impl Faults {
         Ok(())
     }
 
-    /// Takes one refusal, if dials are refused.
-    pub(super) fn take_refusal(&mut self) -> Option<Refuse> {
+    /// The refusal of the next dial, if dials are refused; counts it.
+    pub(super) fn take_refusal(&mut self) -> Option<DialFault> {
         let refuse = self.refuse.as_mut()?;
-        let taken = refuse.clone();
+        let fault = refuse.clone();
         if let Some(times) = &mut refuse.times {
             *times = times.saturating_sub(1);
             if *times == 0 {
                 self.refuse = None;
             }
         }
-        Some(taken)
+        Some(fault)
     }
 }

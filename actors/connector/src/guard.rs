@@ -1,4 +1,4 @@
-//! Request checks: every website in the operator's browser can reach loopback, too.
+//! Checks of requests. A website in the operator's browser can reach loopback, so loopback alone is no protection.
 
 use std::net::IpAddr;
 
@@ -13,13 +13,13 @@ use super::error::Problem;
 /// Refuses requests that a foreign website could have sent, by DNS rebinding or across origins.
 ///
 /// Gateways dial `/relay` under any name of the connector, and send no `Origin`; a browser always does.
-pub(super) async fn own_site_only(
+pub(super) async fn reject_cross_site(
     request: ServiceRequest,
     next: Next<impl actix_web::body::MessageBody>,
 ) -> actix_web::Result<ServiceResponse<impl actix_web::body::MessageBody>> {
-    let for_gateways =
+    let is_gateway_route =
         request.path().strip_prefix(RELAY_PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    check_site(request.headers(), for_gateways)?;
+    check_site(request.headers(), is_gateway_route)?;
     next.call(request).await
 }
 
@@ -35,10 +35,10 @@ pub(super) fn check_loopback(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-fn check_site(headers: &HeaderMap, for_gateways: bool) -> Result<(), Problem> {
+fn check_site(headers: &HeaderMap, is_gateway_route: bool) -> Result<(), Problem> {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let origin = headers.get(ORIGIN);
-    if for_gateways && origin.is_none() {
+    if is_gateway_route && origin.is_none() {
         return Ok(());
     }
     if !is_own_name(host) {
@@ -81,8 +81,8 @@ mod tests {
     }
 
     #[test]
-    fn only_requests_of_our_own_site_pass() {
-        let passes = |host, origin, for_gateways| check_site(&headers(host, origin), for_gateways).is_ok();
+    fn requests_from_other_websites_are_refused() {
+        let passes = |host, origin, is_gateway_route| check_site(&headers(host, origin), is_gateway_route).is_ok();
         assert!(passes("127.0.0.1:8700", None, false));
         assert!(passes("localhost:8700", Some("http://localhost:8700"), false));
         assert!(passes("[::1]:8700", Some("http://[::1]:8700"), false));

@@ -1,6 +1,6 @@
 //! The owner of the connector's state: carries out the steps of [`ConnectorPlan`].
 //!
-//! Owns the plan, the address of every socket, the event streams and the data file. Takes messages from the sockets and
+//! Owns the plan, the address of every socket, the event streams and the data file. Receives messages from the sockets and
 //! the HTTP routes; sends to sockets and streams. A restart loses the rooms and the counts.
 
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use super::credentials::{Credentials, DialRefusal, GrantError};
 use super::faults::Faults;
 use super::inbound::{PushError, Pushed};
 use super::messages::{
-    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, LineReceived, ProvisionGateway, PushChat, PushTo, Register,
+    Admit, Deprovision, Enroll, GetEndpoint, GetTraffic, LineReceived, ProvisionGateway, PushChat, PushTo, Register,
     Rotate, SetFaults, SetPolicy, SocketClosed, SocketCommand, SocketOpened, Stop, WatchChat, WatchFrames,
 };
 use super::plan::{ConnectorPlan, REORDER_TIMEOUT};
@@ -24,12 +24,12 @@ use super::ports::{Disk, GatewayCall, Post};
 use super::steps::{ConnectorStep, DialDecision};
 use super::streams::EventStreams;
 
-/// Size of the hub's mailbox: a burst of frames from every socket at once.
+/// Capacity of the hub's mailbox: a burst of frames from every socket at once.
 const MAILBOX_LIMIT: usize = 65_536;
-/// Changes of the status within this time are sent as one.
-const STATUS_PAUSE: Duration = Duration::from_millis(50);
+/// Minimum time between two status events; changes within it are sent as one.
+const STATUS_INTERVAL: Duration = Duration::from_millis(50);
 /// Minimum time between two writes of the data file.
-const SAVE_PAUSE: Duration = Duration::from_millis(100);
+const SAVE_INTERVAL: Duration = Duration::from_millis(100);
 /// Timeout of a call to a gateway's wake address.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,22 +37,23 @@ const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Hub {
     post: Arc<dyn Post>,
     plan: ConnectorPlan,
-    wires: HashMap<u64, Port<SocketCommand>>,
+    sockets: HashMap<u64, Port<SocketCommand>>,
     streams: EventStreams,
     status_due: bool,
     disk: Option<Arc<dyn Disk>>,
-    save: Saving,
+    save: SaveState,
     stopping: bool,
 }
 
-/// The state of the write of the data file.
+/// Whether the data file has the current state.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Saving {
+enum SaveState {
+    /// The file has the current state.
     Clean,
     /// A write is scheduled or runs.
-    Busy,
-    /// A write runs, and the state changed meanwhile.
-    Stale,
+    Writing,
+    /// A write runs, and the state has changed since it began.
+    Dirty,
 }
 
 impl Hub {
@@ -60,11 +61,11 @@ impl Hub {
         Self {
             post,
             plan,
-            wires: HashMap::new(),
+            sockets: HashMap::new(),
             streams: EventStreams::default(),
             status_due: false,
             disk,
-            save: Saving::Clean,
+            save: SaveState::Clean,
             stopping: false,
         }
     }
@@ -96,13 +97,13 @@ impl Hub {
     }
 
     fn command(&mut self, connection: u64, command: SocketCommand) {
-        let Some(wire) = self.wires.get(&connection) else {
+        let Some(socket) = self.sockets.get(&connection) else {
             return;
         };
-        if let Err(error) = wire.tell(command) {
+        if let Err(error) = socket.tell(command) {
             // The socket's own timer ends it if its peer no longer reads; its frames wait for the next connection.
             warn!(connection, %error, "socket mailbox full or closed");
-            self.wires.remove(&connection);
+            self.sockets.remove(&connection);
         }
     }
 
@@ -111,7 +112,7 @@ impl Hub {
             return;
         }
         self.status_due = true;
-        ctx.run_later(STATUS_PAUSE, |hub, _| {
+        ctx.run_later(STATUS_INTERVAL, |hub, _| {
             hub.status_due = false;
             let status = hub.plan.status();
             hub.streams.send_chat(&status);
@@ -122,19 +123,19 @@ impl Hub {
         let Some(disk) = self.disk.clone() else {
             return;
         };
-        if self.save != Saving::Clean {
-            self.save = Saving::Stale;
+        if self.save != SaveState::Clean {
+            self.save = SaveState::Dirty;
             return;
         }
-        self.save = Saving::Busy;
-        ctx.run_later(SAVE_PAUSE, move |hub, ctx| {
-            // The bytes written now include the changes made while waiting.
-            hub.save = Saving::Busy;
-            let written = write_off_arbiter(disk, hub.encoded());
+        self.save = SaveState::Writing;
+        ctx.run_later(SAVE_INTERVAL, move |hub, ctx| {
+            // The bytes include the changes made since the write was scheduled.
+            hub.save = SaveState::Writing;
+            let written = write_data(disk, hub.encoded());
             ctx.spawn(written.into_actor(hub).map(|(), hub, ctx| {
-                let again = hub.save == Saving::Stale;
-                hub.save = Saving::Clean;
-                if again {
+                let changed = hub.save == SaveState::Dirty;
+                hub.save = SaveState::Clean;
+                if changed {
                     hub.save_soon(ctx);
                 }
             }));
@@ -170,8 +171,8 @@ impl Handler<Admit> for Hub {
 impl Handler<SocketOpened> for Hub {
     type Result = ();
 
-    fn handle(&mut self, SocketOpened { connection, gateway_id, wire }: SocketOpened, ctx: &mut Self::Context) {
-        self.wires.insert(connection, wire);
+    fn handle(&mut self, SocketOpened { connection, gateway_id, socket }: SocketOpened, ctx: &mut Self::Context) {
+        self.sockets.insert(connection, socket);
         let steps = self.plan.opened(connection, &gateway_id, now_ms());
         self.carry_out(steps, ctx);
     }
@@ -190,7 +191,7 @@ impl Handler<SocketClosed> for Hub {
     type Result = ();
 
     fn handle(&mut self, SocketClosed { connection, gateway_id }: SocketClosed, ctx: &mut Self::Context) {
-        self.wires.remove(&connection);
+        self.sockets.remove(&connection);
         let steps = self.plan.closed(connection, &gateway_id, now_ms());
         self.carry_out(steps, ctx);
     }
@@ -209,8 +210,8 @@ impl Handler<Register> for Hub {
 impl Handler<Enroll> for Hub {
     type Result = Result<GatewayGrant, GrantError>;
 
-    fn handle(&mut self, asked: Enroll, ctx: &mut Self::Context) -> Self::Result {
-        let grant = self.plan.enroll(asked.access_token.as_deref(), &asked.asked, now_ms())?;
+    fn handle(&mut self, Enroll { access_token, request }: Enroll, ctx: &mut Self::Context) -> Self::Result {
+        let grant = self.plan.enroll(access_token.as_deref(), &request, now_ms())?;
         self.carry_out(vec![ConnectorStep::Save, ConnectorStep::Status], ctx);
         Ok(grant)
     }
@@ -219,8 +220,12 @@ impl Handler<Enroll> for Hub {
 impl Handler<ProvisionGateway> for Hub {
     type Result = Result<GatewayGrant, GrantError>;
 
-    fn handle(&mut self, asked: ProvisionGateway, ctx: &mut Self::Context) -> Self::Result {
-        let grant = self.plan.provision(asked.access_token.as_deref(), asked.asked, now_ms())?;
+    fn handle(
+        &mut self,
+        ProvisionGateway { access_token, request }: ProvisionGateway,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
+        let grant = self.plan.provision(access_token.as_deref(), request, now_ms())?;
         self.carry_out(vec![ConnectorStep::Save, ConnectorStep::Status], ctx);
         Ok(grant)
     }
@@ -288,17 +293,17 @@ impl Handler<SetFaults> for Hub {
     type Result = Result<Faults, PushError>;
 
     fn handle(&mut self, SetFaults(faults): SetFaults, ctx: &mut Self::Context) -> Self::Result {
-        let (standing, steps) = self.plan.set_faults(faults)?;
+        let (in_force, steps) = self.plan.set_faults(faults)?;
         self.carry_out(steps, ctx);
-        Ok(standing)
+        Ok(in_force)
     }
 }
 
-impl Handler<GetAccount> for Hub {
-    type Result = MessageResult<GetAccount>;
+impl Handler<GetTraffic> for Hub {
+    type Result = MessageResult<GetTraffic>;
 
-    fn handle(&mut self, _: GetAccount, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.plan.account())
+    fn handle(&mut self, _: GetTraffic, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.plan.traffic())
     }
 }
 
@@ -331,7 +336,7 @@ impl Handler<Stop> for Hub {
         self.carry_out(closings.collect(), ctx);
         self.streams.close();
         match self.disk.clone() {
-            Some(disk) => ResponseFuture::new(write_off_arbiter(disk, self.encoded())),
+            Some(disk) => ResponseFuture::new(write_data(disk, self.encoded())),
             None => ResponseFuture::ready(()),
         }
     }
@@ -348,7 +353,8 @@ fn wake(post: &dyn Post, url: String, ctx: &mut Context<Hub>) {
     ctx.spawn(fut::wrap_future(waking));
 }
 
-async fn write_off_arbiter(disk: Arc<dyn Disk>, bytes: Vec<u8>) {
+/// Writes the data file on a thread for blocking calls.
+async fn write_data(disk: Arc<dyn Disk>, bytes: Vec<u8>) {
     let written = {
         let disk = Arc::clone(&disk);
         tokio::task::spawn_blocking(move || disk.replace(&bytes)).await

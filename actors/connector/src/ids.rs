@@ -1,6 +1,6 @@
 //! Ids of messages, threads and buffered frames. No clock: the time is an argument.
 
-/// Unique numbers, also across restarts: a gateway treats a known id as a duplicate.
+/// Generates unique ids, also across restarts: a gateway treats an id that it has seen as a duplicate.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct MessageIds(i64);
 

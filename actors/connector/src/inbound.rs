@@ -37,10 +37,10 @@ pub(super) enum PushError {
     #[error("several gateways are registered: name one")]
     Ambiguous,
     #[error("an event, a forward and its parts must be JSON objects")]
-    Shape,
+    NotAnObject,
     #[error("{BUFFER_LIMIT} frames are waiting for this gateway already")]
     Full,
-    #[error("this prompt is unknown here or was answered before")]
+    #[error("this prompt is unknown or was answered before")]
     Prompt,
 }
 

@@ -1,15 +1,16 @@
-//! The development connector: the other end of the relay wire, with a web chat to try a gateway in a minute.
+//! The development connector: the other end of the relay protocol, with a web chat to try a gateway.
 //!
-//! Owns a listener and the `Hub`, which owns the rest. Uses the wire formats of `caduceus-contract` and no code of the gateway. Runs as
+//! Owns a listener and the `Hub`, which owns the state. Uses the wire formats of `caduceus-contract` and no code of the gateway. Runs as
 //! `caduceus connector`, and inside other commands through [`bind`].
 
 // They panic if the reader has closed, and block if it does not read. The connector logs instead.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod account; // Counts of the traffic on the wire.
+mod capabilities; // The capabilities of each platform.
+mod chat_event; // The events of the chat windows' stream.
 mod credentials; // Credentials, grants, refusals.
 mod error; // Errors as HTTP responses.
-mod faults; // The fault switches.
+mod faults; // The fault switches for tests.
 mod guard; // Loopback, Host, Origin.
 mod hub; // The owner of the state.
 mod ids; // Unique numbers.
@@ -18,14 +19,14 @@ mod messages; // The messages to the hub.
 mod plan; // All decisions, without I/O.
 mod ports; // The interfaces that the program provides.
 mod room; // One chat.
-mod rooms; // The chats, and the actions in them.
+mod rooms; // All chats, and the actions in them.
 mod routes; // HTTP.
 mod saved; // The data file.
-mod shape; // The capabilities of each platform.
 mod socket; // One relay connection.
 mod steps; // The steps of the plan.
-mod store; // Gateways and their secrets.
+mod store; // Gateways, tenants and secrets.
 mod streams; // The event streams.
+mod traffic; // Counts of the frames sent and received.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -57,20 +58,20 @@ const SHUTDOWN_S: u64 = 3;
 /// Parameters of a connector.
 #[derive(Debug, Clone)]
 pub struct ConnectorOptions {
-    /// The address to listen on; port 0 takes a free one.
+    /// The address to listen on; port 0 selects a free port.
     pub bind: SocketAddr,
     /// Storage for credentials and waiting frames across restarts.
     pub disk: Option<Arc<dyn Disk>>,
     /// Whether gateways may dial without a token.
     pub open: bool,
-    /// Makes its calls to gateways.
+    /// Makes the calls to gateways.
     pub post: Arc<dyn Post>,
 }
 
 /// Why the connector was not bound. Nothing listens.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
-    /// The address is in use or not of this machine.
+    /// The address is in use, or it is not an address of this machine.
     #[error("cannot listen on {address}")]
     Bind {
         /// The address.
@@ -138,7 +139,7 @@ pub async fn bind(options: ConnectorOptions) -> Result<BoundConnector, Connector
     let (register, stop) = (Port::from(hub.clone()), Port::from(hub.clone()));
     let ports = web::Data::new(ports(&hub, options.post));
     let server = HttpServer::new(move || {
-        App::new().app_data(ports.clone()).wrap(from_fn(guard::own_site_only)).configure(routes::configure)
+        App::new().app_data(ports.clone()).wrap(from_fn(guard::reject_cross_site)).configure(routes::configure)
     })
     .workers(1) // The routes wait for the hub and do not compute.
     .disable_signals()
@@ -205,7 +206,7 @@ fn ports(hub: &Addr<Hub>, post: Arc<dyn Post>) -> RoutePorts {
         push_chat: hub.clone().into(),
         endpoint: hub.clone().into(),
         set_faults: hub.clone().into(),
-        account: hub.clone().into(),
+        traffic: hub.clone().into(),
         watch_chat: hub.clone().into(),
         watch_frames: hub.clone().into(),
         hub: HubPorts { opened: hub.clone().into(), received: hub.clone().into(), closed: hub.clone().into() },

@@ -18,7 +18,7 @@ use super::steps::DialDecision;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) enum SocketCommand {
-    /// Write text after a delay, after everything sent before.
+    /// Write text after a delay; the order of writes is kept.
     Write { text: String, after: Duration },
     /// Close with a close frame.
     Close { code: u16, reason: String },
@@ -28,7 +28,7 @@ pub(super) enum SocketCommand {
     Freeze,
 }
 
-/// What a socket sends to the hub.
+/// The messages that a socket sends to the hub.
 #[derive(Clone)]
 pub(super) struct HubPorts {
     pub(super) opened: Port<SocketOpened>,
@@ -49,7 +49,7 @@ pub(super) struct Admit {
 pub(super) struct SocketOpened {
     pub(super) connection: u64,
     pub(super) gateway_id: String,
-    pub(super) wire: Port<SocketCommand>,
+    pub(super) socket: Port<SocketCommand>,
 }
 
 /// A line was received.
@@ -80,7 +80,7 @@ pub(super) struct Register {
 #[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct Enroll {
     pub(super) access_token: Option<String>,
-    pub(super) asked: EnrollRequest,
+    pub(super) request: EnrollRequest,
 }
 
 /// Issue credentials to a gateway that proves its tenant.
@@ -88,7 +88,7 @@ pub(super) struct Enroll {
 #[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct ProvisionGateway {
     pub(super) access_token: Option<String>,
-    pub(super) asked: ProvisionRequest,
+    pub(super) request: ProvisionRequest,
 }
 
 /// Issue a new secret to a gateway.
@@ -122,34 +122,34 @@ pub(super) struct PushTo {
     pub(super) push: Push,
 }
 
-/// Push a message of the chat page to a gateway; answered with its message id too.
+/// Push a message of the chat page to a gateway. The answer has the id of the message.
 #[derive(Message)]
 #[rtype(result = "Result<(String, Pushed), PushError>")]
 pub(super) struct PushChat(pub(super) ChatInput);
 
-/// The endpoint of signed deliveries, and the key that signs them.
+/// Get the endpoint of signed deliveries, and the key that signs them.
 #[derive(Message)]
 #[rtype(result = "Result<(Option<String>, String), PushError>")]
 pub(super) struct GetEndpoint {
     pub(super) gateway_id: Option<String>,
 }
 
-/// Set the fault switches; answered with those in force.
+/// Set the fault switches. The answer has those in force.
 #[derive(Message)]
 #[rtype(result = "Result<Faults, PushError>")]
 pub(super) struct SetFaults(pub(super) Faults);
 
-/// The traffic on the wire so far.
+/// Get the counts of frames sent and received so far.
 #[derive(Message)]
 #[rtype(result = "Value")]
-pub(super) struct GetAccount;
+pub(super) struct GetTraffic;
 
-/// The chats as they are now, then every change.
+/// Subscribe to the chats: a snapshot, then every change.
 #[derive(Message)]
 #[rtype(result = "mpsc::Receiver<Bytes>")]
 pub(super) struct WatchChat;
 
-/// Every frame from gateways, from now on or from the one after a given number.
+/// Subscribe to the frames from gateways, from now on or from the one after a given number.
 #[derive(Message)]
 #[rtype(result = "mpsc::Receiver<Bytes>")]
 pub(super) struct WatchFrames {

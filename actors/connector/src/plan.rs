@@ -1,4 +1,4 @@
-//! All decisions of the connector: admission of dials, writes, buffering. No actix, no I/O, no clock.
+//! The decisions of the connector: admission of dials, writes, buffering. No actix, no I/O, no clock.
 //!
 //! [`Hub`](super::hub::Hub) owns one and carries out its [`ConnectorStep`]s in order. A restart loses the rooms and the
 //! counts; credentials and waiting frames are in the data file, if there is one.
@@ -19,15 +19,15 @@ use caduceus_contract::wire::session::chat_of;
 use caduceus_contract::wire::token::UNAUTHORIZED_CODE;
 use serde_json::Value;
 
-use super::account::{Account, AccountAnswer};
+use super::capabilities::Capabilities;
 use super::credentials::DialRefusal;
-use super::faults::{Faults, Refuse};
+use super::faults::{DialFault, Faults};
 use super::ids::MessageIds;
 use super::inbound::PushError;
 use super::rooms::{OutboundAction, Rooms};
 use super::saved::SavedState;
-use super::shape::Shape;
 use super::steps::{ConnectorStep, DialDecision};
+use super::traffic::{AnswerRecord, TrafficCounts};
 
 /// The close code of a connection whose gateway has dialled again.
 const SUPERSEDED_CODE: u16 = 4_000;
@@ -44,7 +44,7 @@ pub(super) struct ConnectorPlan {
     /// The one connection of each gateway.
     current: BTreeMap<String, u64>,
     faults: BTreeMap<Option<String>, Faults>,
-    account: Account,
+    traffic: TrafficCounts,
     rooms: Rooms,
     ids: MessageIds,
     last_connection: u64,
@@ -54,7 +54,7 @@ pub(super) struct ConnectorPlan {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct GatewayLink {
     gateway_id: String,
-    /// `(platform, botId)` of each hello; the first is the session's default.
+    /// `(platform, botId)` of each hello; the first is the default.
     identities: Vec<(String, String)>,
     idle: bool,
     /// Held until the next frame, with which it is swapped.
@@ -77,9 +77,9 @@ impl ConnectorPlan {
             Err(refusal) => return close_refused(refusal),
         };
         let faults = if self.faults.contains_key(&Some(gateway_id.clone())) { Some(gateway_id.clone()) } else { None };
-        if let Some(refuse) = self.faults.get_mut(&faults).and_then(Faults::take_refusal) {
-            self.account.refused(&gateway_id);
-            return refused(refuse);
+        if let Some(fault) = self.faults.get_mut(&faults).and_then(Faults::take_refusal) {
+            self.traffic.refused(&gateway_id);
+            return dial_fault(fault);
         }
         self.last_connection += 1;
         DialDecision::Accept { connection: self.last_connection, gateway_id }
@@ -94,7 +94,7 @@ impl ConnectorPlan {
         }
         let link = GatewayLink { gateway_id: gateway_id.to_owned(), identities: Vec::new(), idle: false, held: None };
         self.links.insert(connection, link);
-        self.account.opened(gateway_id, now_ms);
+        self.traffic.opened(gateway_id, now_ms);
         if self.faults_of(gateway_id).half_open {
             steps.push(ConnectorStep::Freeze { connection });
         }
@@ -103,7 +103,7 @@ impl ConnectorPlan {
 
     /// A connection has ended, from either side.
     pub(super) fn closed(&mut self, connection: u64, gateway_id: &str, now_ms: i64) -> Vec<ConnectorStep> {
-        self.account.closed(gateway_id, now_ms);
+        self.traffic.closed(gateway_id, now_ms);
         self.links.remove(&connection);
         if self.current.get(gateway_id) == Some(&connection) {
             self.current.remove(gateway_id);
@@ -112,18 +112,18 @@ impl ConnectorPlan {
     }
 
     /// Processes one line of a gateway. A line that is not a frame of the contract is counted and skipped.
-    pub(super) fn received(&mut self, connection: u64, received: &str, now_ms: i64) -> Vec<ConnectorStep> {
+    pub(super) fn received(&mut self, connection: u64, text: &str, now_ms: i64) -> Vec<ConnectorStep> {
         let Some(link) = self.links.get(&connection) else {
             return Vec::new();
         };
         let gateway_id = link.gateway_id.clone();
-        let Ok(frame @ Value::Object(_)) = serde_json::from_str::<Value>(received) else {
-            self.account.malformed();
+        let Ok(frame @ Value::Object(_)) = serde_json::from_str::<Value>(text) else {
+            self.traffic.malformed();
             return Vec::new();
         };
-        self.account.frame(&gateway_id, frame["type"].as_str().unwrap_or_default());
+        self.traffic.frame(&gateway_id, frame["type"].as_str().unwrap_or_default());
         let mut steps = vec![ConnectorStep::Frame { gateway_id: gateway_id.clone(), frame }];
-        let ReceivedRequest { frame, request_id } = ToConnector::read(received.as_bytes());
+        let ReceivedRequest { frame, request_id } = ToConnector::read(text.as_bytes());
         let more = match (frame, request_id) {
             (Ok(Some(ToConnector::Hello { platform, bot_id })), _) => self.hello(connection, platform, bot_id),
             (Ok(Some(ToConnector::Outbound { action, platform, bot_id, .. })), Some(request_id)) => {
@@ -145,7 +145,7 @@ impl ConnectorPlan {
         };
         match more {
             Some(more) => steps.extend(more),
-            None => self.account.malformed(),
+            None => self.traffic.malformed(),
         }
         steps
     }
@@ -157,14 +157,14 @@ impl ConnectorPlan {
         {
             return Err(PushError::Unknown);
         }
-        let concerned: Vec<u64> = self
+        let targets: Vec<u64> = self
             .current
             .iter()
             .filter(|(gateway_id, _)| faults.gateway_id.as_ref().is_none_or(|named| named == *gateway_id))
             .map(|(_, connection)| *connection)
             .collect();
         let mut steps = Vec::new();
-        for connection in concerned {
+        for connection in targets {
             if let Some(close) = &faults.close {
                 steps.push(ConnectorStep::Close { connection, code: close.code, reason: close.reason.clone() });
             } else if faults.drop {
@@ -190,7 +190,7 @@ impl ConnectorPlan {
     fn hello(&mut self, connection: u64, platform: String, bot_id: String) -> Option<Vec<ConnectorStep>> {
         let link = self.links.get_mut(&connection).filter(|_| !platform.is_empty())?;
         link.idle = false;
-        let descriptor = Box::new(Shape::of(&platform).descriptor(&platform));
+        let descriptor = Box::new(Capabilities::of(&platform).descriptor(&platform));
         // A peer that repeats its hello is answered each time and takes no further memory.
         if link.identities.len() < 64
             && !link.identities.iter().any(|known| *known == (platform.clone(), bot_id.clone()))
@@ -216,20 +216,20 @@ impl ConnectorPlan {
         let mut steps = Vec::new();
         let result = match identity(link, platform, bot_id) {
             Err(error) => ActionResult::failed(error),
-            Ok((platform, shape)) => {
-                let outbound = OutboundAction { gateway_id: &gateway_id, platform: &platform, shape, action };
+            Ok((platform, capabilities)) => {
+                let outbound = OutboundAction { gateway_id: &gateway_id, platform: &platform, capabilities, action };
                 let outcome = self.rooms.carry_out(&outbound, &mut self.ids, now_ms);
                 if let Some(message_id) = &outcome.message_id {
-                    let answer = AccountAnswer {
+                    let answer = AnswerRecord {
                         gateway_id: &gateway_id,
                         event_id: outcome.answers.as_deref(),
                         operation: action.op(),
                         message_id,
                         repeat: is_marked_repeat(action),
                     };
-                    self.account.answered(&answer, now_ms);
+                    self.traffic.answered(&answer, now_ms);
                 }
-                steps.extend(outcome.change.map(ConnectorStep::Chat));
+                steps.extend(outcome.event.map(ConnectorStep::Chat));
                 outcome.result
             }
         };
@@ -275,19 +275,19 @@ impl ConnectorPlan {
     }
 
     /// The connection on which a gateway receives: its hello was received and it is not idle.
-    fn ready(&self, gateway_id: &str) -> Option<u64> {
+    fn ready_connection(&self, gateway_id: &str) -> Option<u64> {
         let connection = *self.current.get(gateway_id)?;
         let link = self.links.get(&connection)?;
         (!link.identities.is_empty() && !link.idle).then_some(connection)
     }
 
-    /// The gateway that is named, or the only candidate.
-    fn addressed(&self, gateway_id: Option<&str>) -> Result<String, PushError> {
+    /// The named gateway; without a name, the only one that is registered or connected.
+    fn resolve_gateway(&self, gateway_id: Option<&str>) -> Result<String, PushError> {
         if let Some(gateway_id) = gateway_id {
             return self.saved.store.get(gateway_id).map(|_| gateway_id.to_owned()).ok_or(PushError::Unknown);
         }
-        let mut known = self.saved.store.ids();
-        match (known.next(), known.next(), self.current.len()) {
+        let mut registered = self.saved.store.ids();
+        match (registered.next(), registered.next(), self.current.len()) {
             (None, ..) => Err(PushError::Unknown),
             (Some(only), None, _) => Ok(only.clone()),
             (Some(_), Some(_), 1) => Ok(self.current.keys().next().expect("there is one").clone()),
@@ -298,33 +298,37 @@ impl ConnectorPlan {
 
 /// The platform of an outbound frame, with its capabilities.
 ///
-/// A gateway with a hello for `relay` fronts every platform that its events came from.
-fn identity(link: &GatewayLink, platform: Option<&str>, bot_id: Option<&str>) -> Result<(String, Shape), String> {
+/// A gateway with a hello for `relay` serves every platform.
+fn identity(
+    link: &GatewayLink,
+    platform: Option<&str>,
+    bot_id: Option<&str>,
+) -> Result<(String, Capabilities), String> {
     let Some((default, _)) = link.identities.first() else {
         return Err("hello required first".to_owned());
     };
     let Some(platform) = platform.filter(|platform| !platform.is_empty()) else {
-        return Ok((default.clone(), Shape::of(default)));
+        return Ok((default.clone(), Capabilities::of(default)));
     };
-    let fronted = |(known, bot): &&(String, String)| {
+    let matches = |(known, bot): &&(String, String)| {
         known == platform && bot_id.is_none_or(|bot_id| bot_id.is_empty() || bot_id == bot)
     };
-    if link.identities.iter().any(|identity| fronted(&identity)) {
-        return Ok((platform.to_owned(), Shape::of(platform)));
+    if link.identities.iter().any(|identity| matches(&identity)) {
+        return Ok((platform.to_owned(), Capabilities::of(platform)));
     }
     if link.identities.iter().any(|(known, _)| known == "relay") {
-        // The gateway has the plain descriptor only, so the limits of that one apply.
-        return Ok((platform.to_owned(), Shape::Plain));
+        // The gateway received the plain descriptor only, so its limits apply.
+        return Ok((platform.to_owned(), Capabilities::Plain));
     }
     Err(format!("no hello received for {platform} with that bot"))
 }
 
-fn refused(refuse: Refuse) -> DialDecision {
-    match refuse.status {
+fn dial_fault(fault: DialFault) -> DialDecision {
+    match fault.status {
         Some(status) => DialDecision::Status(status),
         None => DialDecision::Close {
-            code: refuse.code.unwrap_or(UNAUTHORIZED_CODE),
-            reason: refuse.reason.unwrap_or_else(|| DialRefusal::Unauthorized.reason().to_owned()),
+            code: fault.code.unwrap_or(UNAUTHORIZED_CODE),
+            reason: fault.reason.unwrap_or_else(|| DialRefusal::Unauthorized.reason().to_owned()),
         },
     }
 }

@@ -8,6 +8,15 @@ use serde::Serialize;
 /// Limit of messages per room; an older one can no longer be edited.
 const MESSAGE_LIMIT: usize = 500;
 
+/// Identifies a room.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RoomPlace {
+    pub(super) gateway_id: String,
+    pub(super) platform: String,
+    pub(super) chat_id: String,
+}
+
 /// One chat.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct ChatRoom {
@@ -56,7 +65,7 @@ pub(super) struct ButtonPrompt {
 }
 
 impl ChatRoom {
-    pub(super) fn keep(&mut self, message: ChatMessage) {
+    pub(super) fn push(&mut self, message: ChatMessage) {
         if self.messages.len() == MESSAGE_LIMIT {
             self.messages.pop_front();
         }

@@ -1,6 +1,6 @@
-//! The chats: messages of users, and actions of gateways. Carries out every action of the contract. Plain data.
+//! All chats: records the messages of users, and carries out the actions of gateways. Plain data.
 //!
-//! Every change is returned as a JSON value for the chat windows.
+//! Every change is returned as a [`ChatEvent`] in JSON, for the chat windows.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,34 +8,25 @@ use caduceus_contract::wire::action::Action;
 use caduceus_contract::wire::action_result::{ActionResult, ChatInfo};
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::interaction::FOLLOW_UP_KIND;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::capabilities::Capabilities;
+use super::chat_event::{ChatEvent, RoomSnapshot};
 use super::ids::MessageIds;
-use super::room::{ButtonPrompt, ChatMedia, ChatMessage, ChatRoom};
-use super::shape::Shape;
+use super::room::{ButtonPrompt, ChatMedia, ChatMessage, ChatRoom, RoomPlace};
 
-/// Limit of rooms, so that a flood of invented chats does not fill the memory.
+/// Limit of rooms, which bounds the memory; the oldest is removed first.
 const ROOM_LIMIT: usize = 2_000;
 /// Messages of a room that a new window shows.
 const SNAPSHOT_MESSAGES: usize = 200;
-
-/// The position of a message.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RoomPlace {
-    pub(super) gateway_id: String,
-    pub(super) platform: String,
-    pub(super) chat_id: String,
-}
 
 /// All rooms.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Rooms {
     by_place: BTreeMap<RoomPlace, ChatRoom>,
     order: VecDeque<RoomPlace>,
-    /// Session key to the room and the event of an interaction that can be followed up.
-    capabilities: BTreeMap<String, (RoomPlace, Option<String>)>,
+    /// The room and the event of each interaction that can be followed up, by session key.
+    interactions: BTreeMap<String, (RoomPlace, Option<String>)>,
 }
 
 /// An action of a gateway, with everything needed to carry it out.
@@ -43,7 +34,7 @@ pub(super) struct OutboundAction<'a> {
     pub(super) gateway_id: &'a str,
     /// The platform that the frame or the session names.
     pub(super) platform: &'a str,
-    pub(super) shape: Shape,
+    pub(super) capabilities: Capabilities,
     pub(super) action: &'a Action,
 }
 
@@ -51,8 +42,8 @@ pub(super) struct OutboundAction<'a> {
 pub(super) struct ActionOutcome {
     /// The content of `outbound_result`.
     pub(super) result: ActionResult,
-    /// The change for the chat windows.
-    pub(super) change: Option<Value>,
+    /// The event for the chat windows.
+    pub(super) event: Option<Value>,
     /// Set if the action created a message.
     pub(super) message_id: Option<String>,
     /// The event that the message answers.
@@ -60,18 +51,18 @@ pub(super) struct ActionOutcome {
 }
 
 impl ActionOutcome {
-    fn done(result: ActionResult, change: Value) -> Self {
-        Self { result, change: Some(change), message_id: None, answers: None }
+    fn done(result: ActionResult, event: Value) -> Self {
+        Self { result, event: Some(event), message_id: None, answers: None }
     }
 
     fn failed(error: impl Into<String>) -> Self {
-        Self { result: ActionResult::failed(error), change: None, message_id: None, answers: None }
+        Self { result: ActionResult::failed(error), event: None, message_id: None, answers: None }
     }
 }
 
 impl Rooms {
-    /// Records the message of a user in an event.
-    pub(super) fn note_user_message(&mut self, gateway_id: &str, event: &Value, now_ms: i64) -> Option<Value> {
+    /// Records the message of a user; `None` if the event has no chat.
+    pub(super) fn record_user_message(&mut self, gateway_id: &str, event: &Value, now_ms: i64) -> Option<Value> {
         let InboundEvent { text, message_id, reply_to_message_id, source, .. } = InboundEvent::parse(event).ok()?;
         if source.chat_id.is_empty() {
             return None;
@@ -84,7 +75,7 @@ impl Rooms {
             author: source
                 .user_display_name
                 .or(source.user_name)
-                .unwrap_or_else(|| if author_id.is_empty() { "someone".to_owned() } else { author_id.clone() }),
+                .unwrap_or_else(|| if author_id.is_empty() { "unknown".to_owned() } else { author_id.clone() }),
             author_id,
             text,
             reply_to: reply_to_message_id,
@@ -100,17 +91,17 @@ impl Rooms {
         if let Some(name) = source.chat_name {
             room.name = name;
         }
-        let change = json!({"kind": "message", "place": place, "message": message});
-        room.keep(message);
-        Some(change)
+        let event = ChatEvent::Message { place: &place, message: &message }.to_json();
+        room.push(message);
+        Some(event)
     }
 
     /// Binds `session_key` to the room of an interaction.
     pub(super) fn bind(&mut self, session_key: String, place: RoomPlace, event_id: Option<String>) {
-        if self.capabilities.len() >= ROOM_LIMIT {
-            self.capabilities.pop_first();
+        if self.interactions.len() >= ROOM_LIMIT {
+            self.interactions.pop_first();
         }
-        self.capabilities.insert(session_key, (place, event_id));
+        self.interactions.insert(session_key, (place, event_id));
     }
 
     /// Marks a prompt as answered and returns the label of the option; `None` if the option does not exist or was used.
@@ -122,7 +113,7 @@ impl Rooms {
         let prompt = message.prompt.as_mut()?;
         let label = prompt.options.iter().find(|option| option.id == option_id)?.label.clone();
         prompt.chosen = Some(option_id.to_owned());
-        Some((label, json!({"kind": "message", "place": place, "message": message})))
+        Some((label, ChatEvent::Message { place, message }.to_json()))
     }
 
     pub(super) fn carry_out(
@@ -132,11 +123,11 @@ impl Rooms {
         now_ms: i64,
     ) -> ActionOutcome {
         let (action, operation) = (outbound.action, outbound.action.op());
-        if !outbound.shape.supports(operation) {
+        if !outbound.capabilities.supports(operation) {
             return ActionOutcome::failed(format!("operation {operation} is not supported on {}", outbound.platform));
         }
         if let Action::FollowUp { session_key, kind, .. } = action {
-            let Some((place, event_id)) = self.capabilities.get(session_key).cloned() else {
+            let Some((place, event_id)) = self.interactions.get(session_key).cloned() else {
                 return ActionOutcome::failed("no capability is bound to this session");
             };
             if kind != FOLLOW_UP_KIND {
@@ -152,17 +143,17 @@ impl Rooms {
                 self.post(outbound, &place, reply_to.clone(), ids, now_ms)
             }
             Action::Prompt { .. } => self.post(outbound, &place, None, ids, now_ms),
-            Action::Edit { message_id, content, .. } => self.edit(outbound.shape, &place, message_id, content),
+            Action::Edit { message_id, content, .. } => self.edit(outbound.capabilities, &place, message_id, content),
             Action::React { message_id, emoji, remove, .. } => self.react(&place, message_id, emoji, *remove),
             Action::Typing { .. } => {
-                ActionOutcome::done(ActionResult::done(), json!({"kind": "typing", "place": place}))
+                ActionOutcome::done(ActionResult::done(), ChatEvent::Typing { place: &place }.to_json())
             }
             Action::GetChatInfo { .. } => self.chat_info(place),
             Action::ThreadCreate { thread_name, .. } => self.create_thread(&place, thread_name, ids, now_ms),
             Action::ThreadRename { message_id, thread_name, only_if_current_name, .. } => {
                 self.rename_thread(&place, message_id, thread_name, only_if_current_name.as_deref())
             }
-            // The first is carried out above, and `supports` accepts no other.
+            // `FollowUp` is carried out above, and `supports` accepts no other operation.
             Action::FollowUp { .. } | Action::Other(_) => {
                 ActionOutcome::failed(format!("operation {operation} is not supported"))
             }
@@ -171,16 +162,11 @@ impl Rooms {
 
     /// The state that a new window shows.
     pub(super) fn snapshot(&self) -> Value {
-        let rooms: Vec<Value> = self
-            .by_place
-            .iter()
-            .map(|(place, room)| {
-                let skipped = room.messages.len().saturating_sub(SNAPSHOT_MESSAGES);
-                let messages: Vec<&ChatMessage> = room.messages.iter().skip(skipped).collect();
-                json!({"place": place, "threads": room.threads, "messages": messages})
-            })
-            .collect();
-        json!({"kind": "snapshot", "rooms": rooms})
+        let rooms = self.by_place.iter().map(|(place, room)| {
+            let skipped = room.messages.len().saturating_sub(SNAPSHOT_MESSAGES);
+            RoomSnapshot { place, threads: &room.threads, messages: room.messages.iter().skip(skipped).collect() }
+        });
+        ChatEvent::Snapshot { rooms: rooms.collect() }.to_json()
     }
 
     fn post(
@@ -193,7 +179,7 @@ impl Rooms {
     ) -> ActionOutcome {
         let action = outbound.action;
         let content = action.content().unwrap_or_default();
-        if let Some(error) = outbound.shape.too_long(content) {
+        if let Some(error) = outbound.capabilities.too_long(content) {
             return ActionOutcome::failed(error);
         }
         let prompt = match action {
@@ -230,21 +216,27 @@ impl Rooms {
             at_ms: now_ms,
         };
         let id = message.id.clone();
-        let change = json!({"kind": "message", "place": place, "message": message});
-        self.room(place).keep(message);
+        let event = ChatEvent::Message { place, message: &message }.to_json();
+        self.room(place).push(message);
         ActionOutcome {
             result: ActionResult { message_id: Some(id.clone()), ..ActionResult::done() },
-            change: Some(change),
+            event: Some(event),
             message_id: Some(id),
             answers: reply_to,
         }
     }
 
-    fn edit(&mut self, shape: Shape, place: &RoomPlace, message_id: &str, content: &str) -> ActionOutcome {
+    fn edit(
+        &mut self,
+        capabilities: Capabilities,
+        place: &RoomPlace,
+        message_id: &str,
+        content: &str,
+    ) -> ActionOutcome {
         if content.is_empty() {
             return ActionOutcome::failed("the message is empty");
         }
-        if let Some(error) = shape.too_long(content) {
+        if let Some(error) = capabilities.too_long(content) {
             return ActionOutcome::failed(error);
         }
         let Some(message) = self.message(place, message_id) else {
@@ -255,9 +247,9 @@ impl Rooms {
         }
         content.clone_into(&mut message.text);
         message.edits += 1;
-        let change = json!({"kind": "message", "place": place, "message": message});
+        let event = ChatEvent::Message { place, message }.to_json();
         let message_id = Some(message.id.clone());
-        ActionOutcome::done(ActionResult { message_id, ..ActionResult::done() }, change)
+        ActionOutcome::done(ActionResult { message_id, ..ActionResult::done() }, event)
     }
 
     fn react(&mut self, place: &RoomPlace, message_id: &str, emoji: &str, remove: bool) -> ActionOutcome {
@@ -270,13 +262,13 @@ impl Rooms {
         if remove {
             message.reactions.remove(emoji);
         } else if message.reactions.len() < 20 {
-            // There is one agent, and it reacts once with one emoji.
+            // There is one agent, which can react once with each emoji.
             message.reactions.insert(emoji.to_owned(), 1);
         } else {
             return ActionOutcome::failed("the message has 20 reactions already");
         }
-        let change = json!({"kind": "message", "place": place, "message": message});
-        ActionOutcome::done(ActionResult::done(), change)
+        let event = ChatEvent::Message { place, message }.to_json();
+        ActionOutcome::done(ActionResult::done(), event)
     }
 
     fn chat_info(&self, place: RoomPlace) -> ActionOutcome {
@@ -286,7 +278,7 @@ impl Rooms {
         let info = ChatInfo { name: name.unwrap_or(place.chat_id), chat_type };
         let chat_info = Some(serde_json::to_value(info).expect("two texts"));
         let result = ActionResult { chat_info, ..ActionResult::done() };
-        ActionOutcome { result, change: None, message_id: None, answers: None }
+        ActionOutcome { result, event: None, message_id: None, answers: None }
     }
 
     fn create_thread(&mut self, place: &RoomPlace, name: &str, ids: &mut MessageIds, now_ms: i64) -> ActionOutcome {
@@ -295,8 +287,8 @@ impl Rooms {
         }
         let id = ids.next(now_ms);
         self.room(place).threads.insert(id.clone(), name.to_owned());
-        let change = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
-        ActionOutcome::done(ActionResult { thread_id: Some(id), ..ActionResult::done() }, change)
+        let event = ChatEvent::Thread { place, thread_id: &id, name }.to_json();
+        ActionOutcome::done(ActionResult { thread_id: Some(id), ..ActionResult::done() }, event)
     }
 
     fn rename_thread(&mut self, place: &RoomPlace, id: &str, name: &str, expected: Option<&str>) -> ActionOutcome {
@@ -310,8 +302,8 @@ impl Rooms {
             return ActionOutcome::failed("the thread has another name by now");
         }
         name.clone_into(current);
-        let change = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
-        ActionOutcome::done(ActionResult { thread_id: Some(id.to_owned()), ..ActionResult::done() }, change)
+        let event = ChatEvent::Thread { place, thread_id: id, name }.to_json();
+        ActionOutcome::done(ActionResult { thread_id: Some(id.to_owned()), ..ActionResult::done() }, event)
     }
 
     /// The room of an action: of its platform if there is one, else any with that id, else a new one.

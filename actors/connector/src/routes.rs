@@ -8,6 +8,7 @@ use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 use bytes::Bytes;
 use caduceus_contract::wire::delivery::{EventDelivery, INTERRUPT_SUFFIX, InterruptDelivery};
+use caduceus_contract::wire::lines::MAX_LINE_BYTES;
 use caduceus_contract::wire::provisioning::{
     ENROLL_PATH, ErrorBody, OkBody, POLICY_PATH, PROVISION_PATH, RelevancePolicy,
 };
@@ -24,17 +25,15 @@ use super::faults::Faults;
 use super::guard::check_loopback;
 use super::inbound::{ChatInput, Push, Pushed};
 use super::messages::{
-    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, HubPorts, ProvisionGateway, PushChat, PushTo, Register,
+    Admit, Deprovision, Enroll, GetEndpoint, GetTraffic, HubPorts, ProvisionGateway, PushChat, PushTo, Register,
     Rotate, SetFaults, SetPolicy, WatchChat, WatchFrames,
 };
 use super::ports::{GatewayCall, GatewayCallError, Post, SignedDelivery};
-use super::socket::{self, Beginning};
+use super::socket::{self, SocketStart};
 use super::steps::DialDecision;
 use super::store::{ROTATION_WINDOW_S, sign_delivery};
 
-/// Limit of a body with an event: as a line of the relay.
-const DEV_LIMIT: usize = 8 * 1024 * 1024;
-/// Limit of every other body.
+/// Limit of a body, in bytes. A body with an event has the limit of a line, [`MAX_LINE_BYTES`].
 const BODY_LIMIT: usize = 64 * 1024;
 /// Timeout of the hub, which answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,9 +42,9 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 const CHAT_PAGE: &str = include_str!("chat.html");
 /// The placeholder of the nonce in the page.
-const NONCE_MARK: &str = "{{nonce}}";
+const NONCE_PLACEHOLDER: &str = "{{nonce}}";
 
-type RouteAnswer = Result<HttpResponse, Problem>;
+type RouteResult = Result<HttpResponse, Problem>;
 
 /// The addresses of the hub that the routes use.
 #[derive(Clone)]
@@ -62,7 +61,7 @@ pub(super) struct RoutePorts {
     pub(super) push_chat: Port<PushChat>,
     pub(super) endpoint: Port<GetEndpoint>,
     pub(super) set_faults: Port<SetFaults>,
-    pub(super) account: Port<GetAccount>,
+    pub(super) traffic: Port<GetTraffic>,
     pub(super) watch_chat: Port<WatchChat>,
     pub(super) watch_frames: Port<WatchFrames>,
     pub(super) hub: HubPorts,
@@ -71,28 +70,28 @@ pub(super) struct RoutePorts {
 /// Every route of the connector.
 pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
-        .service(only("/", web::get().to(page), "GET"))
-        .service(only("/favicon.ico", web::get().to(HttpResponse::NoContent), "GET"))
-        .service(only(RELAY_PATH, web::get().to(relay), "GET"))
-        .service(only(ENROLL_PATH, web::post().to(enroll), "POST"))
-        .service(only(PROVISION_PATH, web::post().to(provision), "POST"))
-        .service(only(POLICY_PATH, web::post().to(policy), "POST"))
-        .service(only("/manage/deprovision", web::post().to(deprovision), "POST"))
-        .service(only("/manage/rotate", web::post().to(rotate), "POST"))
-        .service(only("/chat/events", web::get().to(chat_events), "GET"))
-        .service(only("/chat/messages", web::post().to(chat_message), "POST"))
-        .service(only("/dev/gateways", web::post().to(dev_register), "POST"))
-        .service(only("/dev/inbound", web::post().to(dev_inbound), "POST"))
-        .service(only("/dev/outbound", web::get().to(dev_outbound), "GET"))
-        .service(only("/dev/faults", web::post().to(dev_faults), "POST"))
-        .service(only("/dev/account", web::get().to(dev_account), "GET"))
+        .service(single_method("/", web::get().to(page), "GET"))
+        .service(single_method("/favicon.ico", web::get().to(HttpResponse::NoContent), "GET"))
+        .service(single_method(RELAY_PATH, web::get().to(relay), "GET"))
+        .service(single_method(ENROLL_PATH, web::post().to(enroll), "POST"))
+        .service(single_method(PROVISION_PATH, web::post().to(provision), "POST"))
+        .service(single_method(POLICY_PATH, web::post().to(policy), "POST"))
+        .service(single_method("/manage/deprovision", web::post().to(deprovision), "POST"))
+        .service(single_method("/manage/rotate", web::post().to(rotate), "POST"))
+        .service(single_method("/chat/events", web::get().to(chat_events), "GET"))
+        .service(single_method("/chat/messages", web::post().to(chat_message), "POST"))
+        .service(single_method("/dev/gateways", web::post().to(dev_register), "POST"))
+        .service(single_method("/dev/inbound", web::post().to(dev_inbound), "POST"))
+        .service(single_method("/dev/outbound", web::get().to(dev_outbound), "GET"))
+        .service(single_method("/dev/faults", web::post().to(dev_faults), "POST"))
+        .service(single_method("/dev/account", web::get().to(dev_traffic), "GET"))
         .default_service(web::to(|| async {
-            Err::<HttpResponse, _>(Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here"))
+            Err::<HttpResponse, _>(Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such route"))
         }));
 }
 
-/// A path with one method; the refusal of any other names it.
-fn only(path: &str, route: Route, method: &'static str) -> Resource {
+/// A path with one method. Any other is answered 405 with the `Allow` header.
+fn single_method(path: &str, route: Route, method: &'static str) -> Resource {
     web::resource(path).route(route).default_service(web::to(move || async move {
         let detail = format!("this path accepts {method} only");
         HttpResponse::MethodNotAllowed()
@@ -113,7 +112,7 @@ async fn page() -> HttpResponse {
         .insert_header(("X-Content-Type-Options", "nosniff"))
         .insert_header(("Referrer-Policy", "no-referrer"))
         .insert_header((CACHE_CONTROL, "no-store"))
-        .body(CHAT_PAGE.replace(NONCE_MARK, &nonce))
+        .body(CHAT_PAGE.replace(NONCE_PLACEHOLDER, &nonce))
 }
 
 async fn relay(
@@ -131,28 +130,28 @@ async fn relay(
     }
     let token = bearer(&request);
     let admission = ports.admit.ask(Admit { token }, TIMEOUT).await.map_err(Problem::from)?;
-    let beginning = match admission {
-        DialDecision::Accept { connection, gateway_id } => Beginning::Accepted { connection, gateway_id },
-        DialDecision::Close { code, reason } => Beginning::Refused { code, reason },
+    let start = match admission {
+        DialDecision::Accept { connection, gateway_id } => SocketStart::Accepted { connection, gateway_id },
+        DialDecision::Close { code, reason } => SocketStart::Refused { code, reason },
         DialDecision::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             return Err(Problem::new(status, "refused", "the dial was refused").into());
         }
     };
-    socket::start(&request, stream, beginning, ports.hub.clone())
+    socket::upgrade(&request, stream, start, ports.hub.clone())
 }
 
-async fn enroll(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
-    let asked = Enroll { access_token: bearer(&request), asked: body(payload, BODY_LIMIT).await? };
-    Ok(HttpResponse::Ok().json(ports.enroll.ask(asked, TIMEOUT).await??))
+async fn enroll(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
+    let message = Enroll { access_token: bearer(&request), request: body(payload, BODY_LIMIT).await? };
+    Ok(HttpResponse::Ok().json(ports.enroll.ask(message, TIMEOUT).await??))
 }
 
-async fn provision(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
-    let asked = ProvisionGateway { access_token: bearer(&request), asked: body(payload, BODY_LIMIT).await? };
-    Ok(HttpResponse::Ok().json(ports.provision.ask(asked, TIMEOUT).await??))
+async fn provision(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
+    let message = ProvisionGateway { access_token: bearer(&request), request: body(payload, BODY_LIMIT).await? };
+    Ok(HttpResponse::Ok().json(ports.provision.ask(message, TIMEOUT).await??))
 }
 
-async fn policy(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn policy(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
     let policy: RelevancePolicy = body(payload, BODY_LIMIT).await?;
     if policy.platform.is_empty() {
         return Err(Problem::invalid("a policy names its platform"));
@@ -167,7 +166,7 @@ struct DeprovisionBody {
     gateway_id: String,
 }
 
-async fn deprovision(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn deprovision(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
     check_loopback(&request)?;
     let DeprovisionBody { gateway_id } = body(payload, BODY_LIMIT).await?;
     ports.deprovision.ask(Deprovision { gateway_id }, TIMEOUT).await??;
@@ -182,20 +181,20 @@ struct RotateBody {
     window_s: Option<u32>,
 }
 
-async fn rotate(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn rotate(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
     check_loopback(&request)?;
     let RotateBody { gateway_id, window_s } = body(payload, BODY_LIMIT).await?;
     let window_s = window_s.map_or(ROTATION_WINDOW_S, i64::from);
     Ok(HttpResponse::Ok().json(ports.rotate.ask(Rotate { gateway_id, window_s }, TIMEOUT).await??))
 }
 
-async fn chat_events(ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn chat_events(ports: web::Data<RoutePorts>) -> RouteResult {
     Ok(event_stream(ports.watch_chat.ask(WatchChat, TIMEOUT).await?))
 }
 
-async fn chat_message(payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn chat_message(payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
     let mut input: ChatInput = body(payload, BODY_LIMIT).await?;
-    let fits = |text: &str, most: usize| !text.trim().is_empty() && text.chars().count() <= most;
+    let fits = |text: &str, limit: usize| !text.trim().is_empty() && text.chars().count() <= limit;
     if !fits(&input.user.id, 64) || !fits(&input.user.name, 64) {
         return Err(Problem::invalid("a user has an id and a name of 1 to 64 characters"));
     }
@@ -218,7 +217,7 @@ struct RegisterBody {
     gateway_id: Option<String>,
 }
 
-async fn dev_register(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn dev_register(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
     check_loopback(&request)?;
     let bytes = read(payload, BODY_LIMIT).await?;
     let RegisterBody { gateway_id } = if bytes.is_empty() { RegisterBody::default() } else { parse(&bytes)? };
@@ -237,7 +236,7 @@ struct InboundBody {
     interrupt: Option<InterruptDelivery>,
     /// Written to the socket unchanged.
     raw: Option<String>,
-    /// A given buffer id instead of a generated one.
+    /// The buffer id; generated if absent.
     buffer_id: Option<String>,
     /// Written without a `bufferId`; lost if the gateway is not connected.
     #[serde(default)]
@@ -245,18 +244,18 @@ struct InboundBody {
     /// Delivered by a signed request to the gateway's endpoint instead of the socket.
     #[serde(default)]
     signed: bool,
-    /// An endpoint in place of the provisioned one.
+    /// The endpoint; the provisioned one if absent.
     endpoint: Option<String>,
 }
 
-async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
     check_loopback(&request)?;
-    let asked: InboundBody = body(payload, DEV_LIMIT).await?;
-    if asked.signed {
-        return deliver_signed(asked, &ports).await;
+    let inbound: InboundBody = body(payload, MAX_LINE_BYTES).await?;
+    if inbound.signed {
+        return deliver_signed(inbound, &ports).await;
     }
-    let InboundBody { gateway_id, session_key, buffer_id, live, .. } = asked;
-    let push = match (asked.event, asked.forward, asked.interrupt, asked.raw) {
+    let InboundBody { gateway_id, session_key, buffer_id, live, .. } = inbound;
+    let push = match (inbound.event, inbound.forward, inbound.interrupt, inbound.raw) {
         (Some(event), None, None, None) => Push::Event { event, buffer_id, live },
         (None, Some(forward), None, None) => Push::Forward { forward, session_key, buffer_id, live },
         (None, None, Some(InterruptDelivery { session_key, chat_id }), None) => {
@@ -269,15 +268,15 @@ async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Da
     Ok(HttpResponse::Accepted().json(pushed))
 }
 
-async fn deliver_signed(asked: InboundBody, ports: &RoutePorts) -> RouteAnswer {
-    let (path, document) = match (asked.event, asked.interrupt) {
+async fn deliver_signed(inbound: InboundBody, ports: &RoutePorts) -> RouteResult {
+    let (path, document) = match (inbound.event, inbound.interrupt) {
         (Some(event), None) => ("", serde_json::to_string(&EventDelivery { event })),
         (None, Some(interrupt)) => (INTERRUPT_SUFFIX, serde_json::to_string(&interrupt)),
-        _ => return Err(Problem::invalid("a signed delivery brings an event or an interrupt")),
+        _ => return Err(Problem::invalid("a signed delivery has an event or an interrupt")),
     };
-    let (provisioned, key) = ports.endpoint.ask(GetEndpoint { gateway_id: asked.gateway_id }, TIMEOUT).await??;
-    let endpoint = asked.endpoint.or(provisioned);
-    let endpoint = endpoint.ok_or_else(|| Problem::invalid("the gateway has provisioned no endpoint: name one"))?;
+    let (provisioned, key) = ports.endpoint.ask(GetEndpoint { gateway_id: inbound.gateway_id }, TIMEOUT).await??;
+    let endpoint = inbound.endpoint.or(provisioned);
+    let endpoint = endpoint.ok_or_else(|| Problem::invalid("the gateway has no provisioned endpoint: name one"))?;
     let document = document.expect("a delivery is texts and JSON values");
     let timestamp = jiff::Timestamp::now().as_second();
     let url = format!("{}{path}", endpoint.trim_end_matches('/'));
@@ -305,7 +304,7 @@ async fn dev_outbound(
     request: HttpRequest,
     query: Result<web::Query<OutboundQuery>, actix_web::Error>,
     ports: web::Data<RoutePorts>,
-) -> RouteAnswer {
+) -> RouteResult {
     check_loopback(&request)?;
     let query = query.map_err(|_| Problem::invalid("after is a number"))?;
     let last_event = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok());
@@ -313,16 +312,16 @@ async fn dev_outbound(
     Ok(event_stream(ports.watch_frames.ask(WatchFrames { after }, TIMEOUT).await?))
 }
 
-async fn dev_faults(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn dev_faults(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteResult {
     check_loopback(&request)?;
     let faults: Faults = body(payload, BODY_LIMIT).await?;
     faults.check().map_err(Problem::invalid)?;
     Ok(HttpResponse::Ok().json(ports.set_faults.ask(SetFaults(faults), TIMEOUT).await??))
 }
 
-async fn dev_account(request: HttpRequest, ports: web::Data<RoutePorts>) -> RouteAnswer {
+async fn dev_traffic(request: HttpRequest, ports: web::Data<RoutePorts>) -> RouteResult {
     check_loopback(&request)?;
-    Ok(HttpResponse::Ok().json(ports.account.ask(GetAccount, TIMEOUT).await?))
+    Ok(HttpResponse::Ok().json(ports.traffic.ask(GetTraffic, TIMEOUT).await?))
 }
 
 fn event_stream(receiver: mpsc::Receiver<Bytes>) -> HttpResponse {

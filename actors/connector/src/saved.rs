@@ -33,7 +33,7 @@ pub(super) struct BufferedFrame {
 }
 
 impl BufferedFrame {
-    /// The value for comparisons: a frame keeps the raw text of an event, and its line identifies it.
+    /// The values that are compared. A frame holds the raw text of an event, so its line is compared.
     fn identity(&self) -> (&str, String, Option<u64>) {
         (&self.buffer_id, self.frame.to_line(), self.sent_on)
     }
@@ -57,5 +57,5 @@ impl Hash for BufferedFrame {
 fn frame<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FromConnector, D::Error> {
     let frame = Value::deserialize(deserializer)?.to_string();
     let frame = FromConnector::parse(frame.as_bytes()).map_err(D::Error::custom)?;
-    frame.ok_or_else(|| D::Error::custom("a frame of an unknown type waits"))
+    frame.ok_or_else(|| D::Error::custom("a buffered frame has an unknown type"))
 }

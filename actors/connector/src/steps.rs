@@ -13,18 +13,18 @@ pub(super) enum ConnectorStep {
     Close { connection: u64, code: u16, reason: String },
     /// End without a close frame.
     Cut { connection: u64 },
-    /// Leave it open and write nothing from now on.
+    /// Leave it open and write nothing more.
     Freeze { connection: u64 },
     /// Call [`ConnectorPlan::release`](super::plan::ConnectorPlan::release) after
     /// [`REORDER_TIMEOUT`](super::plan::REORDER_TIMEOUT).
     ReleaseLater { connection: u64 },
     /// A frame was received from a gateway.
     Frame { gateway_id: String, frame: Value },
-    /// A change for the chat windows.
+    /// An event for the chat windows, see [`ChatEvent`](super::chat_event::ChatEvent).
     Chat(Value),
     /// The value of [`ConnectorPlan::status`](super::plan::ConnectorPlan::status) has changed.
     Status,
-    /// Ask the gateway to dial.
+    /// Call the wake address of a gateway, so that it dials.
     Wake { url: String },
     /// The content of the data file has changed.
     Save,

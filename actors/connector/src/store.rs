@@ -17,8 +17,8 @@ use super::credentials::{Credentials, DialRefusal, GrantError, ID_LIMIT};
 
 /// Time for which a superseded secret remains valid: enough for a fleet to restart.
 pub(super) const ROTATION_WINDOW_S: i64 = 3_600;
-/// Validity of an enrollment token, which is valid for one use.
-const ENROLLMENT_LIFE_S: i64 = 24 * 3_600;
+/// Validity of an enrollment token, which can be used once.
+const ENROLLMENT_TTL_S: i64 = 24 * 3_600;
 /// The id of a gateway that dials without a token, if the connector allows that.
 pub(super) const OPEN_GATEWAY: &str = "open";
 
@@ -71,7 +71,7 @@ struct Enrollment {
 impl GatewayStore {
     /// Registers a gateway under a tenant of its own, or returns the credentials of a registered one.
     pub(super) fn register(&mut self, gateway_id: Option<String>, now_s: i64) -> Result<Credentials, GrantError> {
-        let gateway_id = gateway_id.unwrap_or_else(|| format!("gw-{}", &self.secrets.fresh("")[..8]));
+        let gateway_id = gateway_id.unwrap_or_else(|| format!("gw-{}", &self.secrets.generate("")[..8]));
         check_id(&gateway_id)?;
         let tenant = match self.gateways.get(&gateway_id) {
             Some(gateway) => gateway.tenant.clone(),
@@ -81,10 +81,10 @@ impl GatewayStore {
             .entry(gateway_id.clone())
             .or_insert_with(|| RegisteredGateway { tenant: tenant.clone(), ..RegisteredGateway::default() });
         let secret = self.primary_secret(&gateway_id);
-        let enrollment_token = self.secrets.fresh("enroll-");
-        let tenant = self.tenants.get_mut(&tenant).expect("a gateway's tenant is made before it and never removed");
+        let enrollment_token = self.secrets.generate("enroll-");
+        let tenant = self.tenants.get_mut(&tenant).expect("a gateway's tenant is added before it and never removed");
         tenant.enrollments.retain(|_, enrollment| !enrollment.used && enrollment.expires >= now_s);
-        let enrollment = Enrollment { expires: now_s + ENROLLMENT_LIFE_S, used: false };
+        let enrollment = Enrollment { expires: now_s + ENROLLMENT_TTL_S, used: false };
         tenant.enrollments.insert(enrollment_token.clone(), enrollment);
         Ok(Credentials {
             gateway_id,
@@ -95,7 +95,7 @@ impl GatewayStore {
         })
     }
 
-    /// Decides on a dial: the gateway it belongs to, or the reason of the refusal.
+    /// Decides on a dial: the id of the gateway, or the reason of the refusal.
     pub(super) fn admit(&mut self, token: Option<&str>, open: bool, now_s: i64) -> Result<String, DialRefusal> {
         let Some(token) = token else {
             if !open {
@@ -125,10 +125,10 @@ impl GatewayStore {
     pub(super) fn enroll(
         &mut self,
         access_token: Option<&str>,
-        asked: &EnrollRequest,
+        request: &EnrollRequest,
         now_s: i64,
     ) -> Result<GatewayGrant, GrantError> {
-        let (enrollment_token, gateway_id) = (asked.enrollment_token.expose_secret(), asked.gateway_id.as_str());
+        let (enrollment_token, gateway_id) = (request.enrollment_token.expose_secret(), request.gateway_id.as_str());
         let tenant = self.tenant_of(access_token)?;
         check_id(gateway_id)?;
         self.check_owner(gateway_id, &tenant)?;
@@ -137,42 +137,42 @@ impl GatewayStore {
             Some(enrollment) if !enrollment.used && enrollment.expires >= now_s => enrollment.used = true,
             _ => return Err(GrantError::Enrollment),
         }
-        Ok(self.grant(gateway_id, &tenant, ROTATION_WINDOW_S, now_s))
+        Ok(self.issue(gateway_id, &tenant, ROTATION_WINDOW_S, now_s))
     }
 
     pub(super) fn provision(
         &mut self,
         access_token: Option<&str>,
-        asked: ProvisionRequest,
+        request: ProvisionRequest,
         now_s: i64,
     ) -> Result<GatewayGrant, GrantError> {
         let tenant = self.tenant_of(access_token)?;
-        check_id(&asked.gateway_id)?;
-        self.check_owner(&asked.gateway_id, &tenant)?;
-        // A gateway asks once per platform and keeps the first answer, so later requests must not change it.
-        let standing = self.gateways.get(&asked.gateway_id).and_then(|gateway| gateway.secrets.first());
-        let standing = standing.filter(|secret| secret.valid_until.is_none()).map(|secret| secret.value.clone());
-        let mut grant = match standing {
-            Some(secret) => self.answer(&asked.gateway_id, &tenant, secret),
-            None => self.grant(&asked.gateway_id, &tenant, ROTATION_WINDOW_S, now_s),
+        check_id(&request.gateway_id)?;
+        self.check_owner(&request.gateway_id, &tenant)?;
+        // A gateway sends one request per platform and uses the first answer, so later requests must not change the secret.
+        let current = self.gateways.get(&request.gateway_id).and_then(|gateway| gateway.secrets.first());
+        let current = current.filter(|secret| secret.valid_until.is_none()).map(|secret| secret.value.clone());
+        let mut grant = match current {
+            Some(secret) => self.grant_with(&request.gateway_id, &tenant, secret),
+            None => self.issue(&request.gateway_id, &tenant, ROTATION_WINDOW_S, now_s),
         };
-        let gateway = self.gateways.entry(asked.gateway_id).or_default();
-        let identity = format!("{}:{}", asked.platform, asked.bot_id);
+        let gateway = self.gateways.entry(request.gateway_id).or_default();
+        let identity = format!("{}:{}", request.platform, request.bot_id);
         if !gateway.identities.contains(&identity) {
             gateway.identities.push(identity);
         }
-        gateway.endpoint = Some(asked.gateway_endpoint).filter(|endpoint| !endpoint.is_empty());
-        gateway.wake_url = asked.wake_url.filter(|url| !url.is_empty());
-        gateway.instance_id = asked.instance_id;
-        gateway.route_keys.clone_from(&asked.route_keys);
-        grant.route_keys = Some(asked.route_keys);
+        gateway.endpoint = Some(request.gateway_endpoint).filter(|endpoint| !endpoint.is_empty());
+        gateway.wake_url = request.wake_url.filter(|url| !url.is_empty());
+        gateway.instance_id = request.instance_id;
+        gateway.route_keys.clone_from(&request.route_keys);
+        grant.route_keys = Some(request.route_keys);
         Ok(grant)
     }
 
     /// Issues a new secret; the former ones expire after `window_s`.
     pub(super) fn rotate(&mut self, gateway_id: &str, window_s: i64, now_s: i64) -> Result<GatewayGrant, GrantError> {
         let tenant = self.gateways.get(gateway_id).ok_or(GrantError::Unknown)?.tenant.clone();
-        Ok(self.grant(gateway_id, &tenant, window_s, now_s))
+        Ok(self.issue(gateway_id, &tenant, window_s, now_s))
     }
 
     /// Removes every secret; the gateway stays registered, so that it can be provisioned again.
@@ -198,7 +198,7 @@ impl GatewayStore {
         self.tenants.get(tenant).map(|tenant| tenant.delivery_key.as_str())
     }
 
-    fn grant(&mut self, gateway_id: &str, tenant: &str, window_s: i64, now_s: i64) -> GatewayGrant {
+    fn issue(&mut self, gateway_id: &str, tenant: &str, window_s: i64, now_s: i64) -> GatewayGrant {
         let gateway = self
             .gateways
             .entry(gateway_id.to_owned())
@@ -211,12 +211,12 @@ impl GatewayStore {
         if window_s == 0 {
             gateway.secrets.clear();
         }
-        let secret = self.secrets.fresh("");
+        let secret = self.secrets.generate("");
         gateway.secrets.insert(0, Secret { value: secret.clone(), valid_until: None });
-        self.answer(gateway_id, tenant, secret)
+        self.grant_with(gateway_id, tenant, secret)
     }
 
-    fn answer(&self, gateway_id: &str, tenant: &str, secret: String) -> GatewayGrant {
+    fn grant_with(&self, gateway_id: &str, tenant: &str, secret: String) -> GatewayGrant {
         GatewayGrant {
             gateway_id: gateway_id.to_owned(),
             secret: secret.into(),
@@ -229,14 +229,14 @@ impl GatewayStore {
     fn primary_secret(&mut self, gateway_id: &str) -> String {
         let gateway = self.gateways.get_mut(gateway_id).expect("the caller has just inserted it");
         if gateway.secrets.first().is_none_or(|secret| secret.valid_until.is_some()) {
-            gateway.secrets.insert(0, Secret { value: self.secrets.fresh(""), valid_until: None });
+            gateway.secrets.insert(0, Secret { value: self.secrets.generate(""), valid_until: None });
         }
         gateway.secrets[0].value.clone()
     }
 
     fn new_tenant(&mut self) -> String {
-        let name = self.secrets.fresh("tenant-");
-        let (access_token, delivery_key) = (self.secrets.fresh("access-"), self.secrets.fresh(""));
+        let name = self.secrets.generate("tenant-");
+        let (access_token, delivery_key) = (self.secrets.generate("access-"), self.secrets.generate(""));
         let tenant = Tenant { access_token, delivery_key, enrollments: BTreeMap::new() };
         self.tenants.insert(name.clone(), tenant);
         name
@@ -246,7 +246,7 @@ impl GatewayStore {
         let access_token = access_token.ok_or(GrantError::Identity)?;
         self.tenants
             .iter()
-            .find(|(_, tenant)| same(&tenant.access_token, access_token))
+            .find(|(_, tenant)| constant_time_eq(&tenant.access_token, access_token))
             .map(|(name, _)| name.clone())
             .ok_or(GrantError::Identity)
     }
@@ -265,7 +265,7 @@ pub(super) fn sign_delivery(key: &str, timestamp: i64, body: &str) -> String {
 }
 
 /// Compares in constant time.
-fn same(one: &str, other: &str) -> bool {
+fn constant_time_eq(one: &str, other: &str) -> bool {
     // Digests have equal length, so the comparison does not stop early.
     Sha256::digest(one).ct_eq(&Sha256::digest(other)).into()
 }
@@ -275,24 +275,25 @@ fn check_id(gateway_id: &str) -> Result<(), GrantError> {
     if fits && !gateway_id.chars().any(char::is_control) { Ok(()) } else { Err(GrantError::Id) }
 }
 
-/// Generates secrets of 256 bits. Its seed is random; after that it is deterministic: equal sources generate equal secrets.
+/// Generates secrets of 256 bits from a random seed and a counter, so that the plan stays deterministic: equal sources generate
+/// equal secrets.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct SecretSource {
     seed: [u8; 32],
-    made: u64,
+    count: u64,
 }
 
 impl Default for SecretSource {
     fn default() -> Self {
         let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes);
-        Self { seed: Sha256::digest(random.concat()).into(), made: 0 }
+        Self { seed: Sha256::digest(random.concat()).into(), count: 0 }
     }
 }
 
 impl SecretSource {
-    fn fresh(&mut self, prefix: &str) -> String {
-        self.made += 1;
-        let digest = Sha256::new().chain_update(self.seed).chain_update(self.made.to_be_bytes()).finalize();
+    fn generate(&mut self, prefix: &str) -> String {
+        self.count += 1;
+        let digest = Sha256::new().chain_update(self.seed).chain_update(self.count.to_be_bytes()).finalize();
         let half = |bytes: &[u8]| u128::from_be_bytes(bytes.try_into().expect("a digest has 32 bytes"));
         format!("{prefix}{:032x}{:032x}", half(&digest[..16]), half(&digest[16..]))
     }
@@ -342,19 +343,19 @@ mod tests {
     #[test]
     fn an_enrollment_token_is_valid_once_and_for_its_tenant() {
         let mut store = GatewayStore::default();
-        let mine = store.register(Some("mine".into()), 0).unwrap();
+        let own = store.register(Some("own".into()), 0).unwrap();
         let other = store.register(Some("other".into()), 0).unwrap();
         let enroll = |store: &mut GatewayStore, access: Option<&str>, token: &str, id: &str| {
             store
                 .enroll(access, &EnrollRequest { enrollment_token: token.into(), gateway_id: id.into() }, 10)
                 .map(|grant| grant.gateway_id)
         };
-        let access = Some(mine.access_token.as_str());
-        assert_eq!(enroll(&mut store, None, &mine.enrollment_token, "new"), Err(GrantError::Identity));
+        let access = Some(own.access_token.as_str());
+        assert_eq!(enroll(&mut store, None, &own.enrollment_token, "new"), Err(GrantError::Identity));
         assert_eq!(enroll(&mut store, access, &other.enrollment_token, "new"), Err(GrantError::Enrollment));
-        assert_eq!(enroll(&mut store, access, &mine.enrollment_token, "other"), Err(GrantError::Tenant));
-        assert_eq!(enroll(&mut store, access, &mine.enrollment_token, ""), Err(GrantError::Id));
-        assert_eq!(enroll(&mut store, access, &mine.enrollment_token, "new"), Ok("new".into()));
-        assert_eq!(enroll(&mut store, access, &mine.enrollment_token, "new"), Err(GrantError::Enrollment));
+        assert_eq!(enroll(&mut store, access, &own.enrollment_token, "other"), Err(GrantError::Tenant));
+        assert_eq!(enroll(&mut store, access, &own.enrollment_token, ""), Err(GrantError::Id));
+        assert_eq!(enroll(&mut store, access, &own.enrollment_token, "new"), Ok("new".into()));
+        assert_eq!(enroll(&mut store, access, &own.enrollment_token, "new"), Err(GrantError::Enrollment));
     }
 }

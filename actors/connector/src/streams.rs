@@ -27,10 +27,10 @@ impl EventStreams {
         !self.chat.is_empty()
     }
 
-    /// A stream that begins with `present`.
-    pub(super) fn watch_chat(&mut self, present: [Value; 2]) -> mpsc::Receiver<Bytes> {
+    /// A stream that begins with `initial`.
+    pub(super) fn watch_chat(&mut self, initial: [Value; 2]) -> mpsc::Receiver<Bytes> {
         let (sender, receiver) = mpsc::channel(STREAM_LIMIT);
-        for change in present {
+        for change in initial {
             // Two events fit into any stream.
             let _ = sender.try_send(Bytes::from(format!("data: {change}\n\n")));
         }

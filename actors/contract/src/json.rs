@@ -73,7 +73,7 @@ pub fn identifier(value: Option<&Value>) -> Option<String> {
 
 /// A string that is not empty.
 #[must_use]
-pub fn full_text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+pub fn non_empty_text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 

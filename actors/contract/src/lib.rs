@@ -8,7 +8,7 @@
 //! - [`files`]: formats of files that other programs read or write as well.
 //! - [`messages`]: one file per actor, with the views that it answers.
 //! - [`time`]: lengths of time as numbers.
-//! - [`status`]: the status of the whole gateway at one moment, and its words.
+//! - [`status`]: the status of the whole gateway at one moment.
 //!
 //! These messages carry a live resource or settings and are in `caduceus-actors`, beside what they carry:
 //!

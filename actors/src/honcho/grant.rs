@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::secret_json::SecretJson;
-use caduceus_contract::json::full_text;
+use caduceus_contract::json::non_empty_text;
 use caduceus_contract::profile_name::ProfileName;
 
 /// The beginning of an access token; any other key is a plain one and stays unchanged.
@@ -42,7 +42,7 @@ impl Grant {
     #[must_use]
     pub fn from_block(block: &Value) -> Option<Self> {
         let oauth = block.get("oauth")?.as_object()?;
-        let text = |name| full_text(oauth, name);
+        let text = |name| non_empty_text(oauth, name);
         let or = |name, default: &str| text(name).unwrap_or(default).to_owned();
         let access_token = block.get("apiKey")?.as_str().filter(|key| is_access_token(key))?;
         Some(Self {

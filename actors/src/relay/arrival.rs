@@ -10,7 +10,7 @@ use super::dead_letter::DeadLetter;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::frame::{FrameError, Inbound, PassthroughForward};
 use caduceus_contract::wire::interaction::{self, InteractionError};
-use caduceus_contract::wire::lines::{LineTooLong, PassedLine};
+use caduceus_contract::wire::lines::{LineTooLong, SkippedLine};
 
 /// Most places that arrivals take at a time, over all connections of a link.
 pub(super) const PLACES: u32 = 256;
@@ -89,7 +89,7 @@ impl Arrival {
     }
 
     /// A line that was too long to be buffered.
-    pub(super) fn passed_by(line: PassedLine, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn passed_by(line: SkippedLine, place: OwnedSemaphorePermit) -> Self {
         let letter = DeadLetter::passed_by(line.bytes, LineTooLong.to_string());
         Self { cargo: Cargo::Dead(letter), buffer_id: Some(line.buffer_id), digest: line.digest, place }
     }

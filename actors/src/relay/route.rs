@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use caduceus_contract::json::{full_text, identifier, truthy};
+use caduceus_contract::json::{identifier, non_empty_text, truthy};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::Source;
 
@@ -103,7 +103,7 @@ impl Route {
         let id = |name: &str| identifier(fields.get(name));
         let name = id("name").unwrap_or_default();
         let incomplete = || RouteWarning::Incomplete(name.clone());
-        let platform = full_text(fields, "platform").ok_or_else(incomplete)?.to_owned();
+        let platform = non_empty_text(fields, "platform").ok_or_else(incomplete)?.to_owned();
         let profile = id("profile").ok_or_else(incomplete)?.trim().to_lowercase();
         let Some(profile) = ProfileName::parse(&profile).ok().filter(|name| !RESERVED.contains(&name.as_str())) else {
             return Err(RouteWarning::Profile { name, profile });

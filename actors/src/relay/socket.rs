@@ -22,7 +22,7 @@ use super::dial::Socket;
 use super::steps::{CloseWith, Loss, plain};
 use super::waiting::Ticket;
 use super::writer::{Control, Outbound, SocketWriter};
-use caduceus_contract::wire::frame::{FromConnector, Received};
+use caduceus_contract::wire::frame::{FromConnector, ReceivedFrame};
 use caduceus_contract::wire::lines::{LineBuffer, LineTooLong, SocketLine};
 use caduceus_contract::wire::token::UNAUTHORIZED_CODE;
 
@@ -302,7 +302,7 @@ impl SocketReader {
 
     /// Reads one line and returns its event.
     async fn take(&mut self, line: &Bytes) {
-        let Received { frame, buffer_id } = FromConnector::read(line);
+        let ReceivedFrame { frame, buffer_id } = FromConnector::read(line);
         let event = match frame {
             Ok(None) if buffer_id.is_none() => SocketEvent::Unknown,
             Ok(None) => return self.arrive(Err(ArrivalError::UnknownType), buffer_id, line).await,

@@ -30,10 +30,10 @@ use caduceus_contract::messages::profile::{GetProfile, ProfileView};
 use caduceus_contract::messages::relay::{GetLink, LinkState, LinkView};
 use caduceus_contract::messages::status::{GetSnapshot, Phase, SnapshotChanged, StatusTouched, Subscribe};
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::lifecycle;
+use caduceus_contract::status::lifecycle::ProcessPhase;
 use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::{ProcessView, Snapshot, Totals};
-use caduceus_contract::status::words;
-use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::{AskError, Board, ChildState, Port, ResponseFuture, StartContext, TreeNode};
 
 /// How long changes are collected before a snapshot is made: too short to notice, long enough for a burst.
@@ -266,7 +266,7 @@ fn build(
     let (actors, moment, started) = (board.snapshot(), Instant::now(), settings.started);
     let served: Vec<ProfileName> = settings.in_force.profiles.iter().map(|served| served.name.clone()).collect();
     views.profiles.retain(|name, _| served.contains(name));
-    let state = words::state(phase, views.drain.value());
+    let state = lifecycle::state(phase, views.drain.value());
     let now = jiff::Timestamp::now().to_string();
     let updated_at =
         before.filter(|before| before.gateway_state == state).map(|before| before.gateway_updated_at.clone());
@@ -301,8 +301,8 @@ fn build(
         gateway_exit_reason: exit_reason,
         gateway_platforms: platforms::of(&links, &actors, &now, before.map(|before| &before.gateway_platforms)),
         active_agents: active,
-        gateway_busy: words::busy(Some(state), true, active as u64),
-        gateway_drainable: words::drainable(Some(state), true),
+        gateway_busy: lifecycle::busy(Some(state), true, active as u64),
+        gateway_drainable: lifecycle::drainable(Some(state), true),
         restart_drain_timeout: settings.in_force.settings.values.drain.timeout.as_secs(),
         active_sessions: views.dispatch.value().sessions,
         profiles: served,
@@ -322,7 +322,7 @@ fn build(
         phase,
         totals: Totals { agents_started: ports.agents_started.total(), exchanges: ports.exchanges.total() },
     };
-    let verdict = snapshot.judged_by(&snapshot.drain);
+    let verdict = snapshot.verdict(&snapshot.drain);
     snapshot.not_ready = verdict.refusal();
     (snapshot.readiness, snapshot.issues) = (verdict.readiness, verdict.issues);
     snapshot

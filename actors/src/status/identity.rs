@@ -2,7 +2,7 @@
 
 use crate::files::small::of_the_kernel;
 use caduceus_contract::files::epoch;
-use caduceus_contract::files::process_identity::{ProcessIdentity, Written};
+use caduceus_contract::files::process_identity::{ProcessIdentity, RecordedProcess};
 
 /// This process, started with `argv`.
 #[must_use]
@@ -13,7 +13,7 @@ pub fn own(argv: Vec<String>) -> ProcessIdentity {
 
 /// Whether exactly this process runs now. Without a start time it cannot be distinguished from a later one with its id.
 #[must_use]
-pub fn is_alive(written: &Written) -> bool {
+pub fn is_alive(written: &RecordedProcess) -> bool {
     written.start_time.is_some() && start_time(written.pid) == written.start_time
 }
 
@@ -30,15 +30,15 @@ mod tests {
     #[test]
     fn a_recorded_identity_matches_the_running_process() {
         let this = own(vec!["hermes-gateway".to_owned()]);
-        let written = Written::parse(&this.to_json()).unwrap();
+        let written = RecordedProcess::parse(&this.to_json()).unwrap();
         assert_eq!(written.pid, std::process::id());
         assert!(is_alive(&written));
     }
 
     #[test]
     fn a_later_process_with_the_same_id_is_another_one() {
-        let this = Written::parse(&own(Vec::new()).to_json()).unwrap();
-        assert!(!is_alive(&Written { start_time: this.start_time.map(|time| time + 1), ..this }));
-        assert!(!is_alive(&Written { start_time: None, ..this }));
+        let this = RecordedProcess::parse(&own(Vec::new()).to_json()).unwrap();
+        assert!(!is_alive(&RecordedProcess { start_time: this.start_time.map(|time| time + 1), ..this }));
+        assert!(!is_alive(&RecordedProcess { start_time: None, ..this }));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use caduceus_contract::messages::relay::LinkState;
-use caduceus_contract::status::shown::{ShownLink, Word};
+use caduceus_contract::status::shown::{ShownLink, ShownState};
 use caduceus_contract::status::snapshot::PlatformView;
 use caduceus_supervision::{ChildState, TreeNode};
 
@@ -69,20 +69,22 @@ fn judge(link: &ShownLink, tree: &TreeNode) -> (PlatformState, Option<&'static s
         node.last_exit.as_ref().map(|exit| exit.text.clone())
     };
     match link.state {
-        Word::Reported(LinkState::Disabled) => (PlatformState::Disabled, None, None),
-        Word::Reported(LinkState::Connected) => (PlatformState::Connected, None, None),
-        Word::Reported(LinkState::Idle) => (PlatformState::Idle, None, None),
-        Word::Reported(LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting) => {
+        ShownState::Reported(LinkState::Disabled) => (PlatformState::Disabled, None, None),
+        ShownState::Reported(LinkState::Connected) => (PlatformState::Connected, None, None),
+        ShownState::Reported(LinkState::Idle) => (PlatformState::Idle, None, None),
+        ShownState::Reported(LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting) => {
             (PlatformState::Connecting, None, None)
         }
-        Word::Reported(LinkState::Revoked) => {
+        ShownState::Reported(LinkState::Revoked) => {
             (PlatformState::Fatal, Some("relay_disabled"), link.view.last_error.clone())
         }
-        Word::Actor(ChildState::Failed | ChildState::Stopped) => (PlatformState::Fatal, Some("relay_failed"), exit()),
-        Word::Actor(ChildState::Starting | ChildState::Running | ChildState::Backoff | ChildState::Stopping) => {
+        ShownState::Actor(ChildState::Failed | ChildState::Stopped) => {
+            (PlatformState::Fatal, Some("relay_failed"), exit())
+        }
+        ShownState::Actor(ChildState::Starting | ChildState::Running | ChildState::Backoff | ChildState::Stopping) => {
             (PlatformState::Connecting, Some("relay_down"), exit())
         }
-        Word::Unresponsive => (PlatformState::Connecting, Some("relay_unresponsive"), None),
+        ShownState::Unresponsive => (PlatformState::Connecting, Some("relay_unresponsive"), None),
     }
 }
 
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
     use caduceus_contract::link::LinkId;
     use caduceus_contract::messages::relay::LinkView;
-    use caduceus_supervision::Kind;
+    use caduceus_supervision::ChildKind;
 
     fn link(name: &str, platforms: &[&str], actor: ChildState, state: LinkState) -> ShownLink {
         let view = LinkView {
@@ -119,7 +121,7 @@ mod tests {
         TreeNode {
             id: "root".into(),
             path: String::new(),
-            kind: Kind::Supervisor,
+            kind: ChildKind::Supervisor,
             state: ChildState::Running,
             generation: 1,
             restarts_in_window: 0,
@@ -132,7 +134,7 @@ mod tests {
             heartbeat_age_ms: None,
             thread: "root".into(),
             children: Vec::new(),
-            departed: caduceus_supervision::Departed::default(),
+            removed: caduceus_supervision::RemovedCounts::default(),
         }
     }
 

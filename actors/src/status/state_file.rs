@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::atomic;
 use crate::files::{Links, small};
 use crate::locked::locked;
-use caduceus_contract::files::gateway_state::{FILE_NAME, Found, MAX_BYTES, Record};
+use caduceus_contract::files::gateway_state::{FILE_NAME, FoundRecord, MAX_BYTES, StateRecord};
 
 /// Shortest time between two writes.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ struct StateFileShared {
 
 #[derive(Debug)]
 struct Slot {
-    record: Record,
+    record: StateRecord,
     /// Further changes are ignored.
     closed: bool,
     /// The writer has ended.
@@ -46,7 +46,7 @@ impl StateFile {
     ///
     /// # Errors
     /// If there is no thread for it.
-    pub fn start(path: PathBuf, record: Record) -> io::Result<Self> {
+    pub fn start(path: PathBuf, record: StateRecord) -> io::Result<Self> {
         let slot = Mutex::new(Slot { record, closed: false, done: false });
         let file = Self(Arc::new(StateFileShared { path, slot, changed: Condvar::new() }));
         let writer = Arc::clone(&file.0);
@@ -55,7 +55,7 @@ impl StateFile {
     }
 
     /// Changes the record. Changes close together make one write.
-    pub fn change(&self, how: impl FnOnce(&mut Record)) {
+    pub fn change(&self, how: impl FnOnce(&mut StateRecord)) {
         let mut slot = self.0.slot();
         if !slot.closed {
             how(&mut slot.record);
@@ -64,7 +64,7 @@ impl StateFile {
     }
 
     /// Makes a last change and waits until it is written, at most `timeout`. Blocks. Returns whether the writer ended.
-    pub fn close(&self, timeout: Duration, how: impl FnOnce(&mut Record)) -> bool {
+    pub fn close(&self, timeout: Duration, how: impl FnOnce(&mut StateRecord)) -> bool {
         self.change(how);
         let mut slot = self.0.slot();
         slot.closed = true;
@@ -76,13 +76,13 @@ impl StateFile {
 
 /// Reads the record in `home`; `None` if it is no valid record. Blocks.
 #[must_use]
-pub fn read(home: &Path) -> Option<Found> {
-    Found::parse(&small::read(&home.join(FILE_NAME), MAX_BYTES, Links::Refuse).ok()?.bytes)
+pub fn read(home: &Path) -> Option<FoundRecord> {
+    FoundRecord::parse(&small::read(&home.join(FILE_NAME), MAX_BYTES, Links::Refuse).ok()?.bytes)
 }
 
 impl StateFileShared {
     fn write_on(&self) {
-        let mut written: Option<Record> = None;
+        let mut written: Option<StateRecord> = None;
         let mut warned = false;
         loop {
             let (record, closed) = self.next(written.as_ref());
@@ -110,13 +110,13 @@ impl StateFileShared {
     }
 
     /// Waits for a record that is not written yet, or for the last one.
-    fn next(&self, written: Option<&Record>) -> (Record, bool) {
+    fn next(&self, written: Option<&StateRecord>) -> (StateRecord, bool) {
         let settled = |slot: &mut Slot| !slot.closed && written == Some(&slot.record);
         let slot = self.changed.wait_while(self.slot(), settled).unwrap_or_else(PoisonError::into_inner);
         (slot.record.clone(), slot.closed)
     }
 
-    fn write(&self, record: &Record, written: Option<&Record>) -> io::Result<()> {
+    fn write(&self, record: &StateRecord, written: Option<&StateRecord>) -> io::Result<()> {
         if written == Some(record) { Ok(()) } else { atomic::replace(&self.path, &record.to_json(Timestamp::now())) }
     }
 
@@ -132,21 +132,21 @@ mod tests {
 
     use super::*;
     use crate::status::identity;
-    use caduceus_contract::status::words::GatewayState;
+    use caduceus_contract::status::lifecycle::GatewayState;
 
     /// Timeout of one write.
     const SOON: Duration = Duration::from_secs(20);
 
     fn start(home: &Path) -> StateFile {
-        let record = Record::starting(identity::own(vec!["hermes-gateway".to_owned()]), home);
+        let record = StateRecord::starting(identity::own(vec!["hermes-gateway".to_owned()]), home);
         StateFile::start(home.join(FILE_NAME), record).unwrap()
     }
 
-    fn found(home: &Path) -> Option<Found> {
-        Found::parse(&fs::read(home.join(FILE_NAME)).ok()?)
+    fn found(home: &Path) -> Option<FoundRecord> {
+        FoundRecord::parse(&fs::read(home.join(FILE_NAME)).ok()?)
     }
 
-    fn until(home: &Path, is: impl Fn(&Found) -> bool) -> Found {
+    fn until(home: &Path, is: impl Fn(&FoundRecord) -> bool) -> FoundRecord {
         let deadline = Instant::now() + SOON;
         loop {
             if let Some(found) = found(home).filter(&is) {
@@ -167,16 +167,16 @@ mod tests {
         let file = start(home.path());
         let first = until(home.path(), |found| found.state == Some(GatewayState::Starting));
         assert!(identity::is_alive(&first.written));
-        file.change(|record| record.listens("http://127.0.0.1:1".to_owned()));
+        file.change(|record| record.set_address("http://127.0.0.1:1".to_owned()));
         until(home.path(), |found| found.http.as_deref() == Some("http://127.0.0.1:1"));
-        assert!(file.close(SOON, |record| record.ends(
+        assert!(file.close(SOON, |record| record.set_ended(
             GatewayState::Stopped,
             Some("why".to_owned()),
             Timestamp::now()
         )));
         let last = found(home.path()).unwrap();
         assert_eq!((last.state, last.exit_reason.as_deref()), (Some(GatewayState::Stopped), Some("why")));
-        file.change(|record| record.ends(GatewayState::StartupFailed, None, Timestamp::now()));
+        file.change(|record| record.set_ended(GatewayState::StartupFailed, None, Timestamp::now()));
         assert!(file.close(SOON, |_| ()));
         assert_eq!(found(home.path()).unwrap().state, Some(GatewayState::Stopped), "nothing is written after the end");
     }
@@ -187,7 +187,7 @@ mod tests {
         let file = start(home.path());
         let (begun, mut stamps) = (Instant::now(), std::collections::BTreeSet::new());
         for port in 0_u32.. {
-            file.change(|record| record.listens(format!("http://127.0.0.1:{port}")));
+            file.change(|record| record.set_address(format!("http://127.0.0.1:{port}")));
             stamps.extend(found(home.path()).and_then(|found| found.updated_at));
             if begun.elapsed() > Duration::from_millis(550) {
                 break;
@@ -204,13 +204,13 @@ mod tests {
         // A directory cannot be replaced by a file.
         fs::create_dir(home.path().join(FILE_NAME)).unwrap();
         let file = start(home.path());
-        file.change(|record| record.listens("http://127.0.0.1:1".to_owned()));
+        file.change(|record| record.set_address("http://127.0.0.1:1".to_owned()));
         fs::remove_dir(home.path().join(FILE_NAME)).unwrap();
         until(home.path(), |found| found.http.is_some());
         fs::remove_file(home.path().join(FILE_NAME)).unwrap();
         fs::create_dir(home.path().join(FILE_NAME)).unwrap();
         assert!(
-            file.close(SOON, |record| record.ends(GatewayState::Stopped, None, Timestamp::now())),
+            file.close(SOON, |record| record.set_ended(GatewayState::Stopped, None, Timestamp::now())),
             "a refusal is an end too"
         );
     }

@@ -23,7 +23,7 @@ use super::verdict::Exit;
 use crate::profile::agent::messages::SpawnedChild;
 use crate::profile::redact::{Lease, Redactor};
 use caduceus_contract::turn_id::TurnId;
-use caduceus_supervision::Carried;
+use caduceus_supervision::IncarnationFuture;
 
 /// Bytes of output that end a turn.
 const MAX_OUTPUT: usize = 4 * 1024 * 1024;
@@ -99,9 +99,9 @@ impl AgentProcess {
             log: JoinSet::new(),
             _secrets: child.secrets,
         };
-        process.pipes.spawn_local(Carried::new(child.stdin.serve(lines)?));
-        process.pipes.spawn_local(Carried::new(read(receiver(child.stdout)?, pieces)));
-        process.log.spawn_local(Carried::new(log(receiver(child.stderr)?, turn, redactor)));
+        process.pipes.spawn_local(IncarnationFuture::new(child.stdin.serve(lines)?));
+        process.pipes.spawn_local(IncarnationFuture::new(read(receiver(child.stdout)?, pieces)));
+        process.log.spawn_local(IncarnationFuture::new(log(receiver(child.stderr)?, turn, redactor)));
         Ok(process)
     }
 

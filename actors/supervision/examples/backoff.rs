@@ -1,4 +1,5 @@
-//! A child that fails at every start: it waits longer each time, gives up, and starts again when it is reset.
+//! A child that fails at every start: it is restarted with a growing delay until its restart intensity is exceeded, and is started
+//! again by a reset.
 //!
 //! `cargo run -p caduceus-supervision --example backoff`
 
@@ -14,7 +15,7 @@ use caduceus_supervision::{
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Needs something that is not there yet.
+/// Needs a server that is down at first.
 struct Client {
     incarnation: Incarnation,
     server_up: Arc<AtomicBool>,

@@ -62,10 +62,10 @@ async fn main() -> Result<(), StartError> {
     Ok(())
 }
 
-/// Waits until the tree satisfies `wanted`.
-async fn until(board: &Board, wanted: impl Fn(&TreeNode) -> bool) {
+/// Waits until the tree satisfies `condition`.
+async fn until(board: &Board, condition: impl Fn(&TreeNode) -> bool) {
     let mut changes = board.changes();
-    while !wanted(&board.snapshot()) && changes.changed().await.is_ok() {}
+    while !condition(&board.snapshot()) && changes.changed().await.is_ok() {}
 }
 
 /// Restarts in each group.

@@ -1,4 +1,4 @@
-//! A thread that blocks is fenced and replaced; what its actor sends when it wakes is dropped.
+//! A thread that blocks is replaced, and its actor is fenced: what it sends afterwards is dropped.
 //!
 //! `cargo run -p caduceus-supervision --example unresponsive`
 

@@ -1,7 +1,7 @@
 //! The state of the whole tree, readable at any time, also while an actor, a supervisor or a thread hangs.
 //!
-//! One cell for each child, written by its supervisor alone. No code of an actor runs under a cell's lock, so an
-//! actor that hangs holds none.
+//! There is one cell per child, written by its supervisor only. No code of an actor runs while a cell is locked, so an actor that
+//! hangs holds no lock.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,8 +35,8 @@ pub struct TreeNode {
     /// Ids from the root's child down, joined by slashes; empty for the root.
     pub path: String,
     /// Supervisor or worker.
-    pub kind: Kind,
-    /// Where it is in its life cycle.
+    pub kind: ChildKind,
+    /// The stage of its lifecycle.
     pub state: ChildState,
     /// Counts its incarnations, from 1; 0 before the first.
     pub generation: u64,
@@ -44,9 +44,9 @@ pub struct TreeNode {
     pub restarts_in_window: usize,
     /// Restarts since the process started.
     pub restarts_total: u64,
-    /// When the present incarnation, or the last, was started; RFC 3339 in UTC.
+    /// When the current or last incarnation was started; RFC 3339 in UTC.
     pub started_at: Option<String>,
-    /// How the incarnation before ended.
+    /// How the previous incarnation ended.
     pub last_exit: Option<LastExit>,
     /// Messages that wait in its mailbox.
     pub queue_depth: usize,
@@ -61,14 +61,14 @@ pub struct TreeNode {
     pub thread: String,
     /// Its children, in the order in which they start.
     pub children: Vec<TreeNode>,
-    /// Counts of children that are no longer in the tree: a total over the tree never shrinks.
+    /// Counts of children that were removed, so that a total over the tree never decreases.
     #[serde(skip)]
-    pub departed: Departed,
+    pub removed: RemovedCounts,
 }
 
 /// Counts of children that were removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Departed {
+pub struct RemovedCounts {
     /// Their restarts.
     pub restarts: u64,
     /// Messages that their full mailboxes refused.
@@ -78,7 +78,7 @@ pub struct Departed {
 /// How an incarnation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastExit {
-    /// Stable word, see [`ExitReason::word`].
+    /// Stable name, see [`ExitReason::word`].
     pub word: String,
     /// One line for the operator.
     pub text: String,
@@ -86,17 +86,17 @@ pub struct LastExit {
     pub at: String,
 }
 
-/// What a node of the tree is.
+/// The kind of a node of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ChildKind {
     /// Has children.
     Supervisor,
     /// Does work.
     Worker,
 }
 
-/// Where a child is in its life cycle.
+/// The stage of a child's lifecycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChildState {
@@ -106,11 +106,11 @@ pub enum ChildState {
     Running,
     /// Waits to be restarted.
     Backoff,
-    /// Asked to stop.
+    /// A stop was requested.
     Stopping,
     /// Stopped until an operator starts it.
     Stopped,
-    /// Gave up: its restart intensity is exceeded, or no restart can help.
+    /// Not restarted: its restart intensity is exceeded, or the exit reason was [`ExitReason::Fatal`].
     Failed,
 }
 
@@ -119,12 +119,12 @@ pub enum ChildState {
 pub(crate) struct StatusCell {
     id: String,
     path: String,
-    kind: Kind,
+    kind: ChildKind,
     thread: String,
     gauge: Arc<Gauge>,
     status: Mutex<ChildStatus>,
     children: Mutex<Vec<Arc<StatusCell>>>,
-    departed: Mutex<Departed>,
+    removed: Mutex<RemovedCounts>,
     version: watch::Sender<u64>,
 }
 
@@ -132,7 +132,7 @@ pub(crate) struct StatusCell {
 pub(crate) struct ChildStatus {
     pub(crate) state: ChildState,
     pub(crate) generation: u64,
-    /// Times of the counted restarts, and the window they are judged by.
+    /// Times of the counted restarts, and the sliding window.
     pub(crate) recent: Vec<Duration>,
     pub(crate) window: Duration,
     pub(crate) started_at: Option<Timestamp>,
@@ -150,7 +150,7 @@ pub(crate) struct RunningChild {
     pub(crate) control: ControlHandle,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) worker_thread: WorkerThread,
-    /// Which thread of that name.
+    /// Distinguishes the threads of one name.
     pub(crate) thread_number: u64,
     pub(crate) permanent: bool,
     pub(crate) events: UnboundedSender<ChildEvent>,
@@ -167,7 +167,7 @@ impl Board {
         self.root.node(monotonic::now())
     }
 
-    /// A counter that grows with each change of state.
+    /// A counter that increases with each change of state.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.root.version.subscribe()
@@ -202,13 +202,13 @@ impl TreeNode {
 impl StatusCell {
     pub(crate) fn root(gauge: Arc<Gauge>) -> Arc<Self> {
         let version = watch::Sender::new(0);
-        Arc::new(Self::with("root".to_owned(), String::new(), Kind::Supervisor, "root".to_owned(), gauge, version))
+        Arc::new(Self::with("root".to_owned(), String::new(), ChildKind::Supervisor, "root".to_owned(), gauge, version))
     }
 
     fn with(
         id: String,
         path: String,
-        kind: Kind,
+        kind: ChildKind,
         thread: String,
         gauge: Arc<Gauge>,
         version: watch::Sender<u64>,
@@ -224,7 +224,7 @@ impl StatusCell {
             running: None,
         };
         let (status, children) = (Mutex::new(status), Mutex::default());
-        Self { id, path, kind, thread, gauge, status, children, departed: Mutex::default(), version }
+        Self { id, path, kind, thread, gauge, status, children, removed: Mutex::default(), version }
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -232,7 +232,7 @@ impl StatusCell {
     }
 
     /// The cell of a child. A cell left by an earlier incarnation of the supervisor is reused, with its counts.
-    pub(crate) fn child(&self, id: &str, kind: Kind, thread: &str, gauge: &Arc<Gauge>) -> Arc<StatusCell> {
+    pub(crate) fn child(&self, id: &str, kind: ChildKind, thread: &str, gauge: &Arc<Gauge>) -> Arc<StatusCell> {
         let mut children = locked(&self.children);
         let same = |cell: &&Arc<StatusCell>| cell.id == id && cell.kind == kind && Arc::ptr_eq(&cell.gauge, gauge);
         if let Some(cell) = children.iter().find(same) {
@@ -247,21 +247,21 @@ impl StatusCell {
 
     /// Removes the children that `keep` does not accept.
     pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
-        let mut departed = locked(&self.departed);
+        let mut removed = locked(&self.removed);
         locked(&self.children).retain(|child| {
             let kept = keep(&child.id);
             if !kept {
-                let gone = child.totals();
-                departed.restarts += gone.restarts;
-                departed.refused += gone.refused;
+                let counts = child.totals();
+                removed.restarts += counts.restarts;
+                removed.refused += counts.refused;
             }
             kept
         });
-        drop(departed);
+        drop(removed);
         self.bump();
     }
 
-    /// Writes, and notifies the watchers.
+    /// Changes the status, and notifies the subscribers.
     pub(crate) fn write(&self, change: impl FnOnce(&mut ChildStatus)) {
         change(&mut locked(&self.status));
         self.bump();
@@ -272,12 +272,14 @@ impl StatusCell {
     }
 
     /// The counts of this child and of those below it.
-    fn totals(&self) -> Departed {
+    fn totals(&self) -> RemovedCounts {
         let children = locked(&self.children).clone();
-        let own =
-            Departed { restarts: locked(&self.status).generation.saturating_sub(1), refused: self.gauge.refused() };
-        let below = children.iter().map(|child| child.totals()).chain([*locked(&self.departed)]);
-        below.fold(own, |sum, more| Departed {
+        let own = RemovedCounts {
+            restarts: locked(&self.status).generation.saturating_sub(1),
+            refused: self.gauge.refused(),
+        };
+        let below = children.iter().map(|child| child.totals()).chain([*locked(&self.removed)]);
+        below.fold(own, |sum, more| RemovedCounts {
             restarts: sum.restarts + more.restarts,
             refused: sum.refused + more.refused,
         })
@@ -315,12 +317,12 @@ impl StatusCell {
             heartbeat_age_ms: status.running.as_ref().map(|running| millis(running.heartbeat.age())),
             thread: self.thread.clone(),
             children,
-            departed: *locked(&self.departed),
+            removed: *locked(&self.removed),
         }
     }
 }
 
-/// The time of day in milliseconds, which is precise enough for a status.
+/// The time of day, truncated to milliseconds.
 pub(crate) fn wall_clock() -> Timestamp {
     let now = Timestamp::now();
     // Truncated: a time rounded to the nearest may be in the future.

@@ -6,16 +6,16 @@ use std::time::Duration;
 use actix::{Actor, Context};
 
 use crate::board::StatusCell;
-use crate::carried::spawn_outside;
 use crate::children::Children;
 use crate::context::SystemContext;
 use crate::exit::ExitReason;
 use crate::gauge::Gauge;
+use crate::incarnation_future::spawn_outside;
+use crate::launch::IncarnationLaunch;
 use crate::mailbox::Mailbox;
 use crate::restart::Readiness;
-use crate::run::Run;
 use crate::runner::Runner;
-use crate::spec::{Branch, ChildSpec, ErasedChild, SupervisorSpec};
+use crate::spec::{ChildSpec, ErasedChild, NestedSupervisor, SupervisorSpec};
 use crate::start_context::{Factory, StartContext};
 use crate::supervisor::Supervisor;
 use crate::worker_thread::WorkerThread;
@@ -55,19 +55,19 @@ impl ChildSpec {
     /// and is ready when the last of its children is.
     #[must_use]
     pub fn supervisor(id: impl Into<String>, mailbox: &Mailbox<Supervisor>, spec: SupervisorSpec) -> Self {
-        let branch = Branch {
+        let nested = NestedSupervisor {
             operate: mailbox.port(),
             #[cfg(feature = "fault-injection")]
             inject_fault: mailbox.port(),
             spec: spec.clone(),
         };
         let children = Children::new(spec);
-        let kept = children.clone();
+        let shared = children.clone();
         let actor = TypedChild {
             mailbox: mailbox.clone(),
-            factory: Arc::new(move |start: &StartContext<Supervisor>| Supervisor::new(kept.clone(), start)),
+            factory: Arc::new(move |start: &StartContext<Supervisor>| Supervisor::new(shared.clone(), start)),
         };
-        let mut child = Self::with(id.into(), Arc::new(SupervisorChild { actor, children }), Some(branch));
+        let mut child = Self::with(id.into(), Arc::new(SupervisorChild { actor, children }), Some(nested));
         child.grace = None;
         child.readiness = Readiness::Reported { within: Duration::MAX };
         child
@@ -82,17 +82,17 @@ struct TypedChild<A: Actor> {
 impl<A: Actor<Context = Context<A>>> ErasedChild for TypedChild<A> {
     fn start(
         &self,
-        run: Run,
+        launch: IncarnationLaunch,
         system: &SystemContext,
         cell: &Arc<StatusCell>,
         thread: &WorkerThread,
     ) -> Result<u64, ExitReason> {
-        let incarnation = run.incarnation.clone();
+        let incarnation = launch.incarnation.clone();
         let start = StartContext::new(incarnation, self.mailbox.clone(), system.clone(), Arc::clone(cell));
         let factory = Arc::clone(&self.factory);
         thread
             .run(system.beat_every(), move || {
-                spawn_outside(Runner::new(run, start, factory));
+                spawn_outside(Runner::new(launch, start, factory));
             })
             .map_err(|error| ExitReason::Error(format!("thread {} cannot be started: {error}", thread.name())))
     }
@@ -115,12 +115,12 @@ struct SupervisorChild {
 impl ErasedChild for SupervisorChild {
     fn start(
         &self,
-        run: Run,
+        launch: IncarnationLaunch,
         system: &SystemContext,
         cell: &Arc<StatusCell>,
         thread: &WorkerThread,
     ) -> Result<u64, ExitReason> {
-        self.actor.start(run, system, cell, thread)
+        self.actor.start(launch, system, cell, thread)
     }
 
     fn drain(&self) {

@@ -1,4 +1,4 @@
-//! What the runner of a child reports to its supervisor.
+//! The reports of a child's runner to its supervisor.
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -10,7 +10,7 @@ use crate::exit::ExitReason;
 pub(crate) enum ChildEvent {
     /// Its `started` hook has returned.
     Started { run: u64 },
-    /// It is gone, or fenced.
+    /// It was dropped, or fenced.
     Ended { run: u64, reason: ExitReason },
 }
 

@@ -1,4 +1,4 @@
-//! The children of one supervisor, kept over its own restarts.
+//! The children of one supervisor, which survive its restarts.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -6,8 +6,8 @@ use crate::locked::locked;
 use crate::restart::Restart;
 use crate::spec::{ChildSpec, SupervisorSpec};
 
-/// The children that one supervisor keeps at present. Outlives its incarnations, so that a child that was added or removed while
-/// one ran is added or removed in the next as well.
+/// The current children of one supervisor. Outlives its incarnations, so that the next one starts the added children and does not
+/// start the removed ones.
 #[derive(Clone)]
 pub(crate) struct Children(Arc<Mutex<SupervisorSpec>>);
 
@@ -20,7 +20,7 @@ impl Children {
         self.locked().clone()
     }
 
-    /// A temporary child is not started a second time, so it is not kept.
+    /// Adds a child, unless it is temporary: those are not started again.
     pub(crate) fn add(&self, child: &ChildSpec) {
         if child.restart != Restart::Temporary {
             self.locked().children.push(child.clone());

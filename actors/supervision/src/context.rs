@@ -1,4 +1,4 @@
-//! What all supervisors of one tree share.
+//! The state that all supervisors of one tree share.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::worker_thread::{ArbiterThread, WorkerThread};
 /// Beats of a heartbeat within the time after which its owner counts as unresponsive.
 const BEATS: u32 = 10;
 
-/// Cheap to clone; clones are the same context.
+/// The shared state of one tree. Cheap to clone; clones share one state.
 #[derive(Debug, Clone)]
 pub(crate) struct SystemContext(Arc<ContextState>);
 
@@ -20,9 +20,9 @@ pub(crate) struct SystemContext(Arc<ContextState>);
 struct ContextState {
     options: RootOptions,
     root_thread: WorkerThread,
-    /// Every thread that a child was put on.
+    /// Every thread on which a child was started.
     threads: Mutex<Vec<WorkerThread>>,
-    /// Threads left behind; some may end yet.
+    /// Leaked threads; some may still end.
     leaked: Mutex<Vec<ArbiterThread>>,
     /// Why the root supervisor ends, recorded before it does.
     cause: Mutex<Option<RootEnd>>,
@@ -66,7 +66,7 @@ impl SystemContext {
         locked(&self.0.threads).clone()
     }
 
-    /// Threads that were left behind and have not ended since.
+    /// Leaked threads that have not ended.
     pub(crate) fn leaked(&self) -> usize {
         let mut leaked = locked(&self.0.leaked);
         leaked.retain(ArbiterThread::is_alive);

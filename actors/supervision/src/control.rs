@@ -1,4 +1,4 @@
-//! How a supervisor reaches a running incarnation without going through its mailbox.
+//! Commands from a supervisor to a running incarnation, outside its mailbox.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -24,14 +24,14 @@ struct ControlState {
 }
 
 impl ControlHandle {
-    /// Asks for a stop: the actor's `stopping` hook runs and may postpone it.
+    /// Requests a stop: the actor's `stopping` hook runs and may postpone it.
     pub(crate) fn stop(&self) {
         // A kill is never revoked.
         self.0.command.fetch_max(STOP, Ordering::SeqCst);
         self.0.waker.wake();
     }
 
-    /// Has the actor dropped when its runner is polled next.
+    /// Drops the actor when its runner is polled next.
     pub(crate) fn kill(&self) {
         self.0.command.fetch_max(KILL, Ordering::SeqCst);
         self.0.waker.wake();
@@ -59,8 +59,8 @@ impl ControlHandle {
         self.0.waker.wake();
     }
 
-    /// Takes the injected fault if it is one of those that `wanted` accepts.
-    pub(crate) fn take_fault(&self, wanted: impl FnOnce(Fault) -> bool) -> Option<Fault> {
-        self.0.fault.take(wanted)
+    /// Takes the injected fault if `accept` accepts it.
+    pub(crate) fn take_fault(&self, accept: impl FnOnce(Fault) -> bool) -> Option<Fault> {
+        self.0.fault.take(accept)
     }
 }

@@ -2,26 +2,26 @@
 
 use std::fmt;
 
-/// Why one incarnation of a child ended. The supervisor decides by one exhaustive match over this.
+/// Why one incarnation of a child ended. With its [`Restart`](crate::Restart) type it decides whether the child is restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ExitReason {
-    /// Its work was done and it stopped itself.
+    /// It completed its work and stopped itself.
     Normal,
-    /// It was asked to stop: by an operator, by a group restart, or by the shutdown.
-    Asked,
-    /// It panicked; the text has been through the redactor of the panic hook.
+    /// It was requested to stop: by an operator, a group restart or the shutdown of the tree.
+    Shutdown,
+    /// It panicked; the text is redacted by the panic hook.
     Panic(String),
-    /// It stopped itself because it could not go on; the text is the cause.
+    /// It stopped itself because it could not continue; the text is the cause.
     Error(String),
-    /// It was asked to stop, did not within its grace, and was dropped.
+    /// It did not stop within its grace after a request, and was dropped.
     Killed,
     /// The child or its thread had no heartbeat for longer than allowed, and was fenced.
     Unresponsive,
-    /// It stopped for a reason that no restart can cure. Does not count against the restart intensity.
+    /// It stopped for a reason that a restart cannot remove. It is not restarted, and the restart intensity does not count it.
     Fatal(Fatal),
 }
 
-/// A reason of the application that no restart can cure, such as revoked credentials.
+/// A reason of the application that a restart cannot remove, such as revoked credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fatal {
     /// A stable `snake_case` word for the status, such as `revoked`.
@@ -31,7 +31,7 @@ pub struct Fatal {
 }
 
 impl ExitReason {
-    /// The stable word of this reason, as the status shows it.
+    /// The stable name of this reason in the status; `asked` for [`ExitReason::Shutdown`].
     ///
     /// ```
     /// use caduceus_supervision::{ExitReason, Fatal};
@@ -44,7 +44,7 @@ impl ExitReason {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Normal => "normal",
-            Self::Asked => "asked",
+            Self::Shutdown => "asked",
             Self::Panic(_) => "panic",
             Self::Error(_) => "error",
             Self::Killed => "killed",
@@ -59,7 +59,7 @@ impl fmt::Display for ExitReason {
         match self {
             Self::Panic(text) | Self::Error(text) => write!(f, "{}: {text}", self.word()),
             Self::Fatal(fatal) => write!(f, "{}: {}", fatal.code, fatal.detail),
-            Self::Normal | Self::Asked | Self::Killed | Self::Unresponsive => f.write_str(self.word()),
+            Self::Normal | Self::Shutdown | Self::Killed | Self::Unresponsive => f.write_str(self.word()),
         }
     }
 }

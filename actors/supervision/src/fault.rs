@@ -1,10 +1,10 @@
-//! Faults that the runner carries out on demand, so that a release binary can be tried.
+//! Faults that the runner executes on demand, so that a release binary can be tested.
 //!
 //! Without the feature `fault-injection` no fault can be injected, and the check for one costs nothing.
 
 use std::time::Duration;
 
-/// What goes wrong, once. Refused unless the root was started with
+/// A fault, injected once. Refused unless the root was started with
 /// [`RootOptions::faults_allowed`](crate::RootOptions::faults_allowed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "fault-injection"), expect(dead_code, unreachable_pub, reason = "nothing injects a fault"))]
@@ -24,7 +24,7 @@ pub enum Fault {
     /// Blocks the thread for this long before the next message. An instance that is fenced meanwhile drops that
     /// message unhandled.
     HangThread(Duration),
-    /// Blocks the thread for this long in a timer of the actor, at once: the hang of an actor that takes no messages.
+    /// Blocks the thread for this long in a timer of the actor, at once, also if the actor receives no message.
     HangInTimer(Duration),
     /// The actor waits without end, while its thread runs.
     HangActor,
@@ -67,12 +67,12 @@ mod slot {
             self.armed.store(true, Ordering::SeqCst);
         }
 
-        pub(crate) fn take(&self, wanted: impl FnOnce(Fault) -> bool) -> Option<Fault> {
+        pub(crate) fn take(&self, accept: impl FnOnce(Fault) -> bool) -> Option<Fault> {
             if !self.armed.load(Ordering::Relaxed) {
                 return None;
             }
             let mut slot = locked(&self.fault);
-            let fault = slot.take_if(|fault| wanted(*fault))?;
+            let fault = slot.take_if(|fault| accept(*fault))?;
             self.armed.store(false, Ordering::SeqCst);
             Some(fault)
         }

@@ -1,8 +1,8 @@
-//! Counts and bounds the messages of one mailbox, at the sender's side.
+//! Counts and bounds the messages of one mailbox, on the sender's side.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// How full a mailbox is, and how many messages it refused.
+/// The number of messages that wait in a mailbox, and of those it refused.
 #[derive(Debug)]
 pub struct Gauge {
     limit: usize,
@@ -20,7 +20,7 @@ impl Gauge {
         Self::new(usize::MAX)
     }
 
-    /// Messages that wait to be handled.
+    /// Messages not yet handled.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
@@ -32,7 +32,7 @@ impl Gauge {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Takes a place, or counts a refusal.
+    /// Reserves a place; returns `false` and counts a refusal if the mailbox is full.
     pub(crate) fn enter(&self) -> bool {
         if self.waiting.fetch_add(1, Ordering::Relaxed) < self.limit {
             return true;
@@ -42,7 +42,7 @@ impl Gauge {
         false
     }
 
-    /// Gives a place back.
+    /// Releases a place.
     pub(crate) fn leave(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! When something last made progress.
+//! The time of the last progress of a thread or an actor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::monotonic;
 
-/// The time of the last beat, written by its owner and readable from any thread, also while the owner hangs.
-/// Cheap to clone; clones are the same heartbeat.
+/// The time of the last beat. Written by its owner; readable from any thread, also while the owner hangs. Cheap to clone; clones
+/// share one heartbeat.
 ///
 /// ```
 /// use caduceus_supervision::Heartbeat;

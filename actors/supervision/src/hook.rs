@@ -1,6 +1,6 @@
 //! The panic hook: one structured line for each panic, and its text, redacted, for the exit reason.
 //!
-//! No backtrace is taken: it costs 100 µs and more, which is most of the time that a restart takes.
+//! No backtrace is captured: that takes 100 µs and more, most of the time of a restart.
 
 use std::cell::RefCell;
 use std::panic::PanicHookInfo;
@@ -17,7 +17,7 @@ thread_local! {
 /// `redact` runs while its thread panics, so a panic in it aborts the process.
 pub fn install_panic_hook(redact: impl Fn(&str) -> String + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |info| {
-        // One line, whatever the text of an assertion looks like.
+        // One line, also for the text of an assertion, which has several.
         let text = redact(text_of(info)).lines().map(str::trim).collect::<Vec<_>>().join(" ");
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         if let Some(incarnation) = Incarnation::current() {
@@ -30,8 +30,8 @@ pub fn install_panic_hook(redact: impl Fn(&str) -> String + Send + Sync + 'stati
     }));
 }
 
-/// The redacted text of the panic just caught on this thread. Withheld without this hook, since nothing has
-/// redacted it then.
+/// The redacted text of the panic that was caught last on this thread. Withheld without this hook, because it is not redacted
+/// then.
 pub(crate) fn take_text() -> String {
     LAST_TEXT.take().unwrap_or_else(|| "text withheld, no panic hook is installed".to_owned())
 }

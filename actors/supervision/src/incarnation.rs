@@ -1,8 +1,8 @@
-//! One incarnation of a child: its identity, whether it is still the current one, and why it ended.
+//! One incarnation of a child: its identity, whether it is fenced, and why it ended.
 //!
-//! The runner makes an [`Incarnation`] for every start and makes it *current* on the thread while it polls the
-//! actor. So a [`Port`](crate::Port) can drop what a fenced instance sends, and the panic hook can name the actor
-//! that panicked, without any actor passing anything along.
+//! The supervisor creates an [`Incarnation`] for every start, and the runner makes it *current* on the thread while it polls the
+//! actor. So a [`Port`](crate::Port) drops what a fenced incarnation sends, and the panic hook names the actor that panicked,
+//! without code in the actor.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::exit::ExitReason;
 
-/// The handle an actor has on its own incarnation. Cheap to clone.
+/// One incarnation of a child. Cheap to clone; clones are the same incarnation.
 #[derive(Debug, Clone)]
 pub struct Incarnation(Arc<IncarnationState>);
 
@@ -50,7 +50,7 @@ impl Incarnation {
         self.0.generation
     }
 
-    /// Reports that this child can serve: the next sibling may start. Repeated calls have no effect.
+    /// Reports that this child is ready: the next sibling may start. Repeated calls have no effect.
     pub fn ready(&self) {
         self.0.ready.send_replace(true);
     }
@@ -82,7 +82,7 @@ impl Incarnation {
         self.0.end.get()
     }
 
-    /// Fences this incarnation: from now on what it sends is dropped.
+    /// Fences this incarnation: what it sends afterwards is dropped.
     pub fn fence(&self) {
         self.0.fenced.store(true, Ordering::SeqCst);
     }
@@ -93,19 +93,19 @@ impl Incarnation {
         self.0.fenced.load(Ordering::SeqCst)
     }
 
-    /// The incarnation that this thread works for at the moment, if any.
+    /// The incarnation that is current on this thread, if any.
     #[must_use]
     pub fn current() -> Option<Incarnation> {
         CURRENT.with_borrow(Clone::clone)
     }
 
-    /// Whether this thread works at the moment for a fenced incarnation.
+    /// Whether the incarnation that is current on this thread is fenced.
     #[must_use]
     pub fn current_is_fenced() -> bool {
         CURRENT.with_borrow(|current| current.as_ref().is_some_and(Incarnation::is_fenced))
     }
 
-    /// Runs `work` with this incarnation as the current one of the thread, also when it unwinds.
+    /// Runs `work` with this incarnation as the current one of the thread; the previous one is restored, also after a panic.
     pub fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
         struct Restore(Option<Incarnation>);
         impl Drop for Restore {

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod board;
-mod carried;
 mod child;
 mod child_event;
 mod children;
@@ -13,6 +12,8 @@ mod gauge;
 mod heartbeat;
 mod hook;
 mod incarnation;
+mod incarnation_future;
+mod launch;
 mod locked;
 mod mailbox;
 mod messages;
@@ -25,7 +26,6 @@ mod port;
 mod pump;
 mod restart;
 mod root;
-mod run;
 mod runner;
 mod spec;
 mod staleness;
@@ -35,8 +35,7 @@ mod supervisor;
 mod watchdog;
 mod worker_thread;
 
-pub use board::{Board, ChildState, Departed, Kind, LastExit, TreeNode};
-pub use carried::{Carried, ResponseFuture, spawn};
+pub use board::{Board, ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 pub use exit::{ExitReason, Fatal};
 #[cfg(feature = "fault-injection")]
 pub use fault::Fault;
@@ -44,6 +43,7 @@ pub use gauge::Gauge;
 pub use heartbeat::Heartbeat;
 pub use hook::install_panic_hook;
 pub use incarnation::Incarnation;
+pub use incarnation_future::{IncarnationFuture, ResponseFuture, spawn};
 pub use mailbox::{DEFAULT_LIMIT, Mailbox};
 #[cfg(feature = "fault-injection")]
 pub use messages::InjectFault;

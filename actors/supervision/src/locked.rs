@@ -1,8 +1,8 @@
-//! A lock whose holder may have panicked.
+//! Locks a mutex that may be poisoned.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Takes the lock. Each change below it is whole before anything can panic, so what it protects is good in any case.
+/// Locks `mutex`, also if a holder has panicked: each change under it is complete before a panic is possible, so the value is valid.
 pub(crate) fn locked<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

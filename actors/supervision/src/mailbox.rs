@@ -17,7 +17,7 @@ use crate::gauge::Gauge;
 use crate::locked::locked;
 use crate::port::Port;
 
-/// Most messages that wait in a mailbox by default; far above what a healthy actor leaves unhandled.
+/// Default limit of messages that wait in a mailbox; far above what a healthy actor leaves unhandled.
 pub const DEFAULT_LIMIT: usize = 65_536;
 
 /// The mailbox of one child, which outlives its incarnations. Cheap to clone; clones are the same mailbox.
@@ -33,15 +33,15 @@ pub struct Mailbox<A: Actor> {
 /// The receiving end, and the number of the reader that may take from it.
 struct Inbox<A: Actor> {
     receiver: AddressReceiver<A>,
-    /// Number of the only [`Reader`] that may take.
+    /// Number of the only [`MailboxReader`] that may take.
     reader: u64,
     /// Wakes that reader when it is superseded.
     waker: Option<Waker>,
 }
 
-/// The right to take from a [`Mailbox`]. Only the newest reader has it, which fences a superseded incarnation whatever
-/// its thread is doing.
-pub(crate) struct Reader<A: Actor> {
+/// Takes messages from a [`Mailbox`]. Only the newest reader can, so a superseded incarnation receives none, also if its thread
+/// hangs.
+pub(crate) struct MailboxReader<A: Actor> {
     inbox: Arc<Mutex<Inbox<A>>>,
     gauge: Arc<Gauge>,
     number: u64,
@@ -78,14 +78,14 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
         Port::new(Addr::new(self.sender.clone()).recipient(), Arc::clone(&self.gauge))
     }
 
-    /// How full this mailbox is.
+    /// The counts of this mailbox.
     #[must_use]
     pub fn gauge(&self) -> &Arc<Gauge> {
         &self.gauge
     }
 
     /// Supersedes the previous reader.
-    pub(crate) fn reader(&self) -> Reader<A> {
+    pub(crate) fn reader(&self) -> MailboxReader<A> {
         let (number, superseded) = {
             let mut inbox = locked(&self.inbox);
             inbox.reader += 1;
@@ -94,16 +94,16 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
         if let Some(waker) = superseded {
             waker.wake();
         }
-        Reader { inbox: Arc::clone(&self.inbox), gauge: Arc::clone(&self.gauge), number }
+        MailboxReader { inbox: Arc::clone(&self.inbox), gauge: Arc::clone(&self.gauge), number }
     }
 }
 
-impl<A: Actor<Context = Context<A>>> Reader<A> {
+impl<A: Actor<Context = Context<A>>> MailboxReader<A> {
     /// The next message. `None` once superseded, and once there is no sender left.
     pub(crate) fn poll_take(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Envelope<A>>> {
         let taken = {
             let mut inbox = locked(&self.inbox);
-            // Under the lock: a reader that looked before it was superseded would overwrite its successor's waker.
+            // Checked under the lock: a superseded reader would otherwise overwrite the waker of the next one.
             if inbox.reader != self.number {
                 return Poll::Ready(None);
             }
@@ -171,10 +171,10 @@ mod tests {
         let mailbox: Mailbox<Idle> = Mailbox::new();
         let (port, inbox) = (mailbox.port::<Hello>(), Arc::downgrade(&mailbox.inbox));
         let draining = crate::spawn(mailbox.reader().drain());
-        let asked = port.ask(Hello, std::time::Duration::from_secs(5)).await;
-        assert_eq!(asked, Err(super::super::AskError::Closed), "the caller gets an answer at once");
+        let answer = port.ask(Hello, std::time::Duration::from_secs(5)).await;
+        assert_eq!(answer, Err(super::super::AskError::Closed), "the caller gets an answer at once");
         drop((mailbox, port));
         tokio::time::timeout(std::time::Duration::from_secs(5), draining).await.unwrap().unwrap();
-        assert!(inbox.upgrade().is_none(), "the mailbox is gone");
+        assert!(inbox.upgrade().is_none(), "the mailbox is dropped");
     }
 }

@@ -1,4 +1,4 @@
-//! What a supervisor may be asked about children it has, and what it reports.
+//! The messages to a supervisor about its children, and its reports.
 
 use actix::Message;
 
@@ -7,7 +7,7 @@ use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::port::AskError;
 
-/// Stops a child of this supervisor and removes it from the tree, also for the restarts of the supervisor. Answered
+/// Stops a child of this supervisor and removes it from the tree; a restart of the supervisor does not start it again. Answered
 /// once the stop has begun; the id stays taken until the stop is complete.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), OperateError>")]
@@ -16,11 +16,11 @@ pub struct StopChild {
     pub id: String,
 }
 
-/// What an operator may do to a child.
+/// A command of an operator for one child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperatorCommand {
-    /// Stop it and start it again; does not count against its restart intensity. Starts one that is stopped or
-    /// failed, at once.
+    /// Stop it and start it again, without counting against its restart intensity. A stopped or failed child is started at
+    /// once.
     Restart,
     /// Stop it and leave it stopped.
     Stop,
@@ -28,25 +28,25 @@ pub enum OperatorCommand {
     Reset,
 }
 
-/// Carries out a command on the child at `path`, such as `links/primary`, below the supervisor that is asked.
+/// Carries out a command on the child at `path`, such as `links/primary`, below the supervisor that receives the message.
 /// Answered once the command is accepted, not when it is done.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), OperateError>")]
 pub struct Operate {
-    /// Ids from the asked supervisor's child down, joined by slashes.
+    /// Ids from the receiving supervisor's child down, joined by slashes.
     pub path: String,
-    /// What to do.
+    /// The command.
     pub command: OperatorCommand,
 }
 
-/// Injects a fault into the child at `path`. For trials only.
+/// Injects a fault into the child at `path`. For tests only.
 #[cfg(feature = "fault-injection")]
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), OperateError>")]
 pub struct InjectFault {
-    /// Ids from the asked supervisor's child down, joined by slashes.
+    /// Ids from the receiving supervisor's child down, joined by slashes.
     pub path: String,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -83,8 +83,8 @@ pub struct ChildExited {
     pub id: String,
     /// Its path from the root.
     pub path: String,
-    /// Which incarnation.
+    /// Number of the incarnation.
     pub generation: u64,
-    /// Why.
+    /// The exit reason.
     pub reason: ExitReason,
 }

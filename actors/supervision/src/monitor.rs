@@ -12,9 +12,9 @@ use crate::options::RootEnd;
 use crate::staleness::Staleness;
 use crate::worker_thread::WorkerThread;
 
-/// Checks all threads and actors until the tree ends. Runs on the root's thread, which the watchdog watches.
+/// Checks all threads and actors until the tree ends. Runs on the root's thread, which the watchdog monitors.
 pub(crate) async fn run(system: SystemContext, board: Board) {
-    let mut monitor = Monitor {
+    let mut monitor = HeartbeatMonitor {
         staleness: Staleness::new(system.options().unresponsive_after, monotonic::now()),
         system: system.clone(),
         board,
@@ -31,7 +31,7 @@ pub(crate) async fn run(system: SystemContext, board: Board) {
     }
 }
 
-struct Monitor {
+struct HeartbeatMonitor {
     staleness: Staleness,
     system: SystemContext,
     board: Board,
@@ -39,7 +39,7 @@ struct Monitor {
     reported: Vec<(String, u64)>,
 }
 
-impl Monitor {
+impl HeartbeatMonitor {
     fn check(&mut self) {
         if let Some(late) = self.staleness.check(monotonic::now()) {
             tracing::warn!(late_ms = late.as_millis(), "heartbeat check ran late; every deadline is renewed");
@@ -62,18 +62,18 @@ impl Monitor {
         } else if thread.is_replaceable() {
             self.replace(thread, number, &heartbeat);
         } else if !self.reported.contains(&mark) {
-            let silent_ms = heartbeat.age().as_millis();
-            tracing::error!(thread = thread.name(), silent_ms, "thread is unresponsive, not replaced");
+            let heartbeat_age_ms = heartbeat.age().as_millis();
+            tracing::error!(thread = thread.name(), heartbeat_age_ms, "thread is unresponsive, not replaced");
             self.reported.push(mark);
         }
     }
 
     fn replace(&self, thread: &WorkerThread, number: u64, heartbeat: &Heartbeat) {
         let leaked = self.system.leaked();
-        let silent_ms = heartbeat.age().as_millis();
-        tracing::error!(thread = thread.name(), silent_ms, leaked, "thread is unresponsive");
+        let heartbeat_age_ms = heartbeat.age().as_millis();
+        tracing::error!(thread = thread.name(), heartbeat_age_ms, leaked, "thread is unresponsive");
         let too_many = leaked >= self.system.options().max_leaked_threads;
-        // First fence, then replace: no actor of the old thread may act beside the new one.
+        // Fenced before the replacement: no actor of the old thread may run beside its successor.
         let on_thread = |child: &RunningChild| child.worker_thread.same(thread) && child.thread_number == number;
         for child in self.board.running_children().into_iter().filter(on_thread) {
             if !too_many {
@@ -93,7 +93,7 @@ impl Monitor {
         }
     }
 
-    /// Finds actors that wait without end on a thread that runs.
+    /// Finds actors that hang on a thread that runs.
     fn check_actors(&self) {
         for child in self.board.running_children() {
             if !child.permanent || child.incarnation.is_fenced() {
@@ -104,7 +104,7 @@ impl Monitor {
                 tracing::error!(
                     actor = child.incarnation.path(),
                     generation = child.incarnation.generation(),
-                    silent_ms = child.heartbeat.age().as_millis(),
+                    heartbeat_age_ms = child.heartbeat.age().as_millis(),
                     allowed_ms = self.system.options().unresponsive_after.as_millis(),
                     "actor hangs while its thread runs"
                 );
@@ -117,9 +117,9 @@ impl Monitor {
     }
 }
 
-/// Reports to the supervisor, before the fence: a runner that sees the fence reports that its instance was killed, and
-/// the first report counts. The supervisor runs on this thread, so it acts on neither before the caller is done.
+/// Reports to the supervisor, before the fence: the runner of a fenced incarnation reports `Killed`, and the first report counts.
+/// The supervisor runs on this thread, so it handles neither before the caller has returned.
 fn report_unresponsive(child: &RunningChild) {
-    // Without a receiver its supervisor is gone, and has fenced it itself.
+    // Without a receiver the supervisor has ended, and has fenced the child.
     let _ = child.events.send(ChildEvent::Ended { run: child.run, reason: ExitReason::Unresponsive });
 }

@@ -1,4 +1,4 @@
-//! How a whole tree is kept, why it could not start, and how it ended.
+//! The options of a tree, and how it ended.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::exit::ExitReason;
 use crate::watchdog::Watchdog;
 
-/// How a tree is kept.
+/// The options of a tree.
 #[derive(Debug, Clone)]
 pub struct RootOptions {
-    /// A thread or an actor without a heartbeat for longer counts as unresponsive. What blocks must be shorter, or
+    /// A thread or an actor without a heartbeat for longer than this counts as unresponsive. Blocking work must be shorter, or
     /// run on a thread that is not replaceable.
     pub unresponsive_after: Duration,
-    /// Unresponsive threads left behind before the tree ends.
+    /// Unresponsive threads that may be leaked; one more ends the tree.
     pub max_leaked_threads: usize,
     /// Whether [`InjectFault`](crate::InjectFault) is accepted.
     #[cfg(feature = "fault-injection")]
@@ -37,8 +37,8 @@ impl Default for RootOptions {
 /// How a tree ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootEnd {
-    /// It was asked to.
-    Asked,
+    /// It was stopped by [`RootHandle::stop`](crate::RootHandle::stop).
+    Shutdown,
     /// A child of the root exceeded its restart intensity.
     IntensityExceeded {
         /// Its path; empty if the root supervisor itself ended.
@@ -46,16 +46,16 @@ pub enum RootEnd {
         /// How it last ended.
         reason: ExitReason,
     },
-    /// More threads are unresponsive than may be left behind. The children still run.
+    /// More threads are unresponsive than may be leaked. The children still run.
     TooManyUnresponsive,
 }
 
 impl fmt::Display for RootEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Asked => f.write_str("the tree was asked to end"),
+            Self::Shutdown => f.write_str("the tree was stopped"),
             Self::IntensityExceeded { path, .. } if path.is_empty() => f.write_str("the root supervisor ended"),
-            // The text of a panic may hold anything; the word for it does not.
+            // The text of a panic may contain private data; the stable name does not.
             Self::IntensityExceeded { path, reason } => {
                 write!(f, "{path} exceeded its restart intensity ({})", reason.word())
             }

@@ -1,11 +1,11 @@
-//! How often a child may be restarted, how long to wait before each restart, and what happens when that was too often.
+//! How often a child may be restarted, the delay of each restart, and what happens when the restart intensity is exceeded.
 //!
-//! Plain: the time and the random number come in.
+//! No clock and no random source: both values are arguments.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How a child is restarted: a sliding window, a backoff, and a reset after a healthy time.
+/// The restart intensity of a child, its backoff, and the healthy time after which the count is reset.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,7 +40,7 @@ pub struct RestartPolicy {
 pub enum WhenExceeded {
     /// Its supervisor stops all its children and ends with an error.
     Escalate,
-    /// It stays in the state `failed` until an operator resets it; its siblings go on.
+    /// It stays in the state `failed` until an operator resets it; its siblings continue.
     Fail,
 }
 
@@ -125,7 +125,7 @@ pub(crate) struct RestartIntensity {
     recent: VecDeque<Duration>,
 }
 
-/// What a [`RestartIntensity`] allows.
+/// The decision of a [`RestartIntensity`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum IntensityDecision {
     /// Restart after this time; zero for at once.

@@ -1,7 +1,7 @@
-//! How a message reaches an actor.
+//! Sends messages to an actor.
 //!
-//! A port bounds (see [`Gauge`]), fences (what a superseded instance sends is dropped, see [`Incarnation`]) and is the
-//! only place that handles a `MailboxError`.
+//! A port bounds the mailbox (see [`Gauge`]), drops what a fenced incarnation sends (see [`Incarnation`]), and is the only place
+//! that handles a `MailboxError`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ where
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// The actor is gone or has lost this message; a retry may reach its successor.
+    /// The actor has ended or lost this message; a retry may reach its next incarnation.
     #[error("the actor is not running")]
     Closed,
     /// The actor did not answer in time; it may still have acted.
@@ -72,7 +72,7 @@ pub enum AskError {
 /// Why a message was not sent. In every case the actor has not received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TellError {
-    /// The actor is gone and has no successor.
+    /// The actor has ended and has no next incarnation.
     #[error("the actor is not running")]
     Closed,
     /// Its mailbox is full.

@@ -1,4 +1,4 @@
-//! Feeds an incarnation from its outer mailbox.
+//! Passes the messages of a child's mailbox to its current incarnation.
 
 use std::pin::Pin;
 use std::task::{self, Poll};
@@ -13,16 +13,16 @@ use crate::control::ControlHandle;
 use crate::fault::Fault;
 use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
-use crate::mailbox::Reader;
-use crate::run::Run;
+use crate::launch::IncarnationLaunch;
+use crate::mailbox::MailboxReader;
 
-/// Messages handled in one poll before the thread's other actors are polled.
+/// Messages handled in one poll, before the thread's other actors are polled.
 const BATCH: usize = 64;
 
-/// A future in the context of its actor. Not polled while the actor waits (`ctx.wait`, atomic responses): that holds
-/// its messages back, and stops the heartbeat of an actor that hangs.
+/// A future in the context of its actor. Not polled while the actor waits (`ctx.wait`, atomic responses), so messages wait too, and
+/// the heartbeat of an actor that hangs stops.
 pub(crate) struct Pump<A: Actor> {
-    reader: Reader<A>,
+    reader: MailboxReader<A>,
     incarnation: Incarnation,
     control: ControlHandle,
     heartbeat: Heartbeat,
@@ -30,10 +30,11 @@ pub(crate) struct Pump<A: Actor> {
 }
 
 impl<A: Actor<Context = Context<A>>> Pump<A> {
-    pub(crate) fn new(reader: Reader<A>, run: &Run) -> Self {
-        let mut beat = tokio::time::interval(run.beat_every);
+    pub(crate) fn new(reader: MailboxReader<A>, launch: &IncarnationLaunch) -> Self {
+        let mut beat = tokio::time::interval(launch.beat_every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (incarnation, control, heartbeat) = (run.incarnation.clone(), run.control.clone(), run.heartbeat.clone());
+        let (incarnation, control, heartbeat) =
+            (launch.incarnation.clone(), launch.control.clone(), launch.heartbeat.clone());
         Self { reader, incarnation, control, heartbeat, beat }
     }
 
@@ -52,14 +53,14 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
             }
             Some(Fault::HangActor) => ctx.wait(wrap_future::<_, A>(std::future::pending())),
             Some(Fault::PanicInDrop) => {
-                let bomb = PanicsInDrop;
+                let guard = PanicsInDrop;
                 ctx.spawn(wrap_future::<_, A>(async move {
-                    let _held = bomb;
+                    let _guard = guard;
                     std::future::pending::<()>().await;
                 }));
                 ctx.stop();
             }
-            // Carried out at a message, while it starts, or when it stops.
+            // IncarnationFuture out at a message, while it starts, or when it stops.
             Some(
                 Fault::PanicInHandler
                 | Fault::HangThread(_)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// When an ended child is started again.
 ///
-/// | | `Normal`, `Asked` | `Panic`, `Error`, `Killed`, `Unresponsive` | `Fatal` |
+/// | | `Normal`, `Shutdown` | `Panic`, `Error`, `Killed`, `Unresponsive` | `Fatal` |
 /// |---|---|---|---|
 /// | `Permanent` | restarted | restarted | state `failed` |
 /// | `Transient` | stopped | restarted | state `failed` |
@@ -15,7 +15,7 @@ pub enum Restart {
     Permanent,
     /// Only after an abnormal exit.
     Transient,
-    /// Never; it leaves the tree when it ends.
+    /// Never; it is removed from the tree when it ends.
     Temporary,
 }
 

@@ -1,4 +1,4 @@
-//! The top of a tree: starts it, reports how it ended, stops it, joins its threads.
+//! The root of a tree: starts it, reports how it ended, stops it, joins its threads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,22 +8,22 @@ use actix::{Context, Handler, Message};
 use tokio::sync::mpsc;
 
 use crate::board::{Board, ChildState, RunningChild, StatusCell, wall_clock};
-use crate::carried::spawn_outside;
 use crate::child_event::{ChildEvent, ExitNotifier};
 use crate::context::SystemContext;
 use crate::control::ControlHandle;
 use crate::exit::ExitReason;
 use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
+use crate::incarnation_future::spawn_outside;
+use crate::launch::IncarnationLaunch;
 use crate::mailbox::Mailbox;
 use crate::monitor;
 use crate::options::{RootEnd, RootOptions};
 use crate::port::Port;
-use crate::run::Run;
 use crate::spec::{ChildSpec, SpecError, SupervisorSpec};
 use crate::supervisor::Supervisor;
 
-/// The top of a tree.
+/// The root of a tree.
 #[derive(Debug)]
 pub struct Root;
 
@@ -42,7 +42,7 @@ pub enum StartError {
     /// The current thread runs no actix `System`.
     #[error("the current thread runs no actix system")]
     NoSystem,
-    /// The tree cannot be started as it is described.
+    /// The specification is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
 }
@@ -81,7 +81,7 @@ impl Root {
         }
         let (events, received) = mpsc::unbounded_channel();
         let (incarnation, control, heartbeat) = (Incarnation::new("", 1), ControlHandle::default(), Heartbeat::new());
-        let run = Run {
+        let run = IncarnationLaunch {
             incarnation: incarnation.clone(),
             control: control.clone(),
             heartbeat: heartbeat.clone(),
@@ -111,7 +111,7 @@ impl Root {
     }
 }
 
-/// Waits for the end of the root supervisor, and records what it means.
+/// Waits for the end of the root supervisor, and records how the tree ended.
 async fn record_end(mut events: mpsc::UnboundedReceiver<ChildEvent>, cell: Arc<StatusCell>, system: SystemContext) {
     let reason = loop {
         match events.recv().await {
@@ -127,7 +127,7 @@ async fn record_end(mut events: mpsc::UnboundedReceiver<ChildEvent>, cell: Arc<S
         status.last_exit = Some((reason.clone(), wall_clock()));
     });
     let end = match reason {
-        ExitReason::Asked | ExitReason::Normal => RootEnd::Asked,
+        ExitReason::Shutdown | ExitReason::Normal => RootEnd::Shutdown,
         ExitReason::Panic(_)
         | ExitReason::Error(_)
         | ExitReason::Killed
@@ -156,12 +156,12 @@ impl RootHandle {
         self.mailbox.port()
     }
 
-    /// Waits until the tree has ended, and returns how. May be called any number of times, also later.
+    /// Waits until the tree has ended, and returns how. May be called repeatedly, also after the end.
     pub async fn ended(&self) -> RootEnd {
         let mut end = self.system.ended();
         // The context held here owns the sender, so the wait cannot fail.
         let end = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
-        end.unwrap_or(RootEnd::Asked)
+        end.unwrap_or(RootEnd::Shutdown)
     }
 
     /// Stops the tree in reverse order, one child at a time, each killed after its grace, and waits for it.
@@ -170,7 +170,7 @@ impl RootHandle {
         self.ended().await;
     }
 
-    /// Ends the worker threads and joins them, waiting at most `within` for all. Returns how many were left behind.
+    /// Ends the worker threads and joins them, waiting at most `within` for all. Returns how many were leaked.
     /// Call it once the tree has ended.
     pub async fn join_threads(&self, within: Duration) -> usize {
         let deadline = Instant::now() + within;

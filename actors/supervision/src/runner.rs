@@ -13,73 +13,73 @@ use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::hook;
 use crate::incarnation::Incarnation;
+use crate::launch::IncarnationLaunch;
 use crate::pump::Pump;
-use crate::run::Run;
 use crate::start_context::{Factory, StartContext};
 
-/// The future that is the incarnation. Stays on its thread.
+/// The future that runs one incarnation. Stays on its thread.
 pub(crate) struct Runner<A: Actor<Context = Context<A>>> {
-    run: Run,
-    stage: Stage<A>,
-    /// The request to stop has been passed on to the actor.
-    asked: bool,
+    launch: IncarnationLaunch,
+    stage: RunnerStage<A>,
+    /// The request to stop was forwarded to the actor.
+    stop_forwarded: bool,
     /// An injected slow stop.
     slow_stop: Option<Pin<Box<Sleep>>>,
 }
 
-enum Stage<A: Actor<Context = Context<A>>> {
+enum RunnerStage<A: Actor<Context = Context<A>>> {
     NotStarted { start: StartContext<A>, factory: Arc<Factory<A>> },
     Running { body: Box<ContextFut<A, Context<A>>>, started: bool },
     Ended,
 }
 
 impl<A: Actor<Context = Context<A>>> Runner<A> {
-    pub(crate) fn new(run: Run, start: StartContext<A>, factory: Arc<Factory<A>>) -> Self {
-        Self { run, stage: Stage::NotStarted { start, factory }, asked: false, slow_stop: None }
+    pub(crate) fn new(launch: IncarnationLaunch, start: StartContext<A>, factory: Arc<Factory<A>>) -> Self {
+        Self { launch, stage: RunnerStage::NotStarted { start, factory }, stop_forwarded: false, slow_stop: None }
     }
 
     fn start(&mut self) -> Result<(), ExitReason> {
-        let Stage::NotStarted { start, factory } = &self.stage else { return Ok(()) };
-        let run = &self.run;
-        let body = contain(&run.incarnation, || {
-            assert!(run.fault != Some(Fault::PanicInFactory), "injected: panic in the factory");
+        let RunnerStage::NotStarted { start, factory } = &self.stage else { return Ok(()) };
+        let launch = &self.launch;
+        let body = contain(&launch.incarnation, || {
+            assert!(launch.fault != Some(Fault::PanicInFactory), "injected: panic in the factory");
             let actor = factory(start);
             let mut ctx = Context::new();
-            ctx.spawn(Pump::new(start.mailbox().reader(), run));
+            ctx.spawn(Pump::new(start.mailbox().reader(), launch));
             ctx.into_future(actor)
         })?;
-        self.stage = Stage::Running { body: Box::new(body), started: false };
+        self.stage = RunnerStage::Running { body: Box::new(body), started: false };
         Ok(())
     }
 
-    /// Passes the request to stop on to the actor, late if a fault requires it.
-    fn pass_on_stop(&mut self, task: &mut Task<'_>) {
-        if self.asked || !self.run.control.stop_requested() {
+    /// Forwards the request to stop to the actor, after a delay if a fault requires it.
+    fn forward_stop(&mut self, task: &mut Task<'_>) {
+        if self.stop_forwarded || !self.launch.control.stop_requested() {
             return;
         }
-        let fault = self.run.control.take_fault(|fault| matches!(fault, Fault::SlowStop(_)));
+        let fault = self.launch.control.take_fault(|fault| matches!(fault, Fault::SlowStop(_)));
         if let Some(Fault::SlowStop(length)) = fault {
             self.slow_stop = Some(Box::pin(tokio::time::sleep(length)));
         }
         if self.slow_stop.as_mut().is_some_and(|sleep| sleep.as_mut().poll(task).is_pending()) {
             return;
         }
-        self.asked = true;
-        if let Stage::Running { body, .. } = &mut self.stage {
+        self.stop_forwarded = true;
+        if let RunnerStage::Running { body, .. } = &mut self.stage {
             body.ctx().stop();
         }
     }
 
     fn poll_actor(&mut self, task: &mut Task<'_>) -> Result<Poll<()>, ExitReason> {
-        let Stage::Running { body, started } = &mut self.stage else { return Ok(Poll::Ready(())) };
-        let run = &self.run;
+        let RunnerStage::Running { body, started } = &mut self.stage else { return Ok(Poll::Ready(())) };
+        let launch = &self.launch;
         let first = !std::mem::replace(started, true);
-        let polled = contain(&run.incarnation, || {
-            assert!(!(first && run.fault == Some(Fault::PanicInStarted)), "injected: panic in started");
+        let polled = contain(&launch.incarnation, || {
+            assert!(!(first && launch.fault == Some(Fault::PanicInStarted)), "injected: panic in started");
             Pin::new(&mut **body).poll(task)
         })?;
         if first && polled.is_pending() {
-            run.exit.started();
+            launch.exit.started();
         }
         Ok(polled)
     }
@@ -89,15 +89,15 @@ impl<A: Actor<Context = Context<A>>> Runner<A> {
             Err(in_drop) if !matches!(reason, ExitReason::Panic(_)) => in_drop,
             Ok(()) | Err(_) => reason,
         };
-        self.run.exit.ended(reason);
+        self.launch.exit.ended(reason);
         Poll::Ready(())
     }
 
-    /// Drops the actor without running a hook of it: what panicked may be broken.
+    /// Drops the actor without running its hooks: after a panic its state may be invalid.
     fn drop_actor(&mut self) -> Result<(), ExitReason> {
-        let stage = std::mem::replace(&mut self.stage, Stage::Ended);
-        contain(&self.run.incarnation, move || {
-            if let Stage::Running { mut body, .. } = stage {
+        let stage = std::mem::replace(&mut self.stage, RunnerStage::Ended);
+        contain(&self.launch.incarnation, move || {
+            if let RunnerStage::Running { mut body, .. } = stage {
                 // A live context would be polled again by its drop.
                 body.ctx().terminate();
             }
@@ -110,22 +110,22 @@ impl<A: Actor<Context = Context<A>>> Future for Runner<A> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
         let this = self.get_mut();
-        this.run.control.register(task.waker());
-        if this.run.control.kill_requested() || this.run.incarnation.is_fenced() {
+        this.launch.control.register(task.waker());
+        if this.launch.control.kill_requested() || this.launch.incarnation.is_fenced() {
             return this.end(ExitReason::Killed);
         }
         if let Err(reason) = this.start() {
             return this.end(reason);
         }
-        this.pass_on_stop(task);
+        this.forward_stop(task);
         match this.poll_actor(task) {
             Err(reason) => this.end(reason),
             Ok(Poll::Ready(())) => {
-                let default = if this.asked { ExitReason::Asked } else { ExitReason::Normal };
-                let reason = this.run.incarnation.end().cloned().unwrap_or(default);
+                let default = if this.stop_forwarded { ExitReason::Shutdown } else { ExitReason::Normal };
+                let reason = this.launch.incarnation.end().cloned().unwrap_or(default);
                 this.end(reason)
             }
-            Ok(Poll::Pending) if this.run.incarnation.is_fenced() => this.end(ExitReason::Killed),
+            Ok(Poll::Pending) if this.launch.incarnation.is_fenced() => this.end(ExitReason::Killed),
             Ok(Poll::Pending) => Poll::Pending,
         }
     }

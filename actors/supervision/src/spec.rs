@@ -1,25 +1,25 @@
-//! What a tree is made of: children, supervisors, and how each is kept.
+//! The specification of a tree: children, supervisors, and the options of each.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::board::{Kind, StatusCell};
+use crate::board::{ChildKind, StatusCell};
 use crate::context::SystemContext;
 use crate::exit::ExitReason;
 use crate::gauge::Gauge;
+use crate::launch::IncarnationLaunch;
 #[cfg(feature = "fault-injection")]
 use crate::messages::InjectFault;
 use crate::messages::{ChildExited, Operate};
 use crate::policy::RestartPolicy;
 use crate::port::Port;
 use crate::restart::{Readiness, Restart, Strategy};
-use crate::run::Run;
 use crate::worker_thread::WorkerThread;
 
-/// How long a child may take to stop by default.
+/// Default time for a child to stop.
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
-/// A child and how it is kept. Made by [`ChildSpec::worker`] or [`ChildSpec::supervisor`]. Cheap to clone; a clone
+/// A child and its options. Made by [`ChildSpec::worker`] or [`ChildSpec::supervisor`]. Cheap to clone; a clone
 /// describes the same child.
 #[derive(Clone)]
 pub struct ChildSpec {
@@ -32,13 +32,13 @@ pub struct ChildSpec {
     /// `None` for a supervisor, whose children each have theirs.
     pub(crate) grace: Option<Duration>,
     pub(crate) readiness: Readiness,
-    /// Of a supervisor.
-    pub(crate) branch: Option<Branch>,
+    /// Set for a supervisor.
+    pub(crate) nested: Option<NestedSupervisor>,
 }
 
 /// The ports and the children of a supervisor that is itself a child.
 #[derive(Clone)]
-pub(crate) struct Branch {
+pub(crate) struct NestedSupervisor {
     pub(crate) operate: Port<Operate>,
     #[cfg(feature = "fault-injection")]
     pub(crate) inject_fault: Port<InjectFault>,
@@ -50,7 +50,7 @@ pub(crate) trait ErasedChild: Send + Sync {
     /// Sends an incarnation to its thread; returns the thread's number.
     fn start(
         &self,
-        run: Run,
+        launch: IncarnationLaunch,
         system: &SystemContext,
         cell: &Arc<StatusCell>,
         thread: &WorkerThread,
@@ -62,10 +62,10 @@ pub(crate) trait ErasedChild: Send + Sync {
     fn gauge(&self) -> &Arc<Gauge>;
 }
 
-/// Why a tree or a child cannot be started as it is described.
+/// Why a specification is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// An id is one segment of a path.
+    /// An id is empty or contains a slash.
     #[error("child id {0:?} is empty or contains a slash")]
     InvalidId(String),
     /// Two children of one supervisor have this id.
@@ -74,7 +74,7 @@ pub enum SpecError {
 }
 
 impl ChildSpec {
-    pub(crate) fn with(id: String, actor: Arc<dyn ErasedChild>, branch: Option<Branch>) -> Self {
+    pub(crate) fn with(id: String, actor: Arc<dyn ErasedChild>, nested: Option<NestedSupervisor>) -> Self {
         Self {
             id,
             actor,
@@ -83,55 +83,55 @@ impl ChildSpec {
             policy: RestartPolicy::default(),
             grace: Some(DEFAULT_GRACE),
             readiness: Readiness::Started,
-            branch,
+            nested,
         }
     }
 
-    /// Runs it on `thread`. Without effect on a supervisor.
+    /// Sets the thread it runs on. Has no effect on a supervisor.
     #[must_use]
     pub fn on(mut self, thread: &WorkerThread) -> Self {
-        if self.branch.is_none() {
+        if self.nested.is_none() {
             self.worker_thread = Some(thread.clone());
         }
         self
     }
 
-    /// When it is restarted.
+    /// Sets when it is restarted.
     #[must_use]
     pub fn restart(mut self, restart: Restart) -> Self {
         self.restart = restart;
         self
     }
 
-    /// How often and how soon it is restarted, and what happens when that was too often.
+    /// Sets how often and how soon it is restarted, and what happens when the restart intensity is exceeded.
     #[must_use]
     pub fn policy(mut self, policy: RestartPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// How long it may take to stop before it is killed.
+    /// Sets how long it may take to stop before it is killed.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
         self
     }
 
-    /// When it counts as ready.
+    /// Sets when it counts as ready.
     #[must_use]
     pub fn readiness(mut self, readiness: Readiness) -> Self {
         self.readiness = readiness;
         self
     }
 
-    /// The id given.
+    /// The id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        if self.branch.is_some() { Kind::Supervisor } else { Kind::Worker }
+    pub(crate) fn kind(&self) -> ChildKind {
+        if self.nested.is_some() { ChildKind::Supervisor } else { ChildKind::Worker }
     }
 
     /// Checks this child and those below it.
@@ -139,7 +139,7 @@ impl ChildSpec {
         if self.id.is_empty() || self.id.contains('/') {
             return Err(SpecError::InvalidId(self.id.clone()));
         }
-        self.branch.as_ref().map_or(Ok(()), |branch| branch.spec.check())
+        self.nested.as_ref().map_or(Ok(()), |nested| nested.spec.check())
     }
 }
 

@@ -1,9 +1,9 @@
-//! Decides which heartbeats are too old. Plain: the time comes in.
+//! Decides which heartbeats are too old. No clock: the time is an argument.
 
 use std::time::Duration;
 
-/// Judges heartbeats, and the check itself: a check that ran late (suspended machine, SIGSTOP, no CPU time) cannot distinguish
-/// an owner that hung from one that got no CPU time either, so every owner gets a new deadline.
+/// Finds heartbeats that are too old. A check that ran late itself (suspended machine, SIGSTOP, no CPU time) cannot distinguish
+/// an owner that hangs from one that got no CPU time, so every owner gets a new deadline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Staleness {
     allowance: Duration,
@@ -17,16 +17,16 @@ impl Staleness {
         Self { allowance, last_check: now, floor: now }
     }
 
-    /// Begins a check, at most a tenth of the allowance after the last one if all is well. Returns how late it is,
-    /// if too late.
+    /// Begins a check, normally a tenth of the allowance after the last one. Returns the time since the last one if that is half
+    /// the allowance or more.
     pub(crate) fn check(&mut self, now: Duration) -> Option<Duration> {
-        let slept = now.saturating_sub(self.last_check);
+        let since_last = now.saturating_sub(self.last_check);
         self.last_check = now;
-        if slept < self.allowance / 2 {
+        if since_last < self.allowance / 2 {
             return None;
         }
         self.floor = now;
-        Some(slept)
+        Some(since_last)
     }
 
     /// Whether a heartbeat last seen at `last` is too old.
@@ -34,8 +34,8 @@ impl Staleness {
         now.saturating_sub(last.max(self.floor)) > self.allowance
     }
 
-    /// Whether an actor hangs although its thread runs. Judged at the thread's last beat: a thread that does not
-    /// run is no evidence about the actors on it.
+    /// Whether an actor hangs although its thread runs. Compared with the thread's last beat, because actors have no heartbeat while their
+    /// thread does not run.
     pub(crate) fn hangs(&self, actor: Duration, thread: Duration) -> bool {
         self.is_stale(actor, thread)
     }
@@ -69,7 +69,7 @@ mod tests {
     fn actor_on_an_unresponsive_thread_does_not_count_as_hanging() {
         let start = 100 * S;
         let staleness = Staleness::new(5 * S, start);
-        assert!(!staleness.hangs(start, start + S), "judged at 1 s, when the thread last ran");
+        assert!(!staleness.hangs(start, start + S), "compared at 1 s, when the thread last ran");
         assert!(staleness.hangs(start, start + 6 * S));
     }
 }

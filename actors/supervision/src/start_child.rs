@@ -13,7 +13,7 @@ pub struct StartChild(pub ChildSpec);
 /// Why [`StartChild`] was refused. In every case nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartChildError {
-    /// The specification is invalid. An id is taken as long as a child has it.
+    /// The specification is invalid. An id is taken until the child that has it is removed.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The supervisor is stopping.

@@ -1,4 +1,4 @@
-//! What the factory of a child is given for each incarnation.
+//! The argument of a child's factory.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::incarnation::Incarnation;
 use crate::mailbox::Mailbox;
 use crate::port::Port;
 
-/// What the factory of a child builds one incarnation from.
+/// The argument of a child's factory, for one incarnation.
 pub struct StartContext<A: Actor> {
     incarnation: Incarnation,
     mailbox: Mailbox<A>,
@@ -35,7 +35,7 @@ impl<A: Actor<Context = Context<A>>> StartContext<A> {
         &self.incarnation
     }
 
-    /// A port into the child's own mailbox, for what outlives this incarnation: file watchers, timers of others, peers.
+    /// A port into the child's own mailbox, for parts that outlive this incarnation, such as file watchers and peers.
     #[must_use]
     pub fn own<M>(&self) -> Port<M>
     where

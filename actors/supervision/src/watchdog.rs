@@ -1,6 +1,6 @@
-//! A plain OS thread that watches the root's thread and, during the shutdown, the clock.
+//! An OS thread that monitors the root's thread and a deadline.
 //!
-//! It depends on nothing that it watches: no runtime, no channel, no log. When it fires it calls the function it was started with,
+//! It depends on nothing that it monitors: no runtime, no channel, no log. When it fires it calls the function it was started with,
 //! which usually writes the report and ends the process, so that the service manager starts a new one. A report that
 //! cannot be made in time is left out.
 
@@ -16,17 +16,17 @@ use crate::locked::locked;
 use crate::monotonic;
 use crate::staleness::Staleness;
 
-/// How long the report may take: a thread that hangs may hold what it is made from.
+/// Timeout of the report: a thread that hangs may hold a lock that it needs.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Checks per allowance.
+/// Checks per `stale_after`.
 const CHECKS: u32 = 10;
 
 /// The handle on the watchdog's thread. Cheap to clone; dropping it stops nothing.
 #[derive(Clone)]
-pub struct Watchdog(Arc<WatchdogInner>);
+pub struct Watchdog(Arc<WatchdogShared>);
 
-struct WatchdogInner {
+struct WatchdogShared {
     stale_after: Duration,
     state: Mutex<WatchdogState>,
     changed: Condvar,
@@ -50,21 +50,20 @@ struct Deadline {
 /// Why the watchdog fired, and the state of every child.
 #[derive(Debug, Clone)]
 pub struct WatchdogTimeout {
-    /// What was too late.
+    /// Why it fired.
     pub cause: TimeoutCause,
     /// One line for each child, parents first.
     pub report: String,
-    /// The exit code given with the deadline, if one was set: how the process ends was decided then, also where the root's
-    /// thread became unresponsive on the way.
+    /// The exit code of the deadline, if one was set; also if the root's thread became unresponsive before the deadline.
     pub exit_code: Option<u8>,
 }
 
-/// What was too late.
+/// Why a watchdog fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeoutCause {
-    /// The root's thread has had no heartbeat for longer than allowed.
+    /// The root's thread had no heartbeat for longer than allowed.
     RootUnresponsive,
-    /// What had to be done by the deadline was not.
+    /// The deadline has passed.
     DeadlineMissed,
 }
 
@@ -94,14 +93,14 @@ impl Watchdog {
     ) -> io::Result<Self> {
         let on_timeout = Box::new(on_timeout);
         let state = Mutex::default();
-        let watchdog = Self(Arc::new(WatchdogInner { stale_after, state, changed: Condvar::new(), on_timeout }));
+        let watchdog = Self(Arc::new(WatchdogShared { stale_after, state, changed: Condvar::new(), on_timeout }));
         let watching = watchdog.clone();
         thread::Builder::new().name("watchdog".to_owned()).spawn(move || watching.run())?;
         Ok(watchdog)
     }
 
-    /// Fires, with this exit code, unless the process is gone, or [`Watchdog::disarm`] called, within `length` from now. An
-    /// earlier deadline is replaced.
+    /// Sets a deadline `length` from now: the watchdog fires with this exit code unless the process has ended or
+    /// [`Watchdog::disarm`] was called before. Replaces an earlier deadline.
     pub fn set_deadline(&self, length: Duration, exit_code: u8) {
         self.state().deadline = Some(Deadline { at: monotonic::now() + length, exit_code });
         self.0.changed.notify_all();
@@ -134,7 +133,7 @@ impl Watchdog {
             }
             let now = monotonic::now();
             if let Some(late) = staleness.check(now) {
-                // What had to meet the deadline was held up as long as this thread was.
+                // The work of the process was delayed as long as this thread was.
                 state.deadline = state.deadline.map(|deadline| Deadline { at: deadline.at + late, ..deadline });
             }
             if state.deadline.is_some_and(|deadline| deadline.at <= now) {
@@ -161,7 +160,7 @@ impl std::fmt::Debug for Watchdog {
     }
 }
 
-/// The report, made on a thread of its own, which may stay behind.
+/// The report, made on a separate thread, which is leaked if it hangs.
 fn report_in_time(board: Board) -> String {
     let (done, report_made) = mpsc::channel();
     let started = thread::Builder::new().name("watchdog-report".to_owned()).spawn(move || {

@@ -49,7 +49,7 @@ impl WorkerThread {
         Self::with(name, true, None)
     }
 
-    /// A thread that is never replaced, only reported: its actors must not run twice even if one hangs.
+    /// A thread that is never replaced, only reported: for actors that must not run twice, even if one hangs.
     #[must_use]
     pub fn not_replaceable(name: impl Into<String>) -> Self {
         Self::with(name, false, None)
@@ -92,12 +92,12 @@ impl WorkerThread {
         if thread.handle.spawn_fn(work) { Ok(thread.number) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 
-    /// Number and heartbeat of the present thread.
+    /// Number and heartbeat of the current thread.
     pub(crate) fn heartbeat(&self) -> Option<(u64, Heartbeat)> {
         self.slot().as_ref().map(|thread| (thread.number, thread.heartbeat.clone()))
     }
 
-    /// Starts a new thread in the place of an unresponsive one. The old one is returned, and ends if it ever wakes.
+    /// Starts a new thread in place of an unresponsive one. Returns the old one, which ends if it runs again.
     pub(crate) fn replace(&self, beat_every: Duration) -> io::Result<Option<ArbiterThread>> {
         let mut slot = self.slot();
         let number = slot.as_ref().map_or(1, |thread| thread.number + 1);
@@ -126,15 +126,15 @@ impl ArbiterThread {
         Ok(Self { number, handle, arbiter: Some(arbiter), heartbeat, alive })
     }
 
-    /// Whether its tasks still exist. An unresponsive thread that wakes drops them and ends.
+    /// Whether its tasks still exist. An unresponsive thread that runs again drops them and ends.
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.has_changed().is_ok()
     }
 
     /// Ends its loop and joins it, waiting at most `within`. Returns whether it was joined.
     ///
-    /// A thread whose tasks are gone still waits for the blocking calls it has begun, without limit. So the join is
-    /// left to a helper thread, which stays behind with it should the time run out.
+    /// A thread without tasks still waits for its blocking calls, without limit. So a helper thread joins it, and both are leaked
+    /// if the time runs out.
     pub(crate) async fn join(mut self, within: Duration) -> bool {
         self.handle.stop();
         let joined = async move {
@@ -143,7 +143,7 @@ impl ArbiterThread {
             let Some(arbiter) = self.arbiter else { return true };
             let (done, result) = oneshot::channel();
             let helper = std::thread::Builder::new().name("joiner".to_owned());
-            // Without a helper the sender is dropped, and the thread counts as left behind.
+            // Without a helper the sender is dropped, and the thread counts as leaked.
             let _ = helper.spawn(move || done.send(arbiter.join().is_ok()));
             result.await.unwrap_or(false)
         };
@@ -155,14 +155,14 @@ impl ArbiterThread {
 fn beat(handle: &ArbiterHandle, every: Duration) -> (Heartbeat, watch::Receiver<()>) {
     let heartbeat = Heartbeat::new();
     let (guard, alive) = watch::channel(());
-    let beaten = heartbeat.clone();
+    let shared = heartbeat.clone();
     handle.spawn(async move {
         let _guard = guard;
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            beaten.beat();
+            shared.beat();
         }
     });
     (heartbeat, alive)

@@ -10,7 +10,7 @@ use actix_web::rt::time::sleep;
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::{Environment, client_of_command, find_home};
 use caduceus_actors::status::state_file;
-use caduceus_contract::status::words::GatewayState;
+use caduceus_contract::status::lifecycle::GatewayState;
 use secrecy::SecretString;
 
 use super::{Client, CommandError};

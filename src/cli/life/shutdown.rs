@@ -9,7 +9,7 @@ use caduceus_contract::messages::drain::{AwaitDrained, BeginShutdown};
 use caduceus_contract::messages::relay::GoIdle;
 use caduceus_contract::messages::status::Phase;
 use caduceus_contract::messages::turn::{StopCause, StopTurn};
-use caduceus_contract::status::words::ProcessPhase;
+use caduceus_contract::status::lifecycle::ProcessPhase;
 use futures_util::future::{Either, select};
 use tokio::time::sleep;
 use tracing::{error, info, warn};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use caduceus_contract::files::process_identity::Written;
+use caduceus_contract::files::process_identity::RecordedProcess;
 
 /// The signal to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,14 +21,14 @@ mod handle {
     use rustix::io::Errno;
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-    use super::{StopSignal, Written, io};
+    use super::{RecordedProcess, StopSignal, io};
 
     /// The kernel's handle on it.
     pub(in super::super) struct ProcessHandle(OwnedFd);
 
     impl ProcessHandle {
         /// The process as it was recorded; `None` if it is gone.
-        pub(in super::super) fn open(written: Written) -> Option<Self> {
+        pub(in super::super) fn open(written: RecordedProcess) -> Option<Self> {
             let pid = i32::try_from(written.pid).ok().and_then(Pid::from_raw)?;
             let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
             // Checked with the handle open: from now on the id cannot be reused unnoticed.
@@ -56,13 +56,13 @@ mod handle {
 
 #[cfg(not(target_os = "linux"))]
 mod handle {
-    use super::{StopSignal, Written, io};
+    use super::{RecordedProcess, StopSignal, io};
 
     /// Elsewhere a process cannot be distinguished from a later one with its id, so none is signalled.
     pub(in super::super) enum ProcessHandle {}
 
     impl ProcessHandle {
-        pub(in super::super) fn open(_: Written) -> Option<Self> {
+        pub(in super::super) fn open(_: RecordedProcess) -> Option<Self> {
             None
         }
 
@@ -88,9 +88,9 @@ mod tests {
 
     use super::*;
 
-    fn sleeper() -> (Child, Written) {
+    fn sleeper() -> (Child, RecordedProcess) {
         let child = Command::new("sleep").arg("600").spawn().unwrap();
-        let written = Written { pid: child.id(), start_time: start_time(child.id()) };
+        let written = RecordedProcess { pid: child.id(), start_time: start_time(child.id()) };
         (child, written)
     }
 
@@ -108,9 +108,9 @@ mod tests {
     #[test]
     fn another_process_with_the_id_is_never_opened() {
         let (mut child, written) = sleeper();
-        let earlier = Written { start_time: written.start_time.map(|time| time - 1), ..written };
+        let earlier = RecordedProcess { start_time: written.start_time.map(|time| time - 1), ..written };
         assert!(ProcessHandle::open(earlier).is_none());
-        assert!(ProcessHandle::open(Written { start_time: None, ..written }).is_none());
+        assert!(ProcessHandle::open(RecordedProcess { start_time: None, ..written }).is_none());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(ProcessHandle::open(written).is_none(), "it is gone");

@@ -13,17 +13,17 @@ use caduceus_contract::messages::ledger::{InboundState, LedgerView, OutboundStat
 use caduceus_contract::messages::profile::{ProfileState, ProfileView};
 use caduceus_contract::messages::relay::{LinkState, LinkView};
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::lifecycle::{GatewayState, ProcessPhase};
 use caduceus_contract::status::readiness::{Issue, ReadinessLevel};
-use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, Word};
+use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, ShownState};
 use caduceus_contract::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
-use caduceus_contract::status::words::{GatewayState, ProcessPhase};
-use caduceus_supervision::{ChildState, Departed, Kind, LastExit, TreeNode};
+use caduceus_supervision::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 
 fn name(text: &str) -> ProfileName {
     ProfileName::parse(text).unwrap()
 }
 
-fn node(path: &str, kind: Kind, children: Vec<TreeNode>) -> TreeNode {
+fn node(path: &str, kind: ChildKind, children: Vec<TreeNode>) -> TreeNode {
     TreeNode {
         id: path.rsplit('/').next().filter(|id| !id.is_empty()).unwrap_or("root").to_owned(),
         path: path.to_owned(),
@@ -40,12 +40,12 @@ fn node(path: &str, kind: Kind, children: Vec<TreeNode>) -> TreeNode {
         heartbeat_age_ms: Some(120),
         thread: "control".into(),
         children,
-        departed: Departed::default(),
+        removed: RemovedCounts::default(),
     }
 }
 
 fn tree() -> TreeNode {
-    let worker = |path: &str| node(path, Kind::Worker, Vec::new());
+    let worker = |path: &str| node(path, ChildKind::Worker, Vec::new());
     let mut relay = worker("relays/relay");
     relay.restarts_total = 3;
     relay.refused = 7;
@@ -56,17 +56,17 @@ fn tree() -> TreeNode {
     let profiles = vec![worker("profiles/default"), work];
     node(
         "",
-        Kind::Supervisor,
+        ChildKind::Supervisor,
         vec![
             worker("ledger"),
             worker("status"),
-            node("profiles", Kind::Supervisor, profiles),
+            node("profiles", ChildKind::Supervisor, profiles),
             worker("drain"),
             worker("honcho"),
             worker("dispatch"),
             worker("http"),
-            node("turns", Kind::Supervisor, vec![worker("turns/019ab")]),
-            node("relays", Kind::Supervisor, vec![relay]),
+            node("turns", ChildKind::Supervisor, vec![worker("turns/019ab")]),
+            node("relays", ChildKind::Supervisor, vec![relay]),
         ],
     )
 }
@@ -81,7 +81,7 @@ fn profile(text: &str, missing: &[&str], actor: ChildState) -> ShownProfile {
         agent: "exec",
         children_started: 12,
     };
-    let state = if actor == ChildState::Running { Word::Reported(view.state) } else { Word::Actor(actor) };
+    let state = if actor == ChildState::Running { ShownState::Reported(view.state) } else { ShownState::Actor(actor) };
     let stale_ms = (actor != ChildState::Running).then_some(5_000);
     Shown { actor, state, stale_ms, view }
 }
@@ -104,7 +104,7 @@ fn link() -> ShownLink {
         platforms: vec!["discord".into()],
         descriptors: Vec::new(),
     };
-    Shown { actor: ChildState::Running, state: Word::Reported(view.state), stale_ms: None, view }
+    Shown { actor: ChildState::Running, state: ShownState::Reported(view.state), stale_ms: None, view }
 }
 
 /// A gateway with a turn in flight and one of everything.
@@ -154,7 +154,7 @@ pub(super) fn snapshot() -> Snapshot {
         relay: vec![link()],
         honcho: vec![Shown {
             actor: ChildState::Running,
-            state: Word::Reported(GrantState::Fresh),
+            state: ShownState::Reported(GrantState::Fresh),
             stale_ms: None,
             view: GrantView {
                 profile: name("default"),

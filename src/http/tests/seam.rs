@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
-use caduceus_contract::status::words::GatewayState;
+use caduceus_contract::status::lifecycle::GatewayState;
 
 use super::support::{Gate, SECRET, Setting, TestAnswer};
 

@@ -18,8 +18,8 @@ use caduceus_contract::messages::drain::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
 };
 use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
+use caduceus_contract::status::lifecycle::GatewayState;
 use caduceus_contract::status::snapshot::Snapshot;
-use caduceus_contract::status::words::GatewayState;
 use caduceus_supervision::{InjectFault, Operate, OperateError, OperatorCommand, Port};
 use serde_json::Value;
 

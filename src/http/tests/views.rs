@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use actix_web::http::Method;
 use caduceus_contract::messages::drain::DrainView;
-use caduceus_contract::status::shown::{Shown, Word};
+use caduceus_contract::status::lifecycle::ProcessPhase;
+use caduceus_contract::status::shown::{Shown, ShownState};
 use caduceus_contract::status::snapshot::Snapshot;
-use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::ChildState;
 use serde_json::json;
 
@@ -56,7 +56,7 @@ async fn readyz_is_200_while_degraded_and_names_what_is_down_without_the_sentenc
     assert_eq!(gate.get("/readyz?link=1").await.status, 200);
     gate.becomes(|status| {
         let link = &status.relay[0];
-        let failed = Shown { actor: ChildState::Failed, state: Word::Actor(ChildState::Failed), ..link.clone() };
+        let failed = Shown { actor: ChildState::Failed, state: ShownState::Actor(ChildState::Failed), ..link.clone() };
         status.relay = vec![failed];
     });
     let named = || async {

@@ -12,7 +12,7 @@ use crate::steps::ConnectorStep;
 /// Limit of frames written and not yet acknowledged on one connection; the rest waits here, not in the socket.
 pub(super) const WINDOW: usize = 512;
 /// Minimum time between two wake calls to one gateway.
-const WAKE_PAUSE_MS: i64 = 60_000;
+const WAKE_INTERVAL_MS: i64 = 60_000;
 
 impl ConnectorPlan {
     /// Buffers a frame, unless it is `live`, and writes it if its gateway receives. `frame` makes it with its buffer id.
@@ -24,14 +24,14 @@ impl ConnectorPlan {
         live: bool,
         now_ms: i64,
     ) -> Result<(Pushed, Vec<ConnectorStep>), PushError> {
-        let connection = self.ready(gateway_id);
+        let connection = self.ready_connection(gateway_id);
         if live {
             let Some(connection) = connection else {
                 return Ok((Pushed { delivered: 0, buffer_id: None }, Vec::new()));
             };
             let frame = frame(None);
             if let Some(event_id) = event_id(&frame) {
-                self.account.sent(gateway_id, &event_id);
+                self.traffic.sent(gateway_id, &event_id);
             }
             return Ok((Pushed { delivered: 1, buffer_id: None }, self.write_inbound(connection, frame.to_line())));
         }
@@ -63,7 +63,7 @@ impl ConnectorPlan {
             return Vec::new();
         };
         if let Some(event_id) = event_id(&entry.frame) {
-            self.account.acked(gateway_id, &event_id);
+            self.traffic.acked(gateway_id, &event_id);
         }
         let mut steps = vec![ConnectorStep::Save, ConnectorStep::Status];
         steps.extend(self.flush(connection));
@@ -76,7 +76,7 @@ impl ConnectorPlan {
             return Vec::new();
         };
         let gateway_id = link.gateway_id.clone();
-        if self.ready(&gateway_id) != Some(connection) {
+        if self.ready_connection(&gateway_id) != Some(connection) {
             return Vec::new();
         }
         let mut lines = Vec::new();
@@ -84,7 +84,7 @@ impl ConnectorPlan {
             if entry.sent_on != Some(connection) {
                 entry.sent_on = Some(connection);
                 if let Some(event_id) = event_id(&entry.frame) {
-                    self.account.sent(&gateway_id, &event_id);
+                    self.traffic.sent(&gateway_id, &event_id);
                 }
                 lines.push(entry.frame.to_line());
             }
@@ -122,7 +122,7 @@ impl ConnectorPlan {
 
     fn wake(&mut self, gateway_id: &str, now_ms: i64) -> Option<ConnectorStep> {
         let url = self.saved.store.get(gateway_id)?.wake_url.clone()?;
-        if self.last_wakes.get(gateway_id).is_some_and(|last| now_ms - last < WAKE_PAUSE_MS) {
+        if self.last_wakes.get(gateway_id).is_some_and(|last| now_ms - last < WAKE_INTERVAL_MS) {
             return None;
         }
         self.last_wakes.insert(gateway_id.to_owned(), now_ms);

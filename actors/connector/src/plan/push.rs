@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ConnectorPlan;
 use crate::inbound::{ChatInput, EmulatedPlatform, PressedButton, Push, PushError, Pushed};
-use crate::rooms::RoomPlace;
+use crate::room::RoomPlace;
 use crate::steps::ConnectorStep;
 
 impl ConnectorPlan {
@@ -20,25 +20,25 @@ impl ConnectorPlan {
         push: Push,
         now_ms: i64,
     ) -> Result<(Pushed, Vec<ConnectorStep>), PushError> {
-        let gateway_id = self.addressed(gateway_id)?;
-        let connection = self.ready(&gateway_id);
+        let gateway_id = self.resolve_gateway(gateway_id)?;
+        let connection = self.ready_connection(&gateway_id);
         match push {
             Push::Event { event, buffer_id, live } => {
                 if !event.is_object() || event.get("source").is_some_and(|source| !source.is_object()) {
-                    return Err(PushError::Shape);
+                    return Err(PushError::NotAnObject);
                 }
                 if let Some(event_id) = event.get("message_id").and_then(Value::as_str) {
-                    self.account.pushed(&gateway_id, event_id);
+                    self.traffic.pushed(&gateway_id, event_id);
                 }
-                let change = self.rooms.note_user_message(&gateway_id, &event, now_ms).map(ConnectorStep::Chat);
+                let chat_event = self.rooms.record_user_message(&gateway_id, &event, now_ms).map(ConnectorStep::Chat);
                 let frame = |buffer_id| FromConnector::Inbound(Box::new(Inbound::new(&event, buffer_id)));
                 let (pushed, mut steps) = self.deliver(&gateway_id, frame, buffer_id, live, now_ms)?;
-                steps.extend(change);
+                steps.extend(chat_event);
                 Ok((pushed, steps))
             }
             Push::Forward { forward, session_key, buffer_id, live } => {
                 if !forward.is_object() {
-                    return Err(PushError::Shape);
+                    return Err(PushError::NotAnObject);
                 }
                 self.bind_interaction(&gateway_id, &forward, session_key);
                 let frame = |buffer_id| {
@@ -68,7 +68,7 @@ impl ConnectorPlan {
         input: ChatInput,
         now_ms: i64,
     ) -> Result<(String, Pushed, Vec<ConnectorStep>), PushError> {
-        let gateway_id = self.addressed(input.gateway_id.as_deref())?;
+        let gateway_id = self.resolve_gateway(input.gateway_id.as_deref())?;
         let (platform, chat_id, chat_type, chat_name, scope_id) = match input.platform {
             EmulatedPlatform::Discord => ("discord", "dev-general", "channel", "general", Some("dev-guild")),
             EmulatedPlatform::Telegram => ("telegram", input.user.id.as_str(), "dm", input.user.name.as_str(), None),
@@ -79,10 +79,10 @@ impl ConnectorPlan {
             Some(PressedButton { prompt_id, option_id }) => {
                 let place =
                     RoomPlace { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
-                let pressed = self.rooms.press(&place, prompt_id, option_id).ok_or(PushError::Prompt)?;
-                steps.push(ConnectorStep::Chat(pressed.1));
+                let (label, event) = self.rooms.press(&place, prompt_id, option_id).ok_or(PushError::Prompt)?;
+                steps.push(ConnectorStep::Chat(event));
                 let (prompt_id, option_id) = (prompt_id.clone(), option_id.clone());
-                (pressed.0.clone(), Some(PromptResponse { prompt_id, option_id, label: pressed.0 }))
+                (label.clone(), Some(PromptResponse { prompt_id, option_id, label }))
             }
         };
         let message_id = self.ids.next(now_ms);

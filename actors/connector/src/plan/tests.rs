@@ -106,8 +106,8 @@ fn lines_of_a_superseded_connection_are_ignored() {
 fn a_disconnected_gateway_is_woken_once_a_minute() {
     let mut plan = plan();
     let access = plan.register(Some("gw".to_owned()), 0).unwrap().access_token;
-    let asked = json!({"gatewayId": "gw", "platform": "discord", "wakeUrl": "http://wake"});
-    plan.provision(Some(&access), serde_json::from_value(asked).unwrap(), 0).unwrap();
+    let request = json!({"gatewayId": "gw", "platform": "discord", "wakeUrl": "http://wake"});
+    plan.provision(Some(&access), serde_json::from_value(request).unwrap(), 0).unwrap();
     let wakes = |steps: &[ConnectorStep]| steps.contains(&ConnectorStep::Wake { url: "http://wake".to_owned() });
     assert!(wakes(&push(&mut plan, "a", 1_000).1));
     assert!(!wakes(&push(&mut plan, "b", 60_999).1));
@@ -130,7 +130,7 @@ fn an_unnamed_gateway_must_be_unambiguous() {
     plan.register(Some("other".to_owned()), 0).unwrap();
     let interrupt = || Push::Interrupt { session_key: "s".to_owned(), chat_id: String::new() };
     assert_eq!(plan.push(None, interrupt(), 0).unwrap_err(), PushError::Ambiguous);
-    assert_eq!(plan.push(Some("nobody"), interrupt(), 0).unwrap_err(), PushError::Unknown);
+    assert_eq!(plan.push(Some("unknown"), interrupt(), 0).unwrap_err(), PushError::Unknown);
     connect(&mut plan, 1);
     assert_eq!(plan.push(None, interrupt(), 0).unwrap().0.delivered, 1, "one is connected");
     assert_eq!(ConnectorPlan::default().push(None, interrupt(), 0).unwrap_err(), PushError::Unknown);
@@ -218,14 +218,14 @@ fn the_fields_of_results_have_this_order() {
 fn the_fields_of_a_chat_page_message_have_this_order() {
     let mut plan = plan();
     connect(&mut plan, 1);
-    let said = |more: Value| {
-        let mut said = json!({"platform": "discord", "user": {"id": "u", "name": "Ann"}});
-        said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        serde_json::from_value::<ChatInput>(said).unwrap()
+    let input = |more: Value| {
+        let mut fields = json!({"platform": "discord", "user": {"id": "u", "name": "Ann"}});
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value::<ChatInput>(fields).unwrap()
     };
     let line = |plan: &mut ConnectorPlan, input| lines(&plan.push_chat(input, 0).unwrap().2).concat();
     assert_eq!(
-        line(&mut plan, said(json!({"text": "hi", "replyTo": "m"}))),
+        line(&mut plan, input(json!({"text": "hi", "replyTo": "m"}))),
         concat!(
             r#"{"type":"inbound","event":{"text":"hi","message_type":"text","message_id":"1","reply_to_message_id":"m","#,
             r#""media_urls":[],"source":{"platform":"discord","chat_id":"dev-general","chat_type":"channel","#,
@@ -236,7 +236,7 @@ fn the_fields_of_a_chat_page_message_have_this_order() {
     let prompt = json!({"op": "prompt", "chat_id": "dev-general", "prompt_kind": "approval", "prompt_id": "p",
         "content": "Sure?", "options": [{"id": "y", "label": "Yes"}]});
     act(&mut plan, &prompt);
-    let pressed = said(json!({"press": {"promptId": "p", "optionId": "y"}, "profile": "work", "threadId": "t"}));
+    let pressed = input(json!({"press": {"promptId": "p", "optionId": "y"}, "profile": "work", "threadId": "t"}));
     assert_eq!(
         line(&mut plan, pressed),
         concat!(

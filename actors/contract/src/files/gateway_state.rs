@@ -7,26 +7,26 @@ use jiff::Timestamp;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use super::process_identity::{ProcessIdentity, Written};
+use super::process_identity::{ProcessIdentity, RecordedProcess};
 use crate::profile_name::ProfileName;
+use crate::status::lifecycle::GatewayState;
 use crate::status::snapshot::{PlatformView, Snapshot};
-use crate::status::words::GatewayState;
 
 /// Name of the record in the home.
 pub const FILE_NAME: &str = "gateway_state.json";
 /// Longest record that is read, in bytes; real ones have a few kilobytes.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
-/// The whole record except the time of its writing.
+/// The record without the time of writing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Record {
+pub struct StateRecord {
     #[serde(flatten)]
     identity: ProcessIdentity,
     hermes_home: String,
-    /// Its address; a field of ours that the original ignores.
+    /// The URL of the gateway; a field that the original ignores.
     http: Option<String>,
     /// The process with that address: the original keeps unknown fields when it writes itself into our record.
-    http_of: Option<Written>,
+    http_of: Option<RecordedProcess>,
     gateway_state: GatewayState,
     exit_reason: Option<String>,
     restart_requested: bool,
@@ -37,11 +37,11 @@ pub struct Record {
     served_profiles: Vec<ProfileName>,
 }
 
-/// The parts of a found record that our commands use.
+/// The fields of a record on disk that our commands use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundRecord {
     /// Its process.
-    pub written: Written,
+    pub written: RecordedProcess,
     /// The address of that gateway.
     pub http: Option<String>,
     /// Its last state.
@@ -57,12 +57,12 @@ pub struct Found {
 #[derive(Serialize)]
 struct Stamped<'a> {
     #[serde(flatten)]
-    record: &'a Record,
+    record: &'a StateRecord,
     updated_at: String,
 }
 
-impl Record {
-    /// A gateway that is about to start.
+impl StateRecord {
+    /// The record of a gateway that is about to start.
     #[must_use]
     pub fn starting(identity: ProcessIdentity, home: &Path) -> Self {
         Self {
@@ -79,19 +79,19 @@ impl Record {
         }
     }
 
-    /// Its address is `address`, a URL.
-    pub fn listens(&mut self, address: String) {
+    /// Sets the URL of the gateway.
+    pub fn set_address(&mut self, address: String) {
         self.http = Some(address);
-        self.http_of = Some(self.identity.written());
+        self.http_of = Some(self.identity.recorded());
     }
 
-    /// It ends; with `restart` it is going to be started again.
-    pub fn restarts(&mut self, restart: bool) {
+    /// Records whether the gateway is to be started again after its end.
+    pub fn set_restart_requested(&mut self, restart: bool) {
         self.restart_requested = restart;
     }
 
     /// Copies the state from `snapshot`.
-    pub fn follow(&mut self, snapshot: &Snapshot) {
+    pub fn update_from(&mut self, snapshot: &Snapshot) {
         self.gateway_state = snapshot.gateway_state;
         self.exit_reason.clone_from(&snapshot.gateway_exit_reason);
         self.active_agents = snapshot.active_agents;
@@ -99,8 +99,8 @@ impl Record {
         self.served_profiles = if snapshot.profiles.len() > 1 { snapshot.profiles.clone() } else { Vec::new() };
     }
 
-    /// The process has ended at `now`: no turn runs and no link is connected.
-    pub fn ends(&mut self, state: GatewayState, reason: Option<String>, now: Timestamp) {
+    /// Records that the process has ended at `now`: no turn runs and no link is connected.
+    pub fn set_ended(&mut self, state: GatewayState, reason: Option<String>, now: Timestamp) {
         self.gateway_state = state;
         self.exit_reason = reason;
         self.active_agents = 0;
@@ -124,18 +124,18 @@ impl Record {
     }
 }
 
-impl Found {
+impl FoundRecord {
     /// Reads a record, ours or the original's; `None` for anything else.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let written = Written::parse(bytes)?;
+        let written = RecordedProcess::parse(bytes)?;
         let fields: Value = serde_json::from_slice(bytes).ok()?;
-        let http_of = fields.get("http_of").and_then(|of| Written::deserialize(of).ok());
+        let http_of = fields.get("http_of").and_then(|of| RecordedProcess::deserialize(of).ok());
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             written,
             http: text("http").filter(|_| http_of == Some(written)),
-            state: fields.get("gateway_state").and_then(Value::as_str).and_then(GatewayState::from_word),
+            state: fields.get("gateway_state").and_then(Value::as_str).and_then(GatewayState::from_name),
             active_agents: fields.get("active_agents").and_then(Value::as_u64).unwrap_or(0),
             exit_reason: text("exit_reason"),
             updated_at: text("updated_at"),
@@ -147,17 +147,19 @@ impl Found {
 mod tests {
     use super::*;
 
-    fn record() -> Record {
-        let mut record =
-            Record::starting(ProcessIdentity::new(7, vec!["hermes-gateway".to_owned()], Some(42)), Path::new("/home"));
-        record.listens("http://127.0.0.1:1".to_owned());
+    fn record() -> StateRecord {
+        let mut record = StateRecord::starting(
+            ProcessIdentity::new(7, vec!["hermes-gateway".to_owned()], Some(42)),
+            Path::new("/home"),
+        );
+        record.set_address("http://127.0.0.1:1".to_owned());
         record
     }
 
     #[test]
     fn a_record_reads_back() {
-        let found = Found::parse(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
-        assert_eq!(found.written, Written { pid: 7, start_time: Some(42) });
+        let found = FoundRecord::parse(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
+        assert_eq!(found.written, RecordedProcess { pid: 7, start_time: Some(42) });
         assert_eq!(found.http.as_deref(), Some("http://127.0.0.1:1"));
         assert_eq!((found.state, found.active_agents), (Some(GatewayState::Starting), 0));
         assert_eq!(found.updated_at.as_deref(), Some("1970-01-01T00:00:00Z"));
@@ -167,16 +169,16 @@ mod tests {
     fn an_address_inherited_from_another_process_is_ignored() {
         let mut fields: Value = serde_json::from_slice(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
         fields["pid"] = 1.into();
-        let found = Found::parse(fields.to_string().as_bytes()).unwrap();
+        let found = FoundRecord::parse(fields.to_string().as_bytes()).unwrap();
         assert_eq!((found.written.pid, found.http), (1, None));
     }
 
     #[test]
-    fn unknown_words_of_a_later_version_are_ignored() {
+    fn unknown_values_of_a_later_version_are_ignored() {
         let mut fields: Value = serde_json::from_slice(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
-        fields["gateway_state"] = "levitating".into();
+        fields["gateway_state"] = "unknown".into();
         fields["active_agents"] = "two".into();
-        let found = Found::parse(fields.to_string().as_bytes()).unwrap();
+        let found = FoundRecord::parse(fields.to_string().as_bytes()).unwrap();
         assert_eq!((found.state, found.active_agents), (None, 0));
     }
 }

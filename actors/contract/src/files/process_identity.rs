@@ -20,7 +20,7 @@ pub struct ProcessIdentity {
 
 /// A gateway's process, as found in a record: ours or the original's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
+pub struct RecordedProcess {
     /// Its process id.
     pub pid: u32,
     /// Its start time, if recorded.
@@ -34,10 +34,10 @@ impl ProcessIdentity {
         Self { pid, kind: KIND, argv, start_time }
     }
 
-    /// The same as others read it from a record.
+    /// The process as it is read from the record.
     #[must_use]
-    pub fn written(&self) -> Written {
-        Written { pid: self.pid, start_time: self.start_time }
+    pub fn recorded(&self) -> RecordedProcess {
+        RecordedProcess { pid: self.pid, start_time: self.start_time }
     }
 
     /// The bytes of `gateway.lock` and `gateway.pid`.
@@ -48,7 +48,7 @@ impl ProcessIdentity {
     }
 }
 
-impl Written {
+impl RecordedProcess {
     /// Reads a record; `None` if it is not a gateway's.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_written_record_reads_back() {
         let own = ProcessIdentity::new(7, vec!["hermes-gateway".to_owned()], Some(42));
-        assert_eq!(Written::parse(&own.to_json()), Some(Written { pid: 7, start_time: Some(42) }));
+        assert_eq!(RecordedProcess::parse(&own.to_json()), Some(RecordedProcess { pid: 7, start_time: Some(42) }));
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
             r#"{"kind":"hermes-gateway","pid":"1"}"#,
         ];
         for text in bad {
-            assert_eq!(Written::parse(text.as_bytes()), None, "{text}");
+            assert_eq!(RecordedProcess::parse(text.as_bytes()), None, "{text}");
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use actix::Message;
 
+use crate::status::lifecycle::ProcessPhase;
 use crate::status::snapshot::Snapshot;
-use crate::status::words::ProcessPhase;
 use caduceus_supervision::Port;
 
 /// Something in the status has changed.

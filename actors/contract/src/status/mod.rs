@@ -1,7 +1,7 @@
-//! The status of the whole gateway at one moment, and its words. `StatusActor` builds it.
+//! The status of the whole gateway at one moment. `StatusActor` builds it.
 
-mod judge; // The readiness of a snapshot.
+pub mod lifecycle;
 pub mod readiness;
 pub mod shown;
 pub mod snapshot;
-pub mod words;
+mod verdict; // The readiness of a snapshot.

@@ -1,4 +1,4 @@
-//! The types of readiness: whether a turn would be admitted, and the issues. The decision is in `judge.rs`.
+//! The types of readiness: whether a turn would be admitted, and the issues. The decision is in `verdict.rs`.
 
 use std::fmt;
 

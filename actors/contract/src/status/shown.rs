@@ -1,7 +1,7 @@
 //! The view of an actor in the status, beside the state of its node in the tree.
 //!
-//! An actor that is down cannot correct its last view. So the state in its view counts only while it answers; after that its
-//! node's state does, and the rest of the view is shown with its age.
+//! The last view of an actor that is down is out of date. So the state in a view counts only while the actor answers; otherwise the
+//! state of its node counts, and the rest of the view is shown with its age.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub struct Shown<V: View> {
     /// The state of its actor in the supervision tree.
     pub actor: ChildState,
     /// The state: from the view while its actor answers, else from the tree.
-    pub state: Word<V::State>,
+    pub state: ShownState<V::State>,
     /// Age of the rest in milliseconds, if the actor does not answer; `None` while it does.
     pub stale_ms: Option<u64>,
     /// The rest.
@@ -46,9 +46,9 @@ pub struct Shown<V: View> {
     pub view: V,
 }
 
-/// A state, and its source.
+/// A state, by its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word<S> {
+pub enum ShownState<S> {
     /// Its actor runs and reported this.
     Reported(S),
     /// Its actor does not run; this is the state of its node.
@@ -61,11 +61,11 @@ impl<V: View> Shown<V> {
     /// `view` was reported `since` ago by the current incarnation, if `answered`.
     pub fn new(mut view: V, actor: ChildState, answered: bool, since: Duration) -> Self {
         let state = match actor {
-            ChildState::Running if answered => Word::Reported(view.state()),
-            ChildState::Running => Word::Unresponsive,
-            other => Word::Actor(other),
+            ChildState::Running if answered => ShownState::Reported(view.state()),
+            ChildState::Running => ShownState::Unresponsive,
+            other => ShownState::Actor(other),
         };
-        let current = matches!(state, Word::Reported(_));
+        let current = matches!(state, ShownState::Reported(_));
         if !current {
             view.age(since);
         }
@@ -77,13 +77,13 @@ impl<V: View> Shown<V> {
     #[must_use]
     pub fn reported(&self) -> Option<V::State> {
         match self.state {
-            Word::Reported(state) => Some(state),
-            Word::Actor(_) | Word::Unresponsive => None,
+            ShownState::Reported(state) => Some(state),
+            ShownState::Actor(_) | ShownState::Unresponsive => None,
         }
     }
 }
 
-impl<S: Serialize> Serialize for Word<S> {
+impl<S: Serialize> Serialize for ShownState<S> {
     fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
         match self {
             Self::Reported(state) => state.serialize(serializer),

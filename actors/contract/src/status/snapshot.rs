@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::lifecycle::{GatewayState, ProcessPhase};
 use super::readiness::{Issue, ReadinessLevel};
 use super::shown::{ShownGrant, ShownLink, ShownProfile};
-use super::words::{GatewayState, ProcessPhase};
 use crate::messages::config::ConfigView;
 use crate::messages::dispatch::DispatchView;
 use crate::messages::drain::DrainView;

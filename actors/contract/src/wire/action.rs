@@ -42,7 +42,7 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Shows that work is in progress.
+    /// Shows the typing indicator.
     Typing {
         chat_id: String,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ pub enum Action {
     },
     /// Uses a capability that the connector holds for a session, such as answering an interaction.
     FollowUp { session_key: String, kind: String, content: String, metadata: Map<String, Value> },
-    /// Asks for the name of a chat.
+    /// Requests the name and type of a chat.
     GetChatInfo { chat_id: String },
     /// Posts a picture, sound or file.
     SendMedia {
@@ -135,7 +135,7 @@ impl Action {
     /// Reads an action, as an agent or a gateway writes it.
     ///
     /// # Errors
-    /// [`ActionError`] names the first field that is required and missing, or of the wrong kind.
+    /// [`ActionError`] names the first field that is required and missing, or of the wrong type.
     pub fn parse(value: &Value) -> Result<Self, ActionError> {
         Fields::of(value, "action").and_then(Self::read).map_err(ActionError)
     }
@@ -206,7 +206,7 @@ impl Action {
                 only_if_current_name: text("only_if_current_name")?,
                 metadata: metadata()?,
             },
-            _ => Self::Other(fields.whole()),
+            _ => Self::Other(fields.to_map()),
         })
     }
 

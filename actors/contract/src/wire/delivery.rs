@@ -49,7 +49,7 @@ impl EventDelivery {
         match body.remove("event") {
             Some(event @ Value::Object(_)) => Ok(Self { event }),
             None | Some(Value::Null) => Err(FieldError::Missing("event")),
-            Some(_) => Err(FieldError::WrongKind("event")),
+            Some(_) => Err(FieldError::WrongType("event")),
         }
     }
 }
@@ -61,7 +61,7 @@ impl InterruptDelivery {
     /// [`FieldError`] if no session is named.
     pub fn read(body: &Map<String, Value>) -> Result<Self, FieldError> {
         let text = |name| body.get(name).and_then(Value::as_str);
-        let session_key = text("session_key").ok_or(FieldError::WrongKind("session_key"))?;
+        let session_key = text("session_key").ok_or(FieldError::WrongType("session_key"))?;
         if session_key.trim().is_empty() {
             return Err(FieldError::Missing("session_key"));
         }

@@ -110,7 +110,7 @@ impl Descriptor {
     /// Reads a descriptor from the wire. Unknown fields are ignored, missing optional ones take the defaults.
     ///
     /// # Errors
-    /// [`DescriptorError`] names the first field that is required and missing, or of the wrong kind.
+    /// [`DescriptorError`] names the first field that is required and missing, or of the wrong type.
     pub fn parse(value: &Value) -> Result<Self, DescriptorError> {
         Self::read(value).map_err(DescriptorError)
     }
@@ -123,7 +123,7 @@ impl Descriptor {
         let version = fields.number("contract_version")?.ok_or(FieldError::Missing("contract_version"))?;
         let ops = fields.get("supported_ops").map(|_| fields.texts("supported_ops")).transpose()?;
         Ok(Self {
-            contract_version: version.as_u64().ok_or(FieldError::WrongKind("contract_version"))?,
+            contract_version: version.as_u64().ok_or(FieldError::WrongType("contract_version"))?,
             platform: fields.required("platform")?,
             label: fields.required("label")?,
             max_message_length: positive(length).unwrap_or(DEFAULT_MAX_LENGTH),
@@ -187,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_wrong_kind_is_refused_without_showing_it() {
+    fn a_field_of_the_wrong_type_is_refused_without_showing_it() {
         let mut wire = wire();
         wire["supported_ops"] = json!(["send", 7]);
         let error = Descriptor::parse(&wire).unwrap_err();
-        assert_eq!(error.to_string(), "descriptor: `supported_ops` is of the wrong kind");
+        assert_eq!(error.to_string(), "descriptor: `supported_ops` has the wrong type");
         assert!(Descriptor::parse(&json!([])).is_err());
     }
 }

@@ -77,8 +77,8 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    fn from_word(word: &str) -> Self {
-        match word {
+    fn from_name(name: &str) -> Self {
+        match name {
             "location" => Self::Location,
             "photo" => Self::Photo,
             "video" => Self::Video,
@@ -203,7 +203,7 @@ impl InboundEvent {
     /// Reads an event from the wire; absent fields are empty.
     ///
     /// # Errors
-    /// [`EventError`] names the first field of the wrong kind.
+    /// [`EventError`] names the first field of the wrong type.
     pub fn parse(value: &Value) -> Result<Self, EventError> {
         Self::read(value).map_err(EventError)
     }
@@ -233,7 +233,7 @@ impl InboundEvent {
         let source = fields.object("source")?;
         Ok(Self {
             text: fields.text("text")?.unwrap_or_default(),
-            message_type: word(fields, "message_type").map(MessageType::from_word).unwrap_or_default(),
+            message_type: lenient_text(fields, "message_type").map(MessageType::from_name).unwrap_or_default(),
             message_id: id(fields, "message_id")?,
             reply_to_message_id: id(fields, "reply_to_message_id")?,
             reply_to: fields.object("reply_to")?.map(ReplyTo::read).transpose()?,
@@ -265,7 +265,7 @@ impl Source {
 
     fn read(fields: Fields<'_>) -> Result<Self, FieldError> {
         Ok(Self {
-            platform: known_platform(word(fields, "platform").unwrap_or(RELAY)),
+            platform: known_platform(lenient_text(fields, "platform").unwrap_or(RELAY)),
             chat_id: id(fields, "chat_id")?.unwrap_or_default(),
             chat_type: id(fields, "chat_type")?.unwrap_or_else(|| "dm".to_owned()),
             chat_name: fields.text("chat_name")?,
@@ -290,8 +290,8 @@ fn id(fields: Fields<'_>, name: &'static str) -> Result<Option<String>, FieldErr
     if id.as_ref().is_some_and(|id| id.len() > MAX_ID) { Err(FieldError::TooLong(name)) } else { Ok(id) }
 }
 
-/// A string of an open set, which may be of any type.
-fn word<'a>(fields: Fields<'a>, name: &str) -> Option<&'a str> {
+/// A string whose value is not checked; a value of another type counts as absent.
+fn lenient_text<'a>(fields: Fields<'a>, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str)
 }
 
@@ -307,9 +307,10 @@ fn reference_text(context: &Value) -> Option<String> {
 }
 
 fn reference_line(item: &Value) -> Option<String> {
-    let full = |value: &'_ Value, name: &str| identifier(value.get(name));
-    let text = full(item, "text")?;
-    let author = item.get("source").and_then(|source| full(source, "user_name").or_else(|| full(source, "user_id")));
+    let text_of = |value: &'_ Value, name: &str| identifier(value.get(name));
+    let text = text_of(item, "text")?;
+    let author =
+        item.get("source").and_then(|source| text_of(source, "user_name").or_else(|| text_of(source, "user_id")));
     Some(author.map_or_else(|| text.clone(), |author| format!("{author}: {text}")))
 }
 
@@ -320,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_of_the_wrong_kind_refuses_the_event() {
+    fn a_field_of_the_wrong_type_refuses_the_event() {
         for (event, name) in [
             (json!({"text": 7}), "text"),
             (json!({"source": "x"}), "source"),
@@ -329,7 +330,7 @@ mod tests {
             (json!({"reply_to": {"is_own": "no"}}), "is_own"),
             (json!("x"), "event"),
         ] {
-            assert_eq!(InboundEvent::parse(&event), Err(EventError(FieldError::WrongKind(name))));
+            assert_eq!(InboundEvent::parse(&event), Err(EventError(FieldError::WrongType(name))));
         }
     }
 

@@ -9,9 +9,9 @@ pub enum FieldError {
     #[error("`{0}` is missing")]
     Missing(&'static str),
     /// It has another type than in the contract.
-    #[error("`{0}` is of the wrong kind")]
-    WrongKind(&'static str),
-    /// It is longer than any meaningful value.
+    #[error("`{0}` has the wrong type")]
+    WrongType(&'static str),
+    /// It is longer than the limit.
     #[error("`{0}` is too long")]
     TooLong(&'static str),
 }
@@ -23,11 +23,11 @@ pub(super) struct Fields<'a>(&'a Map<String, Value>);
 impl<'a> Fields<'a> {
     /// The fields of `value`, which the contract calls `name`.
     pub(super) fn of(value: &'a Value, name: &'static str) -> Result<Self, FieldError> {
-        value.as_object().map(Self).ok_or(FieldError::WrongKind(name))
+        value.as_object().map(Self).ok_or(FieldError::WrongType(name))
     }
 
     /// A copy of all of them.
-    pub(super) fn whole(self) -> Map<String, Value> {
+    pub(super) fn to_map(self) -> Map<String, Value> {
         self.0.clone()
     }
 
@@ -36,7 +36,7 @@ impl<'a> Fields<'a> {
     }
 
     fn read<T>(self, name: &'static str, kind: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>, FieldError> {
-        self.get(name).map(|value| kind(value).ok_or(FieldError::WrongKind(name))).transpose()
+        self.get(name).map(|value| kind(value).ok_or(FieldError::WrongType(name))).transpose()
     }
 
     pub(super) fn text(self, name: &'static str) -> Result<Option<String>, FieldError> {
@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn texts(self, name: &'static str) -> Result<Vec<String>, FieldError> {
-        let text = |item: &Value| item.as_str().map(str::to_owned).ok_or(FieldError::WrongKind(name));
+        let text = |item: &Value| item.as_str().map(str::to_owned).ok_or(FieldError::WrongType(name));
         self.list(name)?.iter().map(text).collect()
     }
 
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
         self.read(name, |value| value.as_object().map(Self))
     }
 
-    /// A copy of an object whose fields are not ours to check; absent is empty.
+    /// A copy of an object whose fields are not checked; empty if absent.
     pub(super) fn map(self, name: &'static str) -> Result<Map<String, Value>, FieldError> {
         Ok(self.object(name)?.map(|fields| fields.0.clone()).unwrap_or_default())
     }

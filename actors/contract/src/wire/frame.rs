@@ -2,11 +2,10 @@
 //!
 //! The gateway reads [`FromConnector`] and writes [`ToConnector`]; the development connector does the reverse.
 
-mod error;
-mod line;
+mod error; // Why a frame was refused.
+mod forward; // Forwarded requests.
+mod line; // The fields of a line.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,12 +13,12 @@ use super::action::Action;
 use super::action_result::ActionResult;
 use super::descriptor::Descriptor;
 use super::event::InboundEvent;
-use super::fields::{FieldError, Fields};
 use super::scan;
 use crate::json::RawJson;
 use line::Line;
 
 pub use error::FrameError;
+pub use forward::{Forward, PassthroughForward};
 
 /// Longest descriptor, in bytes. It is stored, shown and passed to every turn; real ones are below 2 KiB.
 const MAX_DESCRIPTOR: usize = 64 * 1024;
@@ -100,35 +99,6 @@ pub struct Inbound {
     pub buffer_id: Option<String>,
 }
 
-/// A forwarded request and its acknowledgement.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub struct PassthroughForward {
-    /// The request as received; see [`PassthroughForward::read`].
-    pub forward: RawJson,
-    /// Acknowledged once the event made from it is on disk.
-    #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
-    pub buffer_id: Option<String>,
-}
-
-/// A request from a platform that the connector has answered already.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forward {
-    /// The platform that sent it.
-    pub platform: String,
-    /// The identity it was sent to.
-    pub bot_id: String,
-    /// The HTTP method.
-    pub method: String,
-    /// The path.
-    pub path: String,
-    /// Names and values, in order.
-    pub headers: Vec<(String, String)>,
-    /// The body, byte for byte.
-    pub body: Vec<u8>,
-    /// The profile it was routed to, unchecked.
-    pub profile: Option<String>,
-}
-
 /// A frame from the gateway to the connector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -174,7 +144,7 @@ pub enum ToConnector {
 
 /// A line from the connector, as far as it could be read.
 #[derive(Debug)]
-pub struct Received {
+pub struct ReceivedFrame {
     /// The frame; `None` for a type of a later contract.
     pub frame: Result<Option<FromConnector>, FrameError>,
     /// The id that acknowledges the line, whatever its other content: without it the line would be sent again.
@@ -193,13 +163,13 @@ pub struct ReceivedRequest {
 impl FromConnector {
     /// Reads a line from the connector.
     #[must_use]
-    pub fn read(line: &[u8]) -> Received {
+    pub fn read(line: &[u8]) -> ReceivedFrame {
         match Line::of(line, &FIELDS) {
             Ok((kind, fields)) => {
                 let buffer_id = fields.buffer_id().ok().flatten();
-                Received { frame: Self::of(&kind, fields), buffer_id }
+                ReceivedFrame { frame: Self::of(&kind, fields), buffer_id }
             }
-            Err(error) => Received { frame: Err(error), buffer_id: scan::buffer_id(line) },
+            Err(error) => ReceivedFrame { frame: Err(error), buffer_id: scan::buffer_id(line) },
         }
     }
 
@@ -346,47 +316,6 @@ impl Inbound {
 #[derive(serde::Deserialize)]
 struct MessageId {
     message_id: Option<Value>,
-}
-
-impl PassthroughForward {
-    /// A frame with this request, unchecked.
-    #[must_use]
-    pub fn new(forward: &Value, buffer_id: Option<String>) -> Self {
-        Self { forward: RawJson::of(forward), buffer_id }
-    }
-
-    /// The request.
-    ///
-    /// # Errors
-    /// [`FrameError`] if it is not a request.
-    pub fn read(&self) -> Result<Forward, FrameError> {
-        let error = |_| FrameError::Field { frame: "passthrough_forward", error: FieldError::WrongKind("forward") };
-        Forward::parse(&serde_json::from_str(self.forward.get()).map_err(error)?)
-    }
-}
-
-impl Forward {
-    fn parse(value: &Value) -> Result<Self, FrameError> {
-        let error = |error| FrameError::Field { frame: "passthrough_forward", error };
-        let fields = Fields::of(value, "forward").map_err(error)?;
-        let text = |name| fields.text(name).map(Option::unwrap_or_default).map_err(error);
-        let body = text("bodyB64")?;
-        Ok(Self {
-            platform: text("platform")?,
-            bot_id: text("botId")?,
-            method: text("method")?,
-            path: text("path")?,
-            headers: fields.list("headers").map_err(error)?.iter().filter_map(header).collect(),
-            body: BASE64_STANDARD.decode(body).map_err(|_| FrameError::Body)?,
-            profile: fields.text("profile").map_err(error)?,
-        })
-    }
-}
-
-/// A pair of strings. A header of another shape is skipped: the body matters.
-fn header(pair: &Value) -> Option<(String, String)> {
-    let [name, value] = pair.as_array()?.as_slice() else { return None };
-    Some((name.as_str()?.to_owned(), value.as_str()?.to_owned()))
 }
 
 fn to_line(frame: &impl Serialize) -> String {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::event::{InboundEvent, RELAY, Source};
 use crate::json::{identifier, truthy};
 
-/// How an answer to an interaction refers to the interaction token.
+/// The kind of a follow-up that uses the interaction token.
 pub const FOLLOW_UP_KIND: &str = "discord.interaction_token";
 
 /// The body is not a JSON object, so there is nothing to answer.
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_brings_its_options() {
+    fn the_text_of_a_command_includes_its_options() {
         let options = json!([{"name": "q", "value": "why"}, {"name": "n", "value": 3}]);
         assert_eq!(text(&json!({"type": 2, "data": {"name": "ask", "options": options}})), "ask q: why n: 3");
         let nested = json!([{"name": "add", "options": options}]);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_button_and_a_form_bring_what_was_chosen() {
+    fn the_text_of_a_button_or_form_is_the_choice() {
         assert_eq!(text(&json!({"type": 3, "data": {"custom_id": "p:1"}})), "p:1");
         let row = |id: &str, value: &str| json!({"components": [{"custom_id": id, "value": value}]});
         let form = json!({"custom_id": "f", "components": [row("a", "1"), row("b", "2")]});

@@ -9,7 +9,7 @@ use super::scan::Scan;
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Longest line that is skipped unread. A line without an end must not occupy the link indefinitely.
-const MAX_PASSED_BYTES: u64 = 8 * MAX_LINE_BYTES as u64;
+const MAX_SKIPPED_BYTES: u64 = 8 * MAX_LINE_BYTES as u64;
 
 /// A line above [`MAX_LINE_BYTES`] that cannot be answered. The link is closed (1009), because the line would be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,12 +22,12 @@ pub enum SocketLine {
     /// As received, without its end.
     Whole(Bytes),
     /// A line above [`MAX_LINE_BYTES`] that can be answered.
-    TooLong(PassedLine),
+    TooLong(SkippedLine),
 }
 
 /// The record of a line that was skipped unread.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassedLine {
+pub struct SkippedLine {
     /// Its length.
     pub bytes: u64,
     /// Its SHA-256.
@@ -42,21 +42,21 @@ pub struct LineBuffer {
     held: BytesMut,
     /// Bytes of `held` that contain no line end, so that a long line is not searched again.
     searched: usize,
-    passing: Option<Passing>,
+    skipping: Option<Skipping>,
 }
 
 /// A line that is being skipped unread.
 #[derive(Debug, Default)]
-struct Passing {
+struct Skipping {
     bytes: u64,
     digest: Sha256,
     scan: Scan,
 }
 
-impl Passing {
+impl Skipping {
     fn feed(&mut self, part: &[u8]) -> Result<(), LineTooLong> {
         self.bytes += part.len() as u64;
-        if self.bytes > MAX_PASSED_BYTES {
+        if self.bytes > MAX_SKIPPED_BYTES {
             return Err(LineTooLong);
         }
         self.digest.update(part);
@@ -66,7 +66,7 @@ impl Passing {
 
     fn finish(self) -> Result<SocketLine, LineTooLong> {
         let buffer_id = self.scan.finish().ok_or(LineTooLong)?;
-        Ok(SocketLine::TooLong(PassedLine { bytes: self.bytes, digest: self.digest.finalize().into(), buffer_id }))
+        Ok(SocketLine::TooLong(SkippedLine { bytes: self.bytes, digest: self.digest.finalize().into(), buffer_id }))
     }
 }
 
@@ -82,19 +82,32 @@ impl LineBuffer {
         self.held.extend_from_slice(message);
     }
 
-    /// The next complete line; blank ones are skipped. `None`: more bytes are needed.
+    /// The next complete line; blank ones are skipped. `None`: more bytes are needed. A line above [`MAX_LINE_BYTES`] with
+    /// an id is skipped unread and reported.
     ///
     /// # Errors
     /// [`LineTooLong`], after the lines before it: a long line that has no id to acknowledge it by, or does
     /// not end.
     pub fn next_line(&mut self) -> Result<Option<SocketLine>, LineTooLong> {
+        if self.skipping.is_none()
+            && let Ok(line) = self.next_whole_line()
+        {
+            return Ok(line.map(SocketLine::Whole));
+        }
+        self.skip()
+    }
+
+    /// As [`LineBuffer::next_line`], for a peer whose long lines are not acknowledged: each is refused before its end.
+    ///
+    /// # Errors
+    /// [`LineTooLong`], after the lines before it.
+    pub fn next_whole_line(&mut self) -> Result<Option<Bytes>, LineTooLong> {
         loop {
-            let end = self.held[self.searched..].iter().position(|byte| *byte == b'\n');
-            let length = end.map_or(self.held.len(), |end| self.searched + end);
-            if self.passing.is_some() || length > MAX_LINE_BYTES {
-                return self.pass(length, end.is_some());
+            let (length, has_end) = self.first_line();
+            if length > MAX_LINE_BYTES {
+                return Err(LineTooLong);
             }
-            if end.is_none() {
+            if !has_end {
                 self.searched = length;
                 return Ok(None);
             }
@@ -102,26 +115,33 @@ impl LineBuffer {
             let line = self.held.split_to(length).freeze();
             self.held.advance(1);
             if !line.trim_ascii().is_empty() {
-                return Ok(Some(SocketLine::Whole(line)));
+                return Ok(Some(line));
             }
         }
     }
 
-    /// Skips `length` bytes of a long line, and returns its record once it has ended.
-    fn pass(&mut self, length: usize, ends: bool) -> Result<Option<SocketLine>, LineTooLong> {
-        let mut passing = match self.passing.take() {
-            Some(passing) => passing,
-            None if self.held.trim_ascii_start().first() == Some(&b'{') => Passing::default(),
+    /// Length of the first line as far as it was received, and whether its end was.
+    fn first_line(&self) -> (usize, bool) {
+        let end = self.held[self.searched..].iter().position(|byte| *byte == b'\n');
+        (end.map_or(self.held.len(), |end| self.searched + end), end.is_some())
+    }
+
+    /// Skips what was received of a long line, and returns its record once it has ended.
+    fn skip(&mut self) -> Result<Option<SocketLine>, LineTooLong> {
+        let mut skipping = match self.skipping.take() {
+            Some(skipping) => skipping,
+            None if self.held.trim_ascii_start().first() == Some(&b'{') => Skipping::default(),
             // A line that is not an object has no id, wherever it ends.
             None => return Err(LineTooLong),
         };
+        let (length, has_end) = self.first_line();
         self.searched = 0;
-        passing.feed(&self.held.split_to(length))?;
-        if ends {
+        skipping.feed(&self.held.split_to(length))?;
+        if has_end {
             self.held.advance(1);
-            return passing.finish().map(Some);
+            return skipping.finish().map(Some);
         }
-        self.passing = Some(passing);
+        self.skipping = Some(skipping);
         Ok(None)
     }
 }
@@ -167,7 +187,7 @@ mod tests {
     fn the_record_of_a_skipped_line_has_its_acknowledgement_id() {
         let line = long(MAX_LINE_BYTES);
         let digest: [u8; 32] = Sha256::digest(&line).into();
-        let expected = PassedLine { bytes: line.len() as u64, digest, buffer_id: "b1".to_owned() };
+        let expected = SkippedLine { bytes: line.len() as u64, digest, buffer_id: "b1".to_owned() };
         for piece in [line.len(), 1024 * 1024, 4_000_037] {
             let mut buffer = LineBuffer::new();
             let mut most = 0;
@@ -191,6 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_of_a_peer_without_acknowledgements_is_refused_before_its_end() {
+        let mut buffer = LineBuffer::new();
+        buffer.push(b"\n one\r\n{\"c\"");
+        assert_eq!(buffer.next_whole_line(), Ok(Some(Bytes::from_static(b" one\r"))));
+        buffer.push(&long(MAX_LINE_BYTES)[..MAX_LINE_BYTES - 4]);
+        assert_eq!(buffer.next_whole_line(), Ok(None), "the longest line");
+        buffer.push(b"x");
+        assert_eq!(buffer.next_whole_line(), Err(LineTooLong), "although the line could have an id");
+    }
+
+    #[test]
     fn a_line_without_an_end_is_refused() {
         let (mut buffer, part) = (LineBuffer::new(), long(MAX_LINE_BYTES));
         let parts = (0..20).map(|_| {
@@ -198,7 +229,7 @@ mod tests {
             buffer.next_line()
         });
         let ends: Vec<_> = parts.take_while(|outcome| *outcome == Ok(None)).collect();
-        assert!((6..=8).contains(&ends.len()), "{} of 8 MiB passed", ends.len());
+        assert!((6..=8).contains(&ends.len()), "{} of 8 MiB skipped", ends.len());
         assert!(buffer.held.len() <= part.len());
     }
 

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::json::full_text;
+use crate::json::non_empty_text;
 
 /// Path of the exchange of an enrollment token for credentials.
 pub const ENROLL_PATH: &str = "/relay/enroll";
@@ -72,16 +72,16 @@ pub struct GatewayGrant {
 impl GatewayGrant {
     /// The grant in the answer to a request of `gateway_id`, which stays the gateway's id if the answer contains none.
     ///
-    /// `None` without a secret. Every other field counts as absent if it is empty or of the wrong kind.
+    /// `None` without a secret. Every other field counts as absent if it is empty or of the wrong type.
     #[must_use]
     pub fn read(answer: &Value, gateway_id: &str) -> Option<Self> {
         let fields = answer.as_object()?;
         let texts = |keys: &Vec<Value>| keys.iter().map(|key| key.as_str().map(str::to_owned)).collect();
         Some(Self {
-            secret: full_text(fields, "secret")?.into(),
-            gateway_id: full_text(fields, "gatewayId").unwrap_or(gateway_id).to_owned(),
-            delivery_key: full_text(fields, "deliveryKey").map(SecretString::from),
-            tenant: full_text(fields, "tenant").map(str::to_owned),
+            secret: non_empty_text(fields, "secret")?.into(),
+            gateway_id: non_empty_text(fields, "gatewayId").unwrap_or(gateway_id).to_owned(),
+            delivery_key: non_empty_text(fields, "deliveryKey").map(SecretString::from),
+            tenant: non_empty_text(fields, "tenant").map(str::to_owned),
             route_keys: fields.get("routeKeys").and_then(Value::as_array).and_then(texts),
         })
     }
@@ -129,7 +129,7 @@ impl ErrorBody<'_> {
     /// The error code of the connector, if the body is an error.
     #[must_use]
     pub fn error_of(body: &Value) -> Option<&str> {
-        full_text(body.as_object()?, "error")
+        non_empty_text(body.as_object()?, "error")
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Scan {
     /// The next string of the outermost object is a name.
     name_next: bool,
     /// The next value is the id.
-    wanted: bool,
+    id_next: bool,
     held: Vec<u8>,
     /// The last one found, as it is on the wire, without its quotes.
     found: Option<Vec<u8>>,
@@ -48,12 +48,12 @@ impl Scan {
             return;
         }
         self.escaped = byte == b'\\' && !self.escaped;
-        let room = match text {
+        let capacity = match text {
             ScanText::Name => NAME.len() + 1,
             ScanText::Value => MAX_TOKEN,
             ScanText::Other => 0,
         };
-        if self.held.len() < room {
+        if self.held.len() < capacity {
             self.held.push(byte);
         }
     }
@@ -62,7 +62,7 @@ impl Scan {
         match byte {
             b'"' => {
                 self.held.clear();
-                self.text = Some(match (self.depth, self.name_next, self.wanted) {
+                self.text = Some(match (self.depth, self.name_next, self.id_next) {
                     (1, true, _) => ScanText::Name,
                     (1, false, true) => ScanText::Value,
                     _ => ScanText::Other,
@@ -72,23 +72,23 @@ impl Scan {
                 self.depth += 1;
                 self.name_next = self.depth == 1 && byte == b'{';
                 // A value of another type does not count, and the last one of a name applies.
-                if self.wanted && self.depth == 2 {
+                if self.id_next && self.depth == 2 {
                     self.found = None;
                 }
             }
             b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             b':' if self.depth == 1 => self.name_next = false,
-            b',' if self.depth == 1 => (self.name_next, self.wanted) = (true, false),
+            b',' if self.depth == 1 => (self.name_next, self.id_next) = (true, false),
             _ => {}
         }
     }
 
     fn text_ended(&mut self, text: ScanText) {
         match text {
-            ScanText::Name => self.wanted = self.held == NAME,
+            ScanText::Name => self.id_next = self.held == NAME,
             ScanText::Value => {
                 self.found = (self.held.len() < MAX_TOKEN).then(|| std::mem::take(&mut self.held));
-                self.wanted = false;
+                self.id_next = false;
             }
             ScanText::Other => {}
         }

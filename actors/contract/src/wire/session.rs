@@ -20,7 +20,7 @@ impl Default for SessionRules {
     }
 }
 
-/// One conversation. The parts are its identity: as text two of them can look the same.
+/// One conversation. Compared by its parts, because two conversations can have the same text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionKey {
     profile: ProfileName,
@@ -35,12 +35,12 @@ impl SessionKey {
     /// The conversation of `source` under `profile`. Empty identifiers count as absent.
     #[must_use]
     pub fn new(source: &Source, profile: &ProfileName, rules: SessionRules) -> Self {
-        let full = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let non_empty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let direct = source.chat_type == "dm";
-        let thread = full(&source.thread_id);
-        let user = full(&source.user_id_alt).or_else(|| full(&source.user_id));
+        let thread = non_empty(&source.thread_id);
+        let user = non_empty(&source.user_id_alt).or_else(|| non_empty(&source.user_id));
         let chat = Some(source.chat_id.clone()).filter(|chat| !chat.is_empty());
-        let chat = if direct { steady(chat, &source.platform) } else { chat };
+        let chat = if direct { stable_id(chat, &source.platform) } else { chat };
         let by_user = if direct {
             // The chat of a direct message identifies the person.
             chat.is_none()
@@ -53,7 +53,7 @@ impl SessionKey {
             chat_type: source.chat_type.clone(),
             chat,
             thread,
-            user: steady(user, &source.platform).filter(|_| by_user),
+            user: stable_id(user, &source.platform).filter(|_| by_user),
         }
     }
 
@@ -75,7 +75,7 @@ impl SessionKey {
 }
 
 /// The stable part of an identifier. `WhatsApp` uses several forms for one person, which share their digits.
-fn steady(id: Option<String>, platform: &str) -> Option<String> {
+fn stable_id(id: Option<String>, platform: &str) -> Option<String> {
     if platform != "whatsapp" {
         return id;
     }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn two_conversations_that_look_the_same_on_the_wire_stay_apart() {
+    fn two_conversations_with_the_same_text_are_different() {
         let (one, other) = (key("group", "c:2", None, None), key("group", "c", Some("2"), None));
         assert_eq!(one.text(), other.text());
         assert_ne!(one, other);

@@ -22,13 +22,13 @@ pub const EXPIRED: &str = "expired";
 /// Why a token was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It is not a token; another try has the same result.
+    /// It is not a token. Retrying cannot help.
     #[error("the token is malformed")]
     Malformed,
     /// None of the secrets signed it.
     #[error("the token is not signed by a known secret")]
     Signature,
-    /// It was valid. A new one helps.
+    /// Its validity is over. A new token is needed.
     #[error("the token has expired")]
     Expired,
 }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_that_no_byte_needs_have_to_be_zero() {
+    fn unused_bits_of_the_last_character_must_be_zero() {
         use base64::engine::{GeneralPurpose, general_purpose};
         let lenient = general_purpose::NO_PAD.with_decode_allow_trailing_bits(true);
         let lenient = GeneralPurpose::new(&base64::alphabet::URL_SAFE, lenient);
@@ -136,15 +136,15 @@ mod tests {
         let token = mint("g", &secret[0], 5, 0);
         let (head, last) = token.expose_secret().split_at(token.expose_secret().len() - 1);
         let bytes = lenient.decode(token.expose_secret()).unwrap();
-        let twins = ('0'..='z').filter(char::is_ascii_alphanumeric).map(|c| format!("{head}{c}"));
-        let twins: Vec<_> = twins.filter(|twin| lenient.decode(twin).unwrap() == bytes).collect();
-        assert!(twins.len() > 1);
-        assert_eq!(twins.iter().filter(|twin| verify(twin, &secret, 9).is_ok()).count(), 1, "{last}");
+        let variants = ('0'..='z').filter(char::is_ascii_alphanumeric).map(|c| format!("{head}{c}"));
+        let variants: Vec<_> = variants.filter(|variant| lenient.decode(variant).unwrap() == bytes).collect();
+        assert!(variants.len() > 1);
+        assert_eq!(variants.iter().filter(|variant| verify(variant, &secret, 9).is_ok()).count(), 1, "{last}");
     }
 
     proptest! {
         #[test]
-        fn a_token_has_one_form_and_one_with_a_sign_of_padding(id in ".{0,20}", tail in "[A-Za-z0-9_=-]{1,3}") {
+        fn a_token_has_one_form_with_and_one_without_padding(id in ".{0,20}", tail in "[A-Za-z0-9_=-]{1,3}") {
             let secret = [SecretString::from("s")];
             let token = mint(&id, &secret[0], 5, 0);
             let token = token.expose_secret();

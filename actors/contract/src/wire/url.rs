@@ -112,8 +112,8 @@ impl RelayUrl {
             Some((address, _)) => address,
             None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
         };
-        let near = host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-        !near && !host.eq_ignore_ascii_case("localhost")
+        let is_loopback = host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+        !is_loopback && !host.eq_ignore_ascii_case("localhost")
     }
 }
 

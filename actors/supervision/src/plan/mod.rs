@@ -1,22 +1,25 @@
-//! What a supervisor does next. Plain: no actors, no clock, no random source; it takes an event and returns steps.
+//! The decisions of a supervisor: takes an event and returns steps. No actors, no clock, no random source.
 //!
 //! Children start in order, each once those before it are ready, and stop in reverse, one at a time. A *group restart*
 //! is the stop and start of several children because one of them failed; exits of its members do not count.
 
-mod words; // Events, steps and states.
+mod planned_child; // The state of one child.
+mod types; // Events, steps and states.
 
 use std::time::Duration;
 
 use crate::exit::ExitReason;
 use crate::messages::OperatorCommand;
-use crate::policy::{IntensityDecision, RestartIntensity, WhenExceeded};
+use crate::policy::{IntensityDecision, WhenExceeded};
 use crate::restart::{Restart, Strategy};
 
-pub(crate) use words::{
+use planned_child::PlannedChild;
+
+pub(crate) use types::{
     AfterStop, ChildKey, ChildOptions, ChildTimer, Exceeded, PlanState, SupervisorEvent, SupervisorStep,
 };
 
-/// How long a killed child may take to be dropped before it is abandoned: its thread may be busy with another.
+/// Time for a killed child to be dropped before it is abandoned: its thread may be busy with another actor.
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The decisions of one supervisor. `now` and the times in it are on one monotonic clock.
@@ -37,25 +40,6 @@ struct Closing {
     exceeded: Option<Exceeded>,
 }
 
-/// One child, as the plan keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct PlannedChild {
-    key: ChildKey,
-    options: ChildOptions,
-    intensity: RestartIntensity,
-    state: PlanState,
-    /// The present incarnation, or the last.
-    run: u64,
-    /// Since when it has been ready.
-    ready_at: Option<Duration>,
-    due: Option<Duration>,
-    /// The start in order has reached this child and waits for it.
-    in_sequence: bool,
-    /// The group restart has not stopped this child yet.
-    group_restart: bool,
-    changed: bool,
-}
-
 impl SupervisorPlan {
     pub(crate) fn new(strategy: Strategy) -> Self {
         Self { strategy, children: Vec::new(), closing: None, finished: false, next: 0, steps: Vec::new() }
@@ -64,20 +48,8 @@ impl SupervisorPlan {
     /// Adds a child at the end of the order; the next event starts it. One added before [`SupervisorEvent::Start`] waits
     /// for those before it.
     pub(crate) fn add(&mut self, options: ChildOptions) -> ChildKey {
-        let key = self.number();
-        let intensity = RestartIntensity::new(options.policy);
-        self.children.push(PlannedChild {
-            key,
-            options,
-            intensity,
-            state: PlanState::Queued,
-            run: 0,
-            ready_at: None,
-            due: None,
-            in_sequence: false,
-            group_restart: false,
-            changed: true,
-        });
+        let key = self.next_number();
+        self.children.push(PlannedChild::new(key, options));
         key
     }
 
@@ -87,7 +59,7 @@ impl SupervisorPlan {
             SupervisorEvent::Added => {}
             SupervisorEvent::Ready { run } => self.ready(run, now),
             SupervisorEvent::Ended { run, reason } => {
-                if let Some(at) = self.live(run) {
+                if let Some(at) = self.position_of_run(run) {
                     self.ended(at, reason, now, random);
                 }
             }
@@ -103,20 +75,20 @@ impl SupervisorPlan {
                     self.operate(at, OperatorCommand::Stop);
                 }
             }
-            SupervisorEvent::Shutdown => self.close(ExitReason::Asked, None),
+            SupervisorEvent::Shutdown => self.begin_shutdown(ExitReason::Shutdown, None),
         }
         self.advance();
         std::mem::take(&mut self.steps)
     }
 
-    /// The child whose present incarnation is `run`.
+    /// The child whose current incarnation is `run`.
     pub(crate) fn key_of(&self, run: u64) -> Option<ChildKey> {
-        self.live(run).map(|at| self.children[at].key)
+        self.position_of_run(run).map(|at| self.children[at].key)
     }
 
-    /// The exit reason of `run` that counts: a child that was stopped for being late ended in error, whatever it reported.
+    /// The exit reason of `run` that counts: a child that was stopped because it was not ready in time ended in error.
     pub(crate) fn counted_reason(&self, run: u64, reason: ExitReason) -> ExitReason {
-        match self.live(run).map(|at| self.children[at].state) {
+        match self.position_of_run(run).map(|at| self.children[at].state) {
             Some(PlanState::Stopping(AfterStop::FailLate)) => ExitReason::Error("not ready in time".to_owned()),
             _ => reason,
         }
@@ -131,7 +103,7 @@ impl SupervisorPlan {
     }
 
     /// Whether the start in order is complete.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn is_startup_complete(&self) -> bool {
         self.children.iter().all(|child| !child.in_sequence)
     }
 
@@ -141,7 +113,7 @@ impl SupervisorPlan {
     }
 
     fn ready(&mut self, run: u64, now: Duration) {
-        let Some(at) = self.live(run) else { return };
+        let Some(at) = self.position_of_run(run) else { return };
         let child = &mut self.children[at];
         if child.state == PlanState::Starting {
             child.enter(PlanState::Running);
@@ -167,25 +139,25 @@ impl SupervisorPlan {
             (PlanState::Stopping(AfterStop::Restart), _) if !matches!(reason, ExitReason::Fatal(_)) => {
                 child.enter(PlanState::Queued);
             }
-            _ => self.judge(at, reason, ran_for, now, random),
+            _ => self.decide_restart(at, reason, ran_for, now, random),
         }
     }
 
-    /// Decides about a child that ended by itself.
-    fn judge(&mut self, at: usize, reason: ExitReason, ran_for: Duration, now: Duration, random: f64) {
+    /// Decides whether a child that ended by itself is restarted.
+    fn decide_restart(&mut self, at: usize, reason: ExitReason, ran_for: Duration, now: Duration, random: f64) {
         let restart = self.children[at].options.restart;
         if restart == Restart::Temporary {
             return self.stay_stopped(at);
         }
         match reason {
-            ExitReason::Normal | ExitReason::Asked if restart == Restart::Transient => self.stay_stopped(at),
+            ExitReason::Normal | ExitReason::Shutdown if restart == Restart::Transient => self.stay_stopped(at),
             ExitReason::Normal
-            | ExitReason::Asked
+            | ExitReason::Shutdown
             | ExitReason::Panic(_)
             | ExitReason::Error(_)
             | ExitReason::Killed
             | ExitReason::Unresponsive => self.restart(at, reason, ran_for, now, random),
-            ExitReason::Fatal(_) => self.settle(at, PlanState::Failed),
+            ExitReason::Fatal(_) => self.end_without_restart(at, PlanState::Failed),
         }
     }
 
@@ -202,10 +174,10 @@ impl SupervisorPlan {
             }
             IntensityDecision::Exceeded => {
                 let (id, when) = (child.options.id.clone(), child.intensity.when_exceeded());
-                self.settle(at, PlanState::Failed);
+                self.end_without_restart(at, PlanState::Failed);
                 if when == WhenExceeded::Escalate {
                     let text = format!("{id} exceeded its restart intensity; it last ended with {reason}");
-                    self.close(ExitReason::Error(text), Some(Exceeded { id, reason }));
+                    self.begin_shutdown(ExitReason::Error(text), Some(Exceeded { id, reason }));
                 }
                 return;
             }
@@ -288,14 +260,14 @@ impl SupervisorPlan {
     }
 
     /// Begins to stop all children; the first reason counts.
-    fn close(&mut self, reason: ExitReason, exceeded: Option<Exceeded>) {
+    fn begin_shutdown(&mut self, reason: ExitReason, exceeded: Option<Exceeded>) {
         self.closing.get_or_insert(Closing { reason, exceeded });
     }
 
-    /// Takes the steps that the present state allows.
+    /// Takes the steps that the current state allows.
     fn advance(&mut self) {
         if let Some(closing) = self.closing.clone() {
-            return self.wind_down(closing);
+            return self.stop_all(closing);
         }
         if let Some(at) = self.children.iter().rposition(|child| child.group_restart)
             && !matches!(self.children[at].state, PlanState::Stopping(_))
@@ -314,10 +286,10 @@ impl SupervisorPlan {
         }
     }
 
-    fn wind_down(&mut self, closing: Closing) {
+    fn stop_all(&mut self, closing: Closing) {
         for at in 0..self.children.len() {
             if matches!(self.children[at].state, PlanState::Queued | PlanState::Backoff) {
-                self.settle(at, PlanState::Stopped);
+                self.end_without_restart(at, PlanState::Stopped);
             }
         }
         match self.children.iter().rposition(|child| child.state.is_live()) {
@@ -332,7 +304,7 @@ impl SupervisorPlan {
     }
 
     fn launch(&mut self, at: usize) {
-        let run = self.number();
+        let run = self.next_number();
         let child = &mut self.children[at];
         child.run = run;
         child.enter(PlanState::Starting);
@@ -353,16 +325,16 @@ impl SupervisorPlan {
         }
     }
 
-    /// It stays stopped; a temporary child leaves the tree.
+    /// Leaves the child stopped, and removes it from the tree if it is temporary.
     fn stay_stopped(&mut self, at: usize) {
-        self.settle(at, PlanState::Stopped);
+        self.end_without_restart(at, PlanState::Stopped);
         if self.children[at].options.restart == Restart::Temporary {
             let child = self.children.remove(at);
             self.steps.push(SupervisorStep::Forget { key: child.key });
         }
     }
 
-    fn settle(&mut self, at: usize, state: PlanState) {
+    fn end_without_restart(&mut self, at: usize, state: PlanState) {
         let child = &mut self.children[at];
         child.in_sequence = false;
         child.group_restart = false;
@@ -370,7 +342,7 @@ impl SupervisorPlan {
         self.steps.push(SupervisorStep::Drain { key: child.key });
     }
 
-    fn number(&mut self) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -379,33 +351,8 @@ impl SupervisorPlan {
         self.children.iter().position(|child| child.key == key)
     }
 
-    fn live(&self, run: u64) -> Option<usize> {
+    fn position_of_run(&self, run: u64) -> Option<usize> {
         self.children.iter().position(|child| child.run == run && child.state.is_live())
-    }
-}
-
-impl PlannedChild {
-    pub(crate) fn key(&self) -> ChildKey {
-        self.key
-    }
-
-    pub(crate) fn state(&self) -> PlanState {
-        self.state
-    }
-
-    pub(crate) fn intensity(&self) -> &RestartIntensity {
-        &self.intensity
-    }
-
-    /// When the backoff is over.
-    pub(crate) fn due(&self) -> Option<Duration> {
-        self.due
-    }
-
-    fn enter(&mut self, state: PlanState) {
-        self.state = state;
-        self.due = None;
-        self.changed = true;
     }
 }
 

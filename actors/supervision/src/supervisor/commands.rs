@@ -1,22 +1,22 @@
-//! What operators and other actors may ask of a supervisor.
+//! The handlers of commands from operators and other actors.
 
 use std::time::Duration;
 
 use actix::{Context, Handler, Message};
 
 use super::Supervisor;
-use crate::carried::ResponseFuture;
 #[cfg(feature = "fault-injection")]
 use crate::fault::Fault;
+use crate::incarnation_future::ResponseFuture;
 #[cfg(feature = "fault-injection")]
 use crate::messages::InjectFault;
 use crate::messages::{Operate, OperateError, OperatorCommand, StopChild};
 use crate::plan::{ChildKey, SupervisorEvent};
 use crate::port::Port;
-use crate::spec::{Branch, SpecError};
+use crate::spec::{NestedSupervisor, SpecError};
 use crate::start_child::{StartChild, StartChildError};
 
-/// How long a supervisor further down may take to accept a command. It only records it, so this is generous.
+/// Timeout of a nested supervisor, which only records the command.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Handler<StartChild> for Supervisor {
@@ -56,8 +56,8 @@ impl Handler<Operate> for Supervisor {
 
     fn handle(&mut self, Operate { path, command }: Operate, ctx: &mut Self::Context) -> Self::Result {
         let answer = match self.below(&path) {
-            Ok(Some((id, branch, rest))) => {
-                return forward(id, &branch.operate, Operate { path: rest.to_owned(), command });
+            Ok(Some((id, nested, rest))) => {
+                return forward(id, &nested.operate, Operate { path: rest.to_owned(), command });
             }
             Ok(None) => self.operate(&path, command, ctx),
             Err(error) => Err(error),
@@ -73,8 +73,8 @@ impl Handler<InjectFault> for Supervisor {
     fn handle(&mut self, InjectFault { path, fault }: InjectFault, ctx: &mut Self::Context) -> Self::Result {
         let answer = match self.below(&path) {
             _ if !self.system.options().faults_allowed => Err(OperateError::FaultsRefused),
-            Ok(Some((id, branch, rest))) => {
-                return forward(id, &branch.inject_fault, InjectFault { path: rest.to_owned(), fault });
+            Ok(Some((id, nested, rest))) => {
+                return forward(id, &nested.inject_fault, InjectFault { path: rest.to_owned(), fault });
             }
             Ok(None) => self.inject(&path, fault, ctx),
             Err(error) => Err(error),
@@ -89,11 +89,11 @@ impl Supervisor {
         found.map(|(key, _)| *key).ok_or_else(|| OperateError::NoSuchChild(id.to_owned()))
     }
 
-    /// Id and branch of the supervisor below that a path leads through, and the path from there; `None` if it ends here.
-    fn below<'p>(&self, path: &'p str) -> Result<Option<(&'p str, &Branch, &'p str)>, OperateError> {
+    /// The nested supervisor that `path` leads through, its id, and the path from there; `None` if the path ends here.
+    fn below<'p>(&self, path: &'p str) -> Result<Option<(&'p str, &NestedSupervisor, &'p str)>, OperateError> {
         let Some((head, rest)) = path.split_once('/') else { return Ok(None) };
-        match &self.running[&self.find(head)?].spec.branch {
-            Some(branch) => Ok(Some((head, branch, rest))),
+        match &self.running[&self.find(head)?].spec.nested {
+            Some(nested) => Ok(Some((head, nested, rest))),
             None => Err(OperateError::NoSuchChild(path.to_owned())),
         }
     }
@@ -117,13 +117,13 @@ impl Supervisor {
             child.fault = Some(fault);
             return self.operate(id, OperatorCommand::Restart, ctx);
         }
-        let present = child.present.as_ref().ok_or_else(|| OperateError::NotRunning(id.to_owned()))?;
-        present.control.inject(fault);
+        let current = child.current.as_ref().ok_or_else(|| OperateError::NotRunning(id.to_owned()))?;
+        current.control.inject(fault);
         Ok(())
     }
 }
 
-/// Passes a question on to the supervisor `id` below.
+/// Forwards a command to the supervisor `id` below.
 fn forward<M>(id: &str, port: &Port<M>, message: M) -> ResponseFuture<Result<(), OperateError>>
 where
     M: Message<Result = Result<(), OperateError>> + Send + 'static,

@@ -1,8 +1,9 @@
-//! The supervisor: carries out what [`SupervisorPlan`] decides.
+//! The supervisor: carries out the steps of [`SupervisorPlan`].
 //!
 //! Owns its children's incarnations and timers. Receives the reports of their runners and of the heartbeat check, and the
-//! commands of operators; reports its own end to its supervisor, and each exit of a child to the port given. A restart
-//! kills all its children, starts the kept ones again, and removes temporary ones.
+//! commands of operators; sends its own end to its supervisor, and each exit of a child to the port of
+//! [`SupervisorSpec::report_exits`](crate::SupervisorSpec::report_exits). A restart kills all its children, starts the permanent and
+//! transient ones again, and removes temporary ones.
 
 mod commands; // Handlers of the messages from operators and actors.
 
@@ -23,6 +24,7 @@ use crate::exit::ExitReason;
 use crate::fault::Fault;
 use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
+use crate::launch::IncarnationLaunch;
 use crate::messages::ChildExited;
 use crate::monotonic;
 use crate::options::RootEnd;
@@ -31,14 +33,13 @@ use crate::plan::{
 };
 use crate::port::{Port, TellError};
 use crate::restart::{Readiness, Restart};
-use crate::run::Run;
 use crate::spec::ChildSpec;
 use crate::start_context::StartContext;
 
-/// Pause before an exit is reported again that did not fit into a mailbox.
+/// Time until an exit is reported again that did not fit into the mailbox of the receiver.
 const EXIT_RETRY: Duration = Duration::from_millis(20);
 
-/// Keeps its children running. Made by [`ChildSpec::supervisor`] or [`Root::start`](crate::Root::start).
+/// Starts, stops and restarts its children. Made by [`ChildSpec::supervisor`] or [`Root::start`](crate::Root::start).
 pub struct Supervisor {
     plan: SupervisorPlan,
     running: HashMap<ChildKey, SupervisedChild>,
@@ -57,14 +58,14 @@ pub struct Supervisor {
 struct SupervisedChild {
     spec: ChildSpec,
     cell: Arc<StatusCell>,
-    present: Option<Present>,
+    current: Option<CurrentIncarnation>,
     timer: Option<SpawnHandle>,
     /// Takes effect at the next start.
     fault: Option<Fault>,
 }
 
 /// The running incarnation.
-struct Present {
+struct CurrentIncarnation {
     incarnation: Incarnation,
     control: ControlHandle,
     until_ready: Option<SpawnHandle>,
@@ -115,7 +116,7 @@ impl Supervisor {
             ready_within,
         };
         let key = self.plan.add(options);
-        self.running.insert(key, SupervisedChild { spec, cell, present: None, timer: None, fault: None });
+        self.running.insert(key, SupervisedChild { spec, cell, current: None, timer: None, fault: None });
     }
 
     fn on(&mut self, event: SupervisorEvent, ctx: &mut Context<Self>) {
@@ -123,7 +124,7 @@ impl Supervisor {
             self.carry_out(step, ctx);
         }
         self.publish();
-        if self.plan.is_settled() {
+        if self.plan.is_startup_complete() {
             self.incarnation.ready();
         }
     }
@@ -131,8 +132,8 @@ impl Supervisor {
     fn carry_out(&mut self, step: SupervisorStep, ctx: &mut Context<Self>) {
         match step {
             SupervisorStep::Launch { key, run } => self.launch(key, run, ctx),
-            SupervisorStep::Stop { key } => self.with_present(key, |present| present.control.stop()),
-            SupervisorStep::Kill { key } => self.with_present(key, |present| present.control.kill()),
+            SupervisorStep::Stop { key } => self.with_current(key, |current| current.control.stop()),
+            SupervisorStep::Kill { key } => self.with_current(key, |current| current.control.kill()),
             SupervisorStep::Abandon { key } => self.on_exit(key, ExitReason::Killed, ctx),
             SupervisorStep::Wait { key, length, timer } => self.wait(key, length, timer, ctx),
             SupervisorStep::Drain { key } => {
@@ -162,7 +163,7 @@ impl Supervisor {
         });
         let incarnation = Incarnation::new(child.cell.path(), generation);
         let (control, heartbeat) = (ControlHandle::default(), Heartbeat::new());
-        let launched = Run {
+        let launch = IncarnationLaunch {
             incarnation: incarnation.clone(),
             control: control.clone(),
             heartbeat: heartbeat.clone(),
@@ -178,8 +179,9 @@ impl Supervisor {
             )
         });
         let thread = child.spec.worker_thread.as_ref().unwrap_or_else(|| self.system.root_thread());
-        child.present = Some(Present { incarnation: incarnation.clone(), control: control.clone(), until_ready });
-        match child.spec.actor.start(launched, &self.system, &child.cell, thread) {
+        child.current =
+            Some(CurrentIncarnation { incarnation: incarnation.clone(), control: control.clone(), until_ready });
+        match child.spec.actor.start(launch, &self.system, &child.cell, thread) {
             Ok(thread_number) => {
                 let running = RunningChild {
                     run,
@@ -206,18 +208,20 @@ impl Supervisor {
         }
     }
 
-    /// An incarnation has ended: what may be left of it is fenced, and the exit is reported.
+    /// Handles the end of an incarnation: fences it, because its thread may still run it, and reports the exit.
     fn on_exit(&mut self, key: ChildKey, reason: ExitReason, ctx: &mut Context<Self>) {
         let Some(child) = self.running.get_mut(&key) else { return };
-        let Some(present) = child.present.take() else { return };
-        present.incarnation.fence();
-        present.control.wake();
-        for handle in [child.timer.take(), present.until_ready].into_iter().flatten() {
+        let Some(current) = child.current.take() else { return };
+        current.incarnation.fence();
+        current.control.wake();
+        for handle in [child.timer.take(), current.until_ready].into_iter().flatten() {
             ctx.cancel_future(handle);
         }
-        let (path, generation) = (child.cell.path(), present.incarnation.generation());
+        let (path, generation) = (child.cell.path(), current.incarnation.generation());
         match &reason {
-            ExitReason::Normal | ExitReason::Asked => tracing::info!(child = %path, generation, %reason, "child ended"),
+            ExitReason::Normal | ExitReason::Shutdown => {
+                tracing::info!(child = %path, generation, %reason, "child ended");
+            }
             ExitReason::Panic(_) | ExitReason::Error(_) | ExitReason::Killed | ExitReason::Unresponsive => {
                 tracing::warn!(child = %path, generation, %reason, "child ended");
             }
@@ -230,14 +234,14 @@ impl Supervisor {
         let exited = child.exited(generation, reason);
         if self.exits.is_some() {
             self.unreported.push_back(exited);
-            // Those behind one that is reported again wait for it.
+            // The order is kept: while one is being reported again, later ones wait.
             if self.unreported.len() == 1 {
                 self.report_exits(ctx);
             }
         }
     }
 
-    /// Reports the exits in order. An actor that counts on them would wait without end for one that is lost.
+    /// Reports the exits in order. None may be lost, because the receiver may wait for it without a timeout.
     fn report_exits(&mut self, ctx: &mut Context<Self>) {
         let Some(port) = &self.exits else { return };
         while let Some(exited) = self.unreported.front() {
@@ -279,7 +283,7 @@ impl Supervisor {
                 PlanState::Failed => ChildState::Failed,
             };
             if state == ChildState::Failed && !closing {
-                tracing::error!(child = child.cell.path(), "child gave up; it stays failed until it is reset");
+                tracing::error!(child = child.cell.path(), "child failed; it is not restarted until it is reset");
             }
             let (due, window) = (changed.due(), changed.intensity().window());
             let recent = changed.intensity().recent().collect();
@@ -292,9 +296,9 @@ impl Supervisor {
         }
     }
 
-    fn with_present(&self, key: ChildKey, act: impl FnOnce(&Present)) {
-        if let Some(present) = self.running.get(&key).and_then(|child| child.present.as_ref()) {
-            act(present);
+    fn with_current(&self, key: ChildKey, act: impl FnOnce(&CurrentIncarnation)) {
+        if let Some(current) = self.running.get(&key).and_then(|child| child.current.as_ref()) {
+            act(current);
         }
     }
 }
@@ -342,19 +346,19 @@ impl StreamHandler<ChildEvent> for Supervisor {
 }
 
 impl Drop for Supervisor {
-    /// No orphans: a supervisor that ends ends its children too. Their reports have no receiver any more, so each exit is
-    /// reported here: an actor that waits for it would wait without end.
+    /// Kills the children, so that none outlives its supervisor. The reports of their runners have no receiver then, so each exit
+    /// is reported here.
     fn drop(&mut self) {
         for child in self.running.values_mut() {
-            let Some(present) = child.present.take() else { continue };
-            present.incarnation.fence();
-            present.control.kill();
+            let Some(current) = child.current.take() else { continue };
+            current.incarnation.fence();
+            current.control.kill();
             child.cell.write(|status| {
                 status.state = ChildState::Stopped;
                 status.running = None;
                 status.last_exit = Some((ExitReason::Killed, wall_clock()));
             });
-            self.unreported.push_back(child.exited(present.incarnation.generation(), ExitReason::Killed));
+            self.unreported.push_back(child.exited(current.incarnation.generation(), ExitReason::Killed));
         }
         let Some(port) = &self.exits else { return };
         for exited in self.unreported.drain(..) {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests of actix itself use it bare")]
 
-mod facts;
+mod actix_behaviour;
 mod operators;
 mod order;
 mod restarts;

@@ -8,20 +8,21 @@ use caduceus_supervision::{
     OperatorCommand, Port, Restart, Root, RootHandle, RootOptions, SpecError, StartChild, StartChildError, StartError,
     StopChild, Strategy, Supervisor,
 };
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::support::{
-    CEILING, Diary, Ping, Subject, hook, inject, operate, options, start, supervisor, tree, until, until_generation,
+    CEILING, EventLog, Ping, Subject, hook, inject, operate, options, start, supervisor, tree, until, until_generation,
     until_state, within,
 };
 
 async fn refused(root: &RootHandle, path: &str, command: OperatorCommand) -> OperateError {
-    let asked = root.port().ask(Operate { path: path.to_owned(), command }, CEILING).await;
-    asked.expect("the root answers").expect_err("the command is refused")
+    let answer = root.port().ask(Operate { path: path.to_owned(), command }, CEILING).await;
+    answer.expect("the root answers").expect_err("the command is refused")
 }
 
 #[actix::test]
 async fn commanded_restart_does_not_count() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     assert_eq!(subject.ping().await, 1);
     operate(&root, "a", OperatorCommand::Restart).await;
@@ -32,7 +33,7 @@ async fn commanded_restart_does_not_count() {
 
 #[actix::test]
 async fn stopped_child_refuses_messages_until_it_is_restarted() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     assert_eq!(subject.ping().await, 1);
     operate(&root, "a", OperatorCommand::Stop).await;
@@ -44,7 +45,7 @@ async fn stopped_child_refuses_messages_until_it_is_restarted() {
 
 #[actix::test]
 async fn commands_are_routed_down_the_tree() {
-    let subject = Subject::new("leaf", &Diary::default());
+    let subject = Subject::new("leaf", &EventLog::default());
     let (outer, inner) = (Mailbox::new(), Mailbox::new());
     let inner = ChildSpec::supervisor("inner", &inner, supervisor(Strategy::OneForOne, [subject.spec()]));
     let outer = ChildSpec::supervisor("outer", &outer, supervisor(Strategy::OneForOne, [inner]));
@@ -60,14 +61,14 @@ async fn commands_are_routed_down_the_tree() {
 
 #[actix::test]
 async fn path_through_a_worker_is_refused() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     assert_eq!(refused(&root, "a/b", OperatorCommand::Stop).await, OperateError::NoSuchChild("a/b".to_owned()));
 }
 
 #[actix::test]
 async fn command_through_a_stopped_supervisor_is_answered_at_once() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let branch = Mailbox::new();
     let below = ChildSpec::supervisor("below", &branch, supervisor(Strategy::OneForOne, [subject.spec()]));
     let root = tree(Strategy::OneForOne, [below]);
@@ -82,7 +83,7 @@ async fn command_through_a_stopped_supervisor_is_answered_at_once() {
 #[actix::test]
 async fn faults_are_refused_unless_allowed() {
     hook();
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let spec = supervisor(Strategy::OneForOne, [subject.spec()]);
     let root = start(spec, RootOptions { faults_allowed: false, ..options() });
     let fault = InjectFault { path: "a".to_owned(), fault: Fault::PanicInHandler };
@@ -91,7 +92,7 @@ async fn faults_are_refused_unless_allowed() {
 
 #[actix::test]
 async fn fault_cannot_be_injected_into_a_child_that_is_stopped() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     operate(&root, "a", OperatorCommand::Stop).await;
     until_state(&root, "a", ChildState::Stopped).await;
@@ -100,7 +101,7 @@ async fn fault_cannot_be_injected_into_a_child_that_is_stopped() {
 }
 
 /// Forwards exits to the test.
-struct Listener(tokio::sync::mpsc::UnboundedSender<ChildExited>);
+struct Listener(UnboundedSender<ChildExited>);
 
 impl Actor for Listener {
     type Context = Context<Self>;
@@ -113,15 +114,20 @@ impl Handler<ChildExited> for Listener {
     }
 }
 
-#[actix::test]
-async fn temporary_child_leaves_the_tree_and_its_exit_is_reported() {
+/// A tree with an empty supervisor `turns`, its mailbox, and the exits of its children.
+fn tree_with_exit_reports() -> (RootHandle, Mailbox<Supervisor>, UnboundedReceiver<ChildExited>) {
     hook();
-    let (reports, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let (reports, exits) = unbounded_channel();
     let listener: Port<ChildExited> = Listener(reports).start().into();
     let turns = Mailbox::<Supervisor>::new();
     let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).report_exits(listener));
-    let root = start(supervisor(Strategy::OneForOne, [spec]), options());
-    let subject = Subject::new("turn-1", &Diary::default());
+    (start(supervisor(Strategy::OneForOne, [spec]), options()), turns, exits)
+}
+
+#[actix::test]
+async fn temporary_child_leaves_the_tree_and_its_exit_is_reported() {
+    let (root, turns, mut exits) = tree_with_exit_reports();
+    let subject = Subject::new("turn-1", &EventLog::default());
     let start = || StartChild(subject.spec().restart(Restart::Temporary));
     assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Ok(())));
     let taken = StartChildError::Spec(SpecError::DuplicateId("turn-1".to_owned()));
@@ -137,41 +143,36 @@ async fn temporary_child_leaves_the_tree_and_its_exit_is_reported() {
     assert_eq!(subject.ping().await, 1);
     let stop = StopChild { id: "turn-1".to_owned() };
     assert_eq!(turns.port().ask(stop, CEILING).await, Ok(Ok(())));
-    assert_eq!(exits.recv().await.map(|exited| exited.reason), Some(ExitReason::Asked));
+    assert_eq!(exits.recv().await.map(|exited| exited.reason), Some(ExitReason::Shutdown));
 }
 
 #[actix::test]
 async fn restarted_supervisor_keeps_added_children_and_does_not_start_removed_ones() {
     hook();
     let branch = Mailbox::<Supervisor>::new();
-    let [first, gone, come, passing] =
-        ["first", "gone", "come", "passing"].map(|id| Subject::new(id, &Diary::default()));
-    let spec = supervisor(Strategy::OneForOne, [first.spec(), gone.spec()]);
+    let [first, removed, added, temporary] =
+        ["first", "removed", "added", "temporary"].map(|id| Subject::new(id, &EventLog::default()));
+    let spec = supervisor(Strategy::OneForOne, [first.spec(), removed.spec()]);
     let root = start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("branch", &branch, spec)]), options());
-    assert_eq!(gone.ping().await, 1);
-    let stop = StopChild { id: "gone".to_owned() };
+    assert_eq!(removed.ping().await, 1);
+    let stop = StopChild { id: "removed".to_owned() };
     assert_eq!(branch.port().ask(stop, CEILING).await, Ok(Ok(())));
-    for spec in [come.spec(), passing.spec().restart(Restart::Temporary)] {
+    for spec in [added.spec(), temporary.spec().restart(Restart::Temporary)] {
         assert_eq!(branch.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
     }
-    assert_eq!((come.ping().await, passing.ping().await), (1, 1));
+    assert_eq!((added.ping().await, temporary.ping().await), (1, 1));
     inject(&root, "branch", Fault::PanicInTimer).await;
     until_generation(&root, "branch", 2).await;
-    assert_eq!((first.ping().await, come.ping().await), (2, 2));
+    assert_eq!((first.ping().await, added.ping().await), (2, 2));
     let tree = root.board().snapshot();
     let ids: Vec<_> = tree.find("branch").unwrap().children.iter().map(|child| child.id.as_str()).collect();
-    assert_eq!(ids, ["first", "come"]);
+    assert_eq!(ids, ["first", "added"]);
 }
 
 #[actix::test]
 async fn exits_of_the_children_of_a_supervisor_that_panics_are_reported() {
-    hook();
-    let (reports, mut exits) = tokio::sync::mpsc::unbounded_channel();
-    let listener: Port<ChildExited> = Listener(reports).start().into();
-    let turns = Mailbox::<Supervisor>::new();
-    let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).report_exits(listener));
-    let root = start(supervisor(Strategy::OneForOne, [spec]), options());
-    let subjects = ["turn-1", "turn-2"].map(|id| Subject::new(id, &Diary::default()));
+    let (root, turns, mut exits) = tree_with_exit_reports();
+    let subjects = ["turn-1", "turn-2"].map(|id| Subject::new(id, &EventLog::default()));
     for subject in &subjects {
         let start = StartChild(subject.spec().restart(Restart::Temporary));
         assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
@@ -191,14 +192,14 @@ async fn exits_of_the_children_of_a_supervisor_that_panics_are_reported() {
 #[actix::test]
 async fn exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order() {
     hook();
-    let (reports, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let (reports, mut exits) = unbounded_channel();
     // A receiver that is not started yet, with room for one message.
     let mailbox: Mailbox<Listener> = Mailbox::with_limit(1);
     let turns = Mailbox::<Supervisor>::new();
     let spec = supervisor(Strategy::OneForOne, []).report_exits(mailbox.port());
     let root = start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("turns", &turns, spec)]), options());
     for id in ["turn-1", "turn-2", "turn-3"] {
-        let subject = Subject::new(id, &Diary::default());
+        let subject = Subject::new(id, &EventLog::default());
         let start = StartChild(subject.spec().restart(Restart::Temporary));
         assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
         assert_eq!(subject.ping().await, 1);
@@ -218,14 +219,14 @@ async fn exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order(
 
 #[actix::test]
 async fn stopping_supervisor_starts_no_child() {
-    let subject = Subject::new("slow", &Diary::default());
+    let subject = Subject::new("slow", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec().grace(CEILING)]);
     assert_eq!(subject.ping().await, 1);
     inject(&root, "slow", Fault::SlowStop(Duration::from_millis(300))).await;
     let (stopping, port) = (root.clone(), root.port());
     let stop = actix::spawn(async move { stopping.stop().await });
     until_state(&root, "slow", ChildState::Stopping).await;
-    let late = StartChild(Subject::new("late", &Diary::default()).spec());
+    let late = StartChild(Subject::new("late", &EventLog::default()).spec());
     assert_eq!(port.ask(late, CEILING).await, Ok(Err(StartChildError::Closing)));
     assert_eq!(refused(&root, "slow", OperatorCommand::Restart).await, OperateError::Closing);
     stop.await.expect("the stop completes");
@@ -233,7 +234,7 @@ async fn stopping_supervisor_starts_no_child() {
 
 #[actix::test]
 async fn tree_is_serialized_as_json_with_stable_words() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     subject.crash();
     until_generation(&root, "a", 2).await;
@@ -249,8 +250,8 @@ async fn tree_is_serialized_as_json_with_stable_words() {
 #[actix::test]
 async fn child_with_a_bad_id_is_refused_and_nothing_starts() {
     hook();
-    let diary = Diary::default();
-    let named = |id: &str| Subject::new(id, &diary).spec();
+    let log = EventLog::default();
+    let named = |id: &str| Subject::new(id, &log).spec();
     let start = |spec| Root::start(spec, options()).map(|_| ()).map_err(|error| error.to_string());
     let below = |children| ChildSpec::supervisor("below", &Mailbox::new(), supervisor(Strategy::OneForOne, children));
     for id in ["", "a/b", "/"] {
@@ -260,13 +261,13 @@ async fn child_with_a_bad_id_is_refused_and_nothing_starts() {
     }
     let twice = supervisor(Strategy::OneForOne, [below(vec![named("a"), named("b"), named("a")])]);
     assert_eq!(start(twice), Err("child id \"a\" is taken".to_owned()));
-    assert_eq!(diary.lines("+"), [""; 0]);
+    assert_eq!(log.lines("+"), [""; 0]);
     let branch = Mailbox::new();
     let root =
         tree(Strategy::OneForOne, [ChildSpec::supervisor("branch", &branch, supervisor(Strategy::OneForOne, []))]);
     until_state(&root, "branch", ChildState::Running).await;
-    let asked = branch.port().ask(StartChild(named("x/y")), CEILING).await.expect("the supervisor answers");
-    assert_eq!(asked, Err(StartChildError::Spec(SpecError::InvalidId("x/y".to_owned()))));
+    let answer = branch.port().ask(StartChild(named("x/y")), CEILING).await.expect("the supervisor answers");
+    assert_eq!(answer, Err(StartChildError::Spec(SpecError::InvalidId("x/y".to_owned()))));
 }
 
 #[test]

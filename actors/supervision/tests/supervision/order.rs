@@ -7,32 +7,32 @@ use caduceus_supervision::{
 };
 
 use crate::support::{
-    CEILING, Diary, ReportReady, Subject, hook, inject, last_word, once, operate, options, start, supervisor, tree,
+    CEILING, EventLog, ReportReady, Subject, hook, inject, last_word, once, operate, options, start, supervisor, tree,
     until_generation, until_state, within,
 };
 
-fn three(diary: &Diary) -> [Subject; 3] {
-    ["a", "b", "c"].map(|id| Subject::new(id, diary))
+fn three(log: &EventLog) -> [Subject; 3] {
+    ["a", "b", "c"].map(|id| Subject::new(id, log))
 }
 
 #[actix::test]
 async fn child_starts_only_once_those_before_it_are_ready() {
-    let diary = Diary::default();
-    let [a, b, c] = three(&diary);
+    let log = EventLog::default();
+    let [a, b, c] = three(&log);
     let slow = b.spec().readiness(Readiness::Reported { within: CEILING }).on(&WorkerThread::new("slow"));
     let root = tree(Strategy::OneForOne, [a.spec(), slow, c.spec()]);
-    diary.until("+b").await;
+    log.until("+b").await;
     assert_eq!(root.board().snapshot().find("b").unwrap().state, ChildState::Starting);
-    assert_eq!(diary.lines("+"), ["+a", "+b"]);
+    assert_eq!(log.lines("+"), ["+a", "+b"]);
     b.mailbox.port().tell(ReportReady).unwrap();
     until_state(&root, "c", ChildState::Running).await;
-    assert_eq!(diary.lines("+"), ["+a", "+b", "+c"]);
+    assert_eq!(log.lines("+"), ["+a", "+b", "+c"]);
 }
 
 #[actix::test]
 async fn child_that_is_not_ready_in_time_counts_as_failed_and_does_not_block_those_after_it() {
-    let diary = Diary::default();
-    let [a, b, _] = three(&diary);
+    let log = EventLog::default();
+    let [a, b, _] = three(&log);
     let never = a.spec().readiness(Readiness::Reported { within: Duration::from_millis(20) });
     let root = tree(Strategy::OneForOne, [never.policy(once(WhenExceeded::Fail)), b.spec()]);
     let node = until_state(&root, "a", ChildState::Failed).await;
@@ -42,34 +42,34 @@ async fn child_that_is_not_ready_in_time_counts_as_failed_and_does_not_block_tho
 
 #[actix::test]
 async fn children_stop_in_reverse_order_one_at_a_time() {
-    let diary = Diary::default();
-    let [a, b, c] = three(&diary);
+    let log = EventLog::default();
+    let [a, b, c] = three(&log);
     let work = WorkerThread::new("work");
     let root = tree(Strategy::OneForOne, [a.spec(), b.spec().on(&work), c.spec().on(&work)]);
     until_state(&root, "c", ChildState::Running).await;
     within("the stop", root.stop()).await;
-    assert_eq!(diary.lines("-~"), ["-c", "~c", "-b", "~b", "-a", "~a"]);
-    assert_eq!(root.ended().await, RootEnd::Asked);
-    assert_eq!(root.ended().await, RootEnd::Asked);
+    assert_eq!(log.lines("-~"), ["-c", "~c", "-b", "~b", "-a", "~a"]);
+    assert_eq!(root.ended().await, RootEnd::Shutdown);
+    assert_eq!(root.ended().await, RootEnd::Shutdown);
     assert_eq!(root.join_threads(CEILING).await, 0);
 }
 
 #[actix::test]
 async fn child_that_stops_too_slowly_is_killed_after_its_grace() {
-    let diary = Diary::default();
-    let [a, b, _] = three(&diary);
+    let log = EventLog::default();
+    let [a, b, _] = three(&log);
     let root = tree(Strategy::OneForOne, [a.spec(), b.spec().grace(Duration::from_millis(20))]);
     until_state(&root, "b", ChildState::Running).await;
     inject(&root, "b", Fault::SlowStop(10 * CEILING)).await;
     within("the stop", root.stop()).await;
-    assert_eq!(diary.lines("-~"), ["~b", "-a", "~a"], "b was dropped without a hook, then a was asked to stop");
+    assert_eq!(log.lines("-~"), ["~b", "-a", "~a"], "b was dropped without a hook, then a was requested to stop");
     assert_eq!(last_word(root.board().snapshot().find("b").unwrap()), "killed");
 }
 
 #[actix::test]
 async fn slow_stop_within_the_grace_runs_its_hooks() {
-    let diary = Diary::default();
-    let [a, ..] = three(&diary);
+    let log = EventLog::default();
+    let [a, ..] = three(&log);
     let root = tree(Strategy::OneForOne, [a.spec().grace(CEILING)]);
     until_state(&root, "a", ChildState::Running).await;
     inject(&root, "a", Fault::SlowStop(Duration::from_millis(30))).await;
@@ -79,14 +79,14 @@ async fn slow_stop_within_the_grace_runs_its_hooks() {
 
 #[actix::test]
 async fn one_for_all_restarts_every_sibling_and_counts_only_the_one_that_failed() {
-    let diary = Diary::default();
-    let [a, b, c] = three(&diary);
+    let log = EventLog::default();
+    let [a, b, c] = three(&log);
     let root = tree(Strategy::OneForAll, [a.spec(), b.spec(), c.spec()]);
     until_state(&root, "c", ChildState::Running).await;
     b.crash();
     until_generation(&root, "c", 2).await;
-    assert_eq!(diary.lines("-"), ["-c", "-a"]);
-    assert_eq!(diary.lines("+")[3..], ["+a", "+b", "+c"]);
+    assert_eq!(log.lines("-"), ["-c", "-a"]);
+    assert_eq!(log.lines("+")[3..], ["+a", "+b", "+c"]);
     let tree = root.board().snapshot();
     let counted = ["a", "b", "c"].map(|id| tree.find(id).unwrap().restarts_in_window);
     assert_eq!(counted, [0, 1, 0]);
@@ -94,38 +94,38 @@ async fn one_for_all_restarts_every_sibling_and_counts_only_the_one_that_failed(
 
 #[actix::test]
 async fn rest_for_one_restarts_those_after_the_one_that_failed() {
-    let diary = Diary::default();
-    let [a, b, c] = three(&diary);
+    let log = EventLog::default();
+    let [a, b, c] = three(&log);
     let root = tree(Strategy::RestForOne, [a.spec(), b.spec(), c.spec()]);
     until_state(&root, "c", ChildState::Running).await;
     b.crash();
     until_generation(&root, "c", 2).await;
-    assert_eq!(diary.lines("-"), ["-c"]);
-    assert_eq!(diary.lines("+")[3..], ["+b", "+c"]);
+    assert_eq!(log.lines("-"), ["-c"]);
+    assert_eq!(log.lines("+")[3..], ["+b", "+c"]);
     assert_eq!(a.ping().await, 1);
 }
 
 #[actix::test]
 async fn subtree_is_ready_when_its_last_child_is() {
-    let diary = Diary::default();
-    let [a, b, c] = three(&diary);
+    let log = EventLog::default();
+    let [a, b, c] = three(&log);
     let branch = Mailbox::new();
     let below =
         supervisor(Strategy::OneForOne, [a.spec(), b.spec().readiness(Readiness::Reported { within: CEILING })]);
     let root = tree(Strategy::OneForOne, [ChildSpec::supervisor("below", &branch, below), c.spec()]);
-    diary.until("+b").await;
+    log.until("+b").await;
     assert_eq!(root.board().snapshot().find("below").unwrap().state, ChildState::Starting);
     b.mailbox.port().tell(ReportReady).unwrap();
     until_state(&root, "c", ChildState::Running).await;
-    assert_eq!(diary.lines("+"), ["+a", "+b", "+c"]);
+    assert_eq!(log.lines("+"), ["+a", "+b", "+c"]);
     within("the stop", root.stop()).await;
-    assert_eq!(diary.lines("-"), ["-c", "-b", "-a"]);
+    assert_eq!(log.lines("-"), ["-c", "-b", "-a"]);
 }
 
 #[actix::test]
 async fn subtree_that_exceeds_its_intensity_stops_its_children_and_counts_one_restart_above() {
-    let diary = Diary::default();
-    let [a, b, _] = three(&diary);
+    let log = EventLog::default();
+    let [a, b, _] = three(&log);
     let branch = Mailbox::new();
     let below = supervisor(Strategy::OneForOne, [a.spec(), b.spec().policy(once(WhenExceeded::Escalate))]);
     let spec = ChildSpec::supervisor("below", &branch, below).policy(once(WhenExceeded::Escalate));
@@ -140,24 +140,24 @@ async fn subtree_that_exceeds_its_intensity_stops_its_children_and_counts_one_re
     let end = within("the end of the root", root.ended()).await;
     let RootEnd::IntensityExceeded { path, reason } = end else { panic!("{end:?}") };
     assert_eq!((path.as_str(), reason.word()), ("below", "error"));
-    assert_eq!(diary.lines("-"), ["-a", "-a"]);
+    assert_eq!(log.lines("-"), ["-a", "-a"]);
 }
 
 #[actix::test]
 async fn supervisor_that_panics_leaves_no_running_child() {
-    let diary = Diary::default();
-    let [a, ..] = three(&diary);
+    let log = EventLog::default();
+    let [a, ..] = three(&log);
     let branch = Mailbox::new();
     let below = supervisor(Strategy::OneForOne, [a.spec().on(&WorkerThread::new("work"))]);
     let spec = ChildSpec::supervisor("below", &branch, below).policy(once(WhenExceeded::Fail));
     let root = tree(Strategy::OneForOne, [spec]);
     assert_eq!(a.ping().await, 1);
     inject(&root, "below", Fault::PanicInTimer).await;
-    diary.until("~a").await;
+    log.until("~a").await;
     assert_eq!(a.ping().await, 2);
     until_generation(&root, "below/a", 2).await;
     inject(&root, "below", Fault::PanicInTimer).await;
     until_state(&root, "below", ChildState::Failed).await;
-    let asked = a.mailbox.port().ask(crate::support::Ping, CEILING).await;
-    assert!(asked.is_err(), "the mailboxes below a failed supervisor are closed too, got {asked:?}");
+    let answer = a.mailbox.port().ask(crate::support::Ping, CEILING).await;
+    assert!(answer.is_err(), "the mailboxes below a failed supervisor are closed too, got {answer:?}");
 }

@@ -10,16 +10,16 @@ use caduceus_supervision::{
 };
 
 use crate::support::{
-    CEILING, Diary, Ping, Subject, generous, inject, last_word, once, operate, tree, until_generation, until_node,
+    CEILING, EventLog, Ping, Subject, inject, last_word, once, operate, tree, unlimited, until_generation, until_node,
     until_state, within,
 };
 
-/// Questions asked while a fault is injected.
-const QUESTIONS: u64 = 1_200;
+/// Messages sent while a fault is injected.
+const REQUESTS: u64 = 1_200;
 
 #[actix::test]
 async fn crashed_child_answers_after_its_restart_and_its_exit_reason_is_redacted() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec().on(&WorkerThread::new("work"))]);
     assert_eq!(subject.ping().await, 1);
     subject.crash();
@@ -30,19 +30,19 @@ async fn crashed_child_answers_after_its_restart_and_its_exit_reason_is_redacted
     assert_eq!(root.join_threads(CEILING).await, 0);
 }
 
-/// Asks without pause while `fault` is injected; returns how many askers got the error that their message was lost.
+/// Sends messages without pause while `fault` is injected; returns how many callers got the error that their message was lost.
 async fn lost_while(fault: Fault) -> u64 {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec().on(&WorkerThread::new("work"))]);
     assert_eq!(subject.ping().await, 1);
-    let (asked, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let askers: Vec<_> = (0..8)
+    let (sent, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let callers: Vec<_> = (0..8)
         .map(|_| {
-            let (port, asked, lost) = (subject.mailbox.port(), Arc::clone(&asked), Arc::clone(&lost));
+            let (port, sent, lost) = (subject.mailbox.port(), Arc::clone(&sent), Arc::clone(&lost));
             actix::spawn(async move {
                 let mut generation = 1;
-                while generation == 1 || asked.load(Ordering::SeqCst) < QUESTIONS {
-                    asked.fetch_add(1, Ordering::SeqCst);
+                while generation == 1 || sent.load(Ordering::SeqCst) < REQUESTS {
+                    sent.fetch_add(1, Ordering::SeqCst);
                     match port.ask(Ping, CEILING).await {
                         Ok(answered_by) => generation = answered_by,
                         Err(AskError::Closed) => _ = lost.fetch_add(1, Ordering::SeqCst),
@@ -53,13 +53,13 @@ async fn lost_while(fault: Fault) -> u64 {
         })
         .collect();
     inject(&root, "a", fault).await;
-    for asker in askers {
-        within("the last answer", asker).await.expect("no asker panics");
+    for caller in callers {
+        within("the last answer", caller).await.expect("no caller panics");
     }
     let node = until_generation(&root, "a", 2).await;
     assert_eq!(last_word(&node), "panic", "{fault:?}");
     assert_eq!(node.queue_depth, 0);
-    assert!(asked.load(Ordering::SeqCst) >= QUESTIONS);
+    assert!(sent.load(Ordering::SeqCst) >= REQUESTS);
     root.stop().await;
     lost.load(Ordering::SeqCst)
 }
@@ -96,13 +96,13 @@ async fn panic_in_drop_is_contained_and_loses_no_message() {
 
 #[actix::test]
 async fn hundred_crashes_lose_a_hundred_messages() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec().on(&WorkerThread::new("work"))]);
     for round in 1..=100 {
         subject.crash();
         let answers: Vec<_> = (0..10).map(|_| subject.mailbox.port().ask(Ping, CEILING)).collect();
         for answer in answers {
-            assert_eq!(answer.await, Ok(round + 1), "asked after crash {round}, answered by the next incarnation");
+            assert_eq!(answer.await, Ok(round + 1), "sent after crash {round}, answered by the next incarnation");
         }
     }
     assert_eq!(subject.handled.load(Ordering::SeqCst), 1_000);
@@ -112,8 +112,8 @@ async fn hundred_crashes_lose_a_hundred_messages() {
 #[actix::test]
 async fn messages_wait_through_the_backoff_and_the_callers_timeout_still_holds() {
     let hour = Duration::from_hours(1);
-    let policy = RestartPolicy { backoff: Backoff::new(hour, hour).unwrap(), ..generous() };
-    let subject = Subject::new("a", &Diary::default());
+    let policy = RestartPolicy { backoff: Backoff::new(hour, hour).unwrap(), ..unlimited() };
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec().policy(policy)]);
     subject.crash();
     assert_eq!(subject.ping().await, 2, "the first restart in a window is immediate");
@@ -131,7 +131,7 @@ async fn messages_wait_through_the_backoff_and_the_callers_timeout_still_holds()
 
 #[actix::test]
 async fn exceeded_intensity_fails_the_child_and_its_callers_get_an_error_at_once() {
-    let (subject, sibling) = (Subject::new("a", &Diary::default()), Subject::new("b", &Diary::default()));
+    let (subject, sibling) = (Subject::new("a", &EventLog::default()), Subject::new("b", &EventLog::default()));
     let root = tree(Strategy::OneForOne, [subject.spec().policy(once(WhenExceeded::Fail)), sibling.spec()]);
     subject.crash();
     assert_eq!(subject.ping().await, 2);
@@ -149,8 +149,8 @@ async fn exceeded_intensity_fails_the_child_and_its_callers_get_an_error_at_once
 
 #[actix::test]
 async fn exceeded_intensity_escalates_to_the_root_which_stops_the_others_in_reverse() {
-    let diary = Diary::default();
-    let [a, b, c] = ["a", "b", "c"].map(|id| Subject::new(id, &diary));
+    let log = EventLog::default();
+    let [a, b, c] = ["a", "b", "c"].map(|id| Subject::new(id, &log));
     let root = tree(Strategy::OneForOne, [a.spec(), b.spec().policy(once(WhenExceeded::Escalate)), c.spec()]);
     b.crash();
     assert_eq!(b.ping().await, 2);
@@ -158,12 +158,12 @@ async fn exceeded_intensity_escalates_to_the_root_which_stops_the_others_in_reve
     let end = within("the end of the root", root.ended()).await;
     let RootEnd::IntensityExceeded { path, reason } = &end else { panic!("{end:?}") };
     assert_eq!((path.as_str(), reason.word()), ("b", "panic"));
-    assert_eq!(diary.lines("-"), ["-c", "-a"]);
+    assert_eq!(log.lines("-"), ["-c", "-a"]);
 }
 
 #[actix::test]
 async fn fatal_reason_fails_at_once_and_counts_no_restart() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     subject.end_with(ExitReason::Fatal(Fatal { code: "revoked", detail: "the grant was revoked".to_owned() }));
     let node = until_state(&root, "a", ChildState::Failed).await;
@@ -174,7 +174,7 @@ async fn fatal_reason_fails_at_once_and_counts_no_restart() {
 
 #[actix::test]
 async fn permanent_child_is_restarted_even_after_a_normal_end() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     subject.end_with(ExitReason::Normal);
     assert_eq!(subject.ping().await, 2);
@@ -183,7 +183,7 @@ async fn permanent_child_is_restarted_even_after_a_normal_end() {
 
 #[actix::test]
 async fn transient_child_is_restarted_after_an_error_and_stays_stopped_after_a_normal_end() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = tree(Strategy::OneForOne, [subject.spec().restart(Restart::Transient)]);
     subject.end_with(ExitReason::Error("no route".to_owned()));
     assert_eq!(subject.ping().await, 2);
@@ -194,9 +194,9 @@ async fn transient_child_is_restarted_after_an_error_and_stays_stopped_after_a_n
 
 #[actix::test]
 async fn child_that_fails_at_every_start_ends_in_the_state_failed() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let spec =
-        subject.spec().policy(RestartPolicy { max_restarts: 3, when_exceeded: WhenExceeded::Fail, ..generous() });
+        subject.spec().policy(RestartPolicy { max_restarts: 3, when_exceeded: WhenExceeded::Fail, ..unlimited() });
     let root = tree(Strategy::OneForOne, [spec]);
     // A commanded restart does not count, each panic counts one; the fourth exceeds the intensity.
     for _ in 0..4 {

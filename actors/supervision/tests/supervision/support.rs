@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 /// Far longer than any wait here takes on a loaded machine; only a defect of the library reaches it.
 pub(crate) const CEILING: Duration = Duration::from_secs(20);
 
-/// Long enough that a busy thread does not count as a hung one, short enough for a test.
+/// Longer than the pauses of a busy thread, and short enough for a test.
 pub(crate) const UNRESPONSIVE_AFTER: Duration = Duration::from_millis(400);
 
 /// Answers with the number of its generation.
@@ -61,16 +61,16 @@ pub(crate) struct TellAfter {
 #[rtype(result = "()")]
 pub(crate) struct CallBlocking(pub(crate) Box<dyn FnOnce() + Send>);
 
-/// A line in a [`Diary`].
+/// A line in an [`EventLog`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Note(pub(crate) String);
 
 /// What happened, in order: `+id` started, `-id` stopped when asked, `~id` dropped.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Diary(Arc<watch::Sender<Vec<String>>>);
+pub(crate) struct EventLog(Arc<watch::Sender<Vec<String>>>);
 
-impl Diary {
+impl EventLog {
     pub(crate) fn write(&self, line: impl Into<String>) {
         self.0.send_modify(|lines| lines.push(line.into()));
     }
@@ -82,8 +82,8 @@ impl Diary {
 
     pub(crate) async fn until(&self, line: &str) {
         let mut lines = self.0.subscribe();
-        let seen = lines.wait_for(|lines| lines.iter().any(|known| known == line));
-        within(line, seen).await.expect("the diary is open");
+        let seen = lines.wait_for(|lines| lines.iter().any(|one| one == line));
+        within(line, seen).await.expect("the log is open");
     }
 }
 
@@ -91,7 +91,7 @@ impl Diary {
 pub(crate) struct Probe {
     id: String,
     incarnation: Incarnation,
-    diary: Diary,
+    log: EventLog,
     /// Counts what was handled, over all incarnations.
     handled: Arc<AtomicU64>,
 }
@@ -100,17 +100,17 @@ impl Actor for Probe {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
-        self.diary.write(format!("+{}", self.id));
+        self.log.write(format!("+{}", self.id));
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.diary.write(format!("-{}", self.id));
+        self.log.write(format!("-{}", self.id));
     }
 }
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        self.diary.write(format!("~{}", self.id));
+        self.log.write(format!("~{}", self.id));
     }
 }
 
@@ -149,24 +149,24 @@ impl Handler<BlockThenTell> for Probe {
     fn handle(&mut self, BlockThenTell { length, to }: BlockThenTell, _: &mut Self::Context) {
         std::thread::sleep(length);
         let sent = to.tell(Note("after the fence".to_owned()));
-        self.diary.write(format!("sent: {sent:?}"));
+        self.log.write(format!("sent: {sent:?}"));
     }
 }
 
 impl Handler<TellAfter> for Probe {
     type Result = ResponseFuture<()>;
     fn handle(&mut self, TellAfter { after, to, spawned }: TellAfter, _: &mut Self::Context) -> Self::Result {
-        let diary = self.diary.clone();
-        let telling = async move {
+        let log = self.log.clone();
+        let send = async move {
             after.await.expect("the test lets it continue");
             let sent = to.tell(Note("from outside".to_owned()));
-            diary.write(format!("sent: {sent:?}"));
+            log.write(format!("sent: {sent:?}"));
         };
         if spawned {
-            spawn(telling);
+            spawn(send);
             ResponseFuture::ready(())
         } else {
-            ResponseFuture::new(telling)
+            ResponseFuture::new(send)
         }
     }
 }
@@ -178,14 +178,14 @@ impl Handler<CallBlocking> for Probe {
     }
 }
 
-/// Writes notes into its diary.
-pub(crate) struct Notary(pub(crate) Diary);
+/// Writes notes into its log.
+pub(crate) struct NoteRecorder(pub(crate) EventLog);
 
-impl Actor for Notary {
+impl Actor for NoteRecorder {
     type Context = Context<Self>;
 }
 
-impl Handler<Note> for Notary {
+impl Handler<Note> for NoteRecorder {
     type Result = ();
     fn handle(&mut self, Note(line): Note, _: &mut Self::Context) {
         self.0.write(line);
@@ -197,13 +197,13 @@ impl Handler<Note> for Notary {
 pub(crate) struct Subject {
     pub(crate) id: String,
     pub(crate) mailbox: Mailbox<Probe>,
-    pub(crate) diary: Diary,
+    pub(crate) log: EventLog,
     pub(crate) handled: Arc<AtomicU64>,
 }
 
 impl Subject {
-    pub(crate) fn new(id: &str, diary: &Diary) -> Self {
-        Self { id: id.to_owned(), mailbox: Mailbox::new(), diary: diary.clone(), handled: Arc::default() }
+    pub(crate) fn new(id: &str, log: &EventLog) -> Self {
+        Self { id: id.to_owned(), mailbox: Mailbox::new(), log: log.clone(), handled: Arc::default() }
     }
 
     pub(crate) fn spec(&self) -> ChildSpec {
@@ -211,10 +211,10 @@ impl Subject {
         ChildSpec::worker(self.id.clone(), &self.mailbox, move |start: &StartContext<Probe>| Probe {
             id: this.id.clone(),
             incarnation: start.incarnation().clone(),
-            diary: this.diary.clone(),
+            log: this.log.clone(),
             handled: Arc::clone(&this.handled),
         })
-        .policy(generous())
+        .policy(unlimited())
     }
 
     pub(crate) async fn ping(&self) -> u64 {
@@ -234,8 +234,8 @@ impl Subject {
     }
 }
 
-/// Never exceeded, with very short waits.
-pub(crate) fn generous() -> RestartPolicy {
+/// Practically unlimited restarts, with very short waits.
+pub(crate) fn unlimited() -> RestartPolicy {
     RestartPolicy {
         max_restarts: 1_000_000,
         window: Duration::from_mins(1),
@@ -248,7 +248,7 @@ pub(crate) fn generous() -> RestartPolicy {
 
 /// One restart, then `when_exceeded`.
 pub(crate) fn once(when_exceeded: WhenExceeded) -> RestartPolicy {
-    RestartPolicy { max_restarts: 1, when_exceeded, ..generous() }
+    RestartPolicy { max_restarts: 1, when_exceeded, ..unlimited() }
 }
 
 /// Faults allowed; a busy thread never counts as a hung one.
@@ -257,7 +257,7 @@ pub(crate) fn options() -> RootOptions {
 }
 
 /// As [`options`], with a short time until a hang is detected.
-pub(crate) fn watchful() -> RootOptions {
+pub(crate) fn with_hang_detection() -> RootOptions {
     RootOptions { unresponsive_after: UNRESPONSIVE_AFTER, ..options() }
 }
 
@@ -281,7 +281,7 @@ pub(crate) fn hook() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         install_panic_hook(|text| {
-            // Tracing has no subscriber here, and a failed assertion is a panic, too.
+            // Without a tracing subscriber a failed assertion would not be printed.
             eprintln!("{text}");
             text.replace("hunter2", "[redacted]")
         });
@@ -293,15 +293,15 @@ pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     actix::clock::timeout(CEILING, wait).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
-/// Waits until the tree satisfies `wanted`.
-pub(crate) async fn until(root: &RootHandle, what: &str, wanted: impl Fn(&TreeNode) -> bool) -> TreeNode {
+/// Waits until the tree satisfies `condition`.
+pub(crate) async fn until(root: &RootHandle, what: &str, condition: impl Fn(&TreeNode) -> bool) -> TreeNode {
     let board = root.board();
     let mut changes = board.changes();
     let seen = async {
         loop {
             changes.borrow_and_update();
             let tree = board.snapshot();
-            if wanted(&tree) {
+            if condition(&tree) {
                 return tree;
             }
             changes.changed().await.expect("the board outlives the test");
@@ -311,14 +311,14 @@ pub(crate) async fn until(root: &RootHandle, what: &str, wanted: impl Fn(&TreeNo
     seen.unwrap_or_else(|_| panic!("timed out waiting for {what}; the tree is {:#?}", board.snapshot()))
 }
 
-/// Waits until the child at `path` satisfies `wanted`.
+/// Waits until the child at `path` satisfies `condition`.
 pub(crate) async fn until_node(
     root: &RootHandle,
     path: &str,
     what: &str,
-    wanted: impl Fn(&TreeNode) -> bool,
+    condition: impl Fn(&TreeNode) -> bool,
 ) -> TreeNode {
-    let tree = until(root, &format!("{path} {what}"), |tree| tree.find(path).is_some_and(&wanted)).await;
+    let tree = until(root, &format!("{path} {what}"), |tree| tree.find(path).is_some_and(&condition)).await;
     tree.find(path).expect("it was just found").clone()
 }
 
@@ -328,8 +328,8 @@ pub(crate) async fn until_state(root: &RootHandle, path: &str, state: ChildState
 
 /// Waits until the child runs in at least this generation.
 pub(crate) async fn until_generation(root: &RootHandle, path: &str, generation: u64) -> TreeNode {
-    let wanted = |node: &TreeNode| node.generation >= generation && node.state == ChildState::Running;
-    until_node(root, path, &format!("generation {generation}"), wanted).await
+    let condition = |node: &TreeNode| node.generation >= generation && node.state == ChildState::Running;
+    until_node(root, path, &format!("generation {generation}"), condition).await
 }
 
 pub(crate) fn last_word(node: &TreeNode) -> &str {
@@ -337,11 +337,11 @@ pub(crate) fn last_word(node: &TreeNode) -> &str {
 }
 
 pub(crate) async fn operate(root: &RootHandle, path: &str, command: OperatorCommand) {
-    let asked = root.port().ask(Operate { path: path.to_owned(), command }, CEILING).await;
-    asked.expect("the root answers").expect("the command is accepted");
+    let answer = root.port().ask(Operate { path: path.to_owned(), command }, CEILING).await;
+    answer.expect("the root answers").expect("the command is accepted");
 }
 
 pub(crate) async fn inject(root: &RootHandle, path: &str, fault: Fault) {
-    let asked = root.port().ask(InjectFault { path: path.to_owned(), fault }, CEILING).await;
-    asked.expect("the root answers").expect("the fault is accepted");
+    let answer = root.port().ask(InjectFault { path: path.to_owned(), fault }, CEILING).await;
+    answer.expect("the root answers").expect("the fault is accepted");
 }

@@ -7,8 +7,8 @@ use actix::prelude::*;
 use caduceus_supervision::{AskError, Fault, Port, RootEnd, RootHandle, RootOptions, Strategy, WorkerThread};
 
 use crate::support::{
-    BlockThenTell, CEILING, Diary, Notary, Note, Ping, Subject, TellAfter, UNRESPONSIVE_AFTER, hook, inject, last_word,
-    start, supervisor, until_generation, watchful, within,
+    BlockThenTell, CEILING, EventLog, Note, NoteRecorder, Ping, Subject, TellAfter, UNRESPONSIVE_AFTER, hook, inject,
+    last_word, start, supervisor, until_generation, with_hang_detection, within,
 };
 
 /// Longer than the detection takes, also on a busy machine.
@@ -16,12 +16,15 @@ const HANG: Duration = Duration::from_secs(4);
 
 fn watched<const N: usize>(subjects: [&Subject; N], worker_thread: &WorkerThread) -> RootHandle {
     hook();
-    start(supervisor(Strategy::OneForOne, subjects.map(|subject| subject.spec().on(worker_thread))), watchful())
+    start(
+        supervisor(Strategy::OneForOne, subjects.map(|subject| subject.spec().on(worker_thread))),
+        with_hang_detection(),
+    )
 }
 
 #[actix::test]
 async fn unresponsive_thread_is_replaced_and_its_actor_drops_the_message_unhandled() {
-    let (a, b) = (Subject::new("a", &Diary::default()), Subject::new("b", &Diary::default()));
+    let (a, b) = (Subject::new("a", &EventLog::default()), Subject::new("b", &EventLog::default()));
     let root = watched([&a, &b], &WorkerThread::new("data"));
     assert_eq!((a.ping().await, b.ping().await), (1, 1));
     inject(&root, "a", Fault::HangThread(HANG)).await;
@@ -31,47 +34,47 @@ async fn unresponsive_thread_is_replaced_and_its_actor_drops_the_message_unhandl
     assert!(b.ping().await >= 2, "the sibling on the unresponsive thread is restarted, too");
     assert_eq!(last_word(&until_generation(&root, "a", 2).await), "unresponsive");
     assert_eq!(last_word(&until_generation(&root, "b", 2).await), "unresponsive");
-    assert_eq!(in_progress.await, Err(AskError::Closed), "answered when the blocked thread wakes");
+    assert_eq!(in_progress.await, Err(AskError::Closed), "answered when the blocked thread runs again");
     assert_eq!(a.handled.load(Ordering::SeqCst), 2, "one before, one by the new instance");
     within("the stop", root.stop()).await;
-    assert_eq!(root.join_threads(CEILING).await, 0, "the blocked thread woke, so it can be joined as well");
+    assert_eq!(root.join_threads(CEILING).await, 0, "the blocked thread runs again, so it can be joined as well");
 }
 
 #[actix::test]
 async fn message_sent_by_a_fenced_instance_is_dropped() {
-    let (diary, notes) = (Diary::default(), Diary::default());
-    let subject = Subject::new("a", &diary);
+    let (log, notes) = (EventLog::default(), EventLog::default());
+    let subject = Subject::new("a", &log);
     let root = watched([&subject], &WorkerThread::new("data"));
     assert_eq!(subject.ping().await, 1);
-    let to: Port<Note> = Notary(notes.clone()).start().into();
+    let to: Port<Note> = NoteRecorder(notes.clone()).start().into();
     subject.mailbox.port().tell(BlockThenTell { length: HANG, to: to.clone() }).unwrap();
     until_generation(&root, "a", 2).await;
-    diary.until("sent: Err(Fenced)").await;
+    log.until("sent: Err(Fenced)").await;
     assert_eq!(to.ask(Note("from the current instance".to_owned()), CEILING).await, Ok(()));
     assert_eq!(notes.lines("fa"), ["from the current instance"]);
-    diary.until("~a").await;
-    assert_eq!(diary.lines("-"), Vec::<String>::new(), "no hook runs on a fenced instance");
+    log.until("~a").await;
+    assert_eq!(log.lines("-"), Vec::<String>::new(), "no hook runs on a fenced instance");
 }
 
 #[actix::test]
-async fn future_outside_the_context_sends_for_the_incarnation_that_began_it() {
+async fn future_outside_the_context_belongs_to_the_incarnation_that_created_it() {
     for spawned in [true, false] {
-        let (diary, notes) = (Diary::default(), Diary::default());
-        let subject = Subject::new("a", &diary);
+        let (log, notes) = (EventLog::default(), EventLog::default());
+        let subject = Subject::new("a", &log);
         let root = watched([&subject], &WorkerThread::new("data"));
-        let to: Port<Note> = Notary(notes.clone()).start().into();
+        let to: Port<Note> = NoteRecorder(notes.clone()).start().into();
         let tell = |after| subject.mailbox.port().tell(TellAfter { after, to: to.clone(), spawned }).unwrap();
         let (now, after) = tokio::sync::oneshot::channel();
         tell(after);
         now.send(()).unwrap();
-        diary.until("sent: Ok(())").await;
+        log.until("sent: Ok(())").await;
         let (now, after) = tokio::sync::oneshot::channel();
         tell(after);
         assert_eq!(subject.ping().await, 1, "the handler is running");
         subject.crash();
         until_generation(&root, "a", 2).await;
         now.send(()).unwrap();
-        diary.until("sent: Err(Fenced)").await;
+        log.until("sent: Err(Fenced)").await;
         assert_eq!(to.ask(Note("the end".to_owned()), CEILING).await, Ok(()));
         assert_eq!(notes.lines("ft"), ["from outside", "the end"], "spawned: {spawned}");
     }
@@ -79,19 +82,19 @@ async fn future_outside_the_context_sends_for_the_incarnation_that_began_it() {
 
 #[actix::test]
 async fn actor_that_hangs_on_a_running_thread_is_replaced_alone() {
-    let (a, b) = (Subject::new("a", &Diary::default()), Subject::new("b", &Diary::default()));
+    let (a, b) = (Subject::new("a", &EventLog::default()), Subject::new("b", &EventLog::default()));
     let root = watched([&a, &b], &WorkerThread::new("data"));
     assert_eq!((a.ping().await, b.ping().await), (1, 1));
     inject(&root, "a", Fault::HangActor).await;
-    let asked = a.mailbox.port().ask(Ping, CEILING).await;
-    assert!(asked.is_ok_and(|generation| generation >= 2), "{asked:?}");
+    let answer = a.mailbox.port().ask(Ping, CEILING).await;
+    assert!(answer.is_ok_and(|generation| generation >= 2), "{answer:?}");
     assert_eq!(last_word(&until_generation(&root, "a", 2).await), "unresponsive");
     assert_eq!(b.ping().await, 1);
 }
 
 #[actix::test]
 async fn third_unresponsive_thread_ends_the_tree() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let worker_thread = WorkerThread::new("data");
     let root = watched([&subject], &worker_thread);
     let beyond_the_test = 4 * CEILING;
@@ -108,7 +111,7 @@ async fn third_unresponsive_thread_ends_the_tree() {
 
 #[actix::test]
 async fn thread_that_is_not_replaceable_keeps_its_actors() {
-    let subject = Subject::new("ledger", &Diary::default());
+    let subject = Subject::new("ledger", &EventLog::default());
     let root = watched([&subject], &WorkerThread::not_replaceable("ledger"));
     assert_eq!(subject.ping().await, 1);
     inject(&root, "ledger", Fault::HangThread(3 * UNRESPONSIVE_AFTER)).await;
@@ -120,9 +123,9 @@ async fn thread_that_is_not_replaceable_keeps_its_actors() {
 async fn check_that_was_held_up_reports_no_actor() {
     hook();
     let worker_thread = WorkerThread::new("data");
-    let (here, there) = (Subject::new("here", &Diary::default()), Subject::new("there", &Diary::default()));
+    let (here, there) = (Subject::new("here", &EventLog::default()), Subject::new("there", &EventLog::default()));
     let spec = supervisor(Strategy::OneForOne, [here.spec(), there.spec().on(&worker_thread)]);
-    let root = start(spec, RootOptions { ..watchful() });
+    let root = start(spec, RootOptions { ..with_hang_detection() });
     assert_eq!((here.ping().await, there.ping().await), (1, 1));
     // Blocks the root's thread, and with it the heartbeat check and the actors there.
     std::thread::sleep(3 * UNRESPONSIVE_AFTER);
@@ -132,7 +135,7 @@ async fn check_that_was_held_up_reports_no_actor() {
 
 #[actix::test]
 async fn stuck_blocking_call_leaves_its_thread_behind_and_holds_up_no_other() {
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let root = watched([&subject], &WorkerThread::new("data"));
     let (begun, stuck) = tokio::sync::oneshot::channel();
     // Dropped by the test at its end; the call is stuck until then.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use caduceus_supervision::{RootOptions, Strategy, TimeoutCause, Watchdog, WatchdogTimeout};
 
-use crate::support::{CEILING, Diary, Subject, hook, options, start, supervisor};
+use crate::support::{CEILING, EventLog, Subject, hook, options, start, supervisor};
 
 const STALE_AFTER: Duration = Duration::from_millis(300);
 
@@ -20,7 +20,7 @@ async fn unresponsive_root_fires_the_watchdog_and_the_report_names_every_child()
     hook();
     let (watchdog, fired) = armed();
     assert!(!watchdog.is_fresh(), "there is no root yet");
-    let subject = Subject::new("a", &Diary::default());
+    let subject = Subject::new("a", &EventLog::default());
     let spec = supervisor(Strategy::OneForOne, [subject.spec()]);
     let _root = start(spec, RootOptions { watchdog: Some(watchdog.clone()), ..options() });
     assert_eq!(subject.ping().await, 1);

@@ -31,10 +31,10 @@ fn an_action_reads_back_as_it_was_written() {
 #[test]
 fn a_bad_action_is_refused_by_the_name_of_its_field() {
     for (wire, error) in [
-        (json!([]), FieldError::WrongKind("action")),
+        (json!([]), FieldError::WrongType("action")),
         (json!({"chat_id": "c"}), FieldError::Missing("op")),
         (json!({"op": "send", "content": "x"}), FieldError::Missing("chat_id")),
-        (json!({"op": "send", "chat_id": 7, "content": "x"}), FieldError::WrongKind("chat_id")),
+        (json!({"op": "send", "chat_id": 7, "content": "x"}), FieldError::WrongType("chat_id")),
     ] {
         assert_eq!(Action::parse(&wire), Err(ActionError(error)));
     }
@@ -42,10 +42,10 @@ fn a_bad_action_is_refused_by_the_name_of_its_field() {
 
 #[test]
 fn a_new_op_must_be_listed_in_the_descriptor() {
-    let silent = Descriptor::default();
-    assert!(allowed("typing", &silent) && !allowed("react", &silent));
-    let listing = Descriptor { supported_ops: Some(vec!["react".into()]), ..Descriptor::default() };
-    assert!(allowed("send", &listing) && allowed("react", &listing) && !allowed("typing", &listing));
+    let without_list = Descriptor::default();
+    assert!(allowed("typing", &without_list) && !allowed("react", &without_list));
+    let with_list = Descriptor { supported_ops: Some(vec!["react".into()]), ..Descriptor::default() };
+    assert!(allowed("send", &with_list) && allowed("react", &with_list) && !allowed("typing", &with_list));
     assert!(!allowed("edit", &Descriptor { supports_edit: false, ..Descriptor::default() }));
 }
 

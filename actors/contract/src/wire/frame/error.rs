@@ -15,7 +15,7 @@ pub enum FrameError {
     /// The event is not JSON that can be stored: half a surrogate pair, or nested too deeply.
     #[error("the event cannot be read: it holds half a character, or is nested too deeply")]
     Unreadable,
-    /// A field of the frame itself is missing or of the wrong kind.
+    /// A field of the frame itself is missing or of the wrong type.
     #[error("{frame} frame: {error}")]
     Field {
         /// The type of the frame.

@@ -89,12 +89,12 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn value(&self, name: &'static str) -> Result<Value, FrameError> {
-        serde_json::from_str(self.required_raw(name)?.get()).map_err(|_| self.error(FieldError::WrongKind(name)))
+        serde_json::from_str(self.required_raw(name)?.get()).map_err(|_| self.error(FieldError::WrongType(name)))
     }
 
     pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, FrameError> {
         let read = |raw: &RawValue| serde_json::from_str(raw.get());
-        self.raw(name).map(read).transpose().map_err(|_| self.error(FieldError::WrongKind(name)))
+        self.raw(name).map(read).transpose().map_err(|_| self.error(FieldError::WrongType(name)))
     }
 
     pub(super) fn required(&self, name: &'static str) -> Result<String, FrameError> {

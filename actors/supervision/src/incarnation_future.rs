@@ -1,7 +1,7 @@
-//! Futures that run outside an actor's context, for the incarnation that began them.
+//! Futures that run outside an actor's context and belong to the incarnation that created them.
 //!
-//! What an actor's own context polls runs for its incarnation. `actix::spawn` and the answers of actix's `ResponseFuture` do
-//! not: what they send after a wait would belong to no incarnation, and no fence would stop it. Use these instead.
+//! Futures in an actor's own context belong to its incarnation. Futures of `actix::spawn` and of actix's `ResponseFuture` do
+//! not, so a fence would not stop what they send after a wait. Use the types of this module instead.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,22 +13,22 @@ use tokio::task::JoinHandle;
 
 use crate::incarnation::Incarnation;
 
-/// A future that is polled as the incarnation in which it was made: a [`Port`](crate::Port) refuses what it sends once that is
-/// fenced, and a panic in it is logged with the actor's name. Made outside any incarnation, it belongs to none.
+/// A future that belongs to the incarnation in which it was created: a [`Port`](crate::Port) refuses what it sends once the
+/// incarnation is fenced, and a panic in it is logged with the actor's name. Created outside any incarnation, it belongs to none.
 #[must_use = "futures do nothing unless polled"]
-pub struct Carried<T> {
+pub struct IncarnationFuture<T> {
     incarnation: Option<Incarnation>,
     future: Pin<Box<dyn Future<Output = T>>>,
 }
 
-impl<T> Carried<T> {
-    /// Keeps the current incarnation for each poll.
+impl<T> IncarnationFuture<T> {
+    /// Binds `future` to the current incarnation.
     pub fn new(future: impl Future<Output = T> + 'static) -> Self {
         Self { incarnation: Incarnation::current(), future: Box::pin(future) }
     }
 }
 
-impl<T> Future for Carried<T> {
+impl<T> Future for IncarnationFuture<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<T> {
@@ -40,19 +40,19 @@ impl<T> Future for Carried<T> {
     }
 }
 
-impl<T> fmt::Debug for Carried<T> {
+impl<T> fmt::Debug for IncarnationFuture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Carried").field("incarnation", &self.incarnation).finish_non_exhaustive()
+        f.debug_struct("IncarnationFuture").field("incarnation", &self.incarnation).finish_non_exhaustive()
     }
 }
 
-/// Runs `future` on this thread, for the current incarnation. It is not ended with it.
+/// Runs `future` on this thread, for the current incarnation. It continues when the incarnation ends.
 ///
 /// # Panics
 /// Outside an actix `System`.
-#[expect(clippy::disallowed_methods, reason = "the one place")]
+#[expect(clippy::disallowed_methods, reason = "the only place; the future is bound to its incarnation")]
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-    actix::spawn(Carried::new(future))
+    actix::spawn(IncarnationFuture::new(future))
 }
 
 /// Runs a task of the tree itself, which belongs to no incarnation.
@@ -61,15 +61,15 @@ pub(crate) fn spawn_outside(future: impl Future<Output = ()> + 'static) {
     actix::spawn(future);
 }
 
-/// The answer of a handler by a future that needs nothing of the actor.
+/// The answer of a handler, from a future that does not use the actor.
 #[must_use = "an answer has to be given"]
 #[derive(Debug)]
-pub struct ResponseFuture<T>(Carried<T>);
+pub struct ResponseFuture<T>(IncarnationFuture<T>);
 
 impl<T> ResponseFuture<T> {
     /// The answer is the result of `future`, which continues when the actor ends.
     pub fn new(future: impl Future<Output = T> + 'static) -> Self {
-        Self(Carried::new(future))
+        Self(IncarnationFuture::new(future))
     }
 
     /// The answer is available at once.
@@ -87,12 +87,12 @@ where
     M: Message<Result = T>,
     T: 'static,
 {
-    #[expect(clippy::disallowed_methods, reason = "the incarnation is carried already")]
-    fn handle(self, _: &mut A::Context, asker: Option<OneshotSender<T>>) {
+    #[expect(clippy::disallowed_methods, reason = "the future is bound to its incarnation already")]
+    fn handle(self, _: &mut A::Context, caller: Option<OneshotSender<T>>) {
         actix::spawn(async move {
             let answer = self.0.await;
             // A caller that no longer waits has timed out.
-            let _ = asker.map(|asker| asker.send(answer));
+            let _ = caller.map(|caller| caller.send(answer));
         });
     }
 }

@@ -1,17 +1,17 @@
-//! The capabilities of each fronted platform, as its descriptor states them. Plain data.
+//! The capabilities of each platform, as its descriptor states them. Plain data.
 
 use caduceus_contract::wire::action::OPS;
 use caduceus_contract::wire::descriptor::{Descriptor, LenUnit};
 
 /// The platforms that the chat page can emulate, and a plain one for all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum Capabilities {
     Discord,
     Telegram,
     Plain,
 }
 
-impl Shape {
+impl Capabilities {
     pub(super) fn of(platform: &str) -> Self {
         match platform {
             "discord" => Self::Discord,
@@ -42,7 +42,7 @@ impl Shape {
     }
 
     pub(super) fn supports(self, operation: &str) -> bool {
-        self.operations().any(|known| known == operation)
+        self.operations().any(|supported| supported == operation)
     }
 
     /// The length of a text and the limit, as a sentence, if it is too long.
@@ -85,17 +85,17 @@ mod tests {
     #[test]
     fn each_platform_counts_in_its_own_unit() {
         let astral = "😀".repeat(2_001);
-        assert!(Shape::Discord.too_long(&astral[..8_000]).is_none());
-        assert!(Shape::Discord.too_long(&astral).is_some());
-        assert!(Shape::Telegram.too_long(&astral).is_none());
-        assert!(Shape::Telegram.too_long(&"😀".repeat(2_049)).is_some());
-        assert!(Shape::Plain.too_long(&"😀".repeat(4_096)).is_none());
+        assert!(Capabilities::Discord.too_long(&astral[..8_000]).is_none());
+        assert!(Capabilities::Discord.too_long(&astral).is_some());
+        assert!(Capabilities::Telegram.too_long(&astral).is_none());
+        assert!(Capabilities::Telegram.too_long(&"😀".repeat(2_049)).is_some());
+        assert!(Capabilities::Plain.too_long(&"😀".repeat(4_096)).is_none());
     }
 
     #[test]
     fn only_a_platform_with_threads_supports_creating_them() {
-        assert!(Shape::Discord.supports("thread_create"));
-        assert!(!Shape::of("telegram").supports("thread_create"));
-        assert!(Shape::of("anything").supports("prompt"));
+        assert!(Capabilities::Discord.supports("thread_create"));
+        assert!(!Capabilities::of("telegram").supports("thread_create"));
+        assert!(Capabilities::of("anything").supports("prompt"));
     }
 }

@@ -1,6 +1,6 @@
-//! The traffic on the wire, counted on this side. Plain data; answers `GET /dev/account`.
+//! Counts of the frames sent and received by the connector. Plain data; answers `GET /dev/account`.
 //!
-//! Tests compare it with the agent's own counts, so no count here comes from a gateway's own report.
+//! Tests compare them with the agent's own counts, so no count comes from a gateway's report.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,10 +15,10 @@ const ANSWER_LIMIT: usize = 16;
 
 /// Counts of everything sent and received.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Account {
-    gateways: BTreeMap<String, GatewayAccount>,
+pub(super) struct TrafficCounts {
+    gateways: BTreeMap<String, GatewayTraffic>,
     /// By gateway and message id of the event.
-    events: BTreeMap<(String, String), EventAccount>,
+    events: BTreeMap<(String, String), EventTraffic>,
     order: VecDeque<(String, String)>,
     /// Messages sent that do not name the event they answer.
     unattributed: u64,
@@ -27,9 +27,9 @@ pub(super) struct Account {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-struct GatewayAccount {
+struct GatewayTraffic {
     open: u64,
-    /// Maximum of sockets open at one time: more than one is a duplicate link.
+    /// Maximum of sockets open at one time; more than one is a duplicate link.
     most_open: u64,
     dials: u64,
     refused: u64,
@@ -38,7 +38,7 @@ struct GatewayAccount {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-struct EventAccount {
+struct EventTraffic {
     pushed: u64,
     sent: u64,
     acked: u64,
@@ -48,7 +48,7 @@ struct EventAccount {
 }
 
 /// One message sent to a chat.
-pub(super) struct AccountAnswer<'a> {
+pub(super) struct AnswerRecord<'a> {
     pub(super) gateway_id: &'a str,
     /// Message id of the event it answers.
     pub(super) event_id: Option<&'a str>,
@@ -58,7 +58,7 @@ pub(super) struct AccountAnswer<'a> {
     pub(super) repeat: bool,
 }
 
-impl Account {
+impl TrafficCounts {
     pub(super) fn refused(&mut self, gateway_id: &str) {
         self.gateway(gateway_id).refused += 1;
     }
@@ -68,18 +68,18 @@ impl Account {
         gateway.dials += 1;
         gateway.open += 1;
         gateway.most_open = gateway.most_open.max(gateway.open);
-        gateway.note(now_ms);
+        gateway.record(now_ms);
     }
 
     pub(super) fn closed(&mut self, gateway_id: &str, now_ms: i64) {
         let gateway = self.gateway(gateway_id);
         gateway.open = gateway.open.saturating_sub(1);
-        gateway.note(now_ms);
+        gateway.record(now_ms);
     }
 
     pub(super) fn frame(&mut self, gateway_id: &str, kind: &str) {
         let frames = &mut self.gateway(gateway_id).frames;
-        // A peer could invent any number of names; the contract has fewer than this.
+        // A hostile peer may send any number of names; the contract has fewer than 32.
         let kind = if frames.contains_key(kind) || frames.len() < 32 { kind } else { "other" };
         *frames.entry(kind.to_owned()).or_default() += 1;
     }
@@ -100,7 +100,7 @@ impl Account {
         self.event(gateway_id, event_id).acked += 1;
     }
 
-    pub(super) fn answered(&mut self, answer: &AccountAnswer<'_>, now_ms: i64) {
+    pub(super) fn answered(&mut self, answer: &AnswerRecord<'_>, now_ms: i64) {
         let Some(event_id) = answer.event_id else {
             self.unattributed += 1;
             return;
@@ -143,11 +143,11 @@ impl Account {
         })
     }
 
-    fn gateway(&mut self, gateway_id: &str) -> &mut GatewayAccount {
+    fn gateway(&mut self, gateway_id: &str) -> &mut GatewayTraffic {
         self.gateways.entry(gateway_id.to_owned()).or_default()
     }
 
-    fn event(&mut self, gateway_id: &str, event_id: &str) -> &mut EventAccount {
+    fn event(&mut self, gateway_id: &str, event_id: &str) -> &mut EventTraffic {
         let key = (gateway_id.to_owned(), event_id.to_owned());
         if !self.events.contains_key(&key) {
             self.order.push_back(key.clone());
@@ -161,8 +161,8 @@ impl Account {
     }
 }
 
-impl GatewayAccount {
-    fn note(&mut self, now_ms: i64) {
+impl GatewayTraffic {
+    fn record(&mut self, now_ms: i64) {
         if self.sockets.len() == SOCKET_LIMIT {
             self.sockets.pop_front();
         }

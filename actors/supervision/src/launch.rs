@@ -1,4 +1,4 @@
-//! What one incarnation takes with it to its thread.
+//! The parameters with which an incarnation is started on its thread.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::fault::Fault;
 use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 
-/// One incarnation to be run, on its way to its thread.
+/// The parameters of one incarnation, sent to its thread.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct IncarnationLaunch {
     pub(crate) incarnation: Incarnation,
     pub(crate) control: ControlHandle,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) beat_every: Duration,
-    /// Takes effect while it starts.
+    /// An injected fault that takes effect during the start.
     pub(crate) fault: Option<Fault>,
     pub(crate) exit: ExitNotifier,
 }

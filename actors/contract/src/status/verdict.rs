@@ -1,9 +1,9 @@
-//! The one function that decides whether the gateway is ready, degraded or not ready. All reports use it.
+//! The only function that decides whether the gateway is ready, degraded or not ready. All reports use it.
 
+use super::lifecycle::{self, GatewayState};
 use super::readiness::{Issue, ReadinessLevel, Verdict};
-use super::shown::{Shown, View, Word};
+use super::shown::{Shown, ShownState, View};
 use super::snapshot::Snapshot;
-use super::words::{self, GatewayState};
 use crate::messages::drain::DrainView;
 use crate::messages::honcho::GrantState;
 use crate::messages::profile::{ProfileState, ProfileView};
@@ -14,10 +14,10 @@ use caduceus_supervision::{ChildState, TreeNode};
 const NEEDED: [&str; 6] = ["ledger", "drain", "dispatch", "status", "turns", "http"];
 
 impl Snapshot {
-    /// Decides from this snapshot and the current gate: right after the answer to a drain or a cancel, `gate` is newer.
+    /// Decides from this snapshot and `gate`, which is newer than the snapshot right after a drain or a cancel was answered.
     #[must_use]
-    pub fn judged_by(&self, gate: &DrainView) -> Verdict {
-        let state = words::state(self.phase, gate);
+    pub fn verdict(&self, gate: &DrainView) -> Verdict {
+        let state = lifecycle::state(self.phase, gate);
         let gateway = |state: String| issue(ReadinessLevel::NotReady, "gateway", "", state, None);
         match state {
             // Missing parts are expected while the process stops, and after that.
@@ -28,9 +28,9 @@ impl Snapshot {
         }
         let starting = state == GatewayState::Starting;
         let mut issues: Vec<Issue> =
-            self.actors.children.iter().filter_map(|node| self.of_actor(node, starting)).collect();
-        if let Some(trouble) = &self.ledger.trouble {
-            issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", "unwritable", Some(trouble.clone())));
+            self.actors.children.iter().filter_map(|node| self.actor_issue(node, starting)).collect();
+        if let Some(error) = &self.ledger.trouble {
+            issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", "unwritable", Some(error.clone())));
         }
         if starting || state == GatewayState::Draining {
             issues.push(gateway(state.to_string()));
@@ -38,18 +38,18 @@ impl Snapshot {
         if !starting && !self.secrets.iter().any(|profile| profile.actor == ChildState::Running) {
             issues.push(gateway("no profile is served".to_owned()));
         }
-        let over = |state: &ChildState| !starting || *state == ChildState::Failed;
-        for profile in self.secrets.iter().filter(|profile| over(&profile.actor)) {
-            let wrong = |state| (state != ProfileState::Ready).then(|| profile_detail(&profile.view));
-            issues.extend(self.of_part("profile", "profiles", profile.view.name.as_str(), profile, wrong));
+        let counts = |state: &ChildState| !starting || *state == ChildState::Failed;
+        for profile in self.secrets.iter().filter(|profile| counts(&profile.actor)) {
+            let detail = |state| (state != ProfileState::Ready).then(|| profile_detail(&profile.view));
+            issues.extend(self.part_issue("profile", "profiles", profile.view.name.as_str(), profile, detail));
         }
-        for link in self.relay.iter().filter(|link| over(&link.actor)) {
-            let wrong =
+        for link in self.relay.iter().filter(|link| counts(&link.actor)) {
+            let detail =
                 |state| link_is_down(state, link.view.last_error.as_deref()).then(|| link.view.last_error.clone());
-            issues.extend(self.of_part("link", "relays", &link.view.link.0, link, wrong));
+            issues.extend(self.part_issue("link", "relays", &link.view.link.0, link, detail));
         }
         for grant in self.honcho.iter().filter(|_| !starting) {
-            if let Some(state) = grant.reported().filter(|state| is_wrong(*state)) {
+            if let Some(state) = grant.reported().filter(|state| is_issue(*state)) {
                 let detail = grant.view.last_error.clone().or(grant.view.remedy.map(str::to_owned));
                 issues.push(issue(
                     ReadinessLevel::Degraded,
@@ -60,8 +60,8 @@ impl Snapshot {
                 ));
             }
         }
-        for trouble in &self.configuration.troubles {
-            issues.push(issue(ReadinessLevel::Degraded, "configuration", "", "wrong", Some(trouble.clone())));
+        for error in &self.configuration.troubles {
+            issues.push(issue(ReadinessLevel::Degraded, "configuration", "", "wrong", Some(error.clone())));
         }
         Verdict::of(issues)
     }
@@ -73,31 +73,33 @@ impl Snapshot {
     }
 
     /// The issue of a child of the root.
-    fn of_actor(&self, node: &TreeNode, starting: bool) -> Option<Issue> {
+    fn actor_issue(&self, node: &TreeNode, starting: bool) -> Option<Issue> {
         let level =
             if NEEDED.contains(&node.id.as_str()) { ReadinessLevel::NotReady } else { ReadinessLevel::Degraded };
-        let silent = self.stale.contains_key(node.id.as_str());
+        let unresponsive = self.stale.contains_key(node.id.as_str());
         let state = match node.state {
-            ChildState::Running if silent => "unresponsive".to_owned(),
+            ChildState::Running if unresponsive => "unresponsive".to_owned(),
             ChildState::Running => return None,
             ChildState::Starting if starting => return None,
             other => text(&other),
         };
-        Some(issue(level, "actor", &node.id, state, why(node)))
+        Some(issue(level, "actor", &node.id, state, last_exit_text(node)))
     }
 
-    /// The issue of a child of one of the supervisors; `wrong` examines its own view.
-    fn of_part<V: View>(
+    /// The issue of a child of one of the supervisors. `detail_of` returns `None` for a state that is no issue, else its detail.
+    fn part_issue<V: View>(
         &self,
         part: &'static str,
         supervisor: &str,
         name: &str,
         shown: &Shown<V>,
-        wrong: impl FnOnce(V::State) -> Option<Option<String>>,
+        detail_of: impl FnOnce(V::State) -> Option<Option<String>>,
     ) -> Option<Issue> {
         let detail = match shown.state {
-            Word::Reported(state) => wrong(state)?,
-            Word::Actor(_) | Word::Unresponsive => self.actors.find(&format!("{supervisor}/{name}")).and_then(why),
+            ShownState::Reported(state) => detail_of(state)?,
+            ShownState::Actor(_) | ShownState::Unresponsive => {
+                self.actors.find(&format!("{supervisor}/{name}")).and_then(last_exit_text)
+            }
         };
         Some(issue(ReadinessLevel::Degraded, part, name, text(&shown.state), detail))
     }
@@ -114,21 +116,21 @@ fn issue(
 }
 
 /// Why the last incarnation of an actor ended.
-fn why(node: &TreeNode) -> Option<String> {
+fn last_exit_text(node: &TreeNode) -> Option<String> {
     node.last_exit.as_ref().map(|exit| exit.text.clone())
 }
 
 fn link_is_down(state: LinkState, last_error: Option<&str>) -> bool {
     match state {
-        // Idle on purpose, or in service.
+        // In service, or idle because it was requested.
         LinkState::Connected | LinkState::Idle => false,
-        // Without an address no link is down; with one that cannot be dialled the link is.
+        // A link without an address is not down; one whose address cannot be dialled is.
         LinkState::Disabled => last_error.is_some(),
         LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting | LinkState::Revoked => true,
     }
 }
 
-fn is_wrong(grant: GrantState) -> bool {
+fn is_issue(grant: GrantState) -> bool {
     match grant {
         GrantState::None | GrantState::Fresh | GrantState::Refreshing => false,
         GrantState::Backoff | GrantState::Uncertain | GrantState::ReauthRequired | GrantState::Unreadable => true,

@@ -1,4 +1,4 @@
-//! The names of states in the status that the original's tools read.
+//! The states of the gateway and of its process, with the names that the original's tools read.
 
 use std::fmt;
 
@@ -40,9 +40,9 @@ impl GatewayState {
 
     /// The state with this name, `None` for a name of a later version.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         let all = [Self::Starting, Self::Running, Self::Draining, Self::Stopping, Self::Stopped, Self::StartupFailed];
-        all.into_iter().find(|state| state.as_str() == word)
+        all.into_iter().find(|state| state.as_str() == name)
     }
 }
 
@@ -78,7 +78,7 @@ pub fn state(phase: ProcessPhase, gate: &DrainView) -> GatewayState {
     }
 }
 
-/// Whether a drain would have something to wait for. `alive`: the process runs.
+/// Whether a drain would wait for turns. `alive`: the process runs.
 #[must_use]
 pub fn busy(state: Option<GatewayState>, alive: bool, active_agents: u64) -> bool {
     drainable(state, alive) && active_agents > 0
@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn the_name_of_a_state_is_its_json() {
-        for word in ["starting", "running", "draining", "stopping", "stopped", "startup_failed"] {
-            let state = GatewayState::from_word(word).unwrap();
-            assert_eq!(serde_json::to_value(state).unwrap(), word);
-            assert_eq!(state.to_string(), word);
+        for name in ["starting", "running", "draining", "stopping", "stopped", "startup_failed"] {
+            let state = GatewayState::from_name(name).unwrap();
+            assert_eq!(serde_json::to_value(state).unwrap(), name);
+            assert_eq!(state.to_string(), name);
         }
-        assert_eq!(GatewayState::from_word("degraded"), None);
+        assert_eq!(GatewayState::from_name("degraded"), None);
     }
 }

@@ -10,18 +10,18 @@ use crate::restart::Restart;
 /// Identifies a child within one incarnation of the supervisor; an id may be used again, a key is not.
 pub(crate) type ChildKey = u64;
 
-/// How one child is kept.
+/// The options of one child.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ChildOptions {
     pub(crate) id: String,
     pub(crate) restart: Restart,
     pub(crate) policy: RestartPolicy,
     pub(crate) grace: Option<Duration>,
-    /// How long it may take to become ready.
+    /// Timeout until it is ready.
     pub(crate) ready_within: Option<Duration>,
 }
 
-/// What a plan takes.
+/// An event for the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum SupervisorEvent {
     /// The supervisor itself has started.
@@ -44,11 +44,11 @@ pub(crate) enum SupervisorEvent {
     Remove {
         key: ChildKey,
     },
-    /// The supervisor itself is asked to stop.
+    /// The supervisor itself is requested to stop.
     Shutdown,
 }
 
-/// A timer that has run out. Each carries the run that it was set for, and is ignored once that run has ended.
+/// A timer of a child. Each has the run that it was set for, and is ignored once that run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ChildTimer {
     Backoff(u64),
@@ -57,7 +57,7 @@ pub(crate) enum ChildTimer {
     Late(u64),
 }
 
-/// What the supervisor carries out.
+/// A step for the supervisor to carry out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum SupervisorStep {
     Launch {
@@ -70,7 +70,7 @@ pub(crate) enum SupervisorStep {
     Kill {
         key: ChildKey,
     },
-    /// It is not dropped in time: fence it and go on.
+    /// It was not dropped in time: fence it and continue without it.
     Abandon {
         key: ChildKey,
     },
@@ -80,7 +80,7 @@ pub(crate) enum SupervisorStep {
         length: Duration,
         timer: ChildTimer,
     },
-    /// No incarnation will handle what waits in its mailbox.
+    /// Refuse the messages in its mailbox until it is started again.
     Drain {
         key: ChildKey,
     },
@@ -109,9 +109,9 @@ pub(crate) enum PlanState {
     Running,
     Stopping(AfterStop),
     Backoff,
-    /// Until an operator starts it.
+    /// Not started until an operator starts it.
     Stopped,
-    /// Gave up, until an operator resets it.
+    /// Not restarted until an operator resets it.
     Failed,
 }
 
