@@ -12,7 +12,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
+use caduceus_contract::api::announcement::ListenAnnouncement;
+use serde_json::{Value, json};
 
 use crate::cli::log;
 use crate::stream::Stream;
@@ -47,6 +48,11 @@ pub(crate) fn note(written: io::Result<()>) {
     {
         complain(&format!("cannot write to standard output: {error}"));
     }
+}
+
+/// Writes the [`ListenAnnouncement`] of `url`, as [`announce`] does.
+pub(crate) fn announce_address(url: String) {
+    announce(json!(ListenAnnouncement { listening: url }).to_string());
 }
 
 /// Writes a line of a long-running process to standard output, without waiting for the reader.

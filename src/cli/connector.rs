@@ -14,7 +14,6 @@ use caduceus_actors::settings::{Environment, client_of_command};
 use caduceus_contract::wire::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, select};
-use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::signals::{SignalOrder, Signals};
@@ -64,8 +63,7 @@ async fn serve(arguments: ConnectorArguments) -> anyhow::Result<()> {
     let options = ConnectorOptions { bind, disk, open, post: Arc::new(ClientPost(http)) };
     let connector = caduceus_connector::bind(options).await?;
     let handle = connector.handle();
-    // Scripts read the port from this line.
-    out::announce(json!({"listening": handle.url()}).to_string());
+    out::announce_address(handle.url());
     let signalled = Box::pin(async {
         while signals.next().await == SignalOrder::Reload {
             tracing::info!("SIGHUP ignored: the connector has no files to reload");

@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
         refresh_steps: arguments.stall_refresh.map_or_else(StepHook::default, stall_at),
     };
     life::run(plan, |address| {
-        out::announce(serde_json::json!({"listening": format!("http://{address}")}).to_string());
+        out::announce_address(format!("http://{address}"));
     })
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use actix_web::web::{Json, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use caduceus_contract::api::control::ActorResponse;
 use caduceus_supervision::{Fault, InjectFault, Operate, OperatorCommand};
-use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::ask::ask;
@@ -76,12 +76,12 @@ async fn operate(
     state: SharedState,
     payload: Payload,
     order: OperatorCommand,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ActorResponse>, ApiError> {
     let path = path.into_inner();
     BodyFields::read(&request, payload).await?;
     info!(principal = asker.principal, actor = path, ?order, "actor order");
     ask(&state.ports.operate, Operate { path: path.clone(), command: order }).await??;
-    Ok(Json(json!({"ok": true, "actor": path})))
+    Ok(Json(ActorResponse { ok: true, actor: path }))
 }
 
 async fn fault(
@@ -89,12 +89,12 @@ async fn fault(
     path: Path<String>,
     state: SharedState,
     payload: Payload,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ActorResponse>, ApiError> {
     let path = path.into_inner();
     let fault = kind(&BodyFields::read(&request, payload).await?)?;
     warn!(actor = path, ?fault, "fault ordered");
     ask(&state.ports.inject_fault, InjectFault { path: path.clone(), fault }).await??;
-    Ok(Json(json!({"ok": true, "actor": path})))
+    Ok(Json(ActorResponse { ok: true, actor: path }))
 }
 
 /// Which fault; a panic at once by default.
@@ -117,6 +117,8 @@ fn kind(fields: &BodyFields) -> Result<Fault, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

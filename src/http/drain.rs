@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use caduceus_contract::api::control::GatewayAction;
+use caduceus_contract::api::drain::{BeginDrainResponse, CancelDrainResponse, DrainProgress};
 use caduceus_contract::messages::drain::{AwaitDrained, BeginDrain, CancelDrain, DrainView, GetDrain};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
-use serde_json::{Value, json};
 use tracing::info;
 
 use super::ask::{TIMEOUT, ask, ask_within};
@@ -96,35 +97,36 @@ async fn change(
     asker: TokenPrincipal,
     state: SharedState,
     payload: Payload,
-) -> Result<web::Json<Value>, ApiError> {
+) -> Result<HttpResponse, ApiError> {
     let order = DrainOrder::parse(&BodyFields::read(&request, payload).await?)?;
     let principal = asker.principal;
     let (DrainOrder::Begin { profile, .. } | DrainOrder::Cancel { profile }) = &order;
     state.serves(profile.as_ref())?;
     let peer = HttpCaller::of(&request).address;
     info!(principal, %peer, order = ?order, "drain order");
-    Ok(web::Json(match order {
+    Ok(match order {
         DrainOrder::Begin { profile, suppress_notification, deadline, turn } => {
             let order = BeginDrain { principal, profile, suppress_notification, deadline, turn };
             let begun = ask(&state.ports.begin_drain, order).await?;
-            let mut answer = json!({
-                "ok": true,
-                "action": "drain",
-                "requested_at": begun.requested_at,
-                "draining": true,
-                "suppress_notification": suppress_notification,
-                "active_agents": begun.active_agents,
-            });
-            if !begun.durable {
-                answer["durable"] = Value::Bool(false);
-            }
-            answer
+            HttpResponse::Ok().json(BeginDrainResponse {
+                ok: true,
+                action: GatewayAction::Drain,
+                requested_at: begun.requested_at,
+                draining: true,
+                suppress_notification,
+                active_agents: begun.active_agents,
+                durable: begun.durable,
+            })
         }
         DrainOrder::Cancel { profile } => {
             let cancelled = ask(&state.ports.cancel_drain, CancelDrain { principal, profile }).await??;
-            json!({"ok": true, "action": "cancel", "was_draining": cancelled.was_draining})
+            HttpResponse::Ok().json(CancelDrainResponse {
+                ok: true,
+                action: GatewayAction::Cancel,
+                was_draining: cancelled.was_draining,
+            })
         }
-    }))
+    })
 }
 
 async fn look(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
@@ -137,13 +139,13 @@ async fn look(request: HttpRequest, state: SharedState) -> Result<HttpResponse, 
 }
 
 /// Without a drain a turn may start at any moment; so an idle gateway is not drained.
-fn progress(view: &DrainView) -> Value {
-    json!({
-        "draining": view.draining,
-        "active_agents": view.active_agents,
-        "drained": view.draining && view.waited_for == 0,
-        "oldest_turn_s": view.oldest_turn_ms.map(|age| Duration::from_millis(age).as_secs_f64()),
-    })
+fn progress(view: &DrainView) -> DrainProgress {
+    DrainProgress {
+        draining: view.draining,
+        active_agents: view.active_agents,
+        drained: view.draining && view.waited_for == 0,
+        oldest_turn_s: view.oldest_turn_ms.map(|age| Duration::from_millis(age).as_secs_f64()),
+    }
 }
 
 /// The wait that the query asks for.
@@ -198,6 +200,7 @@ fn drainable(profile: &ProfileName, served: &[ProfileName]) -> Result<(), ApiErr
 mod tests {
     use super::*;
     use caduceus_actors::turn::id::fresh_turn_id;
+    use caduceus_contract::api::drain::DrainRequest;
 
     fn parse(body: &str) -> Result<DrainOrder, ApiError> {
         DrainOrder::parse(&BodyFields::parse(body.as_bytes())?)
@@ -228,6 +231,15 @@ mod tests {
             turn: Some(turn),
         };
         assert_eq!(parse(&body).unwrap(), expected);
+        let sent = DrainRequest {
+            suppress_notification: true,
+            deadline_s: Some(1.5),
+            turn_id: Some(turn.to_string()),
+            ..DrainRequest::new(GatewayAction::Drain, ProfileName::parse("work").ok())
+        };
+        assert_eq!(parse(&serde_json::to_string(&sent).unwrap()).unwrap(), expected, "as the command sends it");
+        let sent = DrainRequest::new(GatewayAction::Cancel, None);
+        assert_eq!(parse(&serde_json::to_string(&sent).unwrap()).unwrap(), DrainOrder::Cancel { profile: None });
         assert_eq!(parse(r#"{"action":"Cancel"}"#).unwrap(), DrainOrder::Cancel { profile: None });
     }
 
@@ -285,14 +297,14 @@ mod tests {
     #[test]
     fn an_idle_gateway_that_takes_turns_is_not_drained() {
         let idle = DrainView::default();
-        assert_eq!(progress(&idle)["drained"], false);
-        assert_eq!(progress(&DrainView { draining: true, ..idle })["drained"], true);
+        assert!(!progress(&idle).drained);
+        assert!(progress(&DrainView { draining: true, ..idle }).drained);
     }
 
     #[test]
     fn the_turn_that_asked_for_the_drain_is_not_waited_for() {
         let asker_left = DrainView { draining: true, active_agents: 1, ..DrainView::default() };
-        assert_eq!(progress(&asker_left)["drained"], true);
-        assert_eq!(progress(&DrainView { waited_for: 1, ..asker_left })["drained"], false);
+        assert!(progress(&asker_left).drained);
+        assert!(!progress(&DrainView { waited_for: 1, ..asker_left }).drained);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use bytes::Bytes;
+use caduceus_contract::api::status::StatusResponse;
 use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{AskError, Port};
@@ -17,7 +18,6 @@ use tracing::{debug, warn};
 
 use super::ask::TIMEOUT;
 use super::error::ApiError;
-use super::open_status::OpenStatus;
 use super::ports::Ports;
 
 /// How often the status actor is polled: after its restart the old status must not be shown for long.
@@ -45,7 +45,7 @@ pub(super) enum FeedEvent {
 pub(super) struct Rendered {
     pub(super) snapshot: Arc<Snapshot>,
     full: OnceLock<Bytes>,
-    open: OnceLock<Bytes>,
+    public: OnceLock<Bytes>,
 }
 
 impl Default for Feed {
@@ -125,7 +125,7 @@ impl Feed {
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
-        let rendered = Rendered { snapshot, full: OnceLock::new(), open: OnceLock::new() };
+        let rendered = Rendered { snapshot, full: OnceLock::new(), public: OnceLock::new() };
         self.unless_closing(FeedEvent::Live(Arc::new(rendered)));
     }
 
@@ -168,8 +168,8 @@ impl Rendered {
     ///
     /// # Errors
     /// See [`Rendered::full`].
-    pub(super) fn open(&self) -> Result<Bytes, ApiError> {
-        render(&self.open, &OpenStatus::of(&self.snapshot))
+    pub(super) fn public(&self) -> Result<Bytes, ApiError> {
+        render(&self.public, &StatusResponse::public(&self.snapshot))
     }
 }
 

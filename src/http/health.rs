@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
 use actix_web::web::{self, Json};
+use caduceus_contract::api::control::ReadyResponse;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::status::GetSnapshot;
 use caduceus_contract::status::readiness::Issue;
-use serde_json::{Value, json};
+use caduceus_contract::wire::provisioning::OkBody;
 
 use super::ask::ask;
 use super::code::Code;
@@ -49,13 +50,13 @@ pub(super) fn is_probe(path: &str) -> bool {
     path == HEALTHZ || path == READYZ
 }
 
-async fn healthz(state: SharedState) -> Result<Json<Value>, ApiError> {
-    if (state.healthy.0)() { Ok(Json(json!({"ok": true}))) } else { Err(ApiError::Unhealthy) }
+async fn healthz(state: SharedState) -> Result<Json<OkBody>, ApiError> {
+    if (state.healthy.0)() { Ok(Json(OkBody::YES)) } else { Err(ApiError::Unhealthy) }
 }
 
 /// Asks the status actor and the gate instead of reading the copy: a probe is rare, and right after the answer to a drain or
 /// a cancel it must not get the state before. Names and words only, because every client is answered.
-async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<Value>, ApiError> {
+async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<ReadyResponse>, ApiError> {
     let wants_link = wants_link(request.query_string())?;
     let gate = ask(&state.ports.drain, GetDrain).await?;
     let snapshot = ask(&state.ports.snapshot, GetSnapshot).await?;
@@ -66,8 +67,8 @@ async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<Value>,
     if wants_link && !snapshot.has_link() {
         return Err(ApiError::NotReady("no link is connected".to_owned()));
     }
-    let issues: Vec<String> = verdict.issues.iter().map(Issue::outline).collect();
-    Ok(Json(json!({"ready": true, "readiness": verdict.readiness, "issues": issues})))
+    let issues = verdict.issues.iter().map(Issue::outline).collect();
+    Ok(Json(ReadyResponse { ready: true, readiness: verdict.readiness, issues }))
 }
 
 /// Whether the query asks for a connected link.

@@ -19,7 +19,6 @@ mod health;
 mod messages;
 mod metrics;
 mod names;
-mod open_status;
 mod openapi;
 mod operation_doc;
 mod page;

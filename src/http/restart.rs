@@ -2,8 +2,8 @@
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
+use caduceus_contract::api::control::{GatewayAction, RestartResponse};
 use caduceus_contract::messages::drain::GetDrain;
-use serde_json::json;
 use tracing::info;
 
 use super::ask::ask;
@@ -48,8 +48,9 @@ async fn restart(
     let force = BodyFields::read(&request, payload).await?.flag("force")?.unwrap_or(false);
     let principal = asker.principal;
     // A gate that does not answer is a reason to restart, not to refuse it.
-    let active = ask(&state.ports.drain, GetDrain).await.map(|gate| gate.active_agents).unwrap_or_default();
-    info!(principal, force, active, "restart ordered");
+    let active_agents = ask(&state.ports.drain, GetDrain).await.map(|gate| gate.active_agents).unwrap_or_default();
+    info!(principal, force, active = active_agents, "restart ordered");
     ask(&state.ports.restart, RestartProcess { principal, force }).await??;
-    Ok(HttpResponse::Accepted().json(json!({"ok": true, "action": "restart", "force": force, "active_agents": active})))
+    let answer = RestartResponse { ok: true, action: GatewayAction::Restart, force, active_agents };
+    Ok(HttpResponse::Accepted().json(answer))
 }

@@ -21,6 +21,6 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
 async fn status(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let trusted = state.seam.trusts(&request).await?;
     let latest = state.feed.latest()?;
-    let text = if trusted { latest.full()? } else { latest.open()? };
+    let text = if trusted { latest.full()? } else { latest.public()? };
     Ok(HttpResponse::Ok().insert_header(ContentType::json()).body(text))
 }

@@ -2,9 +2,9 @@
 
 use actix_web::HttpRequest;
 use actix_web::web::{Json, Path, Payload};
+use caduceus_contract::api::control::StopTurnResponse;
 use caduceus_contract::messages::dispatch::StopTurnById;
 use caduceus_contract::turn_id::TurnId;
-use serde_json::{Value, json};
 use tracing::info;
 
 use super::ask::ask;
@@ -37,10 +37,10 @@ async fn stop(
     id: Path<String>,
     state: SharedState,
     payload: Payload,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<StopTurnResponse>, ApiError> {
     let turn: TurnId = id.parse().map_err(|_| ApiError::BadRequest("not the name of a turn"))?;
     BodyFields::read(&request, payload).await?;
     info!(principal = asker.principal, %turn, "turn stop ordered");
     ask(&state.ports.stop_turn, StopTurnById { turn }).await??;
-    Ok(Json(json!({"ok": true, "turn_id": turn})))
+    Ok(Json(StopTurnResponse { ok: true, turn_id: turn }))
 }

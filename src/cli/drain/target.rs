@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::time::sleep;
 use caduceus_actors::drain::{epoch, store};
+use caduceus_contract::api::drain::DrainProgress;
+use caduceus_contract::api::status::StatusResponse;
 use caduceus_contract::profile_name::ProfileName;
 
 use super::progress::{Progress, ProgressStep};
@@ -38,15 +40,15 @@ impl DrainTarget {
     }
 
     async fn ask(&self, client: &Client, timeout: Duration) -> Result<Progress, CommandError> {
-        let odd = || CommandError::NoAnswer("it does not contain the state of the drain".to_owned());
         if self.profile.is_none() && self.contact.has_token() {
             // The gateway's answer leaves out the turn that is not waited for.
             let path = format!("/api/gateway/drain?wait={}", timeout.as_secs_f64());
-            return Progress::of_drain(&client.get(&path, timeout).await?).ok_or_else(odd);
+            return Ok(client.get::<DrainProgress>(&path, timeout).await?.into());
         }
-        let status = client.get("/api/status", Duration::ZERO).await?;
+        let status: StatusResponse = client.get("/api/status", Duration::ZERO).await?;
         let progress = Progress::of_status(&status, self.profile.as_ref(), self.contact.turn.as_deref());
-        let progress = progress.ok_or_else(odd)?;
+        let progress =
+            progress.ok_or_else(|| CommandError::NoAnswer("it does not contain the state of the drain".to_owned()))?;
         if progress.step() == ProgressStep::Again {
             sleep(timeout).await;
         }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use actix_web::web::{Json, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use caduceus_actors::locked::locked;
+use caduceus_contract::api::control::{IdleResult, RelayIdleResponse};
 use caduceus_contract::messages::relay::{GoDormant, IdleAnswer, Wake};
 use futures_util::future::join_all;
-use serde_json::{Map, Value, json};
 use tracing::{debug, info};
 
 use super::inbound::WAKE;
@@ -56,19 +56,19 @@ async fn idle(
     asker: TokenPrincipal,
     state: SharedState,
     payload: Payload,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RelayIdleResponse>, ApiError> {
     BodyFields::read(&request, payload).await?;
     info!(principal = asker.principal, "relay idle ordered");
     let links = &state.ports.relay.links;
     let answers = join_all(links.iter().map(|link| link.go_dormant.ask(GoDormant, TIMEOUT))).await;
-    let word = |answer| match answer {
-        Ok(IdleAnswer::Acknowledged) => "acknowledged",
-        Ok(IdleAnswer::NotAcknowledged) => "not_acknowledged",
-        Ok(IdleAnswer::NotConnected) => "not_connected",
-        Err(_) => "unavailable",
+    let result = |answer| match answer {
+        Ok(IdleAnswer::Acknowledged) => IdleResult::Acknowledged,
+        Ok(IdleAnswer::NotAcknowledged) => IdleResult::NotAcknowledged,
+        Ok(IdleAnswer::NotConnected) => IdleResult::NotConnected,
+        Err(_) => IdleResult::Unavailable,
     };
-    let states = links.iter().zip(answers).map(|(link, answer)| (link.id.0.to_string(), word(answer).into()));
-    Ok(Json(json!({"ok": true, "links": states.collect::<Map<String, Value>>()})))
+    let results = links.iter().zip(answers).map(|(link, answer)| (link.id.0.to_string(), result(answer)));
+    Ok(Json(RelayIdleResponse { ok: true, links: results.collect() }))
 }
 
 /// Open to every client, because the connector has no token for it; so the answer is empty, and too many pokes, from one address or
