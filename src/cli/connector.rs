@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, select};
 use zeroize::Zeroizing;
 
-use super::signals::{SignalOrder, Signals};
+use super::signals::{SignalAction, Signals};
 use crate::out;
 use caduceus_connector::{ConnectorOptions, Disk, GatewayCall, GatewayCallError, Post};
 
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: ConnectorArguments) -> ExitCode {
     match actix_web::rt::System::new().block_on(serve(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            out::complain(&format!("{error:#}"));
+            out::print_error(&format!("{error:#}"));
             ExitCode::from(super::TRY_AGAIN)
         }
     }
@@ -65,7 +65,7 @@ async fn serve(arguments: ConnectorArguments) -> anyhow::Result<()> {
     let handle = connector.handle();
     out::announce_address(handle.url());
     let signalled = Box::pin(async {
-        while signals.next().await == SignalOrder::Reload {
+        while signals.next().await == SignalAction::Reload {
             tracing::info!("SIGHUP ignored: the connector has no files to reload");
         }
     });

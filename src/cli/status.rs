@@ -26,9 +26,9 @@ const DEGRADED: u8 = 1;
 /// Exit code of `--check`: no turn is admitted.
 const NOT_READY: u8 = 3;
 
-/// Show the status of a gateway, and what is wrong with it.
+/// Show the status of a gateway, and its issues.
 ///
-/// Exits with 0 if it answers, with 69 if there is none, with 75 if there is one that does not answer. With --check: with 0 if it is
+/// Exits with 0 if the gateway answers, with 69 if there is none, with 75 if it does not answer. With --check: with 0 if it is
 /// ready, with 1 if it is degraded (turns are admitted; a profile, link, grant or file is failed or down), with 3 if it is not ready.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArguments {
@@ -40,7 +40,7 @@ pub(crate) struct StatusArguments {
     /// Print the whole status, one JSON object a line.
     #[arg(long)]
     json: bool,
-    /// Exit with 0 only if the gateway is ready and nothing is wrong.
+    /// Exit with 0 only if the gateway is ready and has no issue.
     #[arg(long, conflicts_with = "watch")]
     check: bool,
 }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_shows_the_state_the_issues_and_since_when() {
+    fn a_summary_shows_the_state_its_time_and_the_issues() {
         let status = parse(json!({
             "gateway_state": "running", "gateway_updated_at": "T", "readiness": "degraded", "not_ready": null, "active_agents": 2,
             "issues": [

@@ -1,8 +1,9 @@
-//! Asking a gateway over HTTP.
+//! Requests to a gateway over HTTP.
 
 use std::time::Duration;
 
 use caduceus_actors::http_client::{self, HttpCall, HttpClient, HttpError, HttpLimits};
+use caduceus_contract::wire::provisioning::ErrorBody;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -56,18 +57,15 @@ impl Client {
         let collected = self.http.send(call).await.map_err(|error| unanswered(&error))?.collect().await;
         let (status, good) = (collected.status, collected.is_success());
         let body = collected.whole().map_err(|error| unanswered(&error))?;
-        let body = http_client::json::<Value>(&body).ok();
         if good {
             let no_answer = |why: &str| CommandError::NoAnswer(format!("{why}; is this a gateway?"));
-            let body = body.ok_or_else(|| no_answer("it is not JSON"))?;
+            let body: Value = http_client::json(&body).map_err(|_| no_answer("it is not JSON"))?;
             return T::deserialize(body).map_err(|error| no_answer(&format!("it has another form ({error})")));
         }
-        let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str).map(one_line);
-        Err(CommandError::Refused {
-            status,
-            code: text("error").unwrap_or_else(|| "no_code".to_owned()),
-            detail: text("detail").unwrap_or_else(|| "no reason given".to_owned()),
-        })
+        // A proxy may answer in another form.
+        let ErrorBody { error, detail } = http_client::json(&body).unwrap_or_default();
+        let or = |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { one_line(text) };
+        Err(CommandError::Refused { status, code: or(&error, "no_code"), detail: or(&detail, "no reason given") })
     }
 }
 
@@ -76,7 +74,7 @@ fn limits(wait: Duration) -> HttpLimits {
     HttpLimits { connect: TIMEOUT, ..HttpLimits::within(total, MAX_BODY) }
 }
 
-/// Only a request that certainly reached no gateway is `NoGateway`.
+/// Only a request that cannot have reached a gateway is `NoGateway`.
 fn unanswered(error: &HttpError) -> CommandError {
     match error {
         HttpError::Unreachable(_) => CommandError::NoGateway(error.to_string()),

@@ -1,4 +1,4 @@
-//! The progress of a drain, from the drain's route, the status or the marker. Decides whether to go on waiting. Pure.
+//! The progress of a drain, from the drain's route, the status or the marker. Decides whether to continue to wait. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub(super) struct Progress {
 pub(super) enum ProgressStep {
     /// No turn is left, and none can start.
     Done,
-    /// No drain is on: the wait would never end.
+    /// There is no drain: the wait would never end.
     NoDrain,
-    /// Look again.
+    /// Poll again.
     Again,
 }
 
@@ -41,7 +41,7 @@ impl From<DrainProgress> for Progress {
 impl Progress {
     /// From the status: of one profile, or of all. `own` is the turn that runs this command, which does not wait for itself.
     ///
-    /// The public summary has less: turns are counted only, and a profile has no progress of its own; its progress is `None`.
+    /// The public summary has less: turns are counted only, and the progress of a single profile is `None`.
     pub(super) fn of_status(status: &StatusResponse, profile: Option<&ProfileName>, own: Option<&str>) -> Option<Self> {
         let Some(drain) = &status.drain else {
             let state = GatewayState::from_word(&status.gateway_state);
@@ -83,7 +83,7 @@ impl Progress {
         }
     }
 
-    /// Whether anything but the age changed.
+    /// Whether anything except the age changed.
     pub(super) fn differs(&self, other: &Self) -> bool {
         (self.draining, self.drained, self.left) != (other.draining, other.drained, other.left)
     }

@@ -1,4 +1,4 @@
-//! Who may ask for what: hosts, origins, tokens; and what does not exist.
+//! Access to routes: hosts, origins, tokens, unknown paths.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,13 +6,13 @@ use std::net::TcpStream;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HOST, ORIGIN};
 
-use super::support::{CEILING, Gate, SECRET, Setting, TestAnswer};
+use super::support::{CEILING, SECRET, Setting, TestAnswer, TestServer};
 use crate::http::{BindError, bind};
 
 const DRAIN: &str = "/api/gateway/drain";
 
-/// Every order that requires the drain scope.
-const ORDERS: [&str; 4] = [
+/// Every request that requires the drain scope.
+const CONTROL_PATHS: [&str; 4] = [
     DRAIN,
     "/api/actors/drain/restart",
     "/api/actors/profiles/work/reset",
@@ -21,7 +21,7 @@ const ORDERS: [&str; 4] = [
 
 #[actix_web::test]
 async fn other_hosts_and_origins_are_refused_on_every_route() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     let paths =
         ["/", "/healthz", "/readyz", "/api/status", "/api/status/ws", "/api/actors", "/metrics", DRAIN, "/none"];
     for path in paths {
@@ -43,8 +43,8 @@ async fn other_hosts_and_origins_are_refused_on_every_route() {
 }
 
 #[actix_web::test]
-async fn behind_a_wildcard_the_address_that_was_reached_is_ours() {
-    let gate = Gate::with(Setting { bind: "0.0.0.0:0", ..Setting::default() }).await;
+async fn on_a_wildcard_address_the_local_address_of_the_connection_is_accepted_as_host() {
+    let gate = TestServer::with(Setting { bind: "0.0.0.0:0", ..Setting::default() }).await;
     let port = gate.address.port();
     let ask = |host: String| {
         let request = gate.request(Method::GET, "/api/status").insert_header((HOST, host));
@@ -56,9 +56,9 @@ async fn behind_a_wildcard_the_address_that_was_reached_is_ours() {
 }
 
 #[actix_web::test]
-async fn orders_want_one_good_token() {
-    let gate = Gate::start().await;
-    for path in ORDERS {
+async fn control_routes_require_one_valid_token() {
+    let gate = TestServer::start().await;
+    for path in CONTROL_PATHS {
         let ask = || gate.request(Method::POST, path);
         let refused = [
             ask(),
@@ -70,11 +70,11 @@ async fn orders_want_one_good_token() {
         ];
         for request in refused {
             let answer = TestAnswer::of(request, "").await;
-            // After ten failures the peer is slowed down.
+            // After ten failures the peer has to wait.
             assert!(matches!(answer.status, 401 | 429), "{path}: {answer:?}");
         }
     }
-    assert!(gate.received.no_order());
+    assert!(gate.received.no_command());
     for scheme in ["Bearer", "bearer", "BEARER"] {
         let good = gate.request(Method::POST, DRAIN).insert_header((AUTHORIZATION, format!("{scheme} {SECRET}")));
         assert_eq!(TestAnswer::of(good, "").await.status, 200, "{scheme}");
@@ -84,7 +84,7 @@ async fn orders_want_one_good_token() {
 
 #[actix_web::test]
 async fn a_refusal_contains_no_reason() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     let answer = TestAnswer::of(gate.request(Method::POST, DRAIN), "").await;
     assert_eq!(answer.status, 401);
     assert_eq!(answer.body, r#"{"error":"unauthenticated","detail":"Unauthorized"}"#);
@@ -93,22 +93,22 @@ async fn a_refusal_contains_no_reason() {
 }
 
 #[actix_web::test]
-async fn guessing_is_slowed_down_and_a_good_token_always_passes() {
-    let gate = Gate::start().await;
+async fn guesses_are_limited_and_a_valid_token_always_passes() {
+    let gate = TestServer::start().await;
     let guess = || TestAnswer::of(gate.request(Method::POST, DRAIN).bearer_auth("guess"), "");
     for _ in 0..10 {
         assert_eq!(guess().await.status, 401);
     }
-    let slowed = guess().await;
-    assert_eq!(slowed.error(), (429, "too_many_attempts".into()));
-    assert!(slowed.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    let limited = guess().await;
+    assert_eq!(limited.error(), (429, "too_many_attempts".into()));
+    assert!(limited.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
     assert_eq!(gate.post(DRAIN, "").await.status, 200);
     gate.stop().await;
 }
 
 #[actix_web::test]
-async fn every_decision_is_written_down_without_the_token() {
-    let gate = Gate::start().await;
+async fn every_decision_is_logged_without_the_token() {
+    let gate = TestServer::start().await;
     TestAnswer::of(gate.request(Method::POST, DRAIN).bearer_auth("a-guess"), "").await;
     gate.post(DRAIN, "").await;
     let lines = gate.audit(2).await;
@@ -125,7 +125,7 @@ async fn every_decision_is_written_down_without_the_token() {
 
 #[actix_web::test]
 async fn a_log_that_cannot_be_written_changes_no_decision() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     std::fs::write(gate.home.path().join("logs"), "in the way").unwrap();
     assert_eq!(gate.post(DRAIN, "").await.status, 200);
     assert_eq!(TestAnswer::of(gate.request(Method::POST, DRAIN), "").await.status, 401);
@@ -133,9 +133,9 @@ async fn a_log_that_cannot_be_written_changes_no_decision() {
 }
 
 #[actix_web::test]
-async fn without_a_secret_everything_stays_closed() {
+async fn without_a_secret_every_control_request_is_refused() {
     for insecure in [false, true] {
-        let gate = Gate::with(Setting { secret: None, insecure, ..Setting::default() }).await;
+        let gate = TestServer::with(Setting { secret: None, insecure, ..Setting::default() }).await;
         assert_eq!(gate.post(DRAIN, "").await.status, 401, "a token that is not recognised");
         let plain = gate.request(Method::POST, DRAIN);
         assert_eq!(TestAnswer::of(plain, "").await.status, if insecure { 200 } else { 401 });
@@ -147,9 +147,9 @@ async fn without_a_secret_everything_stays_closed() {
 }
 
 #[actix_web::test]
-async fn a_weak_secret_opens_nothing() {
+async fn a_weak_secret_is_refused() {
     let weak = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-    let gate = Gate::with(Setting { secret: Some(weak), insecure: true, ..Setting::default() }).await;
+    let gate = TestServer::with(Setting { secret: Some(weak), insecure: true, ..Setting::default() }).await;
     let with = gate.request(Method::POST, DRAIN).bearer_auth(weak);
     assert_eq!(TestAnswer::of(with, "").await.status, 401);
     assert_eq!(TestAnswer::of(gate.request(Method::POST, DRAIN), "").await.status, 401);
@@ -157,20 +157,20 @@ async fn a_weak_secret_opens_nothing() {
 }
 
 #[actix_web::test]
-async fn a_secret_for_other_things_may_not_drain_but_may_look() {
-    let gate = Gate::with(Setting { scope: "look", ..Setting::default() }).await;
-    for path in ORDERS {
+async fn a_token_with_another_scope_may_read_and_not_drain() {
+    let gate = TestServer::with(Setting { scope: "other", ..Setting::default() }).await;
+    for path in CONTROL_PATHS {
         assert_eq!(gate.post(path, "").await.error(), (403, "missing_scope".into()), "{path}");
     }
-    let look = gate.request(Method::GET, "/api/actors").insert_header(("x-forwarded-for", "203.0.113.9"));
-    assert_eq!(TestAnswer::of(look.bearer_auth(SECRET), "").await.status, 200);
-    assert!(gate.received.no_order());
+    let read = gate.request(Method::GET, "/api/actors").insert_header(("x-forwarded-for", "203.0.113.9"));
+    assert_eq!(TestAnswer::of(read.bearer_auth(SECRET), "").await.status, 200);
+    assert!(gate.received.no_command());
     gate.stop().await;
 }
 
 #[actix_web::test]
 async fn unknown_paths_and_methods_are_answered_in_the_form_of_every_error() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     for path in ["/none", "/api", "/api/status/", "/api/actors/drain", "/api/actors//restart"] {
         assert_eq!(gate.get(path).await.error(), (404, "not_found".into()), "{path}");
     }
@@ -186,7 +186,7 @@ async fn unknown_paths_and_methods_are_answered_in_the_form_of_every_error() {
 }
 
 /// Sends bytes as they are, reads until the other end closes.
-fn raw(gate: &Gate, bytes: String) -> impl Future<Output = String> + use<> {
+fn raw(gate: &TestServer, bytes: String) -> impl Future<Output = String> + use<> {
     let address = gate.address;
     let exchange = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -201,8 +201,8 @@ fn raw(gate: &Gate, bytes: String) -> impl Future<Output = String> + use<> {
 }
 
 #[actix_web::test]
-async fn slow_and_garbled_clients_are_cut_off() {
-    let gate = Gate::start().await;
+async fn slow_and_invalid_requests_are_ended() {
+    let gate = TestServer::start().await;
     let head = format!("POST {DRAIN} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {SECRET}\r\n", gate.address);
     let half = raw(&gate, format!("{head}content-length: 20\r\nconnection: close\r\n\r\n{{"));
     let headless = raw(&gate, head.clone());
@@ -213,13 +213,13 @@ async fn slow_and_garbled_clients_are_cut_off() {
     assert!(headless.starts_with("HTTP/1.1 408"), "{headless}");
     assert!(garbled.starts_with("HTTP/1.1 400"), "{garbled}");
     assert!(nameless.contains(" 403 ") && nameless.contains("forbidden_host"), "{nameless}");
-    assert!(gate.received.no_order());
+    assert!(gate.received.no_command());
     gate.stop().await;
 }
 
 #[actix_web::test]
 async fn a_probe_is_answered_under_any_host_and_none_and_in_http_1_0() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     for path in ["/healthz", "/readyz"] {
         for head in [
             format!("GET {path} HTTP/1.0\r\n\r\n"),
@@ -240,9 +240,9 @@ async fn a_probe_is_answered_under_any_host_and_none_and_in_http_1_0() {
 }
 
 #[actix_web::test]
-async fn a_taken_address_is_named() {
-    let gate = Gate::start().await;
-    let again = Gate::options(Setting::default(), gate.address, gate.home.path());
+async fn the_error_for_an_address_in_use_has_the_address() {
+    let gate = TestServer::start().await;
+    let again = TestServer::options(Setting::default(), gate.address, gate.home.path());
     let Err(BindError { address, .. }) = bind(again, gate.ports()) else { panic!("bound twice") };
     assert_eq!(address, gate.address);
     gate.stop().await;

@@ -1,8 +1,8 @@
-//! Who counts as being on this machine, over real sockets; and names of requests.
+//! The client of a request and the request id, over real sockets.
 
 use actix_web::http::Method;
 
-use super::support::{Gate, SECRET, Setting, TestAnswer};
+use super::support::{SECRET, Setting, TestAnswer, TestServer};
 
 #[actix_web::test]
 async fn only_a_trusted_proxy_can_name_a_client_on_loopback() {
@@ -14,7 +14,7 @@ async fn only_a_trusted_proxy_can_name_a_client_on_loopback() {
         (&["127.0.0.1"], "127.0.0.1, 203.0.113.9", 401),
     ];
     for (proxies, client, status) in cases {
-        let gate = Gate::with(Setting { proxies, ..Setting::default() }).await;
+        let gate = TestServer::with(Setting { proxies, ..Setting::default() }).await;
         let through = gate.request(Method::GET, "/metrics").insert_header(("x-forwarded-for", client));
         assert_eq!(TestAnswer::of(through, "").await.status, status, "{proxies:?} {client}");
         gate.stop().await;
@@ -22,8 +22,8 @@ async fn only_a_trusted_proxy_can_name_a_client_on_loopback() {
 }
 
 #[actix_web::test]
-async fn behind_a_trusted_proxy_each_client_is_slowed_down_for_itself() {
-    let gate = Gate::with(Setting { proxies: &["127.0.0.1"], ..Setting::default() }).await;
+async fn behind_a_trusted_proxy_failures_are_counted_per_client() {
+    let gate = TestServer::with(Setting { proxies: &["127.0.0.1"], ..Setting::default() }).await;
     let guess = |client: &'static str| {
         let request = gate.request(Method::GET, "/metrics").insert_header(("x-forwarded-for", client));
         TestAnswer::of(request.bearer_auth("guess"), "")
@@ -38,8 +38,8 @@ async fn behind_a_trusted_proxy_each_client_is_slowed_down_for_itself() {
 }
 
 #[actix_web::test]
-async fn a_sane_name_of_a_request_is_kept_and_any_other_replaced() {
-    let gate = Gate::start().await;
+async fn a_safe_request_id_is_kept_and_any_other_replaced() {
+    let gate = TestServer::start().await;
     for path in ["/healthz", "/none", "/api/gateway/drain"] {
         let named = gate.request(Method::GET, path).insert_header(("x-request-id", "job-7.retry_2"));
         assert_eq!(TestAnswer::of(named, "").await.header("x-request-id"), Some("job-7.retry_2"), "{path}");

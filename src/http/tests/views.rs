@@ -1,4 +1,4 @@
-//! Routes that only look.
+//! Read-only routes.
 
 use std::sync::atomic::Ordering;
 
@@ -10,11 +10,11 @@ use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::ChildState;
 use serde_json::json;
 
-use super::support::{Gate, SECRET, Setting, TestAnswer};
+use super::support::{SECRET, Setting, TestAnswer, TestServer};
 
 #[actix_web::test]
-async fn healthz_answers_with_the_verdict_of_the_watchdog_in_every_state_of_the_actors() {
-    let gate = Gate::start().await;
+async fn healthz_reports_the_watchdog_in_every_state_of_the_actors() {
+    let gate = TestServer::start().await;
     gate.lose_actors();
     assert_eq!(gate.get("/healthz").await.status, 200);
     assert_eq!(TestAnswer::of(gate.request(Method::HEAD, "/healthz"), "").await.status, 200);
@@ -27,7 +27,7 @@ async fn healthz_answers_with_the_verdict_of_the_watchdog_in_every_state_of_the_
 
 #[actix_web::test]
 async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     assert_eq!(gate.get("/readyz").await.status, 200);
     for (change, detail) in [
         ((|status| status.drain.draining = true) as fn(&mut Snapshot), "draining"),
@@ -39,22 +39,22 @@ async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
         (|status| status.actors.children[5].state = ChildState::Failed, "dispatch: failed"),
         (|status| status.stale.extend([("drain", 700)]), "drain: unresponsive"),
     ] {
-        gate.becomes(change);
-        let turned = || async { gate.get("/readyz").await.json()["detail"] == detail };
-        gate.until(&format!("readyz to say {detail}"), turned).await;
+        gate.set_status(change);
+        let reported = || async { gate.get("/readyz").await.json()["detail"] == detail };
+        gate.until(&format!("readyz to report {detail}"), reported).await;
         assert_eq!(gate.get("/readyz").await.error(), (503, "not_ready".into()), "{detail}");
     }
     gate.stop().await;
 }
 
 #[actix_web::test]
-async fn readyz_is_200_while_degraded_and_names_what_is_down_without_the_sentences() {
-    let gate = Gate::start().await;
+async fn readyz_is_200_while_degraded_and_lists_the_parts_that_are_down_without_details() {
+    let gate = TestServer::start().await;
     let answer = gate.get("/readyz").await;
     assert_eq!((answer.status, &answer.json()["readiness"]), (200, &"degraded".into()));
     assert_eq!(answer.json()["issues"], json!(["profile work: failed"]));
     assert_eq!(gate.get("/readyz?link=1").await.status, 200);
-    gate.becomes(|status| {
+    gate.set_status(|status| {
         let link = &status.relay[0];
         let failed = Shown { actor: ChildState::Failed, state: Word::Actor(ChildState::Failed), ..link.clone() };
         status.relay = vec![failed];
@@ -68,17 +68,17 @@ async fn readyz_is_200_while_degraded_and_names_what_is_down_without_the_sentenc
     assert_eq!(answer.error(), (503, "not_ready".into()));
     assert_eq!(answer.json()["detail"], "no link is connected");
     assert_eq!(gate.get("/readyz?link=yes").await.error(), (400, "bad_request".into()));
-    gate.becomes(|status| {
+    gate.set_status(|status| {
         status.secrets.truncate(1);
         status.actors.children[2].children.truncate(1);
     });
-    gate.until("nothing to be wrong", || async { gate.get("/readyz").await.json()["readiness"] == "ready" }).await;
+    gate.until("the gateway to be ready", || async { gate.get("/readyz").await.json()["readiness"] == "ready" }).await;
     gate.stop().await;
 }
 
 #[actix_web::test]
 async fn status_is_full_on_loopback_and_a_summary_for_unknown_clients() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     let full = gate.get("/api/status").await.json();
     for field in ["drain", "relay", "honcho", "turns", "ledger", "actors", "secrets", "process"] {
         assert!(full.get(field).is_some(), "{field}");
@@ -99,17 +99,17 @@ async fn status_is_full_on_loopback_and_a_summary_for_unknown_clients() {
 }
 
 #[actix_web::test]
-async fn status_follows_a_keeper_that_forgot_its_listeners() {
-    let gate = Gate::start().await;
+async fn status_is_updated_after_the_status_actor_lost_its_listeners() {
+    let gate = TestServer::start().await;
     gate.forget_listeners();
-    gate.becomes(|status| status.active_agents = 7);
+    gate.set_status(|status| status.active_agents = 7);
     gate.until("the new status", || async { gate.get("/api/status").await.json()["active_agents"] == 7 }).await;
     gate.stop().await;
 }
 
 #[actix_web::test]
 async fn actors_and_metrics_require_a_token_from_unknown_clients() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     let tree = gate.get("/api/actors").await.json();
     assert_eq!(tree["children"][2]["children"][1]["path"], "profiles/work");
     for path in ["/api/actors", "/metrics"] {
@@ -121,8 +121,8 @@ async fn actors_and_metrics_require_a_token_from_unknown_clients() {
 }
 
 #[actix_web::test]
-async fn metrics_count_everything_and_name_nothing_from_outside() {
-    let gate = Gate::start().await;
+async fn metrics_have_all_counts_and_no_label_from_outside() {
+    let gate = TestServer::start().await;
     let answer = gate.get("/metrics").await;
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
@@ -153,8 +153,8 @@ async fn metrics_count_everything_and_name_nothing_from_outside() {
 }
 
 #[actix_web::test]
-async fn the_page_holds_no_data_and_only_its_own_script_may_run() {
-    let gate = Gate::with(Setting { faults: true, ..Setting::default() }).await;
+async fn the_page_has_no_data_and_only_its_own_script_may_run() {
+    let gate = TestServer::with(Setting { faults: true, ..Setting::default() }).await;
     let page = gate.get("/").await;
     assert_eq!(page.status, 200);
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
@@ -171,8 +171,8 @@ async fn the_page_holds_no_data_and_only_its_own_script_may_run() {
 }
 
 #[actix_web::test]
-async fn actors_that_are_gone_are_503_with_a_time_to_try_again() {
-    let gate = Gate::start().await;
+async fn lost_actors_are_503_with_a_time_to_try_again() {
+    let gate = TestServer::start().await;
     gate.lose_actors();
     gate.until("the loss to be noticed", || async { gate.get("/api/status").await.status == 503 }).await;
     for path in ["/api/status", "/api/actors", "/metrics", "/readyz"] {

@@ -1,13 +1,13 @@
-//! Routes that change something.
+//! Routes that change state.
 
 use actix_web::http::Method;
 
 use super::sample::snapshot;
-use super::support::{Gate, SECRET, Setting, TestAnswer};
+use super::support::{SECRET, Setting, TestAnswer, TestServer};
 
 #[actix_web::test]
-async fn a_drain_begins_and_ends_in_the_shapes_of_the_original() {
-    let gate = Gate::start().await;
+async fn the_answers_to_a_drain_have_the_form_of_the_original() {
+    let gate = TestServer::start().await;
     let begun = gate.post("/api/gateway/drain", r#"{"action":" Drain ","suppress_notification":true}"#).await;
     let expected = serde_json::json!({"ok": true, "action": "drain", "requested_at": "2026-11-22T03:00:00Z",
         "draining": true, "suppress_notification": true, "active_agents": 2});
@@ -24,7 +24,7 @@ async fn a_drain_begins_and_ends_in_the_shapes_of_the_original() {
 
 #[actix_web::test]
 async fn a_drain_of_one_profile_names_it_and_reports_when_it_is_not_durable() {
-    let gate = Gate::start().await;
+    let gate = TestServer::start().await;
     let body = r#"{"profile":" WORK ","deadline_s":60,"turn_id":"019ab000-0000-7000-8000-000000000000"}"#;
     let begun = gate.post("/api/gateway/drain", body).await;
     assert_eq!((begun.status, &begun.json()["durable"]), (200, &false.into()));
@@ -33,8 +33,8 @@ async fn a_drain_of_one_profile_names_it_and_reports_when_it_is_not_durable() {
 }
 
 #[actix_web::test]
-async fn a_drain_that_cannot_be_is_refused_and_nothing_is_sent() {
-    let gate = Gate::start().await;
+async fn an_invalid_drain_is_refused_and_no_message_is_sent() {
+    let gate = TestServer::start().await;
     let cases = [
         ("{", 400, "invalid_json"),
         ("[]", 400, "not_an_object"),
@@ -50,13 +50,13 @@ async fn a_drain_that_cannot_be_is_refused_and_nothing_is_sent() {
     }
     let large = format!("{{\"action\":\"drain\",\"x\":\"{}\"}}", "x".repeat(16 * 1024));
     assert_eq!(gate.post("/api/gateway/drain", &large).await.error(), (413, "body_too_large".into()));
-    assert!(gate.received.no_order());
+    assert!(gate.received.no_command());
     gate.stop().await;
 }
 
 #[actix_web::test]
-async fn a_cancel_that_fails_reports_that_the_drain_goes_on_without_the_cause() {
-    let gate = Gate::start().await;
+async fn a_failed_cancel_reports_that_the_drain_continues_without_the_cause() {
+    let gate = TestServer::start().await;
     let stuck = gate.post("/api/gateway/drain", r#"{"action":"cancel","profile":"stuck"}"#).await;
     assert_eq!(stuck.error(), (500, "marker_not_removed".into()));
     assert!(!String::from_utf8(stuck.body.to_vec()).unwrap().contains("EROFS"));
@@ -67,23 +67,23 @@ async fn a_cancel_that_fails_reports_that_the_drain_goes_on_without_the_cause() 
 
 #[actix_web::test]
 async fn a_client_can_wait_for_the_end_of_the_turns_without_polling() {
-    let gate = Gate::start().await;
-    let look = |path: &str| TestAnswer::of(gate.request(Method::GET, path).bearer_auth(SECRET), "");
-    let now = look("/api/gateway/drain").await.json();
+    let gate = TestServer::start().await;
+    let progress = |path: &str| TestAnswer::of(gate.request(Method::GET, path).bearer_auth(SECRET), "");
+    let now = progress("/api/gateway/drain").await.json();
     let expected = serde_json::json!({"draining": false, "active_agents": 2, "drained": false, "oldest_turn_s": 71.5});
     assert_eq!(now, expected);
-    let drained = look("/api/gateway/drain?wait=2.5").await.json();
+    let drained = progress("/api/gateway/drain?wait=2.5").await.json();
     assert_eq!((&drained["drained"], &drained["oldest_turn_s"]), (&true.into(), &serde_json::Value::Null));
     assert!(gate.received.has(&["AwaitDrained", "2.5s"]));
-    look("/api/gateway/drain?wait=9999").await;
+    progress("/api/gateway/drain?wait=9999").await;
     assert!(gate.received.has(&["AwaitDrained", "300s"]));
-    assert_eq!(look("/api/gateway/drain?wait=soon").await.error(), (400, "bad_request".into()));
+    assert_eq!(progress("/api/gateway/drain?wait=soon").await.error(), (400, "bad_request".into()));
     gate.stop().await;
 }
 
 #[actix_web::test]
-async fn actors_are_named_by_their_whole_path() {
-    let gate = Gate::start().await;
+async fn actors_are_addressed_by_their_path() {
+    let gate = TestServer::start().await;
     assert_eq!(gate.post("/api/actors/profiles/work/restart", "").await.status, 200);
     assert!(gate.received.has(&["Operate", "\"profiles/work\"", "Restart"]));
     assert_eq!(gate.post("/api/actors/relays/reset", "").await.status, 200);
@@ -93,11 +93,11 @@ async fn actors_are_named_by_their_whole_path() {
 }
 
 #[actix_web::test]
-async fn a_turn_is_stopped_by_its_name() {
-    let gate = Gate::start().await;
+async fn a_turn_is_stopped_by_its_id() {
+    let gate = TestServer::start().await;
     let known = snapshot();
     let turn = known.drain.turns[0].turn_id;
-    gate.becomes(|status| *status = known);
+    gate.set_status(|status| *status = known);
     let stopped = gate.post(&format!("/api/turns/{turn}/stop"), "").await;
     assert_eq!((stopped.status, &stopped.json()["turn_id"]), (200, &turn.to_string().into()));
     let unknown = "/api/turns/019ab000-0000-7000-8000-000000000000/stop";
@@ -107,15 +107,15 @@ async fn a_turn_is_stopped_by_its_name() {
 }
 
 #[actix_web::test]
-async fn faults_strike_only_where_they_are_allowed() {
-    let strict = Gate::start().await;
+async fn faults_are_injected_only_if_allowed() {
+    let strict = TestServer::start().await;
     assert_eq!(strict.post("/api/actors/drain/fault", "{}").await.error(), (404, "not_found".into()));
     strict.stop().await;
 
-    let gate = Gate::with(Setting { faults: true, ..Setting::default() }).await;
+    let gate = TestServer::with(Setting { faults: true, ..Setting::default() }).await;
     let afar = gate.request(Method::POST, "/api/actors/drain/fault").insert_header(("x-forwarded-for", "203.0.113.9"));
     assert_eq!(TestAnswer::of(afar, "{}").await.error(), (403, "loopback_only".into()));
-    assert!(gate.received.no_order());
+    assert!(gate.received.no_command());
     assert_eq!(gate.post("/api/actors/relays/relay/fault", "").await.status, 200);
     assert!(gate.received.has(&["InjectFault", "\"relays/relay\"", "PanicInTimer"]));
     let hang = r#"{"fault":"hang_thread","seconds":7}"#;

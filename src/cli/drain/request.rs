@@ -28,7 +28,7 @@ pub(super) async fn begin(drain: &DrainTarget, suppress: bool, deadline: Option<
     if let Some(begun) = drain.over_http::<BeginDrainResponse>(&request).await? {
         print(&format!("the drain has begun, turns left: {}\n", begun.active_agents));
         if !begun.durable {
-            out::complain("the marker could not be written; a restart of the gateway ends this drain");
+            out::print_error("the marker could not be written; a restart of the gateway ends this drain");
         }
         return Ok(());
     }
@@ -74,7 +74,7 @@ impl DrainTarget {
         match client.post("/api/gateway/drain", request).await {
             Ok(answer) => Ok(Some(answer)),
             Err(error @ (CommandError::NoGateway(_) | CommandError::NoAnswer(_))) if marker_is_left => {
-                out::complain(&format!("{error}; using the marker"));
+                out::print_error(&format!("{error}; using the marker"));
                 Ok(None)
             }
             Err(error) => Err(error),
