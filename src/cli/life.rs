@@ -115,8 +115,10 @@ impl GatewayProcess {
         let unresponsive_after = settings.values.supervision.unresponsive_after;
         let http_policy = settings.values.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
-        redactor
-            .replace("token seam", drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)));
+        redactor.replace(
+            "http authenticator",
+            drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)),
+        );
         let values = settings.values.clone();
         let surroundings = Surroundings {
             guard,

@@ -228,7 +228,7 @@ fn no_secret_in_a_path_is_logged() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
     let redactor = Redactor::default();
-    redactor.replace("token seam", [("DRAIN_SECRET", &"drain/secret-1234".into())]);
+    redactor.replace("http authenticator", [("DRAIN_SECRET", &"drain/secret-1234".into())]);
     let audit = AuthAudit::open(log.clone(), 4_096, redactor);
     audit.note(refused("/x/drain/secret-1234/y"));
     audit.note(refused("/x/drain%2fsecret-1234/y"));
