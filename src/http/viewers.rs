@@ -76,7 +76,7 @@ fn acquire(places: &Arc<Semaphore>) -> Option<ViewerPlace> {
 pub(super) struct Pace {
     /// Since when a pong is awaited.
     ping_sent: Option<Instant>,
-    /// When the last pong came.
+    /// The time of the last pong.
     last_seen: Instant,
     /// Whether the status changed after the last one sent.
     unsent: bool,

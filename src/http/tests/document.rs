@@ -62,25 +62,25 @@ fn item(path: &str) -> Option<&'static Value> {
 
 #[actix_web::test]
 async fn the_document_in_docs_is_the_one_that_is_served() {
-    let gate = TestServer::start().await;
-    let served = gate.request(Method::GET, "/openapi.json").send().await.unwrap().body().await.unwrap();
+    let server = TestServer::start().await;
+    let served = server.request(Method::GET, "/openapi.json").send().await.unwrap().body().await.unwrap();
     let served = String::from_utf8(served.to_vec()).unwrap();
     if served != kept() {
         let fresh = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/openapi.json");
         std::fs::write(&fresh, served).unwrap();
         panic!("the routes have changed: check {} and copy it to docs/openapi.json", fresh.display());
     }
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
 async fn every_documented_operation_exists_and_no_other_method() {
-    let gate = TestServer::with(Setting { secret: None, insecure: true, ..Setting::default() }).await;
+    let server = TestServer::with(Setting { secret: None, insecure: true, ..Setting::default() }).await;
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         let place = path.replace("{path}", "drain").replace("{id}", "019ab000-0000-7000-8000-000000000000");
         let mut expected: BTreeSet<&str> = item.as_object().unwrap().keys().map(String::as_str).collect();
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-            let answer = TestAnswer::of(gate.request(method.clone(), &place), "").await;
+            let answer = TestAnswer::of(server.request(method.clone(), &place), "").await;
             let documented = item.get(method.as_str().to_lowercase()).is_some();
             assert_eq!(answer.status == 405, !documented, "{method} {path}: {answer:?}");
             if !documented {
@@ -93,7 +93,7 @@ async fn every_documented_operation_exists_and_no_other_method() {
             }
         }
     }
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[test]
@@ -131,9 +131,9 @@ async fn every_post_requires_a_token_or_a_signature_in_the_document() {
             assert!(status == 200 || gate_is_closed, "{method} {path}");
         }
     }
-    let gate = TestServer::start().await;
-    let plain = TestAnswer::of(gate.request(Method::POST, "/api/gateway/restart"), "").await;
+    let server = TestServer::start().await;
+    let plain = TestAnswer::of(server.request(Method::POST, "/api/gateway/restart"), "").await;
     assert_eq!(plain.status, 401);
-    assert_eq!(gate.request(Method::GET, "/openapi.json").bearer_auth(SECRET).send().await.unwrap().status(), 200);
-    gate.stop().await;
+    assert_eq!(server.request(Method::GET, "/openapi.json").bearer_auth(SECRET).send().await.unwrap().status(), 200);
+    server.stop().await;
 }

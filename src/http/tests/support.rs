@@ -113,10 +113,10 @@ impl TestServer {
         let running = bound.run().unwrap();
         let handle = running.handle();
         caduceus_supervision::spawn(async move { running.ended().await.unwrap() });
-        let gate = Self { address, received, home, alive, handle, stub, client: awc::Client::default() };
-        let known = || async { gate.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
-        gate.until("the status to come", known).await;
-        gate
+        let server = Self { address, received, home, alive, handle, stub, client: awc::Client::default() };
+        let known = || async { server.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
+        server.until("the status to come", known).await;
+        server
     }
 
     pub(super) fn options(setting: Setting, bind: SocketAddr, home: &Path) -> HttpOptions {
@@ -124,7 +124,7 @@ impl TestServer {
         HttpOptions {
             values: HttpValues {
                 bind,
-                names: vec!["gate.example".to_owned()],
+                names: vec!["server.example".to_owned()],
                 trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
             },
             drain_auth: DrainAuth { secret, scope: setting.scope.to_owned(), min_chars: 43 },
