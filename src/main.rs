@@ -45,7 +45,7 @@ enum CliCommand {
 fn main() -> ExitCode {
     // Before anything dials: a second provider later would panic.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        out::complain("another TLS provider is installed already");
+        out::print_error("another TLS provider is installed already");
         return cli::INTERNAL_ERROR.into();
     }
     let code = match Arguments::try_parse_from(cli::arguments::to_parse()) {
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         Err(answer) => explain(&answer),
     };
     cli::log::flush();
-    out::outcome(code)
+    out::exit_code(code)
 }
 
 fn run(command: CliCommand) -> ExitCode {
@@ -75,11 +75,11 @@ fn run(command: CliCommand) -> ExitCode {
     }
 }
 
-/// Prints the help or the requested version, or what is wrong with the command line.
+/// Prints the help, the version, or the error in the command line.
 fn explain(answer: &clap::Error) -> ExitCode {
     let printed = answer.print();
     if !answer.use_stderr() {
-        out::note(printed);
+        out::record(printed);
     }
     ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(cli::INTERNAL_ERROR))
 }

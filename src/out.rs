@@ -1,8 +1,8 @@
 //! Standard output and standard error: the only place of this program that writes to them.
 //!
-//! The standard library's macros panic when the other end is gone, and block while it does not read. Here a command goes on
-//! without a reader, and reports by its exit code that its output was not written; a long-running process waits for no reader at all.
-//! Nothing is buffered: what a function answers for has been handed to the kernel. Control characters are escaped
+//! The standard library's macros panic when the other end is gone, and block while it does not read. Here a command continues
+//! without a reader, and reports a failed write by its exit code; a long-running process never waits for a reader.
+//! Nothing is buffered: when a function returns, the kernel has the bytes. Control characters are escaped
 //! (`terminal.rs`).
 
 use std::io::{self, IsTerminal as _};
@@ -12,7 +12,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
+use caduceus_contract::api::announcement::ListenAnnouncement;
+use serde_json::{Value, json};
 
 use crate::cli::log;
 use crate::stream::Stream;
@@ -21,7 +22,7 @@ use crate::terminal;
 /// Exit code: the command did its work, and its output could not be written.
 pub(crate) const OUTPUT_FAILED: u8 = 74;
 
-/// How long a message on standard error may take; after that the process goes on without it.
+/// How long a message on standard error may take; after that the process continues without it.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether something meant for standard output was lost although there is a reader.
@@ -30,23 +31,28 @@ static LOST: AtomicBool = AtomicBool::new(false);
 /// Writes the result of a command to standard output. A reader that has closed its end is no error; any other error is printed
 /// on standard error and becomes the exit code.
 pub(crate) fn print(text: &str) {
-    note(Stream::Output.write(terminal::text(text).as_bytes()).1);
+    record(Stream::Output.write(terminal::text(text).as_bytes()).1);
 }
 
 /// Writes one JSON document and the end of its line, as [`print()`] does.
 pub(crate) fn print_json(value: &Value, pretty: bool) {
     let text = if pretty { format!("{value:#}\n") } else { format!("{value}\n") };
-    note(Stream::Output.write(terminal::json(&text).as_bytes()).1);
+    record(Stream::Output.write(terminal::json(&text).as_bytes()).1);
 }
 
-/// Notes how a write to standard output ended.
-pub(crate) fn note(written: io::Result<()>) {
+/// Records the result of a write to standard output.
+pub(crate) fn record(written: io::Result<()>) {
     if let Err(error) = written
         && error.kind() != io::ErrorKind::BrokenPipe
         && !LOST.swap(true, Ordering::Relaxed)
     {
-        complain(&format!("cannot write to standard output: {error}"));
+        print_error(&format!("cannot write to standard output: {error}"));
     }
+}
+
+/// Writes the [`ListenAnnouncement`] of `url`, as [`announce`] does.
+pub(crate) fn announce_address(url: String) {
+    announce(json!(ListenAnnouncement { listening: url }).to_string());
 }
 
 /// Writes a line of a long-running process to standard output, without waiting for the reader.
@@ -69,16 +75,16 @@ pub(crate) fn print_briefly(text: &str) {
 }
 
 /// Prints an error on standard error. Waits for at most 1 s.
-pub(crate) fn complain(message: &str) {
-    // Further lines are set in, so that none looks like another message.
+pub(crate) fn print_error(message: &str) {
+    // Further lines are indented, so that none looks like another message.
     let message = message.trim_end().replace('\n', "\n  ");
     let line = format!("caduceus: {}\n", terminal::text(&message));
-    if !log::say(&line) {
+    if !log::write_line(&line) {
         write_within(Stream::Error, line.into_bytes(), MESSAGE_TIMEOUT);
     }
 }
 
-/// Writes on a thread of its own, which may stay behind blocked. Answers whether it came to an end in time.
+/// Writes on a separate thread, which may remain blocked. Returns whether it finished in time.
 fn write_within(stream: Stream, bytes: Vec<u8>, timeout: Duration) -> bool {
     let (done, wait) = mpsc::channel();
     let writing = thread::Builder::new().name("message".to_owned()).spawn(move || {
@@ -93,7 +99,7 @@ pub(crate) fn on_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
-/// The exit code of a process that means to end with `code`.
-pub(crate) fn outcome(code: ExitCode) -> ExitCode {
+/// The exit code of a process that ends with `code`, unless output was lost.
+pub(crate) fn exit_code(code: ExitCode) -> ExitCode {
     if code == ExitCode::SUCCESS && LOST.load(Ordering::Relaxed) { OUTPUT_FAILED.into() } else { code }
 }

@@ -1,5 +1,5 @@
-//! The two descriptors for output, past the standard library: its macros panic when the other end is gone, and its locks let one
-//! thread that blocks in a write hold up all others.
+//! The two descriptors for output, without the standard library: its macros panic when the other end is gone, and its locks let one
+//! thread that blocks in a write block all others.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// One of the two.
+/// Standard output or standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Output,
@@ -23,12 +23,12 @@ impl Stream {
         }
     }
 
-    /// Writes all of `bytes`; blocks while the other end does not read. Answers how many were written, and why no more.
+    /// Writes all of `bytes`; blocks while the other end does not read. Returns how many were written, and the error.
     pub(crate) fn write(self, bytes: &[u8]) -> (usize, io::Result<()>) {
         write(self.descriptor(), bytes)
     }
 
-    /// Whether there still is a reader, as far as the system can tell.
+    /// Whether there is still a reader, as far as the system reports it.
     pub(crate) fn has_reader(self) -> bool {
         has_reader_at(self.descriptor())
     }
@@ -58,8 +58,8 @@ fn write(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> (usize, io::Result<()>) {
 fn has_reader_at(descriptor: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(&descriptor, PollFlags::empty())];
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    let looked = poll(&mut polled, Some(&now));
-    looked.is_err() || !polled[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
+    let result = poll(&mut polled, Some(&now));
+    result.is_err() || !polled[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)
 }
 
 #[cfg(test)]
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_without_room_waits_also_where_the_descriptor_does_not_block() {
+    fn a_write_to_a_full_non_blocking_descriptor_waits() {
         let (reader, writer) = io::pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
         let (sent, read) = (vec![b'x'; 1 << 20], thread::spawn(move || io::read_to_string(reader).unwrap().len()));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_goes_is_noticed_without_a_write() {
+    fn a_closed_reader_is_detected_without_a_write() {
         let (reader, writer) = io::pipe().unwrap();
         assert!(has_reader_at(writer.as_fd()));
         drop(reader);

@@ -7,12 +7,12 @@ use std::fmt::{self, Write as _};
 /// Longest foreign text that is shown in one line; what is longer ends in `…`.
 const LONGEST: usize = 400;
 
-/// A text for people, with its own line ends and nothing else that is obeyed.
+/// A text for people: control characters except line ends are escaped.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n', unicode)
 }
 
-/// A JSON document: outside of its strings it has no such character, and inside it may be written by its number.
+/// A JSON document: only its strings can hold such characters, and JSON can escape them.
 pub(crate) fn json(text: &str) -> Cow<'_, str> {
     let number = |c: char, to: &mut String| {
         let mut units = [0; 2];
@@ -32,13 +32,13 @@ fn unicode(c: char, to: &mut String) -> fmt::Result {
     write!(to, "{}", c.escape_unicode())
 }
 
-/// `text` with `escape` for every character that is obeyed instead of shown, but those that are `meant`.
+/// `text` with `escape` for every character that a terminal interprets, except those that are `allowed`.
 fn escaped(
     text: &str,
-    meant: impl Fn(char) -> bool,
+    allowed: impl Fn(char) -> bool,
     escape: impl Fn(char, &mut String) -> fmt::Result,
 ) -> Cow<'_, str> {
-    let odd = |c: char| is_obeyed(c) && !meant(c);
+    let odd = |c: char| is_interpreted(c) && !allowed(c);
     if !text.contains(odd) {
         return Cow::Borrowed(text);
     }
@@ -54,8 +54,8 @@ fn escaped(
     Cow::Owned(safe)
 }
 
-/// Whether a terminal acts on it, or shows what follows in another order or not at all.
-fn is_obeyed(c: char) -> bool {
+/// Whether a terminal interprets it, reorders the text after it, or does not show it.
+fn is_interpreted(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -71,21 +71,21 @@ mod tests {
     const HOSTILE: &str = "a\u{1b}]0;x\u{7}\u{9b}2J\u{202e}b\u{7f}\r\u{2028}c\u{e0041}";
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_by_its_number() {
+    fn characters_that_a_terminal_interprets_are_escaped() {
         let shown = one_line(HOSTILE);
         assert_eq!(shown, r"a\u{1b}]0;x\u{7}\u{9b}2J\u{202e}b\u{7f}\u{d}\u{2028}c\u{e0041}");
-        assert_eq!(one_line("two\nlines"), r"two\u{a}lines", "a foreign text makes no line of its own");
+        assert_eq!(one_line("two\nlines"), r"two\u{a}lines", "a foreign text cannot begin a line");
         assert_eq!(one_line("größer, 日本語, 🔌"), "größer, 日本語, 🔌");
         assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
         assert_eq!(text("ours\nand \u{1b}theirs\n"), "ours\nand \\u{1b}theirs\n");
     }
 
     #[test]
-    fn json_has_the_same_content_after_its_odd_characters_are_escaped() {
+    fn json_has_the_same_content_after_its_control_characters_are_escaped() {
         let value = json!({"name": HOSTILE, HOSTILE: 1});
         let written = format!("{value:#}\n");
         let written = super::json(&written);
-        assert!(!written.contains(|c| c != '\n' && is_obeyed(c)), "{written:?}");
+        assert!(!written.contains(|c| c != '\n' && is_interpreted(c)), "{written:?}");
         assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
     }
 }

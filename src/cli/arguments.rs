@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// The original's tools look for this program name; started under it, the program runs as a gateway.
+/// The original's tools search for this program name; started under it, the program runs as a gateway.
 const GATEWAY: &str = "hermes-gateway";
 
 /// The arguments for the parser. Under the name of a gateway, `serve` is implied.
@@ -38,13 +38,13 @@ mod tests {
     }
 
     #[test]
-    fn under_the_name_of_a_gateway_serve_goes_without_saying() {
+    fn under_the_name_of_a_gateway_serve_is_implied() {
         assert_eq!(parsed("/usr/bin/hermes-gateway"), "/usr/bin/hermes-gateway serve");
         assert_eq!(parsed("hermes-gateway --home /h"), "hermes-gateway serve --home /h");
     }
 
     #[test]
-    fn what_is_said_stands() {
+    fn given_commands_are_kept() {
         for words in [
             "caduceus",
             "caduceus --home /h",

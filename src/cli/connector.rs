@@ -14,10 +14,9 @@ use caduceus_actors::settings::{Environment, client_of_command};
 use caduceus_contract::wire::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, select};
-use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::signals::{SignalOrder, Signals};
+use super::signals::{SignalAction, Signals};
 use crate::out;
 use caduceus_connector::{ConnectorOptions, Disk, GatewayCall, GatewayCallError, Post};
 
@@ -46,7 +45,7 @@ pub(crate) fn run(arguments: ConnectorArguments) -> ExitCode {
     match actix_web::rt::System::new().block_on(serve(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            out::complain(&format!("{error:#}"));
+            out::print_error(&format!("{error:#}"));
             ExitCode::from(super::TRY_AGAIN)
         }
     }
@@ -64,10 +63,9 @@ async fn serve(arguments: ConnectorArguments) -> anyhow::Result<()> {
     let options = ConnectorOptions { bind, disk, open, post: Arc::new(ClientPost(http)) };
     let connector = caduceus_connector::bind(options).await?;
     let handle = connector.handle();
-    // Scripts read the port from this line.
-    out::announce(json!({"listening": handle.url()}).to_string());
+    out::announce_address(handle.url());
     let signalled = Box::pin(async {
-        while signals.next().await == SignalOrder::Reload {
+        while signals.next().await == SignalAction::Reload {
             tracing::info!("SIGHUP ignored: the connector has no files to reload");
         }
     });

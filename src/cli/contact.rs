@@ -1,4 +1,4 @@
-//! How a command reaches a gateway: finds it by its home or its address, and asks it over HTTP.
+//! How a command reaches a gateway: finds it by its home or its address, and sends requests over HTTP.
 
 mod client;
 mod place;
@@ -12,9 +12,8 @@ use actix_web::rt::System;
 pub(super) use client::Client;
 pub(super) use place::{Contact, GatewayPlace, Presence};
 
-use super::dumps::forbid_dumps;
+use super::dumps::try_forbid_dumps;
 use super::failure::fail;
-use crate::out;
 
 /// Why a command failed. Each variant has an exit code that shows what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -96,9 +95,7 @@ pub(super) fn conclude(command: impl Future<Output = Result<(), CommandError>>) 
 /// The same for a command with more than one exit code for success.
 pub(super) fn conclude_with(command: impl Future<Output = Result<ExitCode, CommandError>>) -> ExitCode {
     // It may hold a token.
-    if let Err(error) = forbid_dumps() {
-        out::complain(&format!("other processes of this user can read the memory of this process: {error}"));
-    }
+    try_forbid_dumps();
     match System::new().block_on(command) {
         Ok(code) => code,
         Err(error) => fail(&error, error.exit_code()),
@@ -110,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_down_for_a_moment_may_pass_and_a_no_does_not() {
+    fn an_unavailable_gateway_is_a_temporary_failure_and_a_refusal_is_not() {
         let refused = |status| CommandError::Refused { status, code: String::new(), detail: String::new() };
         for error in [refused(429), refused(503), CommandError::NoGateway(String::new())] {
             assert!(error.may_pass(), "{error:?}");

@@ -48,16 +48,16 @@ pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
     let redactor = Redactor::default();
     log::init(&redactor, if arguments.verbose { "info" } else { "error" }, LogFormat::Text);
     signals::withstand();
-    match play(arguments, redactor) {
+    match run_demo(arguments, redactor) {
         Ok(code) => code,
         Err(error) => {
-            out::complain(&format!("{error:#}"));
+            out::print_error(&format!("{error:#}"));
             ExitCode::from(super::TRY_AGAIN)
         }
     }
 }
 
-fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
+fn run_demo(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
     let connector = DemoConnector::start(arguments.chat_bind)?;
@@ -65,7 +65,7 @@ fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCod
 
     let settings = Settings::load(home.path(), Environment::capture())?;
     let chat = connector.handle.url();
-    let plan = GatewayLaunch {
+    let launch = GatewayLaunch {
         settings,
         bind: arguments.bind,
         redactor,
@@ -74,13 +74,13 @@ fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCod
         insecure_loopback_drain: true,
         refresh_steps: StepHook::default(),
     };
-    let code = life::run(plan, |address| explain(&chat, address, home.path()));
+    let code = life::run(launch, |address| announce_demo(&chat, address, home.path()));
     connector.stop();
     out::print_briefly("The temporary home is removed.\n");
     Ok(code)
 }
 
-/// The connector, on a thread of its own.
+/// The connector, on a separate thread.
 struct DemoConnector {
     handle: ConnectorHandle,
     credentials: Credentials,
@@ -101,7 +101,7 @@ impl DemoConnector {
     fn stop(self) {
         actix_web::rt::System::new().block_on(self.handle.stop());
         if self.thread.join().is_err() {
-            out::complain("the connector's thread panicked");
+            out::print_error("the connector's thread panicked");
         }
     }
 }
@@ -152,7 +152,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     own::create_new(path, own::Use::ReadWrite, 0o600).map_err(std::io::Error::from)?.write_all(text.as_bytes())
 }
 
-fn explain(chat: &str, gateway: SocketAddr, home: &Path) {
+fn announce_demo(chat: &str, gateway: SocketAddr, home: &Path) {
     let marker = store::path(home);
     out::announce(format!(
         "Caduceus is up. Open

@@ -1,4 +1,4 @@
-//! `caduceus doctor`: everything that is wrong with a home, and a remedy for each finding.
+//! `caduceus doctor`: checks a home, and prints a remedy for each finding.
 
 mod agent;
 mod events;
@@ -13,13 +13,13 @@ use std::process::ExitCode;
 use caduceus_actors::settings::{Environment, find_home};
 use serde_json::json;
 
-use super::dumps::forbid_dumps;
+use super::dumps::try_forbid_dumps;
 use super::finding::{Level, lines, worst};
-use crate::out::{self, print, print_json};
+use crate::out::{print, print_json};
 
 /// Check a home and everything that its gateway needs, and print findings with remedies.
 ///
-/// Changes nothing, and can be run beside a gateway. Run it as the user and with the environment of the gateway. Exits with 0 if nothing is wrong,
+/// Changes nothing, and can be run beside a gateway. Run it as the user and with the environment of the gateway. Exits with 0 without a finding,
 /// with 1 for a warning, with 2 for an error.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArguments {
@@ -32,9 +32,7 @@ pub(crate) struct DoctorArguments {
 }
 
 pub(crate) fn run(arguments: DoctorArguments) -> ExitCode {
-    if let Err(error) = forbid_dumps() {
-        out::complain(&format!("other processes of this user can read the memory of this process: {error}"));
-    }
+    try_forbid_dumps();
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);
     let findings = judge::findings(&gather::facts(&home, environment));

@@ -1,7 +1,7 @@
 //! `caduceus drain`: begins a drain, cancels it, shows its progress, waits for its end.
 
-mod order;
 mod progress;
+mod request;
 mod target;
 
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use crate::out::print;
 /// Begin, cancel, show or await a drain: running turns finish, and no new turn is admitted.
 ///
 /// The token of the gateway is taken from `HERMES_DASHBOARD_DRAIN_SECRET` in the environment or from --token-file. Without
-/// one, and where no gateway answers, the marker in the home has the same effect.
+/// a token, or if no gateway answers, the marker in the home is used, with the same effect.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DrainArguments {
     #[command(subcommand)]
@@ -28,9 +28,9 @@ enum DrainCommand {
     /// Begin a drain. Once this returns after an answer of the gateway, no turn starts.
     Begin(Begin),
     /// Cancel a drain. Without a drain this does nothing and succeeds.
-    Cancel(Which),
-    /// Show whether a drain is on, how many turns are left, and how old the oldest is.
-    Status(Which),
+    Cancel(DrainSelector),
+    /// Show whether a drain is in progress, how many turns are left, and the age of the oldest.
+    Status(DrainSelector),
     /// Wait until no turn is left, and print how many are left meanwhile.
     ///
     /// Exits with 0 only when drained: with 1 if there is no drain, or it was cancelled, or the time limit is reached.
@@ -38,7 +38,7 @@ enum DrainCommand {
 }
 
 #[derive(Debug, clap::Args)]
-struct Which {
+struct DrainSelector {
     #[command(flatten)]
     place: GatewayPlace,
     /// Only this profile, not the whole gateway.
@@ -49,11 +49,11 @@ struct Which {
 #[derive(Debug, clap::Args)]
 struct Begin {
     #[command(flatten)]
-    which: Which,
+    selector: DrainSelector,
     /// Announce nothing in the home channel at the shutdown that ends this drain.
     #[arg(long)]
     suppress_notification: bool,
-    /// End the drain automatically after so many seconds.
+    /// End the drain automatically after this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     deadline: Option<Duration>,
 }
@@ -61,8 +61,8 @@ struct Begin {
 #[derive(Debug, clap::Args)]
 struct Wait {
     #[command(flatten)]
-    which: Which,
-    /// Wait so many seconds at most.
+    selector: DrainSelector,
+    /// Wait for at most this many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
 }
@@ -71,21 +71,21 @@ pub(crate) fn run(arguments: DrainArguments) -> ExitCode {
     conclude(async {
         match arguments.command {
             DrainCommand::Begin(begin) => {
-                let drain = begin.which.find()?;
-                order::begin(&drain, begin.suppress_notification, begin.deadline).await
+                let drain = begin.selector.find()?;
+                request::begin(&drain, begin.suppress_notification, begin.deadline).await
             }
-            DrainCommand::Cancel(which) => order::cancel(&which.find()?).await,
-            DrainCommand::Status(which) => {
-                let drain = which.find()?;
-                print(&format!("{}\n", drain.look(Duration::ZERO).await?));
+            DrainCommand::Cancel(selector) => request::cancel(&selector.find()?).await,
+            DrainCommand::Status(selector) => {
+                let drain = selector.find()?;
+                print(&format!("{}\n", drain.progress(Duration::ZERO).await?));
                 Ok(())
             }
-            DrainCommand::Wait(wait) => wait.which.find()?.wait(wait.timeout).await,
+            DrainCommand::Wait(wait) => wait.selector.find()?.wait(wait.timeout).await,
         }
     })
 }
 
-impl Which {
+impl DrainSelector {
     fn find(self) -> Result<DrainTarget, CommandError> {
         let profile = self.profile.map(|name| named(&name)).transpose()?;
         Ok(DrainTarget { contact: self.place.find()?, profile })

@@ -1,5 +1,5 @@
-//! What is odd about the lines of a `.env`: values that other readers take differently, and names that nothing reads. Pure; no value is
-//! ever part of a finding.
+//! Findings about the lines of a `.env`: values that other programs parse differently, and names that are not read. Pure; no finding
+//! contains a value.
 
 use caduceus_actors::profile::env_file::{EnvFile, Oddity};
 use caduceus_actors::profile::globals::{is_unread, probably_meant};
@@ -27,22 +27,22 @@ fn of_value(name: &str, oddity: Oddity) -> Finding {
         Oddity::Comment => Finding::warn(
             "env_comment",
             format!("the value of {name} in .env is followed by what looks like a comment, which is part of it"),
-            "put the comment on a line of its own, or the value into quotes if it holds the sign",
+            "put the comment on a separate line, or the value into quotes if it contains the character",
         ),
         Oddity::Backticks => Finding::warn(
             "env_backticks",
-            format!("the value of {name} in .env stands in backticks, which are part of it"),
+            format!("the value of {name} in .env is in backticks, which are part of it"),
             "take the backticks away, or write plain quotes",
         ),
         Oddity::Reference => Finding::warn(
             "env_reference",
-            format!("the value of {name} in .env refers to another variable, whose value is not put in"),
-            "write the value out, or put it into single quotes if it is meant as it stands",
+            format!("the value of {name} in .env refers to another variable, which is not substituted"),
+            "write the value in full, or put it into single quotes if it is literal",
         ),
         Oddity::OddCharacter => Finding::warn(
             "env_odd_character",
-            format!("{name} in .env holds a character that cannot be seen or a typographic quote"),
-            "type the line anew with plain quotes, or none",
+            format!("{name} in .env contains an invisible character or a typographic quote"),
+            "type the line again with plain quotes, or without quotes",
         ),
     }
 }
@@ -57,7 +57,7 @@ fn of_name(name: &str, own: &EnvFile, missing: &[Missing]) -> Option<Finding> {
     }
     is_unread(name).then(|| {
         let detail = format!("{} in .env is not read", shown(name));
-        Finding::warn(CODE, detail, "take it out, or look in docs/configuration.md for the name that was meant")
+        Finding::warn(CODE, detail, "remove it, or find the intended name in docs/configuration.md")
     })
 }
 
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn every_oddity_of_a_line_is_a_finding_without_the_value() {
+    fn every_problem_of_a_line_is_a_finding_without_the_value() {
         assert_eq!(codes("K=\"-----BEGIN\n", &[]), ["env_open_quote"]);
         assert_eq!(codes("K=hunter2 # mine\n", &[]), ["env_comment"]);
         assert_eq!(codes("K=hunter2\u{200b}\n", &[]), ["env_odd_character"]);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stands_beside_its_neighbour_was_not_mistyped() {
+    fn a_name_is_not_reported_if_the_similar_name_is_set_too() {
         assert!(codes("GATEWAY_RELAY_PLATFORM=a\nGATEWAY_RELAY_PLATFORMS=b\nOPENAI_API_KEY=x\nHONCHO_API_KEI=y\nHONCHO_API_KEY=z\n", &[]).is_empty());
         assert!(codes("ANYTHING=x\nOF_MINE=y\n", &["OPENAI_API_KEY"]).is_empty());
     }

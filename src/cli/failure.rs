@@ -8,6 +8,6 @@ use crate::out;
 
 /// Prints on standard error why the command fails.
 pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    out::complain(&error_chain(error));
+    out::print_error(&error_chain(error));
     ExitCode::from(code)
 }

@@ -1,4 +1,4 @@
-//! Who may read the files that hold secrets.
+//! The permissions of the files that hold secrets.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ pub(super) struct FileFact {
 }
 
 impl FileFact {
-    /// Looks at `path`, links followed; `None` if there is nothing to look at.
-    pub(super) fn look(path: PathBuf) -> Option<Self> {
+    /// Reads the mode of `path`, links followed; `None` if there is no file.
+    pub(super) fn read(path: PathBuf) -> Option<Self> {
         let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
         Some(Self { path, mode })
     }
@@ -30,12 +30,12 @@ impl FileFact {
 
 /// The files with secrets in a profile's home.
 pub(super) fn of_profile(home: &Path) -> Vec<FileFact> {
-    SECRET_FILES.iter().filter_map(|name| FileFact::look(home.join(name))).collect()
+    SECRET_FILES.iter().filter_map(|name| FileFact::read(home.join(name))).collect()
 }
 
 /// The files that the gateway itself keeps in its home.
 pub(super) fn of_ledger(home: &Path) -> Vec<FileFact> {
-    LEDGER_FILES.iter().filter_map(|name| FileFact::look(home.join(name))).collect()
+    LEDGER_FILES.iter().filter_map(|name| FileFact::read(home.join(name))).collect()
 }
 
 /// A finding for each file that others than its owner may use.
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_exposed_by_any_right_of_others_and_by_none_of_its_owner() {
+    fn a_file_is_exposed_by_any_permission_of_others() {
         for (mode, found) in
             [(0o600, None), (0o400, None), (0o700, None), (0o640, Some("read")), (0o602, Some("changed"))]
         {

@@ -1,4 +1,4 @@
-//! What a command that looks at a home has found, and how it is shown. No value is ever part of it.
+//! The findings of a command that inspects a home, and their output. They contain no secret value.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,9 +12,9 @@ use crate::terminal::one_line;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// The gateway copes, but a person should look.
+    /// The gateway works, but a person should check it.
     Warn,
     /// Something does not work.
     Error,
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn the_worst_finding_counts() {
         let ok = Finding::ok("a", "fine");
-        let warn = Finding::warn("b", "hm", "look");
+        let warn = Finding::warn("b", "unusual", "check it");
         let error = Finding::error("c", "no", "correct it");
         assert_eq!(worst(&[]), Level::Ok);
         assert_eq!(worst(&[ok.clone(), warn.clone()]), Level::Warn);

@@ -4,7 +4,7 @@ use caduceus_actors::relay::claims::{GatewayKey, MAX_LINKS};
 
 use super::finding::Finding;
 
-/// A finding for each profile that gets no link of its own although its settings ask for one. The profiles come in the order of
+/// A finding for each profile that gets no separate link although its settings request one. The profiles come in the order of
 /// their claims: that of the gateway's own home first, then by name.
 pub(super) fn shared<'a>(profiles: impl IntoIterator<Item = (&'a str, Option<&'a GatewayKey>)>) -> Vec<Finding> {
     let mut found = Vec::new();

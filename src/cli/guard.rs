@@ -18,7 +18,7 @@ pub(crate) struct GuardArguments {
 pub(crate) fn run(arguments: &GuardArguments) -> ExitCode {
     guard::run(&arguments.command).unwrap_or_else(|error| {
         // The gateway discards standard error; a person who runs this by hand sees it.
-        out::complain(&format!("the guard is run by the gateway only: {error}"));
+        out::print_error(&format!("the guard is run by the gateway only: {error}"));
         guard::BROKEN.into()
     })
 }

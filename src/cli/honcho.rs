@@ -1,17 +1,16 @@
-//! `caduceus honcho`: log in, look at the grants, refresh one by hand. Works with and without a running gateway, which
+//! `caduceus honcho`: log in, show the grants, refresh one. Works with and without a running gateway, which
 //! reads every change from the file. No token is ever shown.
 
+mod grant_selector;
 mod login;
 mod loopback;
 mod refresh;
 mod status;
 mod time;
-mod whose;
 
 use std::process::ExitCode;
 
-use super::dumps::forbid_dumps;
-use crate::out;
+use super::dumps::try_forbid_dumps;
 
 /// Manage the OAuth grants of Honcho: log in, show them, refresh one.
 #[derive(Debug, clap::Args)]
@@ -28,9 +27,7 @@ enum HonchoCommand {
 }
 
 pub(crate) fn run(arguments: HonchoArguments) -> ExitCode {
-    if let Err(error) = forbid_dumps() {
-        out::complain(&format!("other processes of this user can read the memory of this process: {error}"));
-    }
+    try_forbid_dumps();
     match arguments.command {
         HonchoCommand::Login(arguments) => login::run(arguments),
         HonchoCommand::Status(arguments) => status::run(arguments),

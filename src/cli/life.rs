@@ -34,12 +34,12 @@ use self::wiring::{guard_command, http_ports};
 use super::failure::fail;
 use super::log;
 use super::restart::ShutdownController;
-use super::signals::{SignalOrder, Signals};
+use super::signals::{SignalAction, Signals};
 use super::status_reporter::StatusReporter;
 use super::watchdog;
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
 
-/// What a gateway's process is started with.
+/// The options of a gateway's process.
 pub(super) struct GatewayLaunch {
     pub(super) settings: Settings,
     /// Where to listen.
@@ -53,31 +53,31 @@ pub(super) struct GatewayLaunch {
 }
 
 /// Runs a gateway to its end. `announce` gets the address once it serves.
-pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> ExitCode {
+pub(super) fn run(launch: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> ExitCode {
     let watchdog = match watchdog::start(ROOT_SILENCE) {
         Ok(watchdog) => watchdog,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
-    let status_reporter = match StatusReporter::start(&plan.settings.home, &plan.settings.environment, &watchdog) {
+    let status_reporter = match StatusReporter::start(&launch.settings.home, &launch.settings.environment, &watchdog) {
         Ok(status_reporter) => status_reporter,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
-        // Its drop would wait without limit for files that are being read on its blocking threads.
+        // Its drop would wait without limit for reads of files on its blocking threads.
         let system = ManuallyDrop::new(System::new());
         system.block_on(async {
-            let (process, mut signals) = GatewayProcess::start(plan, &watchdog, &status_reporter)?;
-            Ok(process.live(&mut signals, announce).await)
+            let (process, mut signals) = GatewayProcess::start(launch, &watchdog, &status_reporter)?;
+            Ok(process.run_until_stopped(&mut signals, announce).await)
         })
     }));
     let (Ok(code) | Err(code)) = result.unwrap_or_else(|_| {
         status_reporter.because("the thread that runs the process panicked".to_owned());
         Err(super::INTERNAL_ERROR)
     });
-    // The drops that are left, here and in the caller, may wait for a disk too. The exit code is settled before.
+    // The remaining drops, here and in the caller, may wait for a disk too. The exit code is set before.
     watchdog.set_deadline(LAST_STEPS, code);
     status_reporter.ended();
-    super::log::tell_left_out();
+    super::log::report_suppressed();
     ExitCode::from(code)
 }
 
@@ -94,7 +94,7 @@ pub(super) struct GatewayProcess {
 impl GatewayProcess {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; the cause has been logged.
     pub(super) fn start(
-        plan: GatewayLaunch,
+        launch: GatewayLaunch,
         watchdog: &Watchdog,
         status_reporter: &StatusReporter,
     ) -> Result<(Self, Signals), u8> {
@@ -106,7 +106,7 @@ impl GatewayProcess {
             allow_faults,
             insecure_loopback_drain,
             refresh_steps,
-        } = plan;
+        } = launch;
         for warning in &settings.warnings {
             warn!("{warning}");
         }
@@ -115,8 +115,10 @@ impl GatewayProcess {
         let unresponsive_after = settings.values.supervision.unresponsive_after;
         let http_policy = settings.values.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
-        redactor
-            .replace("token seam", drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)));
+        redactor.replace(
+            "http authenticator",
+            drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)),
+        );
         let values = settings.values.clone();
         let surroundings = Surroundings {
             guard,
@@ -133,7 +135,7 @@ impl GatewayProcess {
             };
             report(status_reporter, &error, code)
         })?;
-        // Not before: until something runs that needs a shutdown, a signal ends a start that hangs on the disk.
+        // Not earlier: until here, a signal must end a start that hangs on the disk.
         let signals = Signals::listen().map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
         let root = Mailbox::new();
         let watched = watchdog.clone();
@@ -149,13 +151,13 @@ impl GatewayProcess {
             inbound: values.relay.inbound,
         };
         let shutdown = ShutdownController::default();
-        let site =
+        let server =
             http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &shutdown)).map_err(|error| {
                 report(status_reporter, &error, if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION })
             })?;
-        let address = site.address();
+        let address = server.address();
         status_reporter.listens(address);
-        let gateway = gateway.with(HttpActor::child(site, http_policy));
+        let gateway = gateway.with(HttpActor::child(server, http_policy));
         let options = RootOptions {
             unresponsive_after,
             faults_allowed: allow_faults,
@@ -168,13 +170,13 @@ impl GatewayProcess {
         Ok((Self { gateway, address, watchdog, status_reporter, home, shutdown }, signals))
     }
 
-    /// Serves until a signal, an order to restart, or until the tree gives up; then shuts it down.
-    pub(super) async fn live(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> u8 {
+    /// Serves until a signal, a requested restart, or the end of the tree; then shuts down.
+    pub(super) async fn run_until_stopped(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> u8 {
         let root = self.gateway.root.clone();
         let reload = Notify::new();
         let up = async {
             until_up(&root).await;
-            self.is_running().await;
+            self.set_running().await;
             self.status_reporter.ready();
             announce(self.address);
             info!(address = %self.address, "gateway is up");
@@ -186,35 +188,36 @@ impl GatewayProcess {
         let ended = async {
             select(Box::pin(root.ended()), Box::pin(up)).await;
         };
-        let orders = async {
+        let requests = async {
             loop {
-                let ordered = match select(Box::pin(signals.next()), Box::pin(self.shutdown.ordered())).await {
-                    Either::Left((order, _)) => order,
-                    Either::Right(_) => return,
-                };
-                match ordered {
+                let requested =
+                    match select(Box::pin(signals.next()), Box::pin(self.shutdown.restart_requested())).await {
+                        Either::Left((action, _)) => action,
+                        Either::Right(_) => return,
+                    };
+                match requested {
                     // Several signals before a reload are one.
-                    SignalOrder::Reload => reload.notify_one(),
-                    SignalOrder::Hangup => {
+                    SignalAction::Reload => reload.notify_one(),
+                    SignalAction::Hangup => {
                         warn!("terminal hangup: the gateway stops");
                         return self.shutdown.signalled(false);
                     }
-                    SignalOrder::Stop => return self.shutdown.signalled(false),
-                    SignalOrder::StopNow => return self.shutdown.signalled(true),
+                    SignalAction::Stop => return self.shutdown.signalled(false),
+                    SignalAction::StopNow => return self.shutdown.signalled(true),
                 }
             }
         };
-        let ordered = {
-            let first = select(Box::pin(ended), Box::pin(orders)).await;
+        let requested = {
+            let first = select(Box::pin(ended), Box::pin(requests)).await;
             matches!(first, Either::Right(_))
         };
-        if !ordered {
+        if !requested {
             return self.tree_ended().await;
         }
-        self.obey(signals).await
+        self.shut_down_on_signal(signals).await
     }
 
-    /// The tree gave up.
+    /// The tree ended without a request.
     async fn tree_ended(&self) -> u8 {
         let end = self.gateway.root.ended().await;
         error!(?end, "supervision tree gave up: the gateway stops");
@@ -235,14 +238,14 @@ impl GatewayProcess {
             Ok(ReadAgainDone { changed, troubles }) => {
                 warn!(?changed, ?troubles, "files reloaded; a file with errors keeps its last valid content");
             }
-            Err(error) => warn!(%error, "reload timed out; it goes on in the background"),
+            Err(error) => warn!(%error, "reload timed out; it continues in the background"),
         }
         self.status_reporter.ready();
     }
 
-    /// Sets the status to up, and waits until it has the state of every part: clients may ask from the first line on. A status actor
+    /// Sets the status to up, and waits until it has the state of every part: clients may query it from the first line on. A status actor
     /// that fails meanwhile is restarted, so the message is sent again.
-    async fn is_running(&self) {
+    async fn set_running(&self) {
         let until = Instant::now() + STATUS_TIMEOUT;
         while Instant::now() < until {
             let running = Phase { phase: ProcessPhase::Running, exit_reason: None };

@@ -1,4 +1,4 @@
-//! One gateway per home, decided by the kernel's lock, never by the presence of a file.
+//! One gateway per home, decided by the kernel's lock and not by the presence of a file.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek as _, Write as _};
@@ -18,16 +18,16 @@ use tracing::{error, warn};
 
 /// The name that the original uses, so that the two exclude each other.
 const LOCK: &str = "gateway.lock";
-/// Where the original's tools look for the process first.
+/// The file in which the original's tools look up the process first.
 const PID: &str = "gateway.pid";
 /// How often the lock's file is checked.
-const LOOK: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a check whether the home is held may have the lock; a gateway that starts meanwhile waits.
-const ASKERS: Duration = Duration::from_millis(100);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(100);
 /// Records are some hundred bytes.
 const MAX_RECORD: u64 = 64 * 1024;
 
-/// The lock on a home; given back when dropped, and by the kernel however the process ends.
+/// The lock on a home; released when dropped, and by the kernel when the process ends.
 #[derive(Debug)]
 pub(crate) struct HomeLock(Arc<Mutex<HeldFile>>);
 
@@ -35,7 +35,7 @@ pub(crate) struct HomeLock(Arc<Mutex<HeldFile>>);
 struct HeldFile {
     home: PathBuf,
     record: Vec<u8>,
-    /// The file with the lock on it; `None` once it is given back.
+    /// The locked file; `None` once it is released.
     file: Option<File>,
 }
 
@@ -73,13 +73,13 @@ impl HomeLock {
     /// Takes the lock of `home`, without waiting, and records its holder.
     ///
     /// # Errors
-    /// [`HomeLockError`]; in every case nothing of the home was changed but the empty file made.
+    /// [`HomeLockError`]; in every case the home is unchanged, except that the empty file may exist.
     pub(crate) fn take(home: &Path, identity: &ProcessIdentity) -> Result<Self, HomeLockError> {
         let held = HeldFile { home: home.to_owned(), record: identity.to_json(), file: Some(lock(home)?) };
-        held.write_down();
+        held.write_record();
         let lock = Self(Arc::new(Mutex::new(held)));
         let kept = Arc::downgrade(&lock.0);
-        if let Err(error) = thread::Builder::new().name("home-lock".to_owned()).spawn(move || keep(&kept)) {
+        if let Err(error) = thread::Builder::new().name("home-lock".to_owned()).spawn(move || watch(&kept)) {
             warn!(%error, "the lock on the home is not watched");
         }
         Ok(lock)
@@ -90,7 +90,7 @@ impl Drop for HomeLock {
     fn drop(&mut self) {
         let mut held = locked(&self.0);
         let pid_file = held.home.join(PID);
-        // Before the lock is given back, after which it might be another's.
+        // Before the lock is released; after that the file may be another process's.
         if read(&pid_file).is_some_and(|written| written.pid == std::process::id()) {
             let _ = fs::remove_file(&pid_file);
         }
@@ -99,14 +99,14 @@ impl Drop for HomeLock {
 }
 
 impl HeldFile {
-    fn write_down(&self) {
+    fn write_record(&self) {
         let in_lock = self.file.as_ref().map_or(Ok(()), |file| write(file, &self.record));
         if let Err(error) = in_lock.and_then(|()| atomic::replace(&self.home.join(PID), &self.record)) {
-            warn!(%error, "the holder of the home cannot be recorded; the home is held all the same");
+            warn!(%error, "the holder of the home cannot be recorded; the home is held anyway");
         }
     }
 
-    /// Takes the home again if the file under the lock's name is no longer the locked one. Answers whether it was so.
+    /// Takes the home again if the file under the lock's name is no longer the locked one. Returns whether it was.
     fn renew(&mut self) -> Result<bool, HomeLockError> {
         let path = self.home.join(LOCK);
         let Some(file) = &self.file else { return Ok(false) };
@@ -114,14 +114,14 @@ impl HeldFile {
             return Ok(false);
         }
         self.file = Some(lock(&self.home)?);
-        self.write_down();
+        self.write_record();
         Ok(true)
     }
 }
 
-/// Watches the lock's file until the lock is given back. The original's tools remove the files of a gateway whose command line has not the
-/// word that they look for, although it runs.
-fn keep(held: &Weak<Mutex<HeldFile>>) {
+/// Watches the lock's file until the lock is released. The original's tools remove the files of a running gateway if its command line
+/// lacks the word that they search for.
+fn watch(held: &Weak<Mutex<HeldFile>>) {
     let (mut warned, mut lost) = (false, false);
     while let Some(held) = held.upgrade() {
         match locked(&held).renew() {
@@ -138,7 +138,7 @@ fn keep(held: &Weak<Mutex<HeldFile>>) {
             Ok(_) | Err(_) => {}
         }
         drop(held);
-        thread::sleep(LOOK);
+        thread::sleep(CHECK_INTERVAL);
     }
 }
 
@@ -146,13 +146,13 @@ fn keep(held: &Weak<Mutex<HeldFile>>) {
 fn lock(home: &Path) -> Result<File, HomeLockError> {
     let path = home.join(LOCK);
     let unusable = |source| HomeLockError::Unusable { path: path.clone(), source };
-    let until = Instant::now() + ASKERS;
+    let until = Instant::now() + CHECK_TIMEOUT;
     loop {
         let file = open(&path).map_err(HomeLockError::File)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                thread::sleep(ASKERS / 10);
+                thread::sleep(CHECK_TIMEOUT / 10);
                 continue;
             }
             Err(TryLockError::WouldBlock) => return Err(HomeLockError::Held(home.to_owned())),
@@ -162,7 +162,7 @@ fn lock(home: &Path) -> Result<File, HomeLockError> {
         if !own::is_at(&file, &path).map_err(unusable)? {
             continue;
         }
-        // With a second name it is also another file of the user, which the record must not overwrite.
+        // With a second name it is also another file of the user, and must not be overwritten by the record.
         if file.metadata().map_err(unusable)?.nlink() == 1 {
             return Ok(file);
         }
@@ -187,16 +187,16 @@ fn read(path: &Path) -> Option<RecordedProcess> {
     RecordedProcess::parse(&small::read(path, MAX_RECORD, Links::Refuse).ok()?.bytes)
 }
 
-/// The holder of `home`, from its record and as far as that process runs: ours or the original's.
+/// The holder of `home`, from its record, if that process is running: a gateway of ours or of the original.
 ///
-/// Ask only when [`is_held`]; a record outlives its process.
+/// Use it only if [`is_held`]; a record outlives its process.
 pub(crate) fn holder(home: &Path) -> Option<RecordedProcess> {
     [LOCK, PID].iter().filter_map(|name| read(&home.join(name))).find(identity::is_alive)
 }
 
-/// Whether a gateway holds `home`, found out without making or writing the file.
+/// Whether a gateway holds `home`, checked without creating or writing the file.
 ///
-/// The lock is shared and held for a moment only; a gateway that starts in that very moment waits for it.
+/// The check holds a shared lock briefly; a gateway that starts meanwhile waits for it.
 ///
 /// # Errors
 /// The error of the system.
@@ -233,18 +233,18 @@ mod tests {
     #[test]
     fn a_gateway_that_starts_during_a_check_of_the_lock_is_not_refused() {
         let home = tempfile::tempdir().unwrap();
-        let asker = open(&home.path().join(LOCK)).unwrap();
-        asker.try_lock_shared().unwrap();
+        let checker = open(&home.path().join(LOCK)).unwrap();
+        checker.try_lock_shared().unwrap();
         thread::scope(|threads| {
             let gateway = threads.spawn(|| HomeLock::take(home.path(), &own()));
-            thread::sleep(ASKERS / 5);
-            drop(asker);
+            thread::sleep(CHECK_TIMEOUT / 5);
+            drop(checker);
             assert!(gateway.join().unwrap().is_ok());
         });
     }
 
     #[test]
-    fn asking_who_holds_a_home_leaves_it_as_it_is() {
+    fn a_check_of_the_lock_changes_no_file() {
         let home = tempfile::tempdir().unwrap();
         assert!(!is_held(home.path()).unwrap());
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_writes_itself_down_and_takes_its_pid_file_along() {
+    fn the_holder_writes_its_record_and_removes_its_pid_file_at_the_end() {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join(LOCK), "a long record of a gateway that crashed".repeat(50)).unwrap();
         fs::write(home.path().join(PID), r#"{"kind":"hermes-gateway","pid":1,"start_time":1}"#).unwrap();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_file_that_is_anothers_by_now_stays() {
+    fn a_pid_file_of_another_process_is_kept() {
         let home = tempfile::tempdir().unwrap();
         let lock = HomeLock::take(home.path(), &own()).unwrap();
         fs::write(home.path().join(PID), r#"{"kind":"hermes-gateway","pid":1,"start_time":1}"#).unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_whose_file_was_removed_is_put_back() {
+    fn a_removed_lock_file_is_restored() {
         let home = tempfile::tempdir().unwrap();
         let lock = HomeLock::take(home.path(), &own()).unwrap();
         assert!(!lock.0.lock().unwrap().renew().unwrap());
@@ -285,7 +285,7 @@ mod tests {
         fs::remove_file(home.path().join(LOCK)).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         while !(is_held(home.path()).unwrap() && home.path().join(PID).exists()) {
-            assert!(std::time::Instant::now() < deadline, "the lock was never put back");
+            assert!(std::time::Instant::now() < deadline, "the lock was not restored");
             thread::sleep(Duration::from_millis(10));
         }
         assert!(matches!(HomeLock::take(home.path(), &own()), Err(HomeLockError::Held(_))));
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_another_file_under_a_second_name_is_made_anew_and_that_file_stays() {
+    fn a_lock_file_with_a_second_link_is_replaced_and_the_other_file_kept() {
         let home = tempfile::tempdir().unwrap();
         let precious = home.path().join("precious");
         fs::write(&precious, "precious").unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_a_link_is_refused_by_name_and_its_target_stays() {
+    fn a_lock_file_that_is_a_symbolic_link_is_refused_and_its_target_kept() {
         let home = tempfile::tempdir().unwrap();
         let precious = home.path().join("precious");
         fs::write(&precious, "precious").unwrap();

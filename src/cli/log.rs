@@ -1,11 +1,11 @@
 //! The log: one line an event on standard error, every secret replaced on its way out.
 //!
-//! A line is redacted and escaped by the thread that logs, then put into a bounded queue; a thread of its own writes. So no reader
-//! of standard error can hold up, or end, what logs.
+//! A line is redacted and escaped by the thread that logs, then put into a bounded queue; a separate thread writes. So no reader
+//! of standard error can block or end the thread that logs.
 
-mod limit; // How many lines of one kind there are.
+mod limit; // The rate limit of each kind of line.
 mod line; // One event, one line.
-mod queue; // Lines on their way, and those that were lost.
+mod queue; // Lines to be written, and lost lines.
 
 use std::io;
 use std::sync::OnceLock;
@@ -29,7 +29,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The log of this process, once there is one.
 static LOG: OnceLock<LogSink> = OnceLock::new();
-/// How many lines of one kind come into it.
+/// The rate limit of the log.
 static LIMIT: OnceLock<LogLimit> = OnceLock::new();
 
 /// Sets up the log and the panic hook. `filter` is in the form of `RUST_LOG`, which wins over it.
@@ -42,7 +42,7 @@ pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
         LogSink { redactor: redactor.clone(), queue, format }
     });
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    // Its own errors would go to standard error past all of this.
+    // Its internal errors would bypass the queue.
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(sink).with_ansi(false).log_internal_errors(false);
     let limit = LIMIT.get_or_init(LogLimit::new).clone();
@@ -54,8 +54,8 @@ pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
     install_panic_hook(move |text| redactor.redact(text).into_owned());
 }
 
-/// Writes `line` among those of the log. Answers whether there is a log.
-pub(crate) fn say(line: &str) -> bool {
+/// Writes `line` to the log. Returns whether there is a log.
+pub(crate) fn write_line(line: &str) -> bool {
     let log = LOG.get();
     if let Some(log) = log {
         log.put(line.as_bytes());
@@ -68,10 +68,10 @@ pub(crate) fn dropped() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
 }
 
-/// Logs how many lines were left out lately; called before the process ends.
-pub(crate) fn tell_left_out() {
+/// Logs the count of lines left out since the last report; called before the process ends.
+pub(crate) fn report_suppressed() {
     if let Some(limit) = LIMIT.get() {
-        limit.tell();
+        limit.report();
     }
 }
 
@@ -92,7 +92,7 @@ struct LogSink {
 
 impl LogSink {
     fn put(&self, event: &[u8]) {
-        // First, for what follows cuts and escapes what a secret may hold.
+        // First: cutting and escaping could split or change a secret.
         let clean = self.redactor.redact_bytes(event);
         self.queue.push(&one_line(&clean, self.format));
     }

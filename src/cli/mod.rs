@@ -32,11 +32,11 @@ mod watchdog;
 
 /// Exit code: the command failed, and another try would fail too.
 pub(crate) const NOT_REACHED: u8 = 1;
-/// Exit code: there is no gateway to ask.
+/// Exit code: there is no gateway.
 pub(crate) const NO_GATEWAY: u8 = 69;
 /// Exit code: the token or the user lacks the right.
 pub(crate) const NOT_PERMITTED: u8 = 77;
-/// Exit code: nothing is wrong with the gateway, but another one holds the home.
+/// Exit code: another gateway holds the home.
 pub(crate) const REFUSED: u8 = 69;
 /// Exit code: restart intensity exceeded.
 pub(crate) const INTERNAL_ERROR: u8 = 70;

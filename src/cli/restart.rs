@@ -1,6 +1,6 @@
-//! Orders to restart the process, from within it.
+//! Restarts of the process that are requested over HTTP.
 //!
-//! [`ShutdownController`] keeps the stage of the shutdown; the actor only passes orders on to it. Both outlive the tree.
+//! [`ShutdownController`] owns the stage of the shutdown; the actor only forwards requests to it. Both outlive the tree.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -24,56 +24,56 @@ struct ShutdownState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct ShutdownStage {
     stopping: bool,
-    /// No turn is waited for.
-    forced: bool,
-    /// It was begun here, and no signal has come.
+    /// Running turns are not waited for.
+    is_forced: bool,
+    /// The shutdown was requested over HTTP, and no signal has arrived.
     restart: bool,
 }
 
 impl ShutdownController {
-    /// The port for orders. Called on the main thread, which runs the shutdown.
+    /// The port for requests. Called on the main thread, which runs the shutdown.
     pub(super) fn port(&self) -> Port<RestartProcess> {
         RestartActor(self.clone()).start().into()
     }
 
-    /// Takes an order. A shutdown that a signal began stays a stop; it can be forced.
-    fn order(&self, force: bool) -> Result<(), AlreadyStopping> {
+    /// Handles a request. A shutdown that a signal began remains a stop; it can be forced.
+    fn request(&self, force: bool) -> Result<(), AlreadyStopping> {
         let mut stage = self.stage();
-        if stage.stopping && (stage.forced || !force) {
+        if stage.stopping && (stage.is_forced || !force) {
             return Err(AlreadyStopping);
         }
         stage.restart |= !stage.stopping;
         stage.stopping = true;
-        stage.forced |= force;
+        stage.is_forced |= force;
         drop(stage);
         self.0.changed.notify_waiters();
         Ok(())
     }
 
-    /// A signal came: the process stops and is not started again, whatever was ordered before. `now`: no turn is
-    /// waited for.
+    /// A signal arrived: the process stops and is not started again, even if a restart was requested before. `now`: running turns
+    /// are not waited for.
     pub(super) fn signalled(&self, now: bool) {
         let mut stage = self.stage();
         stage.stopping = true;
         stage.restart = false;
-        stage.forced |= now;
+        stage.is_forced |= now;
         drop(stage);
         self.0.changed.notify_waiters();
     }
 
-    /// Waits until a restart is ordered.
-    pub(super) async fn ordered(&self) {
+    /// Waits until a restart is requested.
+    pub(super) async fn restart_requested(&self) {
         self.until(|stage| stage.restart).await;
     }
 
-    /// Waits until no turn is to be waited for.
-    pub(super) async fn hurried(&self) {
-        self.until(|stage| stage.forced).await;
+    /// Waits until the shutdown is forced.
+    pub(super) async fn forced(&self) {
+        self.until(|stage| stage.is_forced).await;
     }
 
-    /// Whether no turn is to be waited for.
+    /// Whether running turns are not waited for.
     pub(super) fn is_forced(&self) -> bool {
-        self.stage().forced
+        self.stage().is_forced
     }
 
     /// Whether the process is to be started again.
@@ -84,7 +84,7 @@ impl ShutdownController {
     /// Whether a drain is over with this process.
     pub(super) fn ends_drain(&self) -> bool {
         let stage = self.stage();
-        stage.restart && stage.forced
+        stage.restart && stage.is_forced
     }
 
     async fn until(&self, is: impl Fn(ShutdownStage) -> bool) {
@@ -105,7 +105,7 @@ impl ShutdownController {
     }
 }
 
-/// Passes orders on.
+/// Forwards requests to the controller.
 struct RestartActor(ShutdownController);
 
 impl Actor for RestartActor {
@@ -115,8 +115,8 @@ impl Actor for RestartActor {
 impl Handler<RestartProcess> for RestartActor {
     type Result = Result<(), AlreadyStopping>;
 
-    fn handle(&mut self, order: RestartProcess, _: &mut Self::Context) -> Self::Result {
-        self.0.order(order.force)
+    fn handle(&mut self, request: RestartProcess, _: &mut Self::Context) -> Self::Result {
+        self.0.request(request.force)
     }
 }
 
@@ -126,52 +126,52 @@ mod tests {
     use futures_util::FutureExt as _;
 
     #[test]
-    fn a_restart_is_ordered_once_and_can_be_hurried_once() {
+    fn a_restart_is_requested_once_and_can_be_forced_once() {
         let shutdown = ShutdownController::default();
-        assert!(shutdown.ordered().now_or_never().is_none());
-        assert_eq!(shutdown.order(false), Ok(()));
-        assert!(shutdown.ordered().now_or_never().is_some() && shutdown.hurried().now_or_never().is_none());
-        assert_eq!(shutdown.order(false), Err(AlreadyStopping));
+        assert!(shutdown.restart_requested().now_or_never().is_none());
+        assert_eq!(shutdown.request(false), Ok(()));
+        assert!(shutdown.restart_requested().now_or_never().is_some() && shutdown.forced().now_or_never().is_none());
+        assert_eq!(shutdown.request(false), Err(AlreadyStopping));
         assert!(!shutdown.ends_drain());
-        assert_eq!(shutdown.order(true), Ok(()));
-        assert!(shutdown.hurried().now_or_never().is_some() && shutdown.ends_drain());
-        assert_eq!(shutdown.order(true), Err(AlreadyStopping));
+        assert_eq!(shutdown.request(true), Ok(()));
+        assert!(shutdown.forced().now_or_never().is_some() && shutdown.ends_drain());
+        assert_eq!(shutdown.request(true), Err(AlreadyStopping));
     }
 
     #[test]
-    fn what_a_signal_began_is_hurried_and_stays_what_it_is() {
+    fn a_stop_by_signal_can_be_forced_and_remains_a_stop() {
         let shutdown = ShutdownController::default();
         shutdown.signalled(false);
-        assert_eq!(shutdown.order(false), Err(AlreadyStopping));
-        assert_eq!(shutdown.order(true), Ok(()));
-        assert!(shutdown.hurried().now_or_never().is_some());
+        assert_eq!(shutdown.request(false), Err(AlreadyStopping));
+        assert_eq!(shutdown.request(true), Ok(()));
+        assert!(shutdown.forced().now_or_never().is_some());
         assert!(!shutdown.is_restart() && !shutdown.ends_drain(), "the signal stops the process, and the drain stays");
     }
 
     #[test]
-    fn a_signal_that_waits_for_no_turn_is_an_end_in_a_hurry_and_leaves_a_drain_alone() {
+    fn a_signal_that_does_not_wait_for_turns_forces_the_stop_and_keeps_the_drain() {
         let shutdown = ShutdownController::default();
         shutdown.signalled(true);
-        assert!(shutdown.hurried().now_or_never().is_some());
+        assert!(shutdown.forced().now_or_never().is_some());
         assert!(!shutdown.is_restart() && !shutdown.ends_drain());
-        assert_eq!(shutdown.order(true), Err(AlreadyStopping));
+        assert_eq!(shutdown.request(true), Err(AlreadyStopping));
     }
 
     #[test]
-    fn a_signal_makes_a_restart_an_end() {
+    fn a_signal_makes_a_restart_a_stop() {
         let shutdown = ShutdownController::default();
-        assert_eq!(shutdown.order(false), Ok(()));
+        assert_eq!(shutdown.request(false), Ok(()));
         shutdown.signalled(false);
         assert!(!shutdown.is_restart() && !shutdown.is_forced(), "the turns are waited for as they were");
-        assert_eq!(shutdown.order(false), Err(AlreadyStopping));
-        assert_eq!(shutdown.order(true), Ok(()));
+        assert_eq!(shutdown.request(false), Err(AlreadyStopping));
+        assert_eq!(shutdown.request(true), Ok(()));
         assert!(!shutdown.is_restart() && shutdown.is_forced());
     }
 
     #[tokio::test]
-    async fn a_waiter_is_woken_by_an_order() {
+    async fn a_waiter_is_woken_by_a_request() {
         let shutdown = ShutdownController::default();
-        let (waiting, ordering) = (shutdown.ordered(), async { shutdown.order(true) });
-        assert_eq!(tokio::join!(waiting, ordering).1, Ok(()));
+        let (waiting, requesting) = (shutdown.restart_requested(), async { shutdown.request(true) });
+        assert_eq!(tokio::join!(waiting, requesting).1, Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! `caduceus secrets`: which names the profiles hold, and good shared secrets. No value is shown but a newly made one.
+//! `caduceus secrets`: audits the names that profiles hold, makes and checks secrets. Only a newly made value is shown.
 
 mod audit;
 mod gather;
@@ -14,7 +14,7 @@ use caduceus_actors::settings::{Environment, Settings, find_home};
 use rustls::crypto::SecureRandom;
 use zeroize::Zeroizing;
 
-use super::dumps::forbid_dumps;
+use super::dumps::try_forbid_dumps;
 use super::failure::fail;
 use crate::out::{self, print, print_json};
 
@@ -62,9 +62,7 @@ struct Check {
 }
 
 pub(crate) fn run(arguments: SecretsArguments) -> ExitCode {
-    if let Err(error) = forbid_dumps() {
-        out::complain(&format!("other processes of this user can read the memory of this process: {error}"));
-    }
+    try_forbid_dumps();
     match arguments.command {
         SecretsCommand::Audit(arguments) => audit(arguments),
         SecretsCommand::Generate => generate(),
@@ -100,7 +98,7 @@ fn text_of(secret: &[u8; 32]) -> Zeroizing<String> {
 }
 
 fn check(arguments: &Check, input: impl Read) -> ExitCode {
-    match read_secret(input).and_then(|secret| weighed(&secret, arguments.min_chars)) {
+    match read_secret(input).and_then(|secret| assess(&secret, arguments.min_chars)) {
         Ok(()) => {
             print("strong: the secret passes\n");
             ExitCode::SUCCESS
@@ -113,12 +111,12 @@ fn check(arguments: &Check, input: impl Read) -> ExitCode {
 }
 
 /// The reason begins with a stable word.
-fn weighed(secret: &str, min_chars: usize) -> Result<(), String> {
+fn assess(secret: &str, min_chars: usize) -> Result<(), String> {
     strength::assess(secret.trim(), min_chars).map_err(|weakness| format!("{}: {weakness}", weakness.word()))
 }
 
 fn read_secret(input: impl Read) -> Result<Zeroizing<String>, String> {
-    // Room for all of it at once: what grows leaves copies behind.
+    // Full capacity at once: a vector that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_SECRET_BYTES + 1).unwrap_or_default()));
     let read = input.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("unreadable: standard input cannot be read: {error}"))?;
@@ -137,7 +135,7 @@ pub(super) fn random<const BYTES: usize>() -> Option<Zeroizing<[u8; BYTES]>> {
 }
 
 pub(super) fn no_randomness() -> ExitCode {
-    out::complain("the system gives no random bits");
+    out::print_error("the system gives no random bits");
     ExitCode::from(super::TRY_AGAIN)
 }
 
@@ -148,17 +146,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_generated_is_new_each_time_and_passes_the_gate() {
+    fn generated_secrets_are_unique_and_strong_enough() {
         let secrets: BTreeSet<String> = (0..200).map(|_| text_of(&random().unwrap()).to_string()).collect();
         assert_eq!(secrets.len(), 200);
         for secret in secrets {
             assert_eq!(secret.len(), 43);
-            assert_eq!(weighed(&secret, 1), Ok(()), "{secret}");
+            assert_eq!(assess(&secret, 1), Ok(()), "{secret}");
         }
     }
 
     #[test]
-    fn reading_ends_at_the_bound_whatever_comes() {
+    fn reading_ends_at_the_limit() {
         assert!(read_secret(io::repeat(b'x')).unwrap_err().starts_with("long: "));
         assert!(read_secret(&b"\xff"[..]).unwrap_err().starts_with("unreadable: "));
         assert_eq!(read_secret(&b" s \n"[..]).unwrap().as_str(), " s \n");

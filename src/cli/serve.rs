@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
             return fail(&error, code);
         }
     };
-    let plan = GatewayLaunch {
+    let launch = GatewayLaunch {
         bind: arguments.bind.unwrap_or(settings.values.http.bind),
         settings,
         redactor,
@@ -79,8 +79,8 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
         insecure_loopback_drain: arguments.insecure_loopback_drain,
         refresh_steps: arguments.stall_refresh.map_or_else(StepHook::default, stall_at),
     };
-    life::run(plan, |address| {
-        out::announce(serde_json::json!({"listening": format!("http://{address}")}).to_string());
+    life::run(launch, |address| {
+        out::announce_address(format!("http://{address}"));
     })
 }
 

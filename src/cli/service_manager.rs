@@ -1,6 +1,6 @@
 //! Notifications to systemd, or another service manager that set `NOTIFY_SOCKET`.
 //!
-//! A thread of its own sends them: a socket without a reader must not block the gateway. It also sends the watchdog heartbeat,
+//! A separate thread sends them: a socket without a reader must not block the gateway. It also sends the watchdog heartbeat,
 //! but only while the root's thread has one, and asks for more time while a shutdown waits for turns.
 
 use std::io;
@@ -13,9 +13,9 @@ use caduceus_supervision::Watchdog;
 use sd_notify::NotifyState;
 use tracing::warn;
 
-/// How much more time is asked for at once, while a shutdown goes on.
+/// The extension that one request asks for during a shutdown.
 const EXTENSION: Duration = Duration::from_secs(30);
-/// How often, so that two may be lost.
+/// Interval of these requests; two may be lost.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
 /// The queue of the thread; `None` without a service manager.
@@ -35,42 +35,42 @@ impl ServiceManager {
     /// heartbeats.
     ///
     /// # Errors
-    /// If there is no thread for it, or the address is of a kind that is not known here.
+    /// If there is no thread for it, or the address is of an unsupported kind.
     pub(super) fn start(address: &str, watched: Watchdog) -> io::Result<Self> {
         let send = sender(address)?;
-        let (sender, news) = channel();
-        let signs = sd_notify::watchdog_enabled().map(|allowance| allowance / 2);
+        let (sender, events) = channel();
+        let heartbeat = sd_notify::watchdog_enabled().map(|allowance| allowance / 2);
         thread::Builder::new().name("service-manager".to_owned()).spawn(move || {
             let fresh = Box::new(move || watched.is_fresh());
-            Teller { fresh, signs, send, stopping: false, warned: false }.tell_on(&news);
+            Notifier { fresh, heartbeat, send, stopping: false, warned: false }.run(&events);
         })?;
         Ok(Self(Some(sender)))
     }
 
     /// The gateway serves.
     pub(super) fn ready(&self) {
-        self.tell(ManagerEvent::Ready);
+        self.notify(ManagerEvent::Ready);
     }
 
     /// It reloads its files; [`ServiceManager::ready`] reports that it is done.
     pub(super) fn reloading(&self) {
-        self.tell(ManagerEvent::Reloading);
+        self.notify(ManagerEvent::Reloading);
     }
 
     /// The gateway goes down, which may take as long as turns run.
     pub(super) fn stopping(&self) {
-        self.tell(ManagerEvent::Stopping);
+        self.notify(ManagerEvent::Stopping);
     }
 
     /// One line for people.
     pub(super) fn status(&self, line: String) {
-        self.tell(ManagerEvent::Status(line));
+        self.notify(ManagerEvent::Status(line));
     }
 
-    fn tell(&self, news: ManagerEvent) {
+    fn notify(&self, event: ManagerEvent) {
         if let Some(sender) = &self.0 {
             // The thread has ended only if the process does.
-            let _ = sender.send(news);
+            let _ = sender.send(event);
         }
     }
 }
@@ -102,22 +102,22 @@ fn abstract_address(_: &str) -> io::Result<SocketAddr> {
 /// Sends one message.
 type SendNotice = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
 
-struct Teller {
+struct Notifier {
     fresh: Box<dyn Fn() -> bool + Send>,
     /// Interval of the heartbeat, if the manager sets one.
-    signs: Option<Duration>,
+    heartbeat: Option<Duration>,
     send: Box<SendNotice>,
     stopping: bool,
     warned: bool,
 }
 
-impl Teller {
-    fn tell_on(mut self, news: &Receiver<ManagerEvent>) {
+impl Notifier {
+    fn run(mut self, events: &Receiver<ManagerEvent>) {
         let mut next = self.period().map(|period| Instant::now() + period);
         loop {
             let event = match next {
-                None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => news.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match event {
                 Ok(ManagerEvent::Ready) => self.send(&[NotifyState::Ready]),
@@ -129,11 +129,11 @@ impl Teller {
                 Ok(ManagerEvent::Stopping) => {
                     self.stopping = true;
                     self.send(&[NotifyState::Stopping]);
-                    self.live();
+                    self.send_heartbeat();
                     next = self.period().map(|period| Instant::now() + period);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.live();
+                    self.send_heartbeat();
                     next = self.period().map(|period| Instant::now() + period);
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -143,18 +143,18 @@ impl Teller {
 
     fn period(&self) -> Option<Duration> {
         let extending = self.stopping.then_some(EXTEND_EVERY);
-        self.signs.into_iter().chain(extending).min()
+        self.heartbeat.into_iter().chain(extending).min()
     }
 
     /// Sends a heartbeat, unless the root's thread is unresponsive.
-    fn live(&mut self) {
+    fn send_heartbeat(&mut self) {
         if !(self.fresh)() {
             return;
         }
         let extension = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
         let extension = self.stopping.then_some(NotifyState::ExtendTimeoutUsec(extension));
-        let sign = self.signs.map(|_| NotifyState::Watchdog);
-        let states: Vec<_> = sign.into_iter().chain(extension).collect();
+        let notification = self.heartbeat.map(|_| NotifyState::Watchdog);
+        let states: Vec<_> = notification.into_iter().chain(extension).collect();
         self.send(&states);
     }
 
@@ -174,31 +174,31 @@ mod tests {
 
     use super::*;
 
-    /// A notifier on its thread, what it sent, and whether the root's thread responds.
+    /// A notifier on its thread, the messages that it sent, and whether the root's thread responds.
     struct Rig {
         manager: ServiceManager,
-        said: Arc<Mutex<Vec<String>>>,
-        turns: Arc<AtomicBool>,
+        messages: Arc<Mutex<Vec<String>>>,
+        responsive: Arc<AtomicBool>,
     }
 
     impl Rig {
-        fn start(signs: Option<Duration>) -> Self {
-            let (sender, news) = channel();
-            let (said, turns) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(true)));
-            let (kept, asked) = (Arc::clone(&said), Arc::clone(&turns));
+        fn start(heartbeat: Option<Duration>) -> Self {
+            let (sender, events) = channel();
+            let (messages, responsive) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(true)));
+            let (kept, read) = (Arc::clone(&messages), Arc::clone(&responsive));
             thread::spawn(move || {
                 let send = move |states: &[NotifyState<'_>]| {
                     kept.lock().unwrap().extend(states.iter().map(ToString::to_string));
                     Ok(())
                 };
-                let fresh = Box::new(move || asked.load(Ordering::SeqCst));
-                Teller { fresh, signs, send: Box::new(send), stopping: false, warned: false }.tell_on(&news);
+                let fresh = Box::new(move || read.load(Ordering::SeqCst));
+                Notifier { fresh, heartbeat, send: Box::new(send), stopping: false, warned: false }.run(&events);
             });
-            Self { manager: ServiceManager(Some(sender)), said, turns }
+            Self { manager: ServiceManager(Some(sender)), messages, responsive }
         }
 
         fn count(&self, words: &str) -> usize {
-            self.said.lock().unwrap().iter().filter(|said| said.starts_with(words)).count()
+            self.messages.lock().unwrap().iter().filter(|message| message.starts_with(words)).count()
         }
 
         fn until(&self, words: &str, count: usize) {
@@ -211,22 +211,22 @@ mod tests {
     }
 
     #[test]
-    fn signs_of_life_end_with_the_roots_and_come_back_with_them() {
+    fn heartbeats_stop_while_the_root_is_unresponsive() {
         let rig = Rig::start(Some(Duration::from_millis(10)));
         rig.until("WATCHDOG=1", 3);
-        rig.turns.store(false, Ordering::SeqCst);
+        rig.responsive.store(false, Ordering::SeqCst);
         // One may have been under way.
         let before = rig.count("WATCHDOG=1");
         rig.manager.status("a".to_owned());
         thread::sleep(Duration::from_millis(200));
         rig.until("STATUS=a", 1);
         assert!(rig.count("WATCHDOG=1") <= before + 1);
-        rig.turns.store(true, Ordering::SeqCst);
+        rig.responsive.store(true, Ordering::SeqCst);
         rig.until("WATCHDOG=1", before + 5);
     }
 
     #[test]
-    fn a_socket_gets_the_same_by_a_path_and_by_a_name_without_a_file() {
+    fn a_path_and_an_abstract_name_receive_the_same() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("notify");
         let name = format!("caduceus-test-{}", std::process::id());
@@ -251,31 +251,34 @@ mod tests {
         rig.manager.reloading();
         rig.manager.ready();
         rig.until("READY=1", 1);
-        let said = rig.said.lock().unwrap().clone();
-        assert_eq!((said[0].as_str(), said[2].as_str()), ("RELOADING=1", "READY=1"));
-        assert!(said[1].strip_prefix("MONOTONIC_USEC=").is_some_and(|at| at.parse::<u64>().is_ok()), "{said:?}");
+        let messages = rig.messages.lock().unwrap().clone();
+        assert_eq!((messages[0].as_str(), messages[2].as_str()), ("RELOADING=1", "READY=1"));
+        assert!(
+            messages[1].strip_prefix("MONOTONIC_USEC=").is_some_and(|at| at.parse::<u64>().is_ok()),
+            "{messages:?}"
+        );
     }
 
     #[test]
-    fn news_do_not_put_off_the_signs_of_life() {
+    fn events_do_not_delay_the_heartbeats() {
         let rig = Rig::start(Some(Duration::from_millis(10)));
         let begun = Instant::now();
         while rig.count("WATCHDOG=1") < 3 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "notifications went before all heartbeats");
+            assert!(begun.elapsed() < Duration::from_secs(20), "events delayed the heartbeats");
             rig.manager.status("busy".to_owned());
             thread::sleep(Duration::from_millis(1));
         }
     }
 
     #[test]
-    fn more_time_is_asked_for_at_once_when_stopping_and_not_by_a_root_that_hangs() {
+    fn more_time_is_requested_at_once_when_stopping_unless_the_root_hangs() {
         let rig = Rig::start(None);
         rig.manager.ready();
         rig.manager.stopping();
         rig.until("EXTEND_TIMEOUT_USEC=30000000", 1);
         assert_eq!((rig.count("READY=1"), rig.count("STOPPING=1"), rig.count("WATCHDOG=1")), (1, 1, 0));
         let hanging = Rig::start(None);
-        hanging.turns.store(false, Ordering::SeqCst);
+        hanging.responsive.store(false, Ordering::SeqCst);
         hanging.manager.stopping();
         hanging.manager.status("after".to_owned());
         hanging.until("STATUS=after", 1);

@@ -1,4 +1,4 @@
-//! The signals that are orders to a long-running process. All others that could end it are ignored from the start.
+//! The signals that a long-running process handles. All others that could end it are ignored from the start.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::out;
 
-/// Ignores every signal that is no order. Call it before anything takes time.
+/// Ignores every signal that is not handled. Call it first.
 pub(super) fn withstand() {
     // Until there is something to reload, SIGHUP has no meaning. On a terminal that is gone it may still end the process.
     let hangup = [SignalKind::hangup()];
@@ -16,9 +16,9 @@ pub(super) fn withstand() {
     }
 }
 
-/// What a signal asks for.
+/// The meaning of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SignalOrder {
+pub(super) enum SignalAction {
     /// SIGTERM, SIGINT: shut down.
     Stop,
     /// SIGQUIT: shut down, and wait for no turn.
@@ -29,7 +29,7 @@ pub(super) enum SignalOrder {
     Hangup,
 }
 
-/// The signals that are orders.
+/// The handled signals.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
@@ -37,42 +37,42 @@ pub(super) struct Signals {
     quit: Signal,
     hangup: Signal,
     /// What SIGHUP means; a terminal that is gone can no longer be recognised.
-    on_hangup: SignalOrder,
+    on_hangup: SignalAction,
 }
 
 impl Signals {
-    /// Takes them from now on.
+    /// Handles them from now on.
     ///
     /// # Errors
-    /// If the system has no room for it.
+    /// The error of the system.
     pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
-            on_hangup: if out::on_terminal() { SignalOrder::Hangup } else { SignalOrder::Reload },
+            on_hangup: if out::on_terminal() { SignalAction::Hangup } else { SignalAction::Reload },
         })
     }
 
-    /// The next order.
-    pub(super) async fn next(&mut self) -> SignalOrder {
+    /// The next signal.
+    pub(super) async fn next(&mut self) -> SignalAction {
         let on_hangup = self.on_hangup;
         tokio::select! {
-            _ = self.terminate.recv() => SignalOrder::Stop,
-            _ = self.interrupt.recv() => SignalOrder::Stop,
-            _ = self.quit.recv() => SignalOrder::StopNow,
+            _ = self.terminate.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.quit.recv() => SignalAction::StopNow,
             _ = self.hangup.recv() => on_hangup,
         }
     }
 
-    /// The next order to end. A terminal hangs up more than once, so that is no order in a process that is stopping.
-    pub(super) async fn next_stop(&mut self) -> SignalOrder {
+    /// The next signal that ends the process. A terminal hangs up more than once, so SIGHUP is ignored while the process stops.
+    pub(super) async fn next_stop(&mut self) -> SignalAction {
         loop {
             match self.next().await {
-                order @ (SignalOrder::Stop | SignalOrder::StopNow) => return order,
-                order @ (SignalOrder::Reload | SignalOrder::Hangup) => {
-                    tracing::info!(?order, "signal ignored: the process is stopping");
+                action @ (SignalAction::Stop | SignalAction::StopNow) => return action,
+                action @ (SignalAction::Reload | SignalAction::Hangup) => {
+                    tracing::info!(?action, "signal ignored: the process is stopping");
                 }
             }
         }

@@ -24,16 +24,16 @@ use super::arguments;
 use super::service_manager::ServiceManager;
 
 /// How long the last state may take to reach the disk.
-const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
+const LAST_STATE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reports each change of the state.
+/// Reports each change of the state. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct StatusReporter {
     state: StateFile,
     manager: ServiceManager,
     reason: Arc<Mutex<Option<String>>>,
-    /// It served, or is ended in order before it could.
-    came_up: Arc<AtomicBool>,
+    /// It was ready, or is shut down in order before that.
+    was_ready: Arc<AtomicBool>,
 }
 
 impl StatusReporter {
@@ -48,7 +48,7 @@ impl StatusReporter {
                 ServiceManager::default()
             }),
         };
-        Ok(Self { state, manager, reason: Arc::default(), came_up: Arc::default() })
+        Ok(Self { state, manager, reason: Arc::default(), was_ready: Arc::default() })
     }
 
     /// The recipient of every snapshot of the status.
@@ -67,14 +67,14 @@ impl StatusReporter {
         })
     }
 
-    /// It is bound.
+    /// The listening address is bound.
     pub(super) fn listens(&self, address: SocketAddr) {
         self.state.change(|record| record.set_address(format!("http://{address}")));
     }
 
-    /// The whole tree is up.
+    /// The whole tree is running.
     pub(super) fn ready(&self) {
-        self.came_up.store(true, Ordering::Relaxed);
+        self.was_ready.store(true, Ordering::Relaxed);
         self.manager.ready();
     }
 
@@ -85,7 +85,7 @@ impl StatusReporter {
 
     /// The shutdown has begun; `restart`: the service manager is to start the gateway again.
     pub(super) fn stopping(&self, restart: bool) {
-        self.came_up.store(true, Ordering::Relaxed);
+        self.was_ready.store(true, Ordering::Relaxed);
         self.state.change(|record| record.set_restart_requested(restart));
         self.manager.stopping();
     }
@@ -97,10 +97,10 @@ impl StatusReporter {
 
     /// Writes the last state. Blocks for as long as the disk takes, within bounds.
     pub(super) fn ended(&self) {
-        let came_up = self.came_up.load(Ordering::Relaxed);
-        let state = if came_up { GatewayState::Stopped } else { GatewayState::StartupFailed };
+        let was_ready = self.was_ready.load(Ordering::Relaxed);
+        let state = if was_ready { GatewayState::Stopped } else { GatewayState::StartupFailed };
         let reason = locked(&self.reason).take();
-        if !self.state.close(LAST_WORD_TIMEOUT, |record| record.set_ended(state, reason, Timestamp::now())) {
+        if !self.state.close(LAST_STATE_TIMEOUT, |record| record.set_ended(state, reason, Timestamp::now())) {
             warn!("last state of the gateway not written in time");
         }
     }
@@ -113,11 +113,11 @@ fn line(snapshot: &Snapshot) -> String {
         1 => "1 turn".to_owned(),
         many => format!("{many} turns"),
     };
-    let well = match (snapshot.gateway_state, snapshot.readiness) {
+    let suffix = match (snapshot.gateway_state, snapshot.readiness) {
         (_, ReadinessLevel::Degraded) => ", degraded",
         (GatewayState::Running, ReadinessLevel::NotReady) => ", not ready",
         // Every other state implies it.
         (_, ReadinessLevel::Ready | ReadinessLevel::NotReady) => "",
     };
-    format!("{}{well}, {turns}", snapshot.gateway_state)
+    format!("{}{suffix}, {turns}", snapshot.gateway_state)
 }

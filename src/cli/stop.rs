@@ -17,9 +17,9 @@ use super::lock;
 use crate::out::{self, print};
 
 /// Interval of polling for its end.
-const LOOK: Duration = Duration::from_millis(100);
-/// How often the signal that forces the stop is repeated.
-const INSIST: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(100);
+/// Interval at which the signal is repeated to force the stop.
+const REPEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a forced stop may take: turns have 8 s to end, the ledger and the threads 5 s each.
 const FORCE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,7 +34,7 @@ pub(crate) struct StopArguments {
     /// Do not wait for running turns: they are stopped. After 30 s the process is killed.
     #[arg(long)]
     force: bool,
-    /// Give up waiting after so many seconds; the gateway goes on stopping.
+    /// Stop waiting after this many seconds; the gateway continues to stop.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: StopArguments) -> ExitCode {
             print(&format!("no gateway holds the home {}\n", home.display()));
             return Ok(());
         };
-        gateway.tell(StopSignal::Terminate)?;
+        gateway.send(StopSignal::Terminate)?;
         gateway.end(&home, arguments.force, arguments.timeout.map(|s| Duration::from_secs(s.into()))).await
     })
 }
@@ -71,14 +71,14 @@ impl HeldGateway {
             return Ok(Some(Self { pid: written.pid, process }));
         }
         if held()? {
-            let why = "it holds the home and has not recorded its process; if it is just starting, try again";
+            let why = "it holds the home and has not recorded its process; if it is starting, try again";
             return Err(CommandError::NoAnswer(why.to_owned()));
         }
         Ok(None)
     }
 
-    fn tell(&self, word: StopSignal) -> Result<(), CommandError> {
-        self.process.tell(word).map_err(|error| match error.kind() {
+    fn send(&self, signal: StopSignal) -> Result<(), CommandError> {
+        self.process.send(signal).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => CommandError::NotPermitted(self.pid),
             _ => CommandError::NoAnswer(error.to_string()),
         })
@@ -87,26 +87,26 @@ impl HeldGateway {
     /// Waits for its end.
     async fn end(&self, home: &Path, force: bool, timeout: Option<Duration>) -> Result<(), CommandError> {
         let begun = Instant::now();
-        let (mut insisted, mut killed, mut said) = (begun, false, None);
-        // The kernel gives the lock back when the process ends, and no sooner.
+        let (mut repeated_at, mut killed, mut printed) = (begun, false, None);
+        // The kernel releases the lock when the process ends.
         while self.process.is_there().map_err(|error| CommandError::NoAnswer(error.to_string()))? {
             if force && !killed && begun.elapsed() >= FORCE_TIMEOUT {
-                out::complain("it does not stop; killing it");
-                self.tell(StopSignal::Kill)?;
+                out::print_error("it does not stop; killing it");
+                self.send(StopSignal::Kill)?;
                 killed = true;
-            } else if force && insisted.elapsed() >= INSIST {
-                self.tell(StopSignal::Terminate)?;
-                insisted = Instant::now();
+            } else if force && repeated_at.elapsed() >= REPEAT_INTERVAL {
+                self.send(StopSignal::Terminate)?;
+                repeated_at = Instant::now();
             }
             if timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {
                 return Err(CommandError::NoAnswer("it is still stopping".to_owned()));
             }
             let left = turns_left(home);
-            if left.is_some() && left != said {
+            if left.is_some() && left != printed {
                 print(&format!("stopping, turns left: {}\n", left.unwrap_or_default()));
-                said = left;
+                printed = left;
             }
-            sleep(LOOK).await;
+            sleep(POLL).await;
         }
         print("stopped\n");
         Ok(())

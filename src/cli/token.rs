@@ -10,12 +10,12 @@ use zeroize::Zeroizing;
 
 /// How long the other end of a pipe may take, such as a password manager that asks a person first.
 const PIPE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Where a shell shows what it has opened for us: `--token-file <(pass show token)`.
+/// The paths under which a shell passes an opened file: `--token-file <(pass show token)`.
 const OPENED: [&str; 3] = ["/dev/stdin", "/dev/fd/", "/proc/self/fd/"];
 
 /// Reads the file, which may have `limit` bytes.
 ///
-/// A named pipe, a device or a directory is refused: opening it might wait without end. What the caller has opened already is read,
+/// A named pipe, a device or a directory is refused: opening it could wait without limit. What the caller has opened already is read,
 /// whatever it is, for a minute at most.
 pub(super) fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let opened = path.to_str().is_some_and(|path| OPENED.iter().any(|place| path.starts_with(place)));
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the caller has opened it already; nothing waits but the reading, which has a limit"
+    reason = "the caller has opened it already; only the read can wait, and it has a limit"
 )]
 fn read_opened(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(limit + 1).unwrap_or_default()));

@@ -1,4 +1,4 @@
-//! What the watchdog does when it fires: it writes its report, and ends the process.
+//! The action of the watchdog on a timeout: writes its report and ends the process.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use caduceus_supervision::{Watchdog, WatchdogTimeout};
 
-/// How long the text may take; standard error may lead nowhere.
+/// How long the text may take; standard error may have no reader.
 const TEXT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts the watchdog of the process: it ends with 75, or with what was decided before, after an attempt of at most 1 s to
-/// write where each actor was to standard error. The end never waits for the text, nor for the log.
+/// write where each actor was to standard error. The end waits neither for the text nor for the log.
 ///
 /// # Errors
 /// If no thread can be started.

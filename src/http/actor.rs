@@ -10,14 +10,14 @@ use caduceus_supervision::{ChildSpec, ExitReason, Incarnation, Mailbox, Readines
 
 use super::{Bound, Handle};
 
-/// Longest time to be up; it is a matter of threads.
-const READY_WITHIN: Duration = Duration::from_secs(10);
-/// Longest wait for the first status; without one the server starts all the same, because a drain must be possible.
-const INFORMED_WITHIN: Duration = Duration::from_secs(5);
+/// Longest time to start; only threads are started.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the first status; without one the server starts anyway, because a drain must be possible.
+const FIRST_STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests in progress get 5 s; then the workers stop.
 const GRACE: Duration = Duration::from_secs(7);
 
-/// Keeps the server.
+/// Owns the server.
 pub(crate) struct HttpActor {
     bound: Bound,
     incarnation: Incarnation,
@@ -26,7 +26,7 @@ pub(crate) struct HttpActor {
 }
 
 impl HttpActor {
-    /// The server of `bound` as a child of its own thread, so that no other actor can hold it up.
+    /// The server of `bound` as a child on a separate thread, so that no other actor can block it.
     pub(crate) fn child(bound: Bound, policy: RestartPolicy) -> ChildSpec {
         let factory = move |start: &caduceus_supervision::StartContext<Self>| Self {
             bound: bound.clone(),
@@ -38,7 +38,7 @@ impl HttpActor {
             .on(&WorkerThread::new("http"))
             .policy(policy)
             .grace(GRACE)
-            .readiness(Readiness::Reported { within: READY_WITHIN })
+            .readiness(Readiness::Reported { within: READY_TIMEOUT })
     }
 
     fn end(&mut self, reason: ExitReason, ctx: &mut Context<Self>) {
@@ -57,11 +57,11 @@ impl Actor for HttpActor {
             Err(error) => return self.end(ExitReason::Error(error.to_string()), ctx),
         };
         self.handle = Some(running.handle());
-        let informed = running.informed(INFORMED_WITHIN);
-        ctx.spawn(informed.into_actor(self).map(|(), actor, _| actor.incarnation.ready()));
+        let first_status = running.first_status(FIRST_STATUS_TIMEOUT);
+        ctx.spawn(first_status.into_actor(self).map(|(), actor, _| actor.incarnation.ready()));
         ctx.spawn(running.ended().into_actor(self).map(|ended, actor, ctx| match ended {
             Ok(()) if actor.stopping => {}
-            Ok(()) => actor.end(ExitReason::Error("the server ended by itself".to_owned()), ctx),
+            Ok(()) => actor.end(ExitReason::Error("the server ended unexpectedly".to_owned()), ctx),
             Err(error) => actor.end(ExitReason::Error(error.to_string()), ctx),
         }));
     }

@@ -1,11 +1,11 @@
-//! The supervision tree, and orders on it.
+//! The supervision tree, and commands to its actors.
 
 use std::time::Duration;
 
 use actix_web::web::{Json, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use caduceus_contract::api::control::ActorResponse;
 use caduceus_supervision::{Fault, InjectFault, Operate, OperatorCommand};
-use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::ask::ask;
@@ -13,11 +13,11 @@ use super::auth::{self, TokenPrincipal};
 use super::body::BodyFields;
 use super::code::Code;
 use super::error::ApiError;
-use super::operation_doc::{AnswerDoc, Field, FieldKind, OperationDoc, Who, field, maybe};
+use super::operation_doc::{Access, AnswerDoc, Field, FieldKind, OperationDoc, field, optional};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
 
-/// Longest hang that can be ordered.
+/// Longest hang that can be requested.
 const LONGEST_HANG: Duration = Duration::from_hours(1);
 /// Default of a hang or a slow stop: above the 5 s after which a thread counts as unresponsive.
 const HANG: Duration = Duration::from_secs(10);
@@ -25,32 +25,33 @@ const HANG: Duration = Duration::from_secs(10);
 /// `allow_faults`: whether the route for fault injection exists.
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
     const TREE: OperationDoc = OperationDoc::new("The supervision tree")
-        .answers(AnswerDoc::Node(200))
-        .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
-    const FAULT: OperationDoc = order("Injects a fault into an actor").takes(&[
-        maybe("fault", FieldKind::Text, "which fault; a panic by default"),
-        maybe("seconds", FieldKind::Number, "how long a hang lasts"),
+        .answer(AnswerDoc::Node(200))
+        .errors(&[Code::ActorUnavailable, Code::ActorTimeout]);
+    const FAULT: OperationDoc = operation("Injects a fault into an actor").body(&[
+        optional("fault", FieldKind::Text, "which fault; a panic by default"),
+        optional("seconds", FieldKind::Number, "how long a hang lasts"),
     ]);
-    registry.at("/api/actors", Who::Authenticated).get(tree, TREE).done();
-    for (path, page, what) in [
-        ("/api/actors/{path:.+}/restart", order("Restarts an actor"), OperatorCommand::Restart),
+    registry.at("/api/actors", Access::Authenticated).get(tree, TREE).done();
+    for (path, doc, command) in [
+        ("/api/actors/{path:.+}/restart", operation("Restarts an actor"), OperatorCommand::Restart),
         (
             "/api/actors/{path:.+}/reset",
-            order("Clears the counted restarts of an actor; a failed actor starts again"),
+            operation("Clears the counted restarts of an actor; a failed actor starts again"),
             OperatorCommand::Reset,
         ),
     ] {
-        let carry_out = move |request, asker, path, state, payload| operate(request, asker, path, state, payload, what);
-        registry.at(path, Who::Scope(auth::DRAIN)).post(carry_out, page).done();
+        let carry_out =
+            move |request, caller, path, state, payload| operate(request, caller, path, state, payload, command);
+        registry.at(path, Access::Scope(auth::DRAIN)).post(carry_out, doc).done();
     }
     if allow_faults {
-        registry.at("/api/actors/{path:.+}/fault", Who::Loopback).post(fault, FAULT).done();
+        registry.at("/api/actors/{path:.+}/fault", Access::Loopback).post(fault, FAULT).done();
     }
 }
 
-/// An order on one actor.
-const fn order(summary: &'static str) -> OperationDoc {
-    const PATH: &[Field] = &[field("path", FieldKind::Text, "the actor, as its path in the tree; it may hold slashes")];
+/// The description of a command to one actor.
+const fn operation(summary: &'static str) -> OperationDoc {
+    const PATH: &[Field] = &[field("path", FieldKind::Text, "path of the actor in the tree; it may contain slashes")];
     const DONE: &[Field] =
         &[field("ok", FieldKind::Flag, "always true"), field("actor", FieldKind::Text, "the actor's path")];
     const FAILS: &[Code] = &[
@@ -62,7 +63,7 @@ const fn order(summary: &'static str) -> OperationDoc {
         Code::ActorUnavailable,
         Code::ActorTimeout,
     ];
-    OperationDoc::new(summary).asks(PATH).takes(&[]).answers(AnswerDoc::Fields(200, DONE)).fails(FAILS)
+    OperationDoc::new(summary).parameters(PATH).body(&[]).answer(AnswerDoc::Fields(200, DONE)).errors(FAILS)
 }
 
 async fn tree(state: SharedState) -> Result<HttpResponse, ApiError> {
@@ -71,17 +72,17 @@ async fn tree(state: SharedState) -> Result<HttpResponse, ApiError> {
 
 async fn operate(
     request: HttpRequest,
-    asker: TokenPrincipal,
+    caller: TokenPrincipal,
     path: Path<String>,
     state: SharedState,
     payload: Payload,
-    order: OperatorCommand,
-) -> Result<Json<Value>, ApiError> {
+    command: OperatorCommand,
+) -> Result<Json<ActorResponse>, ApiError> {
     let path = path.into_inner();
     BodyFields::read(&request, payload).await?;
-    info!(principal = asker.principal, actor = path, ?order, "actor order");
-    ask(&state.ports.operate, Operate { path: path.clone(), command: order }).await??;
-    Ok(Json(json!({"ok": true, "actor": path})))
+    info!(principal = caller.principal, actor = path, ?command, "actor command");
+    ask(&state.ports.operate, Operate { path: path.clone(), command }).await??;
+    Ok(Json(ActorResponse { ok: true, actor: path }))
 }
 
 async fn fault(
@@ -89,16 +90,16 @@ async fn fault(
     path: Path<String>,
     state: SharedState,
     payload: Payload,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ActorResponse>, ApiError> {
     let path = path.into_inner();
-    let fault = kind(&BodyFields::read(&request, payload).await?)?;
-    warn!(actor = path, ?fault, "fault ordered");
+    let fault = fault_of(&BodyFields::read(&request, payload).await?)?;
+    warn!(actor = path, ?fault, "fault requested");
     ask(&state.ports.inject_fault, InjectFault { path: path.clone(), fault }).await??;
-    Ok(Json(json!({"ok": true, "actor": path})))
+    Ok(Json(ActorResponse { ok: true, actor: path }))
 }
 
 /// Which fault; a panic at once by default.
-fn kind(fields: &BodyFields) -> Result<Fault, ApiError> {
+fn fault_of(fields: &BodyFields) -> Result<Fault, ApiError> {
     let length = fields.seconds("seconds", LONGEST_HANG)?.unwrap_or(HANG);
     Ok(match fields.text("fault")?.unwrap_or("panic_in_timer") {
         "panic_in_handler" => Fault::PanicInHandler,
@@ -117,12 +118,14 @@ fn kind(fields: &BodyFields) -> Result<Fault, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn every_fault_can_be_ordered_by_name() {
-        let named = |name: &str| kind(&BodyFields::parse(json!({"fault": name}).to_string().as_bytes()).unwrap());
-        assert_eq!(kind(&BodyFields::default()).unwrap(), Fault::PanicInTimer);
+    fn every_fault_has_a_name() {
+        let named = |name: &str| fault_of(&BodyFields::parse(json!({"fault": name}).to_string().as_bytes()).unwrap());
+        assert_eq!(fault_of(&BodyFields::default()).unwrap(), Fault::PanicInTimer);
         assert_eq!(named("hang_thread").unwrap(), Fault::HangThread(HANG));
         assert_eq!(named("hang_in_timer").unwrap(), Fault::HangInTimer(HANG));
         assert_eq!(named("slow_stop").unwrap(), Fault::SlowStop(HANG));

@@ -1,4 +1,4 @@
-//! Asking an actor on behalf of a client. The only place in HTTP where a message is awaited.
+//! Sends a message to an actor for a client and awaits the answer. The only place in HTTP that does.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 /// Asks with [`TIMEOUT`].
 ///
 /// # Errors
-/// [`ApiError::Ask`] when no answer came.
+/// [`ApiError::Ask`] without an answer.
 pub(super) async fn ask<M>(port: &Port<M>, message: M) -> Result<M::Result, ApiError>
 where
     M: Message + Send + 'static,
@@ -25,7 +25,7 @@ where
 /// Asks, for at most `timeout`.
 ///
 /// # Errors
-/// [`ApiError::Ask`] when no answer came.
+/// [`ApiError::Ask`] without an answer.
 pub(super) async fn ask_within<M>(port: &Port<M>, message: M, timeout: Duration) -> Result<M::Result, ApiError>
 where
     M: Message + Send + 'static,

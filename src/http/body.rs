@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
-/// Largest body of an order to the gateway, in bytes; the original's limit for drains.
+/// Largest body of a control request, in bytes; the original's limit for drains.
 const LIMIT: usize = 16 * 1024;
 
 /// A body of any size may take this long.
@@ -20,14 +20,13 @@ const LEAST_RATE: u32 = 16 * 1024;
 /// Longest time for a body of any size.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// Reads a whole body of at most `limit` bytes that comes at the least rate. One that declares a larger size is not read at all.
+/// Reads a whole body of at most `limit` bytes that arrives at the least rate. One that declares a larger size is not read at all.
 ///
 /// # Errors
 /// [`ApiError`] when it is too large, too slow, or broken off.
 pub(super) async fn receive(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
-    let announced =
-        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > limit) {
+    let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
         return Err(ApiError::TooLarge(limit));
     }
     let begun = Instant::now();
@@ -49,13 +48,13 @@ fn allowed(received: usize) -> Duration {
     (GRACE + Duration::from_secs(received.into()) / LEAST_RATE).min(LONGEST)
 }
 
-/// The fields of an order: a JSON object.
+/// The fields of a request body: a JSON object.
 #[derive(Debug, Default)]
 pub(super) struct BodyFields(Map<String, Value>);
 
 impl BodyFields {
-    /// Reads the body of an order. One with the content type of something else is refused unread: a multipart form or a text is no
-    /// order. `curl -d` sends the type of a form by default, so that type is accepted.
+    /// Reads the body of a request. One with another content type is refused unread, such as a multipart form or a text.
+    /// `curl -d` sends the type of a form by default, so that type is accepted.
     ///
     /// # Errors
     /// [`ApiError`] when it is too large, too slow, broken off, or no JSON object.
@@ -80,7 +79,7 @@ impl BodyFields {
         }
     }
 
-    /// A text. `null` is an error: a script that lost its value must not get the default.
+    /// A text. `null` is an error: a script whose variable is empty must not get the default.
     ///
     /// # Errors
     /// [`ApiError::WrongField`] when it is something else.
@@ -134,15 +133,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_has_as_long_as_it_takes_at_the_least_rate() {
+    fn the_time_for_a_body_grows_with_its_size_at_the_least_rate() {
         assert_eq!(allowed(0), Duration::from_secs(5));
-        assert_eq!(allowed(30), GRACE + Duration::from_secs(30) / LEAST_RATE, "a byte a second gains nothing");
+        assert_eq!(
+            allowed(30),
+            GRACE + Duration::from_secs(30) / LEAST_RATE,
+            "a byte a second extends it by almost nothing"
+        );
         assert_eq!(allowed(160 * 1024), Duration::from_secs(15));
         assert_eq!(allowed(usize::MAX), LONGEST);
     }
 
     #[test]
-    fn what_is_clearly_something_else_is_not_read_as_json() {
+    fn only_content_types_that_may_be_json_are_accepted() {
         for media in
             ["", "application/json", "Application/JSON", "application/vnd.x+json", "application/x-www-form-urlencoded"]
         {

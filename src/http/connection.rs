@@ -1,8 +1,7 @@
 //! One connection: its peer, its use, and when it is closed.
 //!
-//! It begins as that of an unknown peer, unless its peer is known. A good token, a good signature or a request from this machine
-//! moves it to the known ones.
-//! It is closed when its place is needed (`admission`), or when its time is over.
+//! It counts as that of an unknown peer until a valid token, a valid signature or a request from this machine makes the peer known.
+//! It is closed when its place is needed (`admission`), or after a timeout.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -19,30 +18,30 @@ use futures_util::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
-use super::admission::{Admission, AdmissionSlot, CutSignal, Rank};
+use super::admission::{Admission, AdmissionSlot, EvictionSignal, Rank};
 
 /// Longest time between requests, including the next one's head and the client's reading of an answer. The server closes an idle connection
-/// before (`KEEP_ALIVE` in `server.rs`); this is for one that has begun to send, or does not read.
-const LONGEST_WAIT: Duration = Duration::from_secs(90);
+/// before (`KEEP_ALIVE` in `server.rs`); this is for a client that has begun to send, or does not read.
+const MAX_WAIT: Duration = Duration::from_secs(90);
 /// Longest time for one request of an unknown peer: a delivery may take 60 s to come in, 10 s to be verified and 60 s to be written.
-const LONGEST_WORK: Duration = Duration::from_mins(3);
-/// How often a connection is checked: a limit that became shorter takes effect this late.
-const LOOK: Duration = Duration::from_secs(30);
+const MAX_WORK: Duration = Duration::from_mins(3);
+/// Interval of checks: a limit that became shorter takes effect this late.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A connection, as its requests see it.
 pub(super) struct ClientConnection {
     peer: IpAddr,
     admission: Admission,
-    cut: Arc<CutSignal>,
+    eviction: Arc<EvictionSignal>,
     slot: RefCell<AdmissionSlot>,
     known: Cell<bool>,
     /// Requests and sockets in progress.
     working: Cell<usize>,
-    /// Since when it works, or waits.
+    /// Since when it has its rank.
     since: Cell<Instant>,
 }
 
-/// A request or a socket in progress; ends when dropped.
+/// A request or a socket in progress, until dropped.
 pub(super) struct RequestWork(Rc<ClientConnection>);
 
 /// The socket of a connection.
@@ -56,41 +55,41 @@ impl ClientConnection {
     pub(super) fn accept(admission: &Admission, stream: &TcpStream, trusted: impl FnOnce(IpAddr) -> bool) -> Rc<Self> {
         let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let known = trusted(peer) || admission.is_known(peer);
-        let cut = Arc::new(CutSignal::default());
-        let slot = RefCell::new(admission.connections.of(known).enter(peer, Rank::Waiting, &cut));
+        let eviction = Arc::new(EvictionSignal::default());
+        let slot = RefCell::new(admission.connections.of(known).enter(peer, Rank::Waiting, &eviction));
         let (working, since) = (Cell::new(0), Cell::new(Instant::now()));
-        Rc::new(Self { peer, admission: admission.clone(), cut, slot, known: Cell::new(known), working, since })
+        Rc::new(Self { peer, admission: admission.clone(), eviction, slot, known: Cell::new(known), working, since })
     }
 
-    /// The connection that a request came by.
+    /// The connection of a request.
     pub(super) fn of(request: &HttpRequest) -> Option<&Rc<Self>> {
         request.conn_data::<Rc<Self>>()
     }
 
-    /// Something is worked on until the answer is dropped.
+    /// A request is in progress until the result is dropped.
     pub(super) fn work(self: &Rc<Self>) -> RequestWork {
         self.working.set(self.working.get() + 1);
-        self.begins(Rank::Working);
+        self.enter_rank(Rank::Working);
         RequestWork(Rc::clone(self))
     }
 
-    /// The peer is known from now on: its place is no longer one of the unknown peers'.
-    pub(super) fn prove(&self) {
+    /// Marks the peer as known: the connection moves to the places of known peers.
+    pub(super) fn mark_known(&self) {
         if !self.known.replace(true) {
-            *self.slot.borrow_mut() = self.admission.connections.known.enter(self.peer, self.rank(), &self.cut);
+            *self.slot.borrow_mut() = self.admission.connections.known.enter(self.peer, self.rank(), &self.eviction);
         }
     }
 
-    /// Carries a connection to its end, or closes it when its place or its time is gone.
+    /// Runs a connection to its end, or closes it when its place is evicted or its timeout is reached.
     pub(super) async fn guard<T>(self: Rc<Self>, serving: impl Future<Output = T>) -> Option<T> {
         let over = async {
             loop {
-                let deadline = self.deadline().min(Instant::now() + LOOK);
+                let deadline = self.deadline().min(Instant::now() + CHECK_INTERVAL);
                 let woken =
-                    select(Box::pin(self.cut.fired()), Box::pin(tokio::time::sleep_until(deadline.into()))).await;
+                    select(Box::pin(self.eviction.fired()), Box::pin(tokio::time::sleep_until(deadline.into()))).await;
                 match woken {
-                    Either::Left(_) => return "its place was needed",
-                    Either::Right(_) if Instant::now() >= self.deadline() => return "it took too long",
+                    Either::Left(_) => return "place evicted",
+                    Either::Right(_) if Instant::now() >= self.deadline() => return "timeout",
                     Either::Right(_) => {}
                 }
             }
@@ -106,10 +105,10 @@ impl ClientConnection {
 
     fn deadline(&self) -> Instant {
         let longest = match (self.rank(), self.known.get()) {
-            (Rank::Waiting, _) => LONGEST_WAIT,
-            (Rank::Working, false) => LONGEST_WORK,
+            (Rank::Waiting, _) => MAX_WAIT,
+            (Rank::Working, false) => MAX_WORK,
             // A known peer may watch without a time limit.
-            (Rank::Working, true) => return Instant::now() + 2 * LOOK,
+            (Rank::Working, true) => return Instant::now() + 2 * CHECK_INTERVAL,
         };
         self.since.get() + longest
     }
@@ -118,7 +117,7 @@ impl ClientConnection {
         if self.working.get() == 0 { Rank::Waiting } else { Rank::Working }
     }
 
-    fn begins(&self, rank: Rank) {
+    fn enter_rank(&self, rank: Rank) {
         self.since.set(Instant::now());
         self.slot.borrow().set_rank(rank);
     }
@@ -129,7 +128,7 @@ impl Drop for RequestWork {
         let Self(connection) = self;
         connection.working.set(connection.working.get().saturating_sub(1));
         if connection.working.get() == 0 {
-            connection.begins(Rank::Waiting);
+            connection.enter_rank(Rank::Waiting);
         }
     }
 }

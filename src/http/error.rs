@@ -15,7 +15,7 @@ use caduceus_supervision::{AskError, OperateError};
 
 use super::code::Code;
 
-/// When a client may repeat what an actor did not answer: a restart takes milliseconds, a backoff seconds.
+/// When a client may repeat a request that an actor did not answer: a restart takes milliseconds, a backoff seconds.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Why a request failed. The text is what the client sees.
@@ -30,7 +30,7 @@ pub(crate) enum ApiError {
     /// See [`ApiError::ForbiddenHost`].
     #[error("requests from other websites are not answered")]
     ForbiddenOrigin,
-    /// For loopback only.
+    /// The route is for clients on loopback.
     #[error("this is answered on the gateway's own machine only")]
     LoopbackOnly,
     /// No token, an unknown one, or none that could be read.
@@ -44,17 +44,17 @@ pub(crate) enum ApiError {
     MissingScope(String),
     /// Too many failures from one address.
     #[error("too many failed attempts; try again later")]
-    SlowDown(Duration),
+    TooManyAttempts(Duration),
     /// The body is above the route's limit, in bytes.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     #[error("the body did not arrive in time")]
     TooSlow,
     /// The content type of the body is not JSON.
     #[error("the body must be JSON")]
     WrongType,
-    /// The body broke off.
+    /// The connection ended before the body.
     #[error("the body could not be read")]
     BrokenBody(#[source] actix_web::Error),
     /// The body is not JSON.
@@ -75,7 +75,7 @@ pub(crate) enum ApiError {
     /// Enough status pages are open.
     #[error("too many clients watch the status")]
     TooManyViewers,
-    /// The action is neither of the two.
+    /// The action is neither `drain` nor `cancel`.
     #[error("action must be \"drain\" or \"cancel\"")]
     UnknownAction,
     /// The default profile's marker is the gateway's.
@@ -84,10 +84,10 @@ pub(crate) enum ApiError {
     /// No such profile is served.
     #[error("no such profile is served")]
     UnknownProfile,
-    /// The drain goes on.
+    /// The drain continues.
     #[error(transparent)]
     Cancel(CancelDenied),
-    /// The order on an actor was refused.
+    /// The command to an actor was refused.
     #[error(transparent)]
     Operate(#[from] OperateError),
     /// No such turn.
@@ -122,7 +122,7 @@ pub(crate) enum ApiError {
     Unanswerable(#[source] Box<dyn std::error::Error>),
 }
 
-/// A refused cancel in words for a client: the system's error about the file stays in the source.
+/// A refused cancel, for a client: the system's error about the file is only in the source.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CancelDenied {
     /// See [`CancelError::MarkerNotRemoved`].
@@ -143,7 +143,7 @@ impl ApiError {
             Self::Unauthenticated => Code::Unauthenticated,
             Self::ProviderUnreachable(_) => Code::ProviderUnreachable,
             Self::MissingScope(_) => Code::MissingScope,
-            Self::SlowDown(_) => Code::TooManyAttempts,
+            Self::TooManyAttempts(_) => Code::TooManyAttempts,
             Self::TooLarge(_) => Code::BodyTooLarge,
             Self::TooSlow => Code::BodyTooSlow,
             Self::WrongType => Code::UnsupportedMediaType,
@@ -178,9 +178,9 @@ impl ApiError {
         }
     }
 
-    /// Whether it is logged as a warning. A probe that gets "not ready" is not, nor is what unknown peers can cause
-    /// without limit: lost places are counted, and logged once a minute.
-    pub(super) fn is_news(&self) -> bool {
+    /// Whether it is logged as a warning. A probe that gets "not ready" is not, nor are errors that unknown peers can cause
+    /// without limit: evictions are counted, and logged once a minute.
+    pub(super) fn is_warning(&self) -> bool {
         let expected =
             matches!(self, Self::NotReady(_) | Self::Unhealthy | Self::TooManyDeliveries | Self::TooManyViewers);
         self.status_code().is_server_error() && !expected
@@ -205,7 +205,7 @@ impl ResponseError for ApiError {
         let code = self.code();
         let status = code.status();
         let mut answer = HttpResponseBuilder::new(status);
-        if let Self::SlowDown(after) = self {
+        if let Self::TooManyAttempts(after) = self {
             answer.insert_header((RETRY_AFTER, after.as_secs().max(1)));
         } else if status == StatusCode::SERVICE_UNAVAILABLE {
             answer.insert_header((RETRY_AFTER, RETRY.as_secs()));
@@ -218,7 +218,7 @@ impl ResponseError for ApiError {
 
 /// The body of every error.
 pub(super) fn body(code: Code, detail: &str) -> ErrorBody<'_> {
-    ErrorBody { error: code.word(), detail }
+    ErrorBody { error: code.word().into(), detail: detail.into() }
 }
 
 #[cfg(test)]
@@ -226,14 +226,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_never_sees_what_the_system_said_of_the_marker() {
+    fn the_systems_error_about_the_marker_is_not_shown_to_clients() {
         let error = ApiError::from(CancelError::MarkerNotRemoved("/home/x/.drain_request.json: EROFS".into()));
         assert!(!error.to_string().contains("EROFS"));
         assert_eq!(error.code(), Code::MarkerNotRemoved);
     }
 
     #[test]
-    fn an_actor_that_is_not_there_may_be_asked_again() {
+    fn an_actor_that_does_not_answer_is_503_with_a_time_to_try_again() {
         for cause in [AskError::Closed, AskError::Timeout, AskError::Full, AskError::Fenced] {
             let answer = ApiError::from(cause).error_response();
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_orders_say_whether_trying_again_helps() {
+    fn the_status_of_a_refused_command_shows_whether_another_try_helps() {
         let name = || "drain".to_owned();
         let rows = [
             (OperateError::NoSuchChild(name()), 404),

@@ -1,13 +1,14 @@
 //! The last status, rendered once for each change and shared by all clients.
 //!
 //! Owns a subscription at the status actor. A restarted status actor has lost the subscription; so it is also polled four
-//! times a second, and an answer that no notification preceded means that the subscription is lost and is made anew.
+//! times a second; an answer without a preceding notification shows that the subscription is lost, and it is renewed.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use bytes::Bytes;
+use caduceus_contract::api::status::StatusResponse;
 use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{AskError, Port};
@@ -17,12 +18,11 @@ use tracing::{debug, warn};
 
 use super::ask::TIMEOUT;
 use super::error::ApiError;
-use super::open_status::OpenStatus;
 use super::ports::Ports;
 
 /// How often the status actor is polled: after its restart the old status must not be shown for long.
 const POLL: Duration = Duration::from_millis(250);
-/// Pause after a status actor that was not there; its supervisor restarts it within milliseconds or after a backoff.
+/// Pause before the next attempt while the status actor does not answer; its supervisor restarts it within milliseconds or after a backoff.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The last status. Empty until [`Feed::keep`] runs.
@@ -40,12 +40,12 @@ pub(super) enum FeedEvent {
     Closing,
 }
 
-/// A status and its text, made when first asked for.
+/// A status and its text, rendered on first use.
 #[derive(Debug)]
 pub(super) struct Rendered {
     pub(super) snapshot: Arc<Snapshot>,
     full: OnceLock<Bytes>,
-    open: OnceLock<Bytes>,
+    public: OnceLock<Bytes>,
 }
 
 impl Default for Feed {
@@ -67,18 +67,18 @@ impl Feed {
         }
     }
 
-    /// Everything from now on, the present first.
+    /// Every update from now on, the current one first.
     pub(super) fn watch(&self) -> watch::Receiver<FeedEvent> {
         let mut receiver = self.0.subscribe();
         receiver.mark_changed();
         receiver
     }
 
-    /// Waits until there is a status, or none will come.
-    pub(super) async fn known(&self) {
-        let mut news = self.0.subscribe();
+    /// Waits until there is a status, or the server stops.
+    pub(super) async fn available(&self) {
+        let mut events = self.0.subscribe();
         // This struct owns the sender, so it exists.
-        let _ = news.wait_for(|news| !matches!(news, FeedEvent::Lost(_))).await;
+        let _ = events.wait_for(|event| !matches!(event, FeedEvent::Lost(_))).await;
     }
 
     /// The server stops: subscribers are notified.
@@ -98,7 +98,7 @@ impl Feed {
                 }
                 Err(cause) => Some(cause),
             };
-            if let Err(error) = Port::<Leave>::from(listener).tell(Leave) {
+            if let Err(error) = Port::<Unsubscribe>::from(listener).tell(Unsubscribe) {
                 debug!(%error, "status listener already gone");
             }
             if let Some(cause) = cause {
@@ -108,15 +108,15 @@ impl Feed {
         }
     }
 
-    /// Polls until the subscription is found lost; `Some` when the status actor does not answer at all.
-    async fn until_lost(&self, keeper: &Port<GetSnapshot>) -> Option<AskError> {
+    /// Polls until the subscription is lost; `Some` when the status actor does not answer at all.
+    async fn until_lost(&self, status: &Port<GetSnapshot>) -> Option<AskError> {
         loop {
             let mut closing = self.0.subscribe();
-            let closed = closing.wait_for(|news| matches!(news, FeedEvent::Closing));
+            let closed = closing.wait_for(|event| matches!(event, FeedEvent::Closing));
             if tokio::time::timeout(POLL, closed).await.is_ok() {
                 return None;
             }
-            match keeper.ask(GetSnapshot, TIMEOUT).await {
+            match status.ask(GetSnapshot, TIMEOUT).await {
                 Ok(answer) if self.is_current(&answer) => {}
                 Ok(_) => return None,
                 Err(cause) => return Some(cause),
@@ -125,7 +125,7 @@ impl Feed {
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
-        let rendered = Rendered { snapshot, full: OnceLock::new(), open: OnceLock::new() };
+        let rendered = Rendered { snapshot, full: OnceLock::new(), public: OnceLock::new() };
         self.unless_closing(FeedEvent::Live(Arc::new(rendered)));
     }
 
@@ -136,11 +136,11 @@ impl Feed {
         self.unless_closing(FeedEvent::Lost(cause));
     }
 
-    fn unless_closing(&self, news: FeedEvent) {
+    fn unless_closing(&self, event: FeedEvent) {
         self.0.send_if_modified(|present| {
             let open = !matches!(present, FeedEvent::Closing);
             if open {
-                *present = news;
+                *present = event;
             }
             open
         });
@@ -168,8 +168,8 @@ impl Rendered {
     ///
     /// # Errors
     /// See [`Rendered::full`].
-    pub(super) fn open(&self) -> Result<Bytes, ApiError> {
-        render(&self.open, &OpenStatus::of(&self.snapshot))
+    pub(super) fn public(&self) -> Result<Bytes, ApiError> {
+        render(&self.public, &StatusResponse::public(&self.snapshot))
     }
 }
 
@@ -187,7 +187,7 @@ struct FeedListener(Arc<Feed>);
 /// Ends a subscription.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-struct Leave;
+struct Unsubscribe;
 
 impl Actor for FeedListener {
     type Context = Context<Self>;
@@ -200,9 +200,9 @@ impl Handler<SnapshotChanged> for FeedListener {
     }
 }
 
-impl Handler<Leave> for FeedListener {
+impl Handler<Unsubscribe> for FeedListener {
     type Result = ();
-    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: Unsubscribe, ctx: &mut Self::Context) {
         ctx.stop();
     }
 }

@@ -1,4 +1,4 @@
-//! What HTTP asks of the process.
+//! The message from HTTP to the process.
 
 use actix::Message;
 
@@ -8,7 +8,7 @@ use actix::Message;
 pub(crate) struct RestartProcess {
     /// The principal.
     pub(crate) principal: String,
-    /// No turn is waited for, and a drain is over.
+    /// Do not wait for turns, and end a drain.
     pub(crate) force: bool,
 }
 

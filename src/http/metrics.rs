@@ -1,6 +1,6 @@
 //! The status as numbers for Prometheus.
 //!
-//! No label comes from outside: profiles, chats and other names from the wire are counted, never named.
+//! No label value comes from outside: profiles, chats and other names from the wire are counted, not named.
 
 use std::fmt::Debug;
 
@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::admission::Admission;
 use super::code::Code;
 use super::error::ApiError;
-use super::operation_doc::{AnswerDoc, OperationDoc, Who};
+use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
 
@@ -38,22 +38,25 @@ const ACTORS: [&str; 10] =
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const METRICS: OperationDoc = OperationDoc::new("The status as numbers for Prometheus")
-        .answers(AnswerDoc::Other(200, OPEN_METRICS))
-        .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
-    registry.at("/metrics", Who::Authenticated).get(metrics, METRICS).done();
+        .answer(AnswerDoc::Other(200, OPEN_METRICS))
+        .errors(&[Code::ActorUnavailable, Code::ActorTimeout]);
+    registry.at("/metrics", Access::Authenticated).get(metrics, METRICS).done();
 }
 
 async fn metrics(state: SharedState) -> Result<HttpResponse, ApiError> {
-    let own =
-        Own { viewers: state.viewers.watching(), log_dropped: (state.log_dropped)(), pools: pools(&state.admission) };
-    let text = render(&state.feed.latest()?.snapshot, &own);
+    let counts = ProcessCounts {
+        viewers: state.viewers.watching(),
+        log_dropped: (state.log_dropped)(),
+        pools: pools(&state.admission),
+    };
+    let text = render(&state.feed.latest()?.snapshot, &counts);
     let text = text.map_err(|error| ApiError::Unanswerable(error.into()))?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
 }
 
-/// What the process counts beside the status.
+/// Counts of the process that are not in the status.
 #[derive(Debug, Clone, Default)]
-struct Own {
+struct ProcessCounts {
     viewers: usize,
     log_dropped: u64,
     /// Name, places taken, places evicted.
@@ -64,134 +67,139 @@ fn pools(admission: &Admission) -> Vec<(&'static str, u64, u64)> {
     admission.pools().into_iter().map(|pool| (pool.name(), count(pool.taken()), pool.evicted())).collect()
 }
 
-fn render(snapshot: &Snapshot, own: &Own) -> Result<String, std::fmt::Error> {
-    let mut sheet = Sheet(Registry::with_prefix("caduceus"));
-    gateway(&mut sheet, snapshot);
-    sheet.gauge("status_viewers", "Clients that watch the status", count(own.viewers));
-    sheet.counter("log_lines_dropped", "Log lines dropped because standard error did not accept them", own.log_dropped);
-    let taken = own.pools.iter().map(|(name, taken, _)| ((*name).to_owned(), *taken));
-    sheet.gauges("http_places_taken", "Connections, bodies and sockets at the moment", "places", taken);
-    let evicted = own.pools.iter().map(|(name, _, evicted)| ((*name).to_owned(), *evicted));
-    sheet.counters("http_places_evicted", "Closed because another peer needed the place", "places", evicted);
-    turns(&mut sheet, snapshot);
-    relay(&mut sheet, &snapshot.relay, snapshot.process.uptime_ms);
-    keepers(&mut sheet, snapshot);
-    actors(&mut sheet, &snapshot.actors);
+fn render(snapshot: &Snapshot, counts: &ProcessCounts) -> Result<String, std::fmt::Error> {
+    let mut metrics = MetricsBuilder(Registry::with_prefix("caduceus"));
+    gateway(&mut metrics, snapshot);
+    metrics.gauge("status_viewers", "Clients that watch the status", count(counts.viewers));
+    metrics.counter(
+        "log_lines_dropped",
+        "Log lines dropped because standard error did not accept them",
+        counts.log_dropped,
+    );
+    let taken = counts.pools.iter().map(|(name, taken, _)| ((*name).to_owned(), *taken));
+    metrics.gauges("http_places_taken", "Connections, bodies and sockets at the moment", "places", taken);
+    let evicted = counts.pools.iter().map(|(name, _, evicted)| ((*name).to_owned(), *evicted));
+    metrics.counters("http_places_evicted", "Closed because another peer needed the place", "places", evicted);
+    turns(&mut metrics, snapshot);
+    relay(&mut metrics, &snapshot.relay, snapshot.process.uptime_ms);
+    grants_and_ledger(&mut metrics, snapshot);
+    actors(&mut metrics, &snapshot.actors);
     let mut text = String::new();
-    encode(&mut text, &sheet.0)?;
+    encode(&mut text, &metrics.0)?;
     Ok(text)
 }
 
-fn gateway(sheet: &mut Sheet, snapshot: &Snapshot) {
-    sheet.gauge("ready", "1 when a turn would be admitted", u64::from(snapshot.readiness < ReadinessLevel::NotReady));
+fn gateway(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
+    metrics.gauge("ready", "1 when a turn would be admitted", u64::from(snapshot.readiness < ReadinessLevel::NotReady));
     let issues = |level| count(snapshot.issues.iter().filter(|issue| issue.level == level).count());
-    sheet.gauge(
+    metrics.gauge(
         "parts_degraded",
         "Parts that are failed or down although turns are admitted",
         issues(ReadinessLevel::Degraded),
     );
-    sheet.gauge("draining", "1 while the whole gateway is drained or stopping", u64::from(snapshot.drain.draining));
+    metrics.gauge("draining", "1 while the whole gateway is drained or stopping", u64::from(snapshot.drain.draining));
     let age = snapshot.drain.age_ms.unwrap_or_default();
-    sheet.seconds("drain_age_seconds", "Time since the drain began; 0 without one", age);
-    sheet.gauge("drained_profiles", "Profiles drained by themselves", count(snapshot.drain.profiles.len()));
-    sheet.gauge("profiles", "Profiles served", count(snapshot.profiles.len()));
+    metrics.seconds("drain_age_seconds", "Time since the drain began; 0 without one", age);
+    metrics.gauge("drained_profiles", "Profiles drained by themselves", count(snapshot.drain.profiles.len()));
+    metrics.gauge("profiles", "Profiles served", count(snapshot.profiles.len()));
     let profiles = snapshot.secrets.iter().map(|profile| (word(profile.state), 1));
-    sheet.gauges("profiles_by_state", "Profiles by state", "state", profiles);
+    metrics.gauges("profiles_by_state", "Profiles by state", "state", profiles);
     let missing = snapshot.secrets.iter().map(|profile| count(profile.view.missing.len())).sum();
-    sheet.gauge("secrets_missing", "Secrets that profiles lack", missing);
+    metrics.gauge("secrets_missing", "Secrets that profiles lack", missing);
     let hung = count(workers::hung().len());
-    sheet.gauge("file_systems_hung", "Directories whose file system does not answer", hung);
-    sheet.counter("agents_started", "Processes of agents started", snapshot.totals.agents_started);
-    sheet.gauges("build_info", "Version of this program", "version", [(snapshot.version.to_owned(), 1)]);
+    metrics.gauge("file_systems_hung", "Directories whose file system does not answer", hung);
+    metrics.counter("agents_started", "Processes of agents started", snapshot.totals.agents_started);
+    metrics.gauges("build_info", "Version of this program", "version", [(snapshot.version.to_owned(), 1)]);
     let process = snapshot.process;
-    sheet.seconds("process_uptime_seconds", "Time since the process started", process.uptime_ms);
+    metrics.seconds("process_uptime_seconds", "Time since the process started", process.uptime_ms);
     if let Some(bytes) = process.resident_bytes {
-        sheet.gauge("process_resident_memory_bytes", "Resident memory", bytes);
+        metrics.gauge("process_resident_memory_bytes", "Resident memory", bytes);
     }
     if let Some(open) = process.open_fds {
-        sheet.gauge("process_open_fds", "Open descriptors", count(open));
+        metrics.gauge("process_open_fds", "Open descriptors", count(open));
     }
 }
 
-fn turns(sheet: &mut Sheet, snapshot: &Snapshot) {
+fn turns(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     let view = &snapshot.turns;
-    sheet.gauge("turns_in_flight", "Turns in flight", count(snapshot.active_agents));
+    metrics.gauge("turns_in_flight", "Turns in flight", count(snapshot.active_agents));
     let oldest = snapshot.drain.oldest_turn_ms.unwrap_or_default();
-    sheet.seconds("oldest_turn_seconds", "Age of the oldest turn in flight; 0 without one", oldest);
-    sheet.gauge("sessions_active", "Sessions with work queued or running", count(view.sessions));
-    sheet.gauge("events_queued", "Events that wait for their turn", count(view.queued));
-    sheet.gauge("events_held", "Events held until a drain ends", count(view.held));
+    metrics.seconds("oldest_turn_seconds", "Age of the oldest turn in flight; 0 without one", oldest);
+    metrics.gauge("sessions_active", "Sessions with work queued or running", count(view.sessions));
+    metrics.gauge("events_queued", "Events that wait for their turn", count(view.queued));
+    metrics.gauge("events_held", "Events held until a drain ends", count(view.held));
     let awaiting = view.awaiting_link.values().map(|events| count(*events)).sum();
-    sheet.gauge("events_awaiting_link", "Events that wait for their link to come up", awaiting);
-    sheet.counter("events_refused", "Events refused", view.refused);
-    sheet.counter("events_duplicate", "Events that were in the ledger already", view.duplicates);
+    metrics.gauge("events_awaiting_link", "Events that wait for their link to come up", awaiting);
+    metrics.counter("events_refused", "Events refused", view.refused);
+    metrics.counter("events_duplicate", "Events that were in the ledger already", view.duplicates);
     let mut recent: Vec<u64> = view.recent_turns.iter().map(|(_, length)| *length).collect();
     recent.sort_unstable();
     let at = |percent: usize| recent.get((recent.len() * percent / 100).min(recent.len().saturating_sub(1))).copied();
-    sheet.seconds("turn_median_seconds", "Median length of the last turns", at(50).unwrap_or_default());
-    sheet.seconds("turn_p95_seconds", "Length of the last turns, 95th percentile", at(95).unwrap_or_default());
+    metrics.seconds("turn_median_seconds", "Median length of the last turns", at(50).unwrap_or_default());
+    metrics.seconds("turn_p95_seconds", "Length of the last turns, 95th percentile", at(95).unwrap_or_default());
     let ended = [("done", view.done), ("failed", view.failed), ("stopped", view.stopped)];
-    sheet.counters("turns_ended", "Turns ended", "outcome", ended.map(|(word, n)| (word.to_owned(), n)));
+    metrics.counters("turns_ended", "Turns ended", "outcome", ended.map(|(word, n)| (word.to_owned(), n)));
 }
 
-fn relay(sheet: &mut Sheet, links: &[ShownLink], uptime_ms: u64) {
-    sheet.gauges("relay_links", "Links by state", "state", links.iter().map(|link| (word(link.state), 1)));
-    let frames = links.iter().flat_map(|link| &link.view.frames).map(|(kind, n)| (known(kind, frame::KINDS), *n));
-    sheet.counters("relay_frames", "Frames by kind", "kind", frames);
-    sheet.counter(
+fn relay(metrics: &mut MetricsBuilder, links: &[ShownLink], uptime_ms: u64) {
+    metrics.gauges("relay_links", "Links by state", "state", links.iter().map(|link| (word(link.state), 1)));
+    let frames =
+        links.iter().flat_map(|link| &link.view.frames).map(|(kind, n)| (listed_or_other(kind, frame::KINDS), *n));
+    metrics.counters("relay_frames", "Frames by kind", "kind", frames);
+    metrics.counter(
         "relay_lines_skipped",
         "Lines that were not frames",
         links.iter().map(|link| link.view.skipped).sum(),
     );
     let dead = links.iter().map(|link| link.view.dead_letters).sum();
-    sheet.counter("relay_dead_letters", "Frames that could not be used and are kept in the ledger", dead);
+    metrics.counter("relay_dead_letters", "Frames that could not be used and are kept in the ledger", dead);
     let waiting = links.iter().map(|link| count(link.view.waiting)).sum();
-    sheet.gauge("relay_sends_waiting", "Outbound frames that wait for a result", waiting);
+    metrics.gauge("relay_sends_waiting", "Outbound frames that wait for a result", waiting);
     // A link without a frame so far has been silent since the start.
     let is_set_up = |link: &&ShownLink| link.reported() != Some(LinkState::Disabled);
     let silence = links.iter().filter(is_set_up).map(|link| link.view.last_inbound_age_ms.unwrap_or(uptime_ms));
     let silence = silence.max().unwrap_or_default();
-    let unheard = links.iter().filter_map(|link| link.view.last_ack_age_ms).max().unwrap_or_default();
-    sheet.seconds("relay_last_ack_seconds", "Age of the last acknowledgement on the most silent link", unheard);
-    sheet.seconds("relay_silence_seconds", "Age of the last frame on the most silent link", silence);
+    let last_ack = links.iter().filter_map(|link| link.view.last_ack_age_ms).max().unwrap_or_default();
+    metrics.seconds("relay_last_ack_seconds", "Age of the last acknowledgement on the most silent link", last_ack);
+    metrics.seconds("relay_silence_seconds", "Age of the last frame on the most silent link", silence);
 }
 
-fn keepers(sheet: &mut Sheet, snapshot: &Snapshot) {
+fn grants_and_ledger(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     let grants = snapshot.honcho.iter().map(|grant| (word(grant.state), 1));
-    sheet.gauges("honcho_grants", "Grants by state", "state", grants);
-    sheet.counter("honcho_exchanges", "Tokens exchanged", snapshot.totals.exchanges);
+    metrics.gauges("honcho_grants", "Grants by state", "state", grants);
+    metrics.counter("honcho_exchanges", "Tokens exchanged", snapshot.totals.exchanges);
     if let Some(left) = snapshot.honcho.iter().filter_map(|grant| grant.view.expires_in_s).min() {
-        sheet.signed("honcho_seconds_left", "Time left of the grant that expires first; negative once it has", left);
+        metrics.signed("honcho_seconds_left", "Time left of the grant that expires first; negative once it has", left);
     }
     let ledger = &snapshot.ledger;
-    sheet.gauge("ledger_damaged", "Rows that could not be read", ledger.corrupt);
+    metrics.gauge("ledger_damaged", "Rows that could not be read", ledger.corrupt);
     let inbound = ledger.inbound.iter().map(|(state, n)| (word(state), *n));
-    sheet.gauges("ledger_inbound", "Inbound events by state", "state", inbound);
+    metrics.gauges("ledger_inbound", "Inbound events by state", "state", inbound);
     let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));
-    sheet.gauges("ledger_outbound", "Outbound obligations by state", "state", outbound);
-    sheet.counter("ledger_written", "Events and obligations written", ledger.written);
-    sheet.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.trouble.is_none()));
+    metrics.gauges("ledger_outbound", "Outbound obligations by state", "state", outbound);
+    metrics.counter("ledger_written", "Events and obligations written", ledger.written);
+    metrics.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.trouble.is_none()));
 }
 
-fn actors(sheet: &mut Sheet, root: &TreeNode) {
+fn actors(metrics: &mut MetricsBuilder, root: &TreeNode) {
     let nodes = || root.walk().filter(|node| !node.path.is_empty());
-    let top = |node: &TreeNode| known(node.path.split('/').next().unwrap_or_default(), &ACTORS);
-    sheet.gauges("actors", "Actors by state", "state", nodes().map(|node| (word(node.state), 1)));
-    // A child that is gone counts at the supervisor that it had.
+    let top = |node: &TreeNode| listed_or_other(node.path.split('/').next().unwrap_or_default(), &ACTORS);
+    metrics.gauges("actors", "Actors by state", "state", nodes().map(|node| (word(node.state), 1)));
+    // A removed child counts at its former supervisor.
     let restarts = nodes().map(|node| (top(node), node.restarts_total + node.removed.restarts));
-    sheet.counters("actor_restarts", "Restarts", "actor", restarts);
+    metrics.counters("actor_restarts", "Restarts", "actor", restarts);
     let waiting = nodes().map(|node| (top(node), count(node.queue_depth)));
-    sheet.gauges("actor_messages_waiting", "Messages that wait in mailboxes", "actor", waiting);
+    metrics.gauges("actor_messages_waiting", "Messages that wait in mailboxes", "actor", waiting);
     let refused = nodes().map(|node| (top(node), node.refused + node.removed.refused));
-    sheet.counters("actor_messages_refused", "Messages refused by full mailboxes", "actor", refused);
+    metrics.counters("actor_messages_refused", "Messages refused by full mailboxes", "actor", refused);
 }
 
-/// What one scrape answers.
-struct Sheet(Registry);
+/// The metrics of one scrape.
+struct MetricsBuilder(Registry);
 
 type Label = [(&'static str, String); 1];
 
-impl Sheet {
+impl MetricsBuilder {
     fn gauge(&mut self, name: &str, help: &str, value: u64) {
         let gauge = Gauge::<i64>::default();
         gauge.set(signed(value));
@@ -225,7 +233,7 @@ impl Sheet {
         self.0.register(name, help, family);
     }
 
-    /// See [`Sheet::gauges`].
+    /// See [`MetricsBuilder::gauges`].
     fn counters(
         &mut self,
         name: &str,
@@ -241,7 +249,7 @@ impl Sheet {
     }
 }
 
-fn known(word: &str, words: &[&'static str]) -> String {
+fn listed_or_other(word: &str, words: &[&'static str]) -> String {
     words.iter().find(|known| **known == word).copied().unwrap_or("other").to_owned()
 }
 

@@ -1,7 +1,7 @@
 //! The HTTP layer: parses requests, sends typed messages, maps errors by one table.
 //!
-//! Owns sockets and a rendered copy of the last status; no state of the domain. A restart loses open connections,
-//! which clients make anew.
+//! Owns sockets and a rendered copy of the last status; no state of the domain. A restart loses open connections;
+//! clients reconnect.
 
 mod actor;
 mod actors;
@@ -19,7 +19,6 @@ mod health;
 mod messages;
 mod metrics;
 mod names;
-mod open_status;
 mod openapi;
 mod operation_doc;
 mod page;
@@ -54,11 +53,11 @@ use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
 use admission::Admission;
-use auth::Seam;
+use auth::Authenticator;
 use error::ApiError;
 use feed::Feed;
 pub(crate) use messages::{AlreadyStopping, RestartProcess};
-use names::Names;
+use names::HostNames;
 use page::document::StatusPage;
 pub(crate) use ports::{Healthy, Ports};
 use proxies::TrustedProxies;
@@ -71,7 +70,7 @@ use viewers::Viewers;
 /// The settings and ports of the HTTP layer.
 #[derive(Debug)]
 pub(crate) struct HttpOptions {
-    /// What `caduceus.yaml` says of HTTP. Port 0 takes a free one.
+    /// The `http` settings of `caduceus.yaml`. Port 0 takes a free one.
     pub(crate) values: HttpValues,
     /// The drain secret.
     pub(crate) drain_auth: DrainAuth,
@@ -91,7 +90,7 @@ pub(crate) struct HttpOptions {
     pub(crate) inbound: InboundSettings,
 }
 
-/// Why nothing listens.
+/// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
 pub(crate) struct BindError {
@@ -107,16 +106,16 @@ impl BindError {
     }
 }
 
-/// A socket that listens; nothing is answered yet. Cheap to clone.
+/// A listening socket that is not served yet. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Bound {
     address: SocketAddr,
-    /// What the servers have in common; each has a feed of its own, which ends with it.
+    /// The state that successive servers share; each server has a separate feed, which ends with it.
     state: ServerState,
     start: Arc<dyn Fn(SharedState) -> io::Result<Server> + Send + Sync>,
 }
 
-/// A server at work.
+/// A running server.
 pub(crate) struct RunningServer {
     server: Server,
     handle: Handle,
@@ -137,19 +136,19 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
     let (listener, address) = listen(options.values.bind)?;
     let inbound = options.inbound.bind.map(listen).transpose()?;
     if let Some((_, address)) = &inbound {
-        info!(%address, "signed deliveries have a listener of their own");
+        info!(%address, "separate listener for signed deliveries");
     }
     let admission = Admission::default();
     let state = ServerState {
         ports,
         feed: Arc::default(),
-        seam: Arc::new(Seam::new(
+        authenticator: Arc::new(Authenticator::new(
             &options.drain_auth,
             options.insecure_loopback_drain,
             &options.home,
             options.redactor,
         )),
-        names: Names::new(address, options.values.names),
+        names: HostNames::new(address, options.values.names),
         proxies: TrustedProxies::new(options.values.trusted_proxies),
         page: StatusPage::new(options.allow_faults),
         viewers: Viewers::new(admission.sockets.clone()),
@@ -162,10 +161,10 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
     let app = |state: SharedState| {
         App::new()
             .app_data(state.clone())
-            // Below the state, for what the state itself is made of.
+            // Separate, for code that cannot reach the state.
             .app_data(state.proxies.clone())
             .app_data(state.admission.clone())
-            .app_data(Arc::clone(&state.seam))
+            .app_data(Arc::clone(&state.authenticator))
             .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::UnknownPath.into()))
             .wrap(from_fn(request_guard::pass))
             .configure(|config| routes(RouteRegistry::new(config), &state))
@@ -182,9 +181,9 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
     Ok(Bound { address, state, start: Arc::new(start) })
 }
 
-fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
-    let failed = |source| BindError { address: asked, source };
-    let listener = TcpListener::bind(asked).map_err(failed)?;
+fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError { address: bind, source };
+    let listener = TcpListener::bind(bind).map_err(failed)?;
     server::deepen_backlog(&listener).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
@@ -211,12 +210,12 @@ impl Bound {
         self.address
     }
 
-    /// Begins to answer. Called on an arbiter, which from then on keeps the copy of the status fresh.
+    /// Starts to serve. Called on an arbiter, which from then on updates the copy of the status.
     ///
     /// # Errors
     /// The error of the system when there was no descriptor left for it.
     pub(crate) fn run(&self) -> io::Result<RunningServer> {
-        // A replaced server closes its feed late: each server has its own, so that of its successor stays open.
+        // A replaced server closes its feed late: each server has a separate one, so that of its successor stays open.
         let feed = Arc::new(Feed::default());
         let server = (self.start)(SharedState::new(ServerState { feed: Arc::clone(&feed), ..self.state.clone() }))?;
         caduceus_supervision::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
@@ -225,17 +224,17 @@ impl Bound {
 }
 
 impl RunningServer {
-    /// The way to stop it.
+    /// Stops the server.
     #[must_use]
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Waits until there is a status, so that the first client gets one; at most `timeout`.
-    pub(crate) fn informed(&self, timeout: Duration) -> impl Future<Output = ()> + use<> {
+    /// Waits until there is a status for the first client; at most `timeout`.
+    pub(crate) fn first_status(&self, timeout: Duration) -> impl Future<Output = ()> + use<> {
         let feed = Arc::clone(&self.handle.feed);
         async move {
-            if tokio::time::timeout(timeout, feed.known()).await.is_err() {
+            if tokio::time::timeout(timeout, feed.available()).await.is_err() {
                 warn!("no status yet; it is served as soon as it is available");
             }
         }
@@ -264,7 +263,7 @@ impl Handle {
     /// Ends it at once, without waiting for requests.
     pub(crate) fn kill(&self) {
         self.feed.close();
-        // The order is given by the call; the future only waits for it.
+        // The call sends the command; the future only waits for its end.
         drop(self.server.stop(false));
     }
 }

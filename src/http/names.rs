@@ -1,6 +1,6 @@
 //! The host names that the gateway accepts, in `Host`, in an absolute target and in `Origin`.
 //!
-//! Loopback is a trust that any website in the operator's browser could borrow; so the name is checked on every route.
+//! Any website in the operator's browser can send requests from loopback; so the name is checked on every route.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,14 +10,14 @@ use super::error::ApiError;
 
 /// The names that clients may use.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct HostNames {
     /// `host:port`.
     ours: Vec<String>,
     /// `host` or `host:port`, as configured.
     extra: Vec<String>,
 }
 
-impl Names {
+impl HostNames {
     /// `bound` is the listening address; `extra` are the names that the settings add.
     pub(super) fn new(bound: SocketAddr, extra: Vec<String>) -> Self {
         let port = bound.port();
@@ -27,7 +27,7 @@ impl Names {
         Self { ours, extra }
     }
 
-    /// Why a request with these headers may not come in, if so. `target` is the authority of an absolute request target,
+    /// Why a request with these headers is refused, if it is. `target` is the authority of an absolute request target,
     /// which counts more than `Host`; `local` the local address of the connection.
     pub(super) fn refuse(
         &self,
@@ -35,7 +35,7 @@ impl Names {
         target: Option<&str>,
         local: Option<SocketAddr>,
     ) -> Option<ApiError> {
-        let host = the_one(headers, &header::HOST);
+        let host = single_header(headers, &header::HOST);
         if !host.is_some_and(|host| self.accepts(host, 80, local))
             || target.is_some_and(|t| !self.accepts(t, 80, local))
         {
@@ -44,12 +44,12 @@ impl Names {
         self.refuse_origin(headers, local)
     }
 
-    /// As [`Names::refuse`], for paths that are answered under any `Host`, or none.
+    /// As [`HostNames::refuse`], for paths that are answered under any `Host`, or none.
     pub(super) fn refuse_origin(&self, headers: &HeaderMap, local: Option<SocketAddr>) -> Option<ApiError> {
         if !headers.contains_key(header::ORIGIN) {
             return None;
         }
-        let site = the_one(headers, &header::ORIGIN).and_then(|origin| origin.split_once("://"));
+        let site = single_header(headers, &header::ORIGIN).and_then(|origin| origin.split_once("://"));
         let known = match site {
             Some(("http", site)) => self.accepts(site, 80, local),
             Some(("https", site)) => self.accepts(site, 443, local),
@@ -76,8 +76,8 @@ impl Names {
     }
 }
 
-/// The value of a header that must be there exactly once.
-pub(super) fn the_one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+/// The value of a header that must be present exactly once.
+pub(super) fn single_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name);
     let first = values.next()?;
     if values.next().is_some() { None } else { first.to_str().ok() }
@@ -110,7 +110,7 @@ mod tests {
         map
     }
 
-    fn refused(names: &Names, pairs: &[(&'static str, &str)]) -> Option<&'static str> {
+    fn refused(names: &HostNames, pairs: &[(&'static str, &str)]) -> Option<&'static str> {
         match names.refuse(&headers(pairs), None, Some(([10, 0, 0, 7], 8652).into())) {
             None => None,
             Some(ApiError::ForbiddenHost) => Some("host"),
@@ -119,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_names_are_answered_to() {
-        let names = Names::new(([0, 0, 0, 0], 8652).into(), vec!["Gate.example".into(), "other.example:99".into()]);
+    fn only_accepted_host_names_are_answered() {
+        let names = HostNames::new(([0, 0, 0, 0], 8652).into(), vec!["Gate.example".into(), "other.example:99".into()]);
         let ours = ["localhost:8652", "LOCALHOST:8652", "127.0.0.1:8652", "[::1]:8652", "10.0.0.7:8652"];
         for host in ours.into_iter().chain(["gate.example", "gate.example:1", "other.example:99"]) {
             assert_eq!(refused(&names, &[("host", host)]), None, "{host}");
@@ -136,15 +136,15 @@ mod tests {
 
     #[test]
     fn an_absolute_target_counts_more_than_the_host() {
-        let names = Names::new(([127, 0, 0, 1], 8652).into(), Vec::new());
+        let names = HostNames::new(([127, 0, 0, 1], 8652).into(), Vec::new());
         let host = headers(&[("host", "localhost:8652")]);
         assert!(names.refuse(&host, Some("evil.example"), None).is_some());
         assert!(names.refuse(&host, Some("localhost:8652"), None).is_none());
     }
 
     #[test]
-    fn an_origin_must_be_ours_too() {
-        let names = Names::new(([127, 0, 0, 1], 8652).into(), vec!["gate.example".into()]);
+    fn an_origin_must_be_an_accepted_name_too() {
+        let names = HostNames::new(([127, 0, 0, 1], 8652).into(), vec!["gate.example".into()]);
         let with = |origin| refused(&names, &[("host", "localhost:8652"), ("origin", origin)]);
         assert_eq!(with("http://localhost:8652"), None);
         assert_eq!(with("http://127.0.0.1:8652"), None);
@@ -155,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn port_80_need_not_be_said() {
-        let names = Names::new(([127, 0, 0, 1], 80).into(), Vec::new());
+    fn port_80_may_be_omitted() {
+        let names = HostNames::new(([127, 0, 0, 1], 80).into(), Vec::new());
         assert_eq!(refused(&names, &[("host", "localhost"), ("origin", "http://localhost")]), None);
         assert_eq!(refused(&names, &[("host", "[::1]")]), None);
     }

@@ -1,4 +1,4 @@
-//! Prints what was registered as an `OpenAPI` document.
+//! Renders the registered routes as an `OpenAPI` document.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ use utoipa::openapi::{
 };
 
 use super::code::Code;
-use super::operation_doc::{AnswerDoc, Field, FieldKind, RouteEntry, Who};
-use super::views::NODE;
+use super::operation_doc::{Access, AnswerDoc, Field, FieldKind, RouteEntry};
+use super::views::{NODE, NOT_ANSWERING};
 
 const JSON: &str = "application/json";
 /// The name of the token among the security schemes.
 const TOKEN: &str = "token";
-/// The same of a signature of the body.
+/// The name of the signature of the body among the security schemes.
 const SIGNATURE: &str = "signature";
 
 /// The name of a node of the tree among the schemas.
@@ -37,11 +37,11 @@ const ABOUT: &str = "The control plane of one gateway. Every error has a body {\
     letters, digits, dots, dashes or underscores. HEAD is answered wherever GET is. A foreign Host or Origin is answered with 403. \
     On loopback, operations for authenticated clients need no token.";
 
-/// What can go wrong anywhere.
-const ANYWHERE: [Code; 4] = [Code::ForbiddenHost, Code::ForbiddenOrigin, Code::MethodNotAllowed, Code::Internal];
-/// The errors of the token seam.
-const SEAM: [Code; 3] = [Code::Unauthenticated, Code::ProviderUnreachable, Code::TooManyAttempts];
-/// What can be wrong with a body.
+/// The errors of every operation.
+const EVERYWHERE: [Code; 4] = [Code::ForbiddenHost, Code::ForbiddenOrigin, Code::MethodNotAllowed, Code::Internal];
+/// The errors of authentication.
+const AUTHENTICATION: [Code; 3] = [Code::Unauthenticated, Code::ProviderUnreachable, Code::TooManyAttempts];
+/// The errors of a request body.
 const BODY: [Code; 7] = [
     Code::BodyTooLarge,
     Code::BodyTooSlow,
@@ -53,15 +53,15 @@ const BODY: [Code; 7] = [
 ];
 
 /// The document.
-pub(super) fn print(entries: &[RouteEntry]) -> String {
+pub(super) fn render(entries: &[RouteEntry]) -> String {
     let paths = entries.iter().fold(PathsBuilder::new(), |paths, entry| {
         let method = if entry.method == Method::POST { HttpMethod::Post } else { HttpMethod::Get };
         let item = utoipa::openapi::PathItem::new(method, operation(entry));
-        paths.path(shown(&entry.path), item)
+        paths.path(without_patterns(&entry.path), item)
     });
     let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The drain secret.")).build();
-    let about = format!("A signature of the body and {TIMESTAMP_HEADER}, with a profile's delivery key.");
-    let signature = ApiKey::Header(ApiKeyValue::with_description(SIGNATURE_HEADER, &about));
+    let description_text = format!("A signature of the body and {TIMESTAMP_HEADER}, with a profile's delivery key.");
+    let signature = ApiKey::Header(ApiKeyValue::with_description(SIGNATURE_HEADER, &description_text));
     let schemes = ComponentsBuilder::new()
         .security_scheme(TOKEN, SecurityScheme::Http(token))
         .security_scheme(SIGNATURE, SecurityScheme::ApiKey(signature))
@@ -77,27 +77,27 @@ pub(super) fn print(entries: &[RouteEntry]) -> String {
     text
 }
 
-/// The document, sent.
+/// The answer with the document.
 pub(super) fn answer(text: Bytes) -> HttpResponse {
     HttpResponse::Ok().insert_header(ContentType::json()).body(text)
 }
 
-/// All that can go wrong with an operation.
+/// All errors of an operation, by status.
 fn errors(entry: &RouteEntry) -> BTreeMap<StatusCode, Vec<&'static str>> {
-    let page = &entry.page;
-    let mut codes = [&ANYWHERE[..], page.errors].concat();
+    let doc = &entry.doc;
+    let mut codes = [&EVERYWHERE[..], doc.errors].concat();
     if entry.path.contains('{') {
-        // A part of a path that is no text leads nowhere.
+        // A path parameter that is not UTF-8 matches no route.
         codes.push(Code::NotFound);
     }
-    match entry.who {
-        Who::Public => {}
-        Who::PublicSummary | Who::Authenticated => codes.extend(SEAM),
-        Who::Loopback => codes.push(Code::LoopbackOnly),
-        Who::Scope(_) => codes.extend(SEAM.into_iter().chain([Code::MissingScope])),
-        Who::Signed => codes.push(Code::UnsignedDelivery),
+    match entry.access {
+        Access::Public => {}
+        Access::PublicSummary | Access::Authenticated => codes.extend(AUTHENTICATION),
+        Access::Loopback => codes.push(Code::LoopbackOnly),
+        Access::Scope(_) => codes.extend(AUTHENTICATION.into_iter().chain([Code::MissingScope])),
+        Access::Signed => codes.push(Code::UnsignedDelivery),
     }
-    if page.takes.is_some() {
+    if doc.body.is_some() {
         codes.extend(BODY);
     }
     codes.sort_unstable_by_key(|code| code.word());
@@ -110,49 +110,51 @@ fn errors(entry: &RouteEntry) -> BTreeMap<StatusCode, Vec<&'static str>> {
 }
 
 fn operation(entry: &RouteEntry) -> Operation {
-    let (page, name) = (&entry.page, name(entry));
-    let (status, good) = good(page.answer);
+    let (doc, name) = (&entry.doc, operation_id(entry));
+    let (status, success) = success_response(doc.answer);
     let mut operation = OperationBuilder::new()
-        .summary(Some(page.summary))
-        .description(Some(who(entry.who)))
+        .summary(Some(doc.summary))
+        .description(Some(access(entry.access)))
         .operation_id(Some(name))
-        .response(status.to_string(), good);
-    for parameter in page.parameters {
+        .response(status.to_string(), success);
+    for parameter in doc.parameters {
         operation = operation.parameter(self::parameter(&entry.path, parameter));
     }
-    if let Some(fields) = page.takes {
+    if let Some(fields) = doc.body {
         let content = ContentBuilder::new().schema(Some(object(fields))).build();
         operation = operation.request_body(Some(
             RequestBodyBuilder::new().content(JSON, content).required(Some(Required::False)).build(),
         ));
     }
     for (status, words) in errors(entry) {
-        operation = operation.response(status.as_str(), bad(&words));
+        operation = operation.response(status.as_str(), error_response(&words));
     }
     let token = SecurityRequirement::new(TOKEN, [""; 0]);
-    match entry.who {
-        Who::Public | Who::Loopback => operation,
-        Who::PublicSummary | Who::Authenticated => operation.securities(Some([token, SecurityRequirement::default()])),
-        Who::Scope(_) => operation.security(token),
-        Who::Signed => operation.security(SecurityRequirement::new(SIGNATURE, [""; 0])),
+    match entry.access {
+        Access::Public | Access::Loopback => operation,
+        Access::PublicSummary | Access::Authenticated => {
+            operation.securities(Some([token, SecurityRequirement::default()]))
+        }
+        Access::Scope(_) => operation.security(token),
+        Access::Signed => operation.security(SecurityRequirement::new(SIGNATURE, [""; 0])),
     }
     .build()
 }
 
-fn who(who: Who) -> String {
-    match who {
-        Who::Public => "Open to every client.".to_owned(),
-        Who::PublicSummary => {
+fn access(access: Access) -> String {
+    match access {
+        Access::Public => "Open to every client.".to_owned(),
+        Access::PublicSummary => {
             "A public summary for every client; the full answer on loopback or with a token.".to_owned()
         }
-        Who::Authenticated => "On loopback or with a token.".to_owned(),
-        Who::Loopback => "On loopback only.".to_owned(),
-        Who::Scope(scope) => format!("With a token of the scope {scope}."),
-        Who::Signed => "Signed with a profile's delivery key, under any Host.".to_owned(),
+        Access::Authenticated => "On loopback or with a token.".to_owned(),
+        Access::Loopback => "On loopback only.".to_owned(),
+        Access::Scope(scope) => format!("With a token of the scope {scope}."),
+        Access::Signed => "Signed with a profile's delivery key, under any Host.".to_owned(),
     }
 }
 
-fn good(answer: AnswerDoc) -> (u16, Response) {
+fn success_response(answer: AnswerDoc) -> (u16, Response) {
     match answer {
         AnswerDoc::Fields(status, fields) => {
             let content = ContentBuilder::new().schema(Some(object(fields))).build();
@@ -174,13 +176,14 @@ fn good(answer: AnswerDoc) -> (u16, Response) {
         // Media types are of bodies; here they are those of the messages.
         AnswerDoc::WebSocket(fields) => {
             let content = ContentBuilder::new().schema(Some(object(fields))).build();
-            let about = "The current status as a text message, then every change; each is an object like this";
-            (101, ResponseBuilder::new().description(about).content(JSON, content).build())
+            let description_text =
+                "The current status as a text message, then every change; each is an object of this form";
+            (101, ResponseBuilder::new().description(description_text).content(JSON, content).build())
         }
     }
 }
 
-fn bad(words: &[&'static str]) -> Response {
+fn error_response(words: &[&'static str]) -> Response {
     let schema = ObjectBuilder::new()
         .property("error", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.iter().copied())))
         .property("detail", Object::with_type(Type::String))
@@ -193,16 +196,16 @@ fn bad(words: &[&'static str]) -> Response {
 
 fn object(fields: &[Field]) -> Object {
     let shape = fields.iter().fold(ObjectBuilder::new(), |shape, field| {
-        let shape = shape.property(field.name, kind(field.kind, field.meaning));
+        let shape = shape.property(field.name, kind(field.kind, field.description));
         if field.required { shape.required(field.name) } else { shape }
     });
     shape.build()
 }
 
-/// What a field holds; `meaning` is its description, where it is not empty.
-fn kind(kind: FieldKind, meaning: &str) -> RefOr<Schema> {
+/// The schema of a field; `description` may be empty.
+fn kind(kind: FieldKind, description: &str) -> RefOr<Schema> {
     let described = |object: ObjectBuilder| -> RefOr<Schema> {
-        object.description(Some(meaning).filter(|meaning| !meaning.is_empty())).into()
+        object.description(Some(description).filter(|description| !description.is_empty())).into()
     };
     let plain = |kind: Type| ObjectBuilder::new().schema_type(kind);
     let or_null = |kind: Type| ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]));
@@ -222,9 +225,13 @@ fn kind(kind: FieldKind, meaning: &str) -> RefOr<Schema> {
         }
         FieldKind::Map(values) => plain(Type::Object).additional_properties(Some(self::kind(*values, ""))),
         FieldKind::Word(words) => plain(Type::String).enum_values(Some(words.iter().copied())),
+        FieldKind::PartState(states) => {
+            let not_answering = NOT_ANSWERING.iter().filter(|state| !states.contains(state));
+            plain(Type::String).enum_values(Some(states.iter().chain(not_answering).copied()))
+        }
         FieldKind::List(items) => {
-            let about = Some(meaning).filter(|meaning| !meaning.is_empty());
-            return ArrayBuilder::new().items(self::kind(*items, "")).description(about).into();
+            let description_text = Some(description).filter(|description| !description.is_empty());
+            return ArrayBuilder::new().items(self::kind(*items, "")).description(description_text).into();
         }
         FieldKind::Node => return node(),
     })
@@ -240,25 +247,25 @@ fn parameter(path: &str, field: &Field) -> Parameter {
         .name(field.name)
         .parameter_in(if in_path { ParameterIn::Path } else { ParameterIn::Query })
         .required(if in_path { Required::True } else { Required::False })
-        .description(Some(field.meaning))
+        .description(Some(field.description))
         .schema(Some(kind(field.kind, "")))
         .build()
 }
 
 /// A path without the patterns of its parts.
-fn shown(path: &str) -> String {
+fn without_patterns(path: &str) -> String {
     let mut parts = path.split('{');
     let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |shown, part| match part.split_once('}') {
-        Some((name, rest)) => format!("{shown}{{{}}}{rest}", name.split(':').next().unwrap_or_default()),
-        None => shown,
+    parts.fold(first, |without_patterns, part| match part.split_once('}') {
+        Some((name, rest)) => format!("{without_patterns}{{{}}}{rest}", name.split(':').next().unwrap_or_default()),
+        None => without_patterns,
     })
 }
 
-/// A name for clients that are generated.
-fn name(entry: &RouteEntry) -> String {
+/// The operation id, from which generated clients name their functions.
+fn operation_id(entry: &RouteEntry) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let path: String = shown(&entry.path).chars().filter(|c| !matches!(c, '{' | '}')).map(plain).collect();
+    let path: String = without_patterns(&entry.path).chars().filter(|c| !matches!(c, '{' | '}')).map(plain).collect();
     let path = path.trim_start_matches("_api").trim_matches('_');
     let method = entry.method.as_str().to_lowercase();
     if path.is_empty() { method } else { format!("{method}_{path}") }

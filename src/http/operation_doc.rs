@@ -6,9 +6,9 @@ use actix_web::http::Method;
 
 use super::code::Code;
 
-/// The clients that are answered at a path.
+/// The clients that a path answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Access {
     /// Every client.
     Public,
     /// Every client gets a public summary; an authenticated client gets all.
@@ -27,9 +27,9 @@ pub(super) enum Who {
 #[derive(Debug)]
 pub(super) struct RouteEntry {
     pub(super) path: Cow<'static, str>,
-    pub(super) who: Who,
+    pub(super) access: Access,
     pub(super) method: Method,
-    pub(super) page: OperationDoc,
+    pub(super) doc: OperationDoc,
 }
 
 /// The description of an operation.
@@ -37,8 +37,8 @@ pub(super) struct RouteEntry {
 pub(super) struct OperationDoc {
     pub(super) summary: &'static str,
     pub(super) parameters: &'static [Field],
-    /// The fields of the body that it takes, if it takes one.
-    pub(super) takes: Option<&'static [Field]>,
+    /// The fields of the request body; `None` if there is no body.
+    pub(super) body: Option<&'static [Field]>,
     pub(super) answer: AnswerDoc,
     pub(super) errors: &'static [Code],
 }
@@ -48,7 +48,7 @@ pub(super) struct OperationDoc {
 pub(super) enum AnswerDoc {
     /// A JSON object.
     Fields(u16, &'static [Field]),
-    /// A JSON object, described by one of its own.
+    /// A node of the supervision tree.
     Node(u16),
     /// The document itself.
     Document,
@@ -64,10 +64,10 @@ pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) kind: FieldKind,
     pub(super) required: bool,
-    pub(super) meaning: &'static str,
+    pub(super) description: &'static str,
 }
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum FieldKind {
     Text,
@@ -77,58 +77,60 @@ pub(super) enum FieldKind {
     /// It may be null.
     NumberOrNull,
     TextOrNull,
-    /// A whole number, perhaps below zero, or null.
+    /// An integer or null.
     IntegerOrNull,
-    /// A whole number from 0 on, or null.
+    /// An integer of at least 0, or null.
     CountOrNull,
-    /// An object of any shape, such as an event on its way in.
+    /// An object of any form, such as an inbound event.
     Object,
     /// An object with these fields.
     Fields(&'static [Field]),
     /// The same, or null.
     FieldsOrNull(&'static [Field]),
-    /// An array of these.
+    /// An array of values of this type.
     List(&'static FieldKind),
-    /// An object with names of its own, each with one of these.
+    /// An object with any names and values of this type.
     Map(&'static FieldKind),
-    /// A node of the supervision tree, which holds others.
+    /// A node of the supervision tree, with its children.
     Node,
-    /// One of some words.
+    /// One of these strings.
     Word(&'static [&'static str]),
+    /// One of these states of a part, or one of `views::NOT_ANSWERING`.
+    PartState(&'static [&'static str]),
 }
 
-/// A field that is always there.
-pub(super) const fn field(name: &'static str, kind: FieldKind, meaning: &'static str) -> Field {
-    Field { name, kind, required: true, meaning }
+/// A required field.
+pub(super) const fn field(name: &'static str, kind: FieldKind, description: &'static str) -> Field {
+    Field { name, kind, required: true, description }
 }
 
-/// A field that may be missing.
-pub(super) const fn maybe(name: &'static str, kind: FieldKind, meaning: &'static str) -> Field {
-    Field { name, kind, required: false, meaning }
+/// An optional field.
+pub(super) const fn optional(name: &'static str, kind: FieldKind, description: &'static str) -> Field {
+    Field { name, kind, required: false, description }
 }
 
 impl OperationDoc {
     /// An operation that answers `{"ok": true}`.
     pub(super) const fn new(summary: &'static str) -> Self {
         const OK: &[Field] = &[field("ok", FieldKind::Flag, "always true")];
-        Self { summary, parameters: &[], takes: None, answer: AnswerDoc::Fields(200, OK), errors: &[] }
+        Self { summary, parameters: &[], body: None, answer: AnswerDoc::Fields(200, OK), errors: &[] }
     }
 
-    pub(super) const fn answers(self, answer: AnswerDoc) -> Self {
+    pub(super) const fn answer(self, answer: AnswerDoc) -> Self {
         Self { answer, ..self }
     }
 
-    pub(super) const fn asks(self, parameters: &'static [Field]) -> Self {
+    pub(super) const fn parameters(self, parameters: &'static [Field]) -> Self {
         Self { parameters, ..self }
     }
 
-    /// It takes a JSON object with these fields, or nothing.
-    pub(super) const fn takes(self, fields: &'static [Field]) -> Self {
-        Self { takes: Some(fields), ..self }
+    /// The request body: a JSON object with these fields, or none.
+    pub(super) const fn body(self, fields: &'static [Field]) -> Self {
+        Self { body: Some(fields), ..self }
     }
 
-    /// What can go wrong beyond what can go wrong with every operation of its kind.
-    pub(super) const fn fails(self, errors: &'static [Code]) -> Self {
+    /// The errors besides those of every operation with the same access and body.
+    pub(super) const fn errors(self, errors: &'static [Code]) -> Self {
         Self { errors, ..self }
     }
 }

@@ -1,6 +1,6 @@
-//! The one way to register a route: what describes it is what registers it, so no route is missing from `/openapi.json`.
+//! The only way to register a route: with its description, so no route is missing from `/openapi.json`.
 //!
-//! A [`RouteRegistry`] is written once for each worker, while its application is made; `openapi.rs` prints it.
+//! A [`RouteRegistry`] is filled once for each worker, while its application is made; `openapi.rs` renders it.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use actix_web::{FromRequest, Handler, Resource, Responder, web::Bytes};
 
 use super::auth;
 use super::openapi;
-use super::operation_doc::{AnswerDoc, OperationDoc, RouteEntry, Who};
+use super::operation_doc::{Access, AnswerDoc, OperationDoc, RouteEntry};
 
 /// Collects what is registered.
 pub(super) struct RouteRegistry<'c> {
@@ -18,12 +18,12 @@ pub(super) struct RouteRegistry<'c> {
     pub(super) entries: Vec<RouteEntry>,
 }
 
-/// A path under way into the registry; [`PathEntry::done`] registers it.
+/// A path that is being described; [`PathEntry::done`] registers it.
 #[must_use]
 pub(super) struct PathEntry<'b, 'c> {
     registry: &'b mut RouteRegistry<'c>,
     path: Cow<'static, str>,
-    who: Who,
+    access: Access,
     resource: Resource,
 }
 
@@ -34,17 +34,17 @@ impl<'c> RouteRegistry<'c> {
     }
 
     /// Begins a path.
-    pub(super) fn at(&mut self, path: impl Into<Cow<'static, str>>, who: Who) -> PathEntry<'_, 'c> {
+    pub(super) fn at(&mut self, path: impl Into<Cow<'static, str>>, access: Access) -> PathEntry<'_, 'c> {
         let path = path.into();
-        PathEntry { registry: self, resource: web::resource(&*path), path, who }
+        PathEntry { registry: self, resource: web::resource(&*path), path, access }
     }
 
     /// Registers the document itself, as the last operation.
     pub(super) fn close(mut self) {
         const PATH: &str = "/openapi.json";
-        let page = OperationDoc::new("This document").answers(AnswerDoc::Document);
-        self.entries.push(RouteEntry { path: PATH.into(), who: Who::Public, method: Method::GET, page });
-        let text = Bytes::from(openapi::print(&self.entries));
+        let doc = OperationDoc::new("This document").answer(AnswerDoc::Document);
+        self.entries.push(RouteEntry { path: PATH.into(), access: Access::Public, method: Method::GET, doc });
+        let text = Bytes::from(openapi::render(&self.entries));
         let answer = move || std::future::ready(openapi::answer(text.clone()));
         let resource = web::resource(PATH).route(web::get().to(answer.clone())).route(web::head().to(answer));
         self.config.service(resource);
@@ -53,7 +53,7 @@ impl<'c> RouteRegistry<'c> {
 
 impl PathEntry<'_, '_> {
     /// Answers GET, and HEAD with it.
-    pub(super) fn get<F, A>(mut self, handler: F, page: OperationDoc) -> Self
+    pub(super) fn get<F, A>(mut self, handler: F, doc: OperationDoc) -> Self
     where
         F: Handler<A>,
         A: FromRequest + 'static,
@@ -61,34 +61,34 @@ impl PathEntry<'_, '_> {
     {
         let resource = self.resource.route(web::get().to(handler.clone()));
         self.resource = resource.route(web::head().to(handler));
-        self.note(Method::GET, page)
+        self.note(Method::GET, doc)
     }
 
     /// Answers POST.
-    pub(super) fn post<F, A>(mut self, handler: F, page: OperationDoc) -> Self
+    pub(super) fn post<F, A>(mut self, handler: F, doc: OperationDoc) -> Self
     where
         F: Handler<A>,
         A: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
         self.resource = self.resource.route(web::post().to(handler));
-        self.note(Method::POST, page)
+        self.note(Method::POST, doc)
     }
 
     /// Registers it, behind the guard for its clients.
     pub(super) fn done(self) {
         let (config, resource) = (&mut *self.registry.config, self.resource);
-        match self.who {
+        match self.access {
             // The handler decides between summary and full answer, and verifies the signature.
-            Who::Public | Who::PublicSummary | Who::Signed => config.service(resource),
-            Who::Authenticated => config.service(resource.wrap(auth::authenticated())),
-            Who::Loopback => config.service(resource.wrap(auth::loopback())),
-            Who::Scope(scope) => config.service(resource.wrap(auth::scoped(scope))),
+            Access::Public | Access::PublicSummary | Access::Signed => config.service(resource),
+            Access::Authenticated => config.service(resource.wrap(auth::authenticated())),
+            Access::Loopback => config.service(resource.wrap(auth::loopback())),
+            Access::Scope(scope) => config.service(resource.wrap(auth::scoped(scope))),
         };
     }
 
-    fn note(self, method: Method, page: OperationDoc) -> Self {
-        self.registry.entries.push(RouteEntry { path: self.path.clone(), who: self.who, method, page });
+    fn note(self, method: Method, doc: OperationDoc) -> Self {
+        self.registry.entries.push(RouteEntry { path: self.path.clone(), access: self.access, method, doc });
         self
     }
 }

@@ -1,4 +1,4 @@
-//! Every request passes here: checks the host name, names the request, adds the headers of every answer.
+//! Middleware of every request: checks the host name, assigns the request id, adds the headers of every answer.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -20,41 +20,41 @@ use super::code::Code;
 use super::connection::{ClientConnection, GuardedStream};
 use super::error::{self, ApiError};
 use super::health;
-use super::names::the_one;
+use super::names::single_header;
 use super::state::{ServerState, SharedState};
 
-/// Names the request of an answer, as in the log.
+/// The header with the request id, as in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest name of a request that is taken from a client.
-const LONGEST_ID: usize = 64;
-/// The system cuts off a client that reads nothing for so long, however little it is sent.
-const TAKES_NOTHING: Duration = Duration::from_secs(20);
+/// Longest request id that is accepted from a client, in bytes.
+const MAX_ID: usize = 64;
+/// The system closes the connection of a client that reads nothing for this long.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The local address of a connection.
 #[derive(Debug, Clone, Copy)]
 struct LocalAddress(SocketAddr);
 
 /// Sets up a new connection. Its local address is kept: behind a wildcard it is one of the accepted names.
-pub(super) fn welcome(guarded: &GuardedStream, data: &mut Extensions) {
+pub(super) fn on_connect(guarded: &GuardedStream, data: &mut Extensions) {
     let GuardedStream { stream, connection } = guarded;
     data.insert(Rc::clone(connection));
     if let Ok(address) = stream.local_addr() {
         data.insert(LocalAddress(address));
     }
-    if let Err(error) = cut_off_after(stream, TAKES_NOTHING) {
-        debug!(%error, "a client that reads nothing is not cut off");
+    if let Err(error) = set_user_timeout(stream, UNREAD_TIMEOUT) {
+        debug!(%error, "no timeout for a client that reads nothing");
     }
 }
 
 #[cfg(target_os = "linux")]
-fn cut_off_after(stream: impl AsFd, timeout: Duration) -> std::io::Result<()> {
+fn set_user_timeout(stream: impl AsFd, timeout: Duration) -> std::io::Result<()> {
     let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, millis)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "where it can be done it can fail")]
-fn cut_off_after(_: impl AsFd, _: Duration) -> std::io::Result<()> {
+#[expect(clippy::unnecessary_wraps, reason = "it can fail on Linux")]
+fn set_user_timeout(_: impl AsFd, _: Duration) -> std::io::Result<()> {
     Ok(())
 }
 
@@ -65,14 +65,14 @@ pub(super) async fn pass(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let _work = ClientConnection::of(request.request()).map(|connection| {
         if HttpCaller::of(request.request()).loopback {
-            connection.prove();
+            connection.mark_known();
         }
         connection.work()
     });
-    // Requests that one client sent in a row are answered one a turn, so that the others are answered between them.
+    // One request of a pipelined connection per scheduler turn, so that other clients are answered in between.
     tokio::task::yield_now().await;
     let refused = match request.app_data::<SharedState>() {
-        Some(state) => state.refuses(request.request()),
+        Some(state) => state.refuse(request.request()),
         None => None,
     };
     let id = name(request.headers());
@@ -80,7 +80,7 @@ pub(super) async fn pass(
     let answered = async {
         let answer = match refused {
             Some(error) => request.into_response(HttpResponse::from_error(error)),
-            None => in_our_form(next.call(request).await?.map_into_boxed_body()),
+            None => with_error_body(next.call(request).await?.map_into_boxed_body()),
         };
         note(&answer);
         Ok::<_, Error>(answer)
@@ -93,13 +93,13 @@ pub(super) async fn pass(
     Ok(answer)
 }
 
-/// The name of a request: the client's own, if it is safe in a log, else a new one.
+/// The id of a request: the client's, if it is safe in a log, else a new one.
 fn name(headers: &HeaderMap) -> HeaderValue {
-    let sane = |id: &str| {
+    let safe = |id: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        !id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(plain)
+        !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(plain)
     };
-    if the_one(headers, &REQUEST_ID).is_some_and(sane)
+    if single_header(headers, &REQUEST_ID).is_some_and(safe)
         && let Some(id) = headers.get(REQUEST_ID)
     {
         return id.clone();
@@ -109,8 +109,8 @@ fn name(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("unnamed"))
 }
 
-/// A wrong method is answered by the router itself, without a body.
-fn in_our_form(answer: ServiceResponse) -> ServiceResponse {
+/// Adds the body to the answer for a wrong method, which the router gives without one.
+fn with_error_body(answer: ServiceResponse) -> ServiceResponse {
     if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
         return answer;
     }
@@ -126,7 +126,7 @@ fn note(answer: &ServiceResponse) {
     let (method, path, status) = (request.method(), request.path(), answer.status().as_u16());
     let error = answer.response().error().and_then(|error| error.as_error::<ApiError>());
     match error {
-        Some(error) if error.is_news() => {
+        Some(error) if error.is_warning() => {
             let cause = std::error::Error::source(error).map(tracing::field::display);
             warn!(%method, path, status, %error, cause, "request failed");
         }
@@ -136,7 +136,7 @@ fn note(answer: &ServiceResponse) {
 }
 
 impl ServerState {
-    fn refuses(&self, request: &HttpRequest) -> Option<ApiError> {
+    fn refuse(&self, request: &HttpRequest) -> Option<ApiError> {
         let local = request.conn_data::<LocalAddress>().map(|LocalAddress(address)| *address);
         if self.relay.is_elsewhere(request.path(), local) {
             return Some(ApiError::UnknownPath);
@@ -164,11 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_own_name_is_kept_if_it_can_stand_in_a_log() {
-        for sane in ["a", "019ab000-0000-7000-8000-000000000000", "job_7.retry-2"] {
-            assert_eq!(named(&[sane.as_bytes()]), sane);
+    fn the_request_id_of_a_client_is_kept_if_it_is_safe_in_a_log() {
+        for safe in ["a", "019ab000-0000-7000-8000-000000000000", "job_7.retry-2"] {
+            assert_eq!(named(&[safe.as_bytes()]), safe);
         }
-        let long: &'static [u8] = &[b'x'; LONGEST_ID + 1];
+        let long: &'static [u8] = &[b'x'; MAX_ID + 1];
         for odd in [&b""[..], b"a b", b"a\tb", b"\xff", b"\"x\"", b"a=b", b"[31m", long] {
             assert!(named(&[odd]).parse::<Uuid>().is_ok(), "{odd:?}");
         }

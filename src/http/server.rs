@@ -1,7 +1,7 @@
 //! The server under the application: sockets, threads, and a place for each connection.
 //!
-//! As `actix_web::HttpServer` does it, but for the places: its limit of connections stops accepting, so that unknown peers which fill it shut out
-//! the probes. Here every connection is accepted and an older one closed.
+//! As `actix_web::HttpServer`, except for the limit of connections: that one stops accepting at its limit, so unknown peers could lock out
+//! the probes. Here every connection is accepted, and an older one closed.
 
 use std::fmt;
 use std::io;
@@ -22,13 +22,13 @@ use super::admission::Admission;
 use super::connection::{ClientConnection, GuardedStream};
 use super::request_guard;
 
-/// Threads that serve; the control plane is not where the work is.
+/// Threads that serve; the control plane has little to do.
 const WORKERS: usize = 2;
 /// Longest wait for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections are kept this long: above the interval of most probes and scrapers.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A client that was answered before its body was read may go on sending for so long, so that it reads the answer and no reset.
+/// A client that was answered before its body was read may continue to send for this long, so that it reads the answer and not a reset.
 const LINGER: Duration = Duration::from_secs(1);
 /// Connections a worker accepts at once; never reached, because [`Admission`] has fewer places.
 const MAX_CONNECTIONS: usize = 8_192;
@@ -87,7 +87,7 @@ where
                 .client_request_timeout(HEAD_TIMEOUT)
                 .client_disconnect_timeout(LINGER)
                 .local_addr(address)
-                .on_connect_ext(request_guard::welcome)
+                .on_connect_ext(request_guard::on_connect)
                 .finish(map_config(app, |()| AppConfig::default()));
             let (admission, trusted) = (admission.clone(), trusted.clone());
             fn_factory(move || {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use actix_web::web;
 
 use super::admission::Admission;
-use super::auth::Seam;
+use super::auth::Authenticator;
 use super::feed::Feed;
-use super::names::Names;
+use super::names::HostNames;
 use super::page::document::StatusPage;
 use super::ports::{Healthy, Ports};
 use super::proxies::TrustedProxies;
@@ -22,8 +22,8 @@ pub(super) type SharedState = web::Data<ServerState>;
 pub(super) struct ServerState {
     pub(super) ports: Ports,
     pub(super) feed: Arc<Feed>,
-    pub(super) seam: Arc<Seam>,
-    pub(super) names: Names,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) names: HostNames,
     pub(super) proxies: TrustedProxies,
     pub(super) page: StatusPage,
     pub(super) viewers: Viewers,

@@ -1,11 +1,11 @@
-//! The status, in full for authenticated clients, as a public summary for all others.
+//! The status: in full for authenticated clients, a public summary for all others.
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::code::Code;
 use super::error::ApiError;
-use super::operation_doc::{AnswerDoc, OperationDoc, Who};
+use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
 use super::views::STATUS;
@@ -13,14 +13,14 @@ use super::views::STATUS;
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const PAGE: OperationDoc =
         OperationDoc::new("The state of the gateway, with the field names of hermes-agent's tools")
-            .answers(AnswerDoc::Fields(200, STATUS))
-            .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
-    registry.at("/api/status", Who::PublicSummary).get(status, PAGE).done();
+            .answer(AnswerDoc::Fields(200, STATUS))
+            .errors(&[Code::ActorUnavailable, Code::ActorTimeout]);
+    registry.at("/api/status", Access::PublicSummary).get(status, PAGE).done();
 }
 
 async fn status(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
-    let trusted = state.seam.trusts(&request).await?;
+    let authenticated = state.authenticator.is_authenticated(&request).await?;
     let latest = state.feed.latest()?;
-    let text = if trusted { latest.full()? } else { latest.open()? };
+    let text = if authenticated { latest.full()? } else { latest.public()? };
     Ok(HttpResponse::Ok().insert_header(ContentType::json()).body(text))
 }

@@ -1,4 +1,4 @@
-//! Limits the clients that watch, and decides when each is sent something. Pure: the time comes in.
+//! Limits the clients that watch the status, and decides when each gets a message. Pure: the time is an argument.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,105 +6,107 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::admission::{AdmissionSlot, CutSignal, Rank, SlotPool};
+use super::admission::{AdmissionSlot, EvictionSignal, Rank, SlotPool};
 
 /// Clients on this machine that may watch at once.
-const MOST_LOOPBACK: usize = 256;
+const MAX_LOOPBACK: usize = 256;
 /// Clients with a token that may watch at once, however many there are on this machine.
-const MOST_PROVEN: usize = 64;
+const MAX_AUTHENTICATED: usize = 64;
 /// A client without a message for this long is gone.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Interval of pings to a silent client; below the minute after which proxies cut a connection.
-const EVERY: Duration = Duration::from_secs(20);
-/// Pings of a client that are answered between two looks: each answer waits in memory until the client takes it.
-const MOST_PINGS: u32 = 16;
+/// Interval of pings to a silent client; below the minute after which proxies close a connection.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// Pings of a client that are answered between two checks: each answer waits in memory until the client takes it.
+const MAX_PINGS: u32 = 16;
 
 /// Places for clients that watch, by how they are authenticated.
 #[derive(Debug, Clone)]
 pub(super) struct Viewers {
     loopback: Arc<Semaphore>,
-    proven: Arc<Semaphore>,
-    /// For clients whose token is awaited.
-    awaited: SlotPool,
+    authenticated: Arc<Semaphore>,
+    /// For clients that have not sent their token.
+    unauthenticated: SlotPool,
 }
 
 /// A place of a client; dropping it frees it.
 pub(super) enum ViewerPlace {
-    /// It may stay.
-    Kept { _place: OwnedSemaphorePermit },
-    /// Its token is awaited; others may take the place.
-    Awaited { _place: AdmissionSlot },
+    /// The client is authenticated; the place is not evicted.
+    Held { _place: OwnedSemaphorePermit },
+    /// The client has not sent its token; the place may be evicted.
+    Unauthenticated { _place: AdmissionSlot },
 }
 
 impl Viewers {
-    pub(super) fn new(awaited: SlotPool) -> Self {
+    pub(super) fn new(unauthenticated: SlotPool) -> Self {
         let places = |most| Arc::new(Semaphore::new(most));
-        Self { loopback: places(MOST_LOOPBACK), proven: places(MOST_PROVEN), awaited }
+        Self { loopback: places(MAX_LOOPBACK), authenticated: places(MAX_AUTHENTICATED), unauthenticated }
     }
 
     /// A place for a client on this machine, if one is free.
     pub(super) fn loopback(&self) -> Option<ViewerPlace> {
-        kept(&self.loopback)
+        acquire(&self.loopback)
     }
 
-    /// A place for a client with a good token, if one is free.
-    pub(super) fn proven(&self) -> Option<ViewerPlace> {
-        kept(&self.proven)
+    /// A place for a client with a valid token, if one is free.
+    pub(super) fn authenticated(&self) -> Option<ViewerPlace> {
+        acquire(&self.authenticated)
     }
 
-    /// A place for a client whose token is awaited; when `cut` fires another has it.
-    pub(super) fn awaited(&self, peer: IpAddr, cut: &Arc<CutSignal>) -> ViewerPlace {
-        ViewerPlace::Awaited { _place: self.awaited.enter(peer, Rank::Waiting, cut) }
+    /// A place for a client that has not sent its token; it is lost when `eviction` fires.
+    pub(super) fn unauthenticated(&self, peer: IpAddr, eviction: &Arc<EvictionSignal>) -> ViewerPlace {
+        ViewerPlace::Unauthenticated { _place: self.unauthenticated.enter(peer, Rank::Waiting, eviction) }
     }
 
     /// How many places are taken.
     pub(super) fn watching(&self) -> usize {
         let taken = |places: &Semaphore, most: usize| most - places.available_permits().min(most);
-        taken(&self.loopback, MOST_LOOPBACK) + taken(&self.proven, MOST_PROVEN) + self.awaited.taken()
+        taken(&self.loopback, MAX_LOOPBACK)
+            + taken(&self.authenticated, MAX_AUTHENTICATED)
+            + self.unauthenticated.taken()
     }
 }
 
-fn kept(places: &Arc<Semaphore>) -> Option<ViewerPlace> {
-    Some(ViewerPlace::Kept { _place: Arc::clone(places).try_acquire_owned().ok()? })
+fn acquire(places: &Arc<Semaphore>) -> Option<ViewerPlace> {
+    Some(ViewerPlace::Held { _place: Arc::clone(places).try_acquire_owned().ok()? })
 }
 
-/// One client's pace: each status is followed by a ping, and the next waits for the pong. So a slow client gets fewer and newer
-/// ones, and nothing piles up for it.
+/// Flow control of one client: each status is followed by a ping, and the next waits for the pong. So a slow client gets fewer and
+/// newer ones, and nothing is queued for it.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Since when a pong is awaited.
-    asked: Option<Instant>,
-    /// When the last pong came.
+    ping_sent: Option<Instant>,
+    /// The time of the last pong.
     last_seen: Instant,
     /// Whether the status changed after the last one sent.
-    behind: bool,
-    /// Pings of its own since the last look.
+    unsent: bool,
+    /// Pings from the client since the last check.
     pings: u32,
 }
 
-/// What is due at a regular look.
+/// The result of a regular check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
     Ping,
     /// The client is gone.
-    Leave,
+    Disconnect,
 }
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { asked: None, last_seen: now, behind: false, pings: 0 }
+        Self { ping_sent: None, last_seen: now, unsent: false, pings: 0 }
     }
 
     /// The status changed: whether to send it now.
     pub(super) fn changed(&mut self, now: Instant) -> bool {
-        self.behind = true;
+        self.unsent = true;
         self.next(now)
     }
 
-    /// The client has read what it was sent: whether to send the status again.
+    /// The client has read the last message: whether to send the status again.
     pub(super) fn pong(&mut self, now: Instant) -> bool {
-        self.asked = None;
+        self.ping_sent = None;
         self.last_seen = now;
         self.next(now)
     }
@@ -112,15 +114,15 @@ impl Pace {
     /// The client sent a ping: whether to answer. A client that sends too many is closed.
     pub(super) fn pinged(&mut self) -> bool {
         self.pings = self.pings.saturating_add(1);
-        self.pings <= MOST_PINGS
+        self.pings <= MAX_PINGS
     }
 
-    pub(super) fn look(&mut self, now: Instant) -> Due {
+    pub(super) fn check(&mut self, now: Instant) -> Due {
         self.pings = 0;
-        match self.asked {
-            Some(since) if now.saturating_duration_since(since) >= TIMEOUT => Due::Leave,
-            None if now.saturating_duration_since(self.last_seen) >= EVERY => {
-                self.asked = Some(now);
+        match self.ping_sent {
+            Some(since) if now.saturating_duration_since(since) >= TIMEOUT => Due::Disconnect,
+            None if now.saturating_duration_since(self.last_seen) >= PING_INTERVAL => {
+                self.ping_sent = Some(now);
                 Due::Ping
             }
             _ => Due::Nothing,
@@ -128,10 +130,10 @@ impl Pace {
     }
 
     fn next(&mut self, now: Instant) -> bool {
-        let send = self.behind && self.asked.is_none();
+        let send = self.unsent && self.ping_sent.is_none();
         if send {
-            self.behind = false;
-            self.asked = Some(now);
+            self.unsent = false;
+            self.ping_sent = Some(now);
         }
         send
     }
@@ -155,34 +157,35 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_does_not_answer_is_let_go() {
+    fn a_client_that_does_not_answer_is_disconnected() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
-        assert_eq!(pace.look(now), Due::Nothing);
-        assert_eq!(pace.look(now + EVERY), Due::Ping);
-        assert_eq!(pace.look(now + EVERY + Duration::from_secs(1)), Due::Nothing);
-        assert_eq!(pace.look(now + EVERY + TIMEOUT), Due::Leave);
+        assert_eq!(pace.check(now), Due::Nothing);
+        assert_eq!(pace.check(now + PING_INTERVAL), Due::Ping);
+        assert_eq!(pace.check(now + PING_INTERVAL + Duration::from_secs(1)), Due::Nothing);
+        assert_eq!(pace.check(now + PING_INTERVAL + TIMEOUT), Due::Disconnect);
     }
 
     #[test]
-    fn a_client_that_asks_without_end_is_not_answered_without_end() {
+    fn a_client_that_sends_too_many_pings_gets_no_more_answers() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         assert_eq!((0..100).filter(|_| pace.pinged()).count(), 16);
-        pace.look(now);
+        pace.check(now);
         assert!(pace.pinged());
     }
 
     #[test]
-    fn only_so_many_watch_and_none_takes_the_place_of_a_better_known_one() {
+    fn the_number_of_viewers_is_limited_for_each_kind_of_client() {
         let viewers = Viewers::new(Admission::default().sockets);
         let loopback: Vec<_> = std::iter::from_fn(|| viewers.loopback()).collect();
-        let cut = Arc::new(CutSignal::default());
-        let awaited: Vec<_> = (0..1_000).map(|_| viewers.awaited([10, 0, 0, 1].into(), &cut)).collect();
-        assert_eq!((loopback.len(), viewers.watching()), (MOST_LOOPBACK, MOST_LOOPBACK + 64));
-        let proven: Vec<_> = std::iter::from_fn(|| viewers.proven()).collect();
-        assert_eq!(proven.len(), MOST_PROVEN);
-        drop((loopback, awaited, proven));
+        let eviction = Arc::new(EvictionSignal::default());
+        let unauthenticated: Vec<_> =
+            (0..1_000).map(|_| viewers.unauthenticated([10, 0, 0, 1].into(), &eviction)).collect();
+        assert_eq!((loopback.len(), viewers.watching()), (MAX_LOOPBACK, MAX_LOOPBACK + 64));
+        let authenticated: Vec<_> = std::iter::from_fn(|| viewers.authenticated()).collect();
+        assert_eq!(authenticated.len(), MAX_AUTHENTICATED);
+        drop((loopback, unauthenticated, authenticated));
         assert_eq!(viewers.watching(), 0);
         assert!(viewers.loopback().is_some());
     }

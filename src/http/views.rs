@@ -1,53 +1,24 @@
-//! The shape of the status, for the document of the API.
+//! The fields of the status, for the document of the API.
 
-use super::operation_doc::{Field, FieldKind, field, maybe};
+use super::operation_doc::{Field, FieldKind, field, optional};
 
 const GATEWAY_STATES: &[&str] = &["starting", "running", "draining", "stopping", "stopped", "startup_failed"];
 const READINESS: &[&str] = &["ready", "degraded", "not_ready"];
 const ACTOR_STATES: &[&str] = &["starting", "running", "backoff", "stopping", "stopped", "failed"];
-/// The words of a link, then those of its actor.
-const LINK_STATES: &[&str] = &[
-    "disabled",
-    "connecting",
-    "handshaking",
-    "connected",
-    "idle",
-    "waiting",
-    "revoked",
-    "starting",
-    "backoff",
-    "stopping",
-    "stopped",
-    "failed",
-    "unresponsive",
-];
-/// The words of a profile, then those of its actor.
-const PROFILE_STATES: &[&str] =
-    &["ready", "degraded", "starting", "backoff", "stopping", "stopped", "failed", "unresponsive"];
-/// The words of a grant, then those of its actor.
-const GRANT_STATES: &[&str] = &[
-    "none",
-    "fresh",
-    "refreshing",
-    "backoff",
-    "uncertain",
-    "reauth_required",
-    "unreadable",
-    "starting",
-    "stopping",
-    "stopped",
-    "failed",
-    "unresponsive",
-];
+/// The states that a part has while its actor does not run or does not answer.
+pub(super) const NOT_ANSWERING: &[&str] = &["starting", "backoff", "stopping", "stopped", "failed", "unresponsive"];
+const LINK_STATES: &[&str] = &["disabled", "connecting", "handshaking", "connected", "idle", "waiting", "revoked"];
+const PROFILE_STATES: &[&str] = &["ready", "degraded"];
+const GRANT_STATES: &[&str] = &["none", "fresh", "refreshing", "backoff", "uncertain", "reauth_required", "unreadable"];
 
 const ACTOR: Field = field("actor", FieldKind::Word(ACTOR_STATES), "the state of its actor in the supervision tree");
 const STALE: Field = field(
     "stale_ms",
     FieldKind::CountOrNull,
-    "age of the rest in milliseconds, while its actor does not answer; null while it does",
+    "age of the other fields in milliseconds, while its actor does not answer; else null",
 );
 
-/// The first ones are the public summary.
+/// The required fields are the public summary.
 pub(super) const STATUS: &[Field] = &[
     field("version", FieldKind::Text, "version of this program"),
     field("gateway_running", FieldKind::Flag, "always true in a live answer"),
@@ -61,41 +32,41 @@ pub(super) const STATUS: &[Field] = &[
     field("active_sessions", FieldKind::Count, "sessions with work queued or running"),
     field("profiles", FieldKind::List(&FieldKind::Text), "the profiles served"),
     field("readiness", FieldKind::Word(READINESS), "whether a turn would be admitted, and whether all parts work"),
-    maybe(
+    optional(
         "gateway_exit_reason",
         FieldKind::TextOrNull,
-        "why it stops, once it does; in the full status only, as all that follows",
+        "why it stops, once it does; in the full status only, as all fields below",
     ),
-    maybe("not_ready", FieldKind::TextOrNull, "why no turn would be admitted"),
-    maybe("issues", FieldKind::List(&FieldKind::Fields(ISSUE)), "what is wrong, the worst first"),
-    maybe(
+    optional("not_ready", FieldKind::TextOrNull, "why no turn would be admitted"),
+    optional("issues", FieldKind::List(&FieldKind::Fields(ISSUE)), "the issues, the worst first"),
+    optional(
         "stale",
         FieldKind::Map(&FieldKind::Count),
-        "parts that do not answer, with the age of what is shown of them in milliseconds",
+        "parts that do not answer, with the age of their values in milliseconds",
     ),
-    maybe(
+    optional(
         "configuration",
         FieldKind::Fields(CONFIGURATION),
-        "errors in the files of the home, changes that wait for a restart, profiles that are leaving",
+        "errors in the files of the home, changes that wait for a restart, removed profiles with running turns",
     ),
-    maybe("drain", FieldKind::Fields(DRAIN), "the gate, and the turns in flight"),
-    maybe("relay", FieldKind::List(&FieldKind::Fields(LINK)), "the links"),
-    maybe("honcho", FieldKind::List(&FieldKind::Fields(GRANT)), "the grants"),
-    maybe("turns", FieldKind::Fields(TURNS), "counts of turns, and the last ones for the graph"),
-    maybe("ledger", FieldKind::Fields(LEDGER), "rows on disk, by state"),
-    maybe(
+    optional("drain", FieldKind::Fields(DRAIN), "the gate, and the turns in flight"),
+    optional("relay", FieldKind::List(&FieldKind::Fields(LINK)), "the links"),
+    optional("honcho", FieldKind::List(&FieldKind::Fields(GRANT)), "the grants"),
+    optional("turns", FieldKind::Fields(TURNS), "counts of turns, and the last ones for the graph"),
+    optional("ledger", FieldKind::Fields(LEDGER), "rows on disk, by state"),
+    optional(
         "secrets",
         FieldKind::List(&FieldKind::Fields(PROFILE)),
-        "the profiles: names of secrets that are missing, never a value",
+        "the profiles: names of missing secrets, no values",
     ),
-    maybe("actors", FieldKind::Node, "the supervision tree"),
-    maybe("process", FieldKind::Fields(PROCESS), "memory, descriptors, uptime"),
+    optional("actors", FieldKind::Node, "the supervision tree"),
+    optional("process", FieldKind::Fields(PROCESS), "memory, descriptors, uptime"),
 ];
 
 const PLATFORM: &[Field] = &[
     field("state", FieldKind::Text, "connected, connecting, idle, disabled or fatal; the worse of two links"),
-    maybe("error_code", FieldKind::Text, "a stable word, when something is wrong; in the full status only"),
-    maybe("error_message", FieldKind::Text, "one sentence, when something is wrong; in the full status only"),
+    optional("error_code", FieldKind::Text, "a stable code, if there is an error; in the full status only"),
+    optional("error_message", FieldKind::Text, "one sentence, if there is an error; in the full status only"),
     field("updated_at", FieldKind::Text, "when the state last changed"),
 ];
 
@@ -104,7 +75,7 @@ const ISSUE: &[Field] = &[
     field(
         "part",
         FieldKind::Word(&["gateway", "actor", "profile", "link", "grant", "configuration"]),
-        "what kind of part it is about",
+        "the kind of the part",
     ),
     field("name", FieldKind::Text, "its name; empty if there is only one"),
     field("state", FieldKind::Text, "its state"),
@@ -122,27 +93,23 @@ const CONFIGURATION: &[Field] = &[
         FieldKind::List(&FieldKind::Text),
         "keys that were changed and take effect at the next start only",
     ),
-    field(
-        "leaving",
-        FieldKind::List(&FieldKind::Text),
-        "profiles that are no longer served and whose last turns still run",
-    ),
+    field("leaving", FieldKind::List(&FieldKind::Text), "removed profiles whose last turns are running"),
     field("changed_at", FieldKind::TextOrNull, "when something last changed"),
 ];
 
 const DRAIN: &[Field] = &[
     field("draining", FieldKind::Flag, "the whole gateway is drained, or stopping"),
-    field("stopping", FieldKind::Flag, "the process is going down"),
+    field("stopping", FieldKind::Flag, "the process is stopping"),
     field("requested_at", FieldKind::TextOrNull, "when the drain was requested"),
-    field("principal", FieldKind::TextOrNull, "the principal that asked for it"),
+    field("principal", FieldKind::TextOrNull, "the principal that requested the drain"),
     field("age_ms", FieldKind::CountOrNull, "milliseconds since it began"),
     field("profiles", FieldKind::List(&FieldKind::Text), "profiles that are drained individually"),
     field("active_agents", FieldKind::Count, "turns in flight"),
     field("oldest_turn_ms", FieldKind::CountOrNull, "age of the oldest turn in flight"),
     field("turns", FieldKind::List(&FieldKind::Fields(TURN)), "the turns in flight, oldest first"),
-    field("waited_for", FieldKind::Count, "turns that a drain waits for: all but those that asked for it"),
+    field("waited_for", FieldKind::Count, "turns that a drain waits for: all except those that requested it"),
     field("suppress_notification", FieldKind::Flag, "the shutdown that ends this drain is not announced"),
-    field("file_events", FieldKind::Flag, "whether every home that may hold a marker gives file events"),
+    field("file_events", FieldKind::Flag, "whether every home that may have a marker reports file events"),
 ];
 
 const TURN: &[Field] = &[
@@ -154,7 +121,7 @@ const TURN: &[Field] = &[
 
 const LINK: &[Field] = &[
     ACTOR,
-    field("state", FieldKind::Word(LINK_STATES), "its state; the state of its actor while that does not run"),
+    field("state", FieldKind::PartState(LINK_STATES), "its state; the state of its actor while that does not run"),
     STALE,
     field("link", FieldKind::Text, "its name"),
     field("state_age_ms", FieldKind::Count, "milliseconds since the link entered its state"),
@@ -168,7 +135,7 @@ const LINK: &[Field] = &[
     field("dead_letters", FieldKind::Count, "frames that could not be used and are kept, since the process started"),
     field("waiting", FieldKind::Count, "outbound frames that wait for a result"),
     field("platforms", FieldKind::List(&FieldKind::Text), "the platforms that it is configured for"),
-    field("descriptors", FieldKind::List(&FieldKind::Fields(DESCRIPTOR)), "the platforms that the connector fronts"),
+    field("descriptors", FieldKind::List(&FieldKind::Fields(DESCRIPTOR)), "the descriptors of the connector"),
 ];
 
 const DESCRIPTOR: &[Field] = &[
@@ -185,12 +152,12 @@ const DESCRIPTOR: &[Field] = &[
     field("platform_hint", FieldKind::Text, "a hint for the agent"),
     field("pii_safe", FieldKind::Flag, "whether identifiers may be shown"),
     field("supports_context", FieldKind::Flag, "whether events contain the messages around them"),
-    maybe("supported_ops", FieldKind::List(&FieldKind::Text), "the ops that it supports"),
+    optional("supported_ops", FieldKind::List(&FieldKind::Text), "the ops that it supports"),
 ];
 
 const GRANT: &[Field] = &[
     ACTOR,
-    field("state", FieldKind::Word(GRANT_STATES), "its state; the state of its actor while that does not run"),
+    field("state", FieldKind::PartState(GRANT_STATES), "its state; the state of its actor while that does not run"),
     STALE,
     field("profile", FieldKind::Text, "its profile"),
     field("host", FieldKind::Text, "the host's name in the file"),
@@ -225,12 +192,12 @@ const LEDGER: &[Field] = &[
     field("outbound", FieldKind::Map(&FieldKind::Count), "outbound obligations by state"),
     field("written", FieldKind::Count, "events and obligations written since the process started"),
     field("damaged", FieldKind::Count, "rows found corrupt since the process started"),
-    field("trouble", FieldKind::TextOrNull, "why nothing can be written at the moment"),
+    field("trouble", FieldKind::TextOrNull, "why nothing can be written at present"),
 ];
 
 const PROFILE: &[Field] = &[
     ACTOR,
-    field("state", FieldKind::Word(PROFILE_STATES), "its state; the state of its actor while that does not run"),
+    field("state", FieldKind::PartState(PROFILE_STATES), "its state; the state of its actor while that does not run"),
     STALE,
     field("name", FieldKind::Text, "its name"),
     field("troubles", FieldKind::List(&FieldKind::Text), "why it is degraded"),
@@ -256,7 +223,7 @@ pub(super) const NODE: &[Field] = &[
     field("next_restart_in_ms", FieldKind::CountOrNull, "milliseconds until it starts again"),
     field("heartbeat_age_ms", FieldKind::CountOrNull, "milliseconds since its last heartbeat"),
     field("lane", FieldKind::Text, "its worker thread"),
-    field("children", FieldKind::List(&FieldKind::Node), "the same of each child"),
+    field("children", FieldKind::List(&FieldKind::Node), "its children"),
 ];
 
 const EXIT: &[Field] = &[

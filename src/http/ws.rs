@@ -15,14 +15,14 @@ use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, Webso
 use futures_util::stream;
 use tracing::{debug, warn};
 
-use super::admission::CutSignal;
-use super::auth::{Asked, RequestCredential};
+use super::admission::EvictionSignal;
+use super::auth::{AuthRequest, RequestCredential};
 use super::caller::HttpCaller;
 use super::code::Code;
 use super::connection::{ClientConnection, RequestWork};
 use super::error::ApiError;
 use super::feed::{FeedEvent, Rendered};
-use super::operation_doc::{AnswerDoc, OperationDoc, Who};
+use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
 use super::viewers::{Due, Pace, ViewerPlace};
@@ -30,10 +30,10 @@ use super::views::STATUS;
 
 /// A client that is not authenticated yet has this long to send its token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a client's pace is checked.
-const LOOK: Duration = Duration::from_secs(5);
+/// Interval at which each client is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Largest message from a client, in bytes; a token is far shorter.
-const LARGEST: usize = 4 * 1024;
+const MAX_MESSAGE: usize = 4 * 1024;
 /// The close code by which the page asks for a token.
 const UNAUTHENTICATED: CloseCode = CloseCode::Other(4401);
 
@@ -41,29 +41,29 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const WATCH: OperationDoc = OperationDoc::new(
         "The status over a WebSocket; a client without other authentication sends a token as the first message, within 5 s",
     )
-    .answers(AnswerDoc::WebSocket(STATUS))
-    .fails(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
-    registry.at("/api/status/ws", Who::PublicSummary).get(watch, WATCH).done();
+    .answer(AnswerDoc::WebSocket(STATUS))
+    .errors(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
+    registry.at("/api/status/ws", Access::PublicSummary).get(watch, WATCH).done();
 }
 
 async fn watch(request: HttpRequest, state: SharedState, payload: Payload) -> Result<HttpResponse, ApiError> {
-    let trusted = state.seam.trusts(&request).await?;
+    let authenticated = state.authenticator.is_authenticated(&request).await?;
     state.feed.latest()?;
-    let (caller, cut) = (HttpCaller::of(&request), Arc::new(CutSignal::default()));
-    let place = match (trusted, caller.loopback) {
-        (false, _) => Some(state.viewers.awaited(caller.address, &cut)),
-        (true, false) => state.viewers.proven(),
+    let (caller, eviction) = (HttpCaller::of(&request), Arc::new(EvictionSignal::default()));
+    let place = match (authenticated, caller.loopback) {
+        (false, _) => Some(state.viewers.unauthenticated(caller.address, &eviction)),
+        (true, false) => state.viewers.authenticated(),
         (true, true) => match state.viewers.loopback() {
-            None if state.seam.proves(&request).await => state.viewers.proven(),
+            None if state.authenticator.has_valid_token(&request).await => state.viewers.authenticated(),
             place => place,
         },
     };
     let place = place.ok_or(ApiError::TooManyViewers)?;
     let connection = ClientConnection::of(&request).cloned();
     let viewer = Viewer {
-        standing: if trusted { Standing::Known } else { Standing::Awaited },
+        state_of_client: if authenticated { ViewerState::Authenticated } else { ViewerState::AwaitingToken },
         caller,
-        cut,
+        eviction,
         _work: connection.as_ref().map(ClientConnection::work),
         connection,
         pace: Pace::new(Instant::now()),
@@ -71,34 +71,34 @@ async fn watch(request: HttpRequest, state: SharedState, payload: Payload) -> Re
         state,
         place,
     };
-    let started = WsResponseBuilder::new(viewer, &request, payload).frame_size(LARGEST).start();
+    let started = WsResponseBuilder::new(viewer, &request, payload).frame_size(MAX_MESSAGE).start();
     started.map_err(ApiError::NotAWebSocket)
 }
 
 /// One client.
 struct Viewer {
     state: SharedState,
-    standing: Standing,
+    state_of_client: ViewerState,
     caller: HttpCaller,
     pace: Pace,
     latest: Option<Arc<Rendered>>,
     place: ViewerPlace,
-    /// Fires when the place of a client whose token is awaited is taken by another.
-    cut: Arc<CutSignal>,
+    /// Fires when the place of a client that has not sent its token is evicted.
+    eviction: Arc<EvictionSignal>,
     connection: Option<Rc<ClientConnection>>,
     /// Keeps the connection in use while the socket is open.
     _work: Option<RequestWork>,
 }
 
-/// Whether the client may see anything.
+/// Whether the client receives the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Its token is awaited.
-    Awaited,
+enum ViewerState {
+    /// The client has not sent its token.
+    AwaitingToken,
     /// Its token is being verified.
-    Examined,
-    /// It may.
-    Known,
+    Verifying,
+    /// The client receives the status.
+    Authenticated,
 }
 
 type ViewerContext = WebsocketContext<Viewer>;
@@ -107,37 +107,37 @@ impl Actor for Viewer {
     type Context = ViewerContext;
 
     fn started(&mut self, ctx: &mut ViewerContext) {
-        if self.standing == Standing::Known {
+        if self.state_of_client == ViewerState::Authenticated {
             self.admit(ctx);
         } else {
-            let cut = Arc::clone(&self.cut);
-            ctx.spawn(wrap_future::<_, Self>(async move { cut.fired().await }).map(|(), viewer, ctx| {
-                if viewer.standing != Standing::Known {
-                    close_politely(ctx, CloseCode::Again, "too many clients have not sent their token yet");
+            let eviction = Arc::clone(&self.eviction);
+            ctx.spawn(wrap_future::<_, Self>(async move { eviction.fired().await }).map(|(), viewer, ctx| {
+                if viewer.state_of_client != ViewerState::Authenticated {
+                    close(ctx, CloseCode::Again, "too many clients have not sent their token yet");
                 }
             }));
             ctx.run_later(TOKEN_TIMEOUT, |viewer, ctx| {
-                if viewer.standing == Standing::Awaited {
-                    close_politely(ctx, UNAUTHENTICATED, "no token came");
+                if viewer.state_of_client == ViewerState::AwaitingToken {
+                    close(ctx, UNAUTHENTICATED, "no token received");
                 }
             });
         }
-        ctx.run_interval(LOOK, |viewer, ctx| match viewer.pace.look(Instant::now()) {
+        ctx.run_interval(CHECK_INTERVAL, |viewer, ctx| match viewer.pace.check(Instant::now()) {
             Due::Nothing => {}
             Due::Ping => ctx.ping(b""),
-            Due::Leave => ctx.stop(),
+            Due::Disconnect => ctx.stop(),
         });
     }
 }
 
 impl Viewer {
     fn admit(&mut self, ctx: &mut ViewerContext) {
-        self.standing = Standing::Known;
-        let news = self.state.feed.watch();
-        ctx.add_stream(stream::unfold(news, |mut news| async move {
-            news.changed().await.ok()?;
-            let latest = news.borrow_and_update().clone();
-            Some((latest, news))
+        self.state_of_client = ViewerState::Authenticated;
+        let events = self.state.feed.watch();
+        ctx.add_stream(stream::unfold(events, |mut events| async move {
+            events.changed().await.ok()?;
+            let latest = events.borrow_and_update().clone();
+            Some((latest, events))
         }));
     }
 
@@ -145,14 +145,14 @@ impl Viewer {
     fn promote(&mut self, ctx: &mut ViewerContext) {
         self.state.admission.note(self.caller.address, None);
         if let Some(connection) = &self.connection {
-            connection.prove();
+            connection.mark_known();
         }
-        match self.state.viewers.proven() {
+        match self.state.viewers.authenticated() {
             Some(place) => {
                 self.place = place;
                 self.admit(ctx);
             }
-            None => close_politely(ctx, CloseCode::Again, "too many clients watch the status"),
+            None => close(ctx, CloseCode::Again, "too many clients watch the status"),
         }
     }
 
@@ -170,38 +170,41 @@ impl Viewer {
     }
 
     /// Handles the first message of a client that is not authenticated.
-    fn examine(&mut self, token: String, ctx: &mut ViewerContext) {
-        if self.standing != Standing::Awaited {
+    fn verify_token(&mut self, token: String, ctx: &mut ViewerContext) {
+        if self.state_of_client != ViewerState::AwaitingToken {
             return;
         }
-        self.standing = Standing::Examined;
+        self.state_of_client = ViewerState::Verifying;
         let (state, HttpCaller { address: peer, loopback }) = (self.state.clone(), self.caller);
         let decision = async move {
             let credential = match token.trim() {
                 "" => RequestCredential::None,
                 token => RequestCredential::Bearer(token),
             };
-            state.seam.decide(Asked { credential, path: "/api/status/ws", peer, loopback, scope: None }).await
+            state
+                .authenticator
+                .decide(AuthRequest { credential, path: "/api/status/ws", peer, loopback, scope: None })
+                .await
         };
         ctx.spawn(wrap_future::<_, Self>(decision).map(|decision, viewer, ctx| match decision {
             Ok(_) => viewer.promote(ctx),
-            Err(error) => close_politely(ctx, UNAUTHENTICATED, &error.to_string()),
+            Err(error) => close(ctx, UNAUTHENTICATED, &error.to_string()),
         }));
     }
 }
 
 impl StreamHandler<FeedEvent> for Viewer {
-    fn handle(&mut self, news: FeedEvent, ctx: &mut ViewerContext) {
-        match news {
+    fn handle(&mut self, event: FeedEvent, ctx: &mut ViewerContext) {
+        match event {
             FeedEvent::Live(latest) => {
                 self.latest = Some(latest);
                 if self.pace.changed(Instant::now()) {
                     self.send(ctx);
                 }
             }
-            // What the client shows may be out of date; the page shows that and reconnects.
-            FeedEvent::Lost(_) => close_politely(ctx, CloseCode::Again, "the status is not available at the moment"),
-            FeedEvent::Closing => close_politely(ctx, CloseCode::Away, "the server is stopping"),
+            // The status of the client is out of date; the page shows that and reconnects.
+            FeedEvent::Lost(_) => close(ctx, CloseCode::Again, "the status is not available at the moment"),
+            FeedEvent::Closing => close(ctx, CloseCode::Away, "the server is stopping"),
         }
     }
 }
@@ -210,16 +213,16 @@ impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut ViewerContext) {
         match message {
             Ok(Message::Ping(payload)) if self.pace.pinged() => ctx.pong(&payload),
-            Ok(Message::Ping(_)) => close_politely(ctx, CloseCode::Policy, "too many pings"),
+            Ok(Message::Ping(_)) => close(ctx, CloseCode::Policy, "too many pings"),
             Ok(Message::Pong(_)) => {
                 if self.pace.pong(Instant::now()) {
                     self.send(ctx);
                 }
             }
-            Ok(Message::Text(text)) => self.examine(text.to_string(), ctx),
+            Ok(Message::Text(text)) => self.verify_token(text.to_string(), ctx),
             Ok(Message::Binary(_) | Message::Nop) => {}
-            Ok(Message::Close(_)) => close_politely(ctx, CloseCode::Normal, ""),
-            Ok(Message::Continuation(_)) => close_politely(ctx, CloseCode::Size, "messages must be whole"),
+            Ok(Message::Close(_)) => close(ctx, CloseCode::Normal, ""),
+            Ok(Message::Continuation(_)) => close(ctx, CloseCode::Size, "messages must be whole"),
             Err(error) => {
                 debug!(%error, "status client violated the protocol");
                 ctx.stop();
@@ -228,7 +231,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     }
 }
 
-fn close_politely(ctx: &mut ViewerContext, code: CloseCode, description: &str) {
+fn close(ctx: &mut ViewerContext, code: CloseCode, description: &str) {
     let description = Some(description.to_owned()).filter(|text| !text.is_empty());
     ctx.close(Some(CloseReason { code, description }));
     ctx.stop();

@@ -15,7 +15,7 @@ async fn a_drain_by_the_buttons_refuses_new_turns_finishes_the_running_one_and_c
     browser.text("#active", "one turn", |text| text == "1").await;
     browser.press("#drain-begin").await;
     browser.text("#state", "draining", |text| text == "draining").await;
-    browser.text("#said", "the begun drain", |text| text.starts_with("Drain begun; 1 turn in flight")).await;
+    browser.text("#result", "the begun drain", |text| text.starts_with("Drain begun; 1 turn in flight")).await;
     browser.find("#turns tr").await;
     browser.picture("status-draining", WIDE).await;
 

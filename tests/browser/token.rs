@@ -44,10 +44,10 @@ async fn the_buttons_need_the_token_and_a_turn_is_stopped_by_its_own_button() {
     browser.text("#relay", "the frames by kind", |text| text.contains("hello")).await;
 
     browser.press("#drain-begin").await;
-    browser.text("#said", "the request for a token", |text| text.contains("A token is required")).await;
+    browser.text("#result", "the request for a token", |text| text.contains("A token is required")).await;
     browser.find("#token").await.send_keys("a guess").await.unwrap();
     browser.press("#drain-begin").await;
-    browser.text("#said", "the request for a token again", |text| text.contains("A token is required")).await;
+    browser.text("#result", "the request for a token again", |text| text.contains("A token is required")).await;
     assert_eq!(world.status().await["drain"]["draining"], false);
 
     let field = browser.find("#token").await;
@@ -56,13 +56,13 @@ async fn the_buttons_need_the_token_and_a_turn_is_stopped_by_its_own_button() {
     world.push("long", "sleep 600", "c1", None).await;
     browser.find("#turns tr button.stop").await;
     browser.press("#drain-begin").await;
-    browser.text("#said", "the begun drain", |text| text.starts_with("Drain begun; 1 turn in flight")).await;
+    browser.text("#result", "the begun drain", |text| text.starts_with("Drain begun; 1 turn in flight")).await;
     browser.text("#state", "draining", |text| text == "draining").await;
     browser.picture("status-turn", WIDE).await;
     browser.picture("status-turn-400", NARROW).await;
 
     browser.press("#turns tr button.stop").await;
-    browser.text("#said", "the stopped turn", |text| text.contains("stop requested")).await;
+    browser.text("#result", "the stopped turn", |text| text.contains("stop requested")).await;
     browser.text("#active", "no turn", |text| text == "0").await;
     browser.press("#drain-cancel").await;
     browser.text("#state", "running", |text| text == "running").await;

@@ -213,7 +213,7 @@ async fn deliveries_can_have_a_listener_and_a_path_of_their_own() {
     world.serve().await;
     let log = wait_for("the listener's address", SOON, || async {
         let log = world.gateway().log();
-        log.lines().find(|line| line.contains("a listener of their own")).map(str::to_owned)
+        log.lines().find(|line| line.contains("separate listener for signed deliveries")).map(str::to_owned)
     })
     .await;
     let address = log.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();

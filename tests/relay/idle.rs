@@ -50,7 +50,7 @@ async fn events_during_idle_wake_the_gateway_and_arrive_once_in_order() {
         let pushed: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).filter(of_chat).collect();
         assert_eq!(ran.iter().map(|(_, _, text)| text.as_str()).filter(of_chat).collect::<Vec<_>>(), pushed);
     }
-    assert!(world.gateway().log().contains("poked"), "the connector poked the gateway");
+    assert!(world.gateway().log().contains("wake request"), "the connector woke the gateway");
     let account = world.account().await;
     for (_, id) in &ids {
         assert_eq!(
@@ -65,15 +65,15 @@ async fn events_during_idle_wake_the_gateway_and_arrive_once_in_order() {
 async fn a_poke_needs_no_token_reveals_nothing_and_is_rate_limited() {
     let world = World::start().await;
     let foreign = [("Host", "gateway.example")];
-    for poke in 0..10 {
+    for request in 0..10 {
         let answer = get_with(&world.url("/wake"), &foreign).await;
-        assert_eq!(answer, (204, serde_json::Value::Null), "poke {poke}");
+        assert_eq!(answer, (204, serde_json::Value::Null), "request {request}");
     }
     assert_eq!(get_with(&world.url("/wake"), &foreign).await.0, 429);
     assert_eq!(world.status().await["relay"][0]["state"], "connected", "a connected link is not redialled");
     let refused =
         send(crate::support::client().post(world.url("/api/relay/idle")).insert_header(foreign[0]), String::new());
-    assert_eq!(refused.await.0, 403, "only a poke is allowed under any host name");
+    assert_eq!(refused.await.0, 403, "only a wake request is allowed under any host name");
 }
 
 #[actix_web::test]

@@ -45,7 +45,7 @@ impl ResponseError for Problem {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header(("Retry-After", "1"));
         }
-        response.json(ErrorBody { error: self.code, detail: &self.detail })
+        response.json(ErrorBody { error: self.code.into(), detail: self.detail.as_str().into() })
     }
 }
 

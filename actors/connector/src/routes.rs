@@ -96,7 +96,7 @@ fn single_method(path: &str, route: Route, method: &'static str) -> Resource {
         let detail = format!("this path accepts {method} only");
         HttpResponse::MethodNotAllowed()
             .insert_header(("Allow", method))
-            .json(ErrorBody { error: "method_not_allowed", detail: &detail })
+            .json(ErrorBody { error: "method_not_allowed".into(), detail: detail.into() })
     }))
 }
 

@@ -6,6 +6,7 @@
 //! - [`profile_name`], [`turn_id`], [`link`]: ids.
 //! - [`wire`]: frames, events, actions, descriptors, tokens, signatures, requests for credentials, the addresses of a connector.
 //! - [`files`]: formats of files that other programs read or write as well.
+//! - [`api`]: bodies and answers of the gateway's HTTP API.
 //! - [`messages`]: one file per actor, with the views that it answers.
 //! - [`time`]: lengths of time as numbers.
 //! - [`status`]: the status of the whole gateway at one moment.
@@ -21,6 +22,7 @@
 // Nothing is printed here.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod api;
 pub mod files;
 pub mod json;
 pub mod link;

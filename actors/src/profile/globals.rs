@@ -98,7 +98,7 @@ pub fn is_global(name: &str) -> bool {
 }
 
 /// Whether `name` is the deployment's: read once from the process environment for the default profile or
-/// the token seam, and given to no child and no named profile.
+/// the HTTP authenticator, and given to no child and no named profile.
 #[must_use]
 pub fn is_deployment(name: &str) -> bool {
     name == DEPLOYMENT || begins_with_one(name, &DEPLOYMENT_PREFIXES)

@@ -17,7 +17,7 @@ pub struct Environment {
     pub deployment: Sealed,
     /// All other variables: part of the default profile's scope in single-profile mode, otherwise unused.
     pub rest: Sealed,
-    /// For the token seam only.
+    /// For the HTTP authenticator only.
     pub(super) drain_secret: Option<SecretString>,
     /// Whether named profiles are served, as the deployment sets it.
     pub(super) multiplex: Option<String>,

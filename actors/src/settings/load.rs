@@ -71,7 +71,7 @@ impl Deref for Settings {
 /// Who may drain.
 #[derive(Debug, Clone)]
 pub struct DrainAuth {
-    /// The shared secret; the token seam keeps a digest of it only.
+    /// The shared secret; the HTTP authenticator keeps a digest of it only.
     pub secret: Option<SecretString>,
     /// The scope that it grants.
     pub scope: String,
@@ -80,7 +80,7 @@ pub struct DrainAuth {
 }
 
 impl Settings {
-    /// Takes the credential for draining out of the settings: the token seam keeps a digest, and nothing else needs the secret.
+    /// Takes the credential for draining out of the settings: the HTTP authenticator keeps a digest, and no other part needs the secret.
     pub fn take_drain_auth(&mut self) -> DrainAuth {
         Arc::make_mut(&mut self.environment).drain_secret = None;
         DrainAuth {

@@ -1,10 +1,13 @@
-//! Asking a gateway over HTTP.
+//! Requests to a gateway over HTTP.
 
 use std::time::Duration;
 
-use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits, json};
+use caduceus_actors::http_client::{self, HttpCall, HttpClient, HttpError, HttpLimits};
+use caduceus_contract::wire::provisioning::ErrorBody;
 use secrecy::SecretString;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::CommandError;
 use crate::terminal::one_line;
@@ -27,14 +30,18 @@ impl Client {
     }
 
     /// Sends a GET request; the gateway may delay the answer for up to `wait`.
-    pub(in crate::cli) async fn get(&self, path: &str, wait: Duration) -> Result<Value, CommandError> {
+    pub(in crate::cli) async fn get<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, CommandError> {
         self.answer(HttpCall::get(&self.url(path), limits(wait))).await
     }
 
     /// Sends a POST request.
-    pub(in crate::cli) async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
+    pub(in crate::cli) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CommandError> {
         let limits = limits(Duration::ZERO);
-        self.answer(HttpCall::post(&self.url(path), "application/json", body.to_string(), limits)).await
+        self.answer(HttpCall::post(&self.url(path), "application/json", json!(body).to_string(), limits)).await
     }
 
     fn url(&self, path: &str) -> String {
@@ -42,7 +49,7 @@ impl Client {
     }
 
     /// Adds the token to the request and reads the answer.
-    async fn answer(&self, call: HttpCall) -> Result<Value, CommandError> {
+    async fn answer<T: DeserializeOwned>(&self, call: HttpCall) -> Result<T, CommandError> {
         let call = match &self.token {
             Some(token) => call.bearer(token).map_err(|error| unanswered(&error))?,
             None => call,
@@ -50,16 +57,15 @@ impl Client {
         let collected = self.http.send(call).await.map_err(|error| unanswered(&error))?.collect().await;
         let (status, good) = (collected.status, collected.is_success());
         let body = collected.whole().map_err(|error| unanswered(&error))?;
-        let body = json::<Value>(&body).ok();
         if good {
-            return body.ok_or_else(|| CommandError::NoAnswer("it is not JSON; is this a gateway?".to_owned()));
+            let no_answer = |why: &str| CommandError::NoAnswer(format!("{why}; is this a gateway?"));
+            let body: Value = http_client::json(&body).map_err(|_| no_answer("it is not JSON"))?;
+            return T::deserialize(body).map_err(|error| no_answer(&format!("it has another form ({error})")));
         }
-        let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str).map(one_line);
-        Err(CommandError::Refused {
-            status,
-            code: text("error").unwrap_or_else(|| "no_code".to_owned()),
-            detail: text("detail").unwrap_or_else(|| "no reason given".to_owned()),
-        })
+        // A proxy may answer in another form.
+        let ErrorBody { error, detail } = http_client::json(&body).unwrap_or_default();
+        let or = |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { one_line(text) };
+        Err(CommandError::Refused { status, code: or(&error, "no_code"), detail: or(&detail, "no reason given") })
     }
 }
 
@@ -68,7 +74,7 @@ fn limits(wait: Duration) -> HttpLimits {
     HttpLimits { connect: TIMEOUT, ..HttpLimits::within(total, MAX_BODY) }
 }
 
-/// Only a request that certainly reached no gateway is `NoGateway`.
+/// Only a request that cannot have reached a gateway is `NoGateway`.
 fn unanswered(error: &HttpError) -> CommandError {
     match error {
         HttpError::Unreachable(_) => CommandError::NoGateway(error.to_string()),

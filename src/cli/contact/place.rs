@@ -1,4 +1,4 @@
-//! Where the gateway is, and which token may be sent to it.
+//! The address of the gateway, and the token for it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,11 +21,11 @@ const TURN: &str = "CADUCEUS_TURN_ID";
 /// How long a starting gateway may take to publish its address.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval of polling meanwhile.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 /// Far above any real token.
 const MAX_TOKEN: u64 = 64 * 1024;
 
-/// Which gateway a command is about.
+/// The gateway that a command refers to.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct GatewayPlace {
     /// Home directory of the gateway; `HERMES_HOME`, else `~/.hermes`, if not given.
@@ -50,12 +50,12 @@ pub(in crate::cli) struct Contact {
     pub(in crate::cli) turn: Option<String>,
 }
 
-/// Whether a gateway holds a home.
+/// Whether a gateway holds the lock of a home.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) enum Presence {
-    /// None does.
+    /// No gateway does.
     Absent,
-    /// One does.
+    /// A gateway does.
     Present {
         /// It has not published its address yet.
         starting: bool,
@@ -89,13 +89,13 @@ impl Contact {
 
     /// The client for the gateway; `None` if no gateway holds the home, or one that publishes no address.
     pub(in crate::cli) async fn client(&self) -> Result<Option<Client>, CommandError> {
-        let asked = Instant::now();
+        let started_at = Instant::now();
         let address = loop {
             match (&self.url, self.presence()?) {
                 (Some(url), _) => break Some(url.clone()),
                 (None, Presence::Absent) => break None,
-                (None, Presence::Present { starting: true, .. }) if asked.elapsed() < START_TIMEOUT => {
-                    sleep(LOOK).await;
+                (None, Presence::Present { starting: true, .. }) if started_at.elapsed() < START_TIMEOUT => {
+                    sleep(POLL).await;
                 }
                 (None, Presence::Present { address, .. }) => break address,
             }
@@ -106,7 +106,7 @@ impl Contact {
     /// Whether the home is held; unknown for a gateway that was named by its address.
     pub(in crate::cli) fn presence(&self) -> Result<Presence, CommandError> {
         let Some(home) = &self.home else { return Ok(Presence::Absent) };
-        look(home).map_err(|source| CommandError::Home { path: home.clone(), source })
+        presence_of(home).map_err(|source| CommandError::Home { path: home.clone(), source })
     }
 
     /// Why there is no [`Contact::client`].
@@ -122,17 +122,17 @@ impl Contact {
     }
 }
 
-fn look(home: &Path) -> io::Result<Presence> {
+fn presence_of(home: &Path) -> io::Result<Presence> {
     if !lock::is_held(home)? {
         return Ok(Presence::Absent);
     }
     let holder = lock::holder(home);
     // The record of another process is not used: the process that listens there now would receive the token.
     let found = state_file::read(home);
-    let theirs = found.filter(|found| Some(found.written) == holder);
+    let record = found.filter(|found| Some(found.written) == holder);
     let starting =
-        theirs.as_ref().is_none_or(|found| found.http.is_none() && found.state == Some(GatewayState::Starting));
-    let address = theirs.and_then(|found| found.http).and_then(|url| checked(&url)).map(|url| dialled(&url));
+        record.as_ref().is_none_or(|found| found.http.is_none() && found.state == Some(GatewayState::Starting));
+    let address = record.and_then(|found| found.http).and_then(|url| checked(&url)).map(|url| reachable(&url));
     Ok(Presence::Present { starting, address })
 }
 
@@ -157,8 +157,8 @@ fn checked(url: &str) -> Option<String> {
     plain.then(|| format!("{}://{authority}{}", uri.scheme_str().unwrap_or("http"), uri.path().trim_end_matches('/')))
 }
 
-/// A gateway that listens on all addresses is dialled on loopback.
-fn dialled(url: &str) -> String {
+/// The address to dial: loopback for a gateway that listens on all addresses.
+fn reachable(url: &str) -> String {
     let address = url.strip_prefix("http://").and_then(|authority| authority.parse::<SocketAddr>().ok());
     let Some(mut address) = address.filter(|address| address.ip().is_unspecified()) else { return url.to_owned() };
     address.set_ip(match address.ip() {
@@ -184,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn who_listens_everywhere_is_dialled_on_loopback() {
-        assert_eq!(dialled("http://0.0.0.0:1"), "http://127.0.0.1:1");
-        assert_eq!(dialled("http://[::]:1"), "http://[::1]:1");
-        assert_eq!(dialled("http://10.0.0.1:1"), "http://10.0.0.1:1");
+    fn a_gateway_on_all_addresses_is_dialled_on_loopback() {
+        assert_eq!(reachable("http://0.0.0.0:1"), "http://127.0.0.1:1");
+        assert_eq!(reachable("http://[::]:1"), "http://[::1]:1");
+        assert_eq!(reachable("http://10.0.0.1:1"), "http://10.0.0.1:1");
     }
 
     #[test]

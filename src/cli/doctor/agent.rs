@@ -6,7 +6,7 @@ use caduceus_actors::profile::agent::{AgentResource, AgentSettings, ExecSettings
 use caduceus_actors::profile::inspect::Inspection;
 use rustix::fs::Access;
 
-/// Where a program is looked for when there is no `PATH`; the C library's own choice.
+/// The search path without `PATH`; the default of the C library.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// What was found of an agent.
@@ -25,7 +25,7 @@ pub(super) enum AgentFact {
 pub(super) enum CommandFound {
     /// It can be run.
     Yes,
-    /// A name that its working directory refers to is not set, which is a finding of its own.
+    /// A name that its working directory refers to is not set, which is a separate finding.
     Unresolved,
     /// An argument refers to this name, whose value every user could read in the list of processes.
     Refers(String),
@@ -37,21 +37,21 @@ pub(super) enum CommandFound {
     NotExecutable,
 }
 
-/// Looks for the agent of a profile whose home is `home`, with the `PATH` that its child would have.
-pub(super) fn look(agent: &AgentSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> AgentFact {
+/// Finds the agent of the profile in `home`, with the `PATH` of its child.
+pub(super) fn inspect(agent: &AgentSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> AgentFact {
     match &agent.resource {
         _ if *agent == AgentSettings::NONE => AgentFact::None,
         AgentResource::Nothing | AgentResource::Server(_) => AgentFact::NoProcess,
         AgentResource::Process(exec) => {
             let word = exec.command.first().cloned().unwrap_or_default();
-            let found = look_for(exec, home, inspection, path).unwrap_or(CommandFound::Unresolved);
+            let found = find_command(exec, home, inspection, path).unwrap_or(CommandFound::Unresolved);
             AgentFact::Command { word, found }
         }
     }
 }
 
 /// `None` if a name is not set.
-fn look_for(exec: &ExecSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> Option<CommandFound> {
+fn find_command(exec: &ExecSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> Option<CommandFound> {
     let words = match inspection.command(exec) {
         Ok(words) => words,
         Err(name) => return Some(CommandFound::Refers(name.to_owned())),
@@ -63,7 +63,7 @@ fn look_for(exec: &ExecSettings, home: &Path, inspection: &Inspection, path: Opt
     Some(search(words.first()?, &cwd, path.unwrap_or(DEFAULT_PATH)))
 }
 
-/// Looks for a program as the system does.
+/// Searches for a program as the system does.
 fn search(program: &str, cwd: &Path, path: &str) -> CommandFound {
     let places: Vec<PathBuf> = if program.contains('/') {
         vec![cwd.join(program)]
@@ -107,7 +107,7 @@ mod tests {
             AgentSettings { backend: "exec", resource }
         };
         let inspection = Inspection::of(parse("KEY=sh"));
-        let found = |command: &[&str]| match look(&exec(command), home.path(), &inspection, Some("/bin:/usr/bin")) {
+        let found = |command: &[&str]| match inspect(&exec(command), home.path(), &inspection, Some("/bin:/usr/bin")) {
             AgentFact::Command { found, .. } => found,
             other => panic!("{other:?}"),
         };
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_found_where_the_system_would_find_it() {
+    fn a_program_is_found_as_the_system_finds_it() {
         let home = tempfile::tempdir().unwrap();
         let (first, second) = (home.path().join("first"), home.path().join("second"));
         for directory in [&first, &second] {

@@ -28,7 +28,7 @@ pub(super) enum WatchLimit {
 /// limit: the watchers of other processes of this user cannot be counted. `None` where the system has no such limits.
 #[cfg(target_os = "linux")]
 #[expect(clippy::unnecessary_wraps, reason = "the other systems have no such limits")]
-pub(super) fn look(directories: &[PathBuf]) -> Option<EventsFact> {
+pub(super) fn inspect(directories: &[PathBuf]) -> Option<EventsFact> {
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
     use rustix::io::Errno;
 
@@ -56,6 +56,6 @@ pub(super) fn look(directories: &[PathBuf]) -> Option<EventsFact> {
 
 /// Only Linux limits them.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn look(_: &[PathBuf]) -> Option<EventsFact> {
+pub(super) fn inspect(_: &[PathBuf]) -> Option<EventsFact> {
     None
 }

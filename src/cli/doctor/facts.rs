@@ -20,9 +20,9 @@ use crate::cli::finding::Finding;
 pub(super) struct HomeFacts {
     pub(super) home: HomeFact,
     /// In the configuration, one sentence each; with one of them a gateway does not start.
-    pub(super) mistakes: Vec<String>,
-    /// In the configuration, one sentence each; a gateway starts all the same.
-    pub(super) oddities: Vec<String>,
+    pub(super) errors: Vec<String>,
+    /// In the configuration, one sentence each; a gateway starts anyway.
+    pub(super) warnings: Vec<String>,
     /// The proxies in force, one sentence each.
     pub(super) proxies: Vec<String>,
     /// Files that hold secrets.
@@ -41,7 +41,7 @@ pub(super) struct HomeFacts {
 /// The addresses to listen on.
 #[derive(Debug, Default)]
 pub(super) struct NetworkFact {
-    /// Key, address, and why it cannot be listened on; looked at only where no gateway holds the home.
+    /// Key, address, and why it cannot be listened on; checked only if no gateway holds the home.
     pub(super) unusable: Vec<(&'static str, SocketAddr, String)>,
     /// Other machines reach it, and there is no secret.
     pub(super) public_without_secret: bool,
@@ -80,11 +80,11 @@ pub(super) struct ProfileFact {
     /// Whether its `.env` is all that it has, whatever the gateway's environment holds.
     pub(super) closed: bool,
     pub(super) problems: Vec<String>,
-    pub(super) trouble: Option<String>,
+    pub(super) env_error: Option<String>,
     pub(super) missing: Vec<Missing>,
     /// The gateway that its settings name.
     pub(super) gateway: Option<GatewayKey>,
-    /// What is odd about the lines of its `.env`.
+    /// Findings about the lines of its `.env`.
     pub(super) env: Vec<Finding>,
     pub(super) agent: AgentFact,
     pub(super) grant: GrantFact,
@@ -104,7 +104,7 @@ pub(super) enum LinkFact {
 /// Whether a dial sent the gateway's credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// It did: a real upgrade.
+    /// It did, in a real upgrade.
     Token,
     /// There are none.
     None,
@@ -124,8 +124,8 @@ impl Default for HomeFacts {
     fn default() -> Self {
         Self {
             home: HomeFact::Missing,
-            mistakes: Vec::new(),
-            oddities: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
             proxies: Vec::new(),
             files: Vec::new(),
             lock: Ok(false),

@@ -52,8 +52,8 @@ pub(super) fn facts(home: &Path, environment: Environment) -> HomeFacts {
             facts.home = HomeFact::Unusable(reason);
             return facts;
         }
-        Err(SettingsError::Wrong(mistakes)) => {
-            facts.mistakes = mistakes;
+        Err(SettingsError::Wrong(errors)) => {
+            facts.errors = errors;
             None
         }
     };
@@ -73,19 +73,19 @@ pub(super) fn facts(home: &Path, environment: Environment) -> HomeFacts {
     if facts.lock == Ok(true) {
         watched.truncate(1);
     }
-    let watching = FileWorker::of(home, Purpose::Watch, Owner::Gateway).begin(move || events::look(&watched));
+    let watching = FileWorker::of(home, Purpose::Watch, Owner::Gateway).begin(move || events::inspect(&watched));
     facts.events = watching.wait(Instant::now() + TIMEOUT).ok().flatten();
     facts
 }
 
 fn of_settings(facts: &mut HomeFacts, mut settings: Settings) {
-    facts.oddities = std::mem::take(&mut settings.warnings);
+    facts.warnings = std::mem::take(&mut settings.warnings);
     facts.proxies = settings.trust.describe_proxies();
     let (profiles, files): (Vec<_>, Vec<_>) = each_profile(&settings).into_iter().unzip();
     facts.profiles = profiles;
     let mut files: Vec<FileFact> = files.into_iter().flatten().collect();
     if settings.relay.keys().any(|name| name.ends_with("SECRET") || name.ends_with("KEY")) {
-        files.extend(FileFact::look(settings.home.join("config.yaml")));
+        files.extend(FileFact::read(settings.home.join("config.yaml")));
     }
     for file in files {
         if !facts.files.contains(&file) {
@@ -145,7 +145,7 @@ fn unserved(settings: &Settings) -> UnservedFact {
 
 fn each_profile(settings: &Settings) -> Vec<(ProfileFact, Vec<FileFact>)> {
     let shared = Arc::new(settings.clone());
-    let looked = each_home(
+    let inspected = each_home(
         &settings.profiles,
         |profile| &profile.home,
         move |profile| {
@@ -153,7 +153,7 @@ fn each_profile(settings: &Settings) -> Vec<(ProfileFact, Vec<FileFact>)> {
             (of_profile_settings(profile, &shared), files)
         },
     );
-    let found = settings.profiles.iter().zip(looked).map(|(profile, found)| {
+    let found = settings.profiles.iter().zip(inspected).map(|(profile, found)| {
         found.unwrap_or_else(|error| (unanswered(profile, settings, error.to_string()), Vec::new()))
     });
     found.collect()
@@ -167,7 +167,7 @@ fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> Pr
         closed: settings.multiplex || profile.home != settings.home,
         problems: profile.problems.iter().filter(|problem| **problem != why).cloned().collect(),
         agent: AgentFact::NoProcess,
-        trouble: Some(why.clone()),
+        env_error: Some(why.clone()),
         env: Vec::new(),
         gateway: None,
         missing: Vec::new(),
@@ -183,9 +183,9 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         home: profile.home.clone(),
         closed: settings.multiplex || profile.home != settings.home,
         problems: profile.problems.clone(),
-        agent: agent::look(&profile.agent, &profile.home, &inspection, path),
+        agent: agent::inspect(&profile.agent, &profile.home, &inspection, path),
         env: env_lines::findings(&inspection.own, &inspection.missing),
-        trouble: inspection.trouble,
+        env_error: inspection.trouble,
         gateway: inspection.gateway,
         missing: inspection.missing,
         grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_ms()),
@@ -193,7 +193,7 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
 }
 
 fn grant_file(profile: &ProfileSettings, settings: &Settings) -> Option<FileFact> {
-    FileFact::look(honcho_profile(profile, settings).homes.locate(is_there))
+    FileFact::read(honcho_profile(profile, settings).homes.locate(is_there))
 }
 
 fn honcho_profile(profile: &ProfileSettings, settings: &Settings) -> HonchoProfile {

@@ -1,4 +1,4 @@
-//! What is wrong with a profile's grant, as the disk shows it. Pure.
+//! Findings about a profile's grant on disk. Pure.
 
 use caduceus_actors::honcho::inspect::{Credential, GrantFact};
 use caduceus_contract::messages::honcho::GrantState;
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_is_well_is_no_finding_and_each_trouble_is_one_with_a_remedy() {
+    fn a_valid_grant_is_no_finding_and_each_problem_is_one_with_a_remedy() {
         assert!(codes(&fact(Credential::None)).is_empty() && codes(&fact(Credential::ApiKey)).is_empty());
         let cases = [
             (GrantState::Fresh, vec![]),

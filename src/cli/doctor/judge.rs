@@ -14,13 +14,13 @@ use crate::cli::files::exposed;
 use crate::cli::finding::{Finding, missing_name, shown};
 use crate::cli::gateways;
 
-/// All findings, in the order in which a gateway would meet them.
+/// All findings, in the order of a gateway's start.
 pub(super) fn findings(facts: &HomeFacts) -> Vec<Finding> {
     let mut found = vec![home(&facts.home)];
     if !matches!(facts.home, HomeFact::There { .. }) {
         return found;
     }
-    found.extend(configuration(&facts.mistakes, &facts.oddities));
+    found.extend(configuration(&facts.errors, &facts.warnings));
     found.extend(facts.proxies.iter().map(|proxy| Finding::ok("proxy", proxy)));
     let exposed = exposed(&facts.files);
     if exposed.is_empty() {
@@ -55,15 +55,15 @@ fn home(home: &HomeFact) -> Finding {
             let detail = format!("other users can put files into the home (mode {mode:04o})");
             Finding::warn("home", detail, "chmod go-w on it")
         }
-        HomeFact::There { .. } => Finding::ok("home", "the home is there and can be written"),
+        HomeFact::There { .. } => Finding::ok("home", "the home exists and can be written"),
     }
 }
 
-fn configuration(mistakes: &[String], oddities: &[String]) -> Vec<Finding> {
-    let wrong = |mistake: &String| Finding::error("configuration", mistake, "correct it; no gateway starts before");
-    let odd =
-        |oddity: &String| Finding::warn("configuration", oddity, "correct it; until then that part has no effect");
-    let found: Vec<Finding> = mistakes.iter().map(wrong).chain(oddities.iter().map(odd)).collect();
+fn configuration(errors: &[String], warnings: &[String]) -> Vec<Finding> {
+    let wrong = |error: &String| Finding::error("configuration", error, "correct it; until then no gateway starts");
+    let ineffective =
+        |warning: &String| Finding::warn("configuration", warning, "correct it; until then that part has no effect");
+    let found: Vec<Finding> = errors.iter().map(wrong).chain(warnings.iter().map(ineffective)).collect();
     if found.is_empty() { vec![Finding::ok("configuration", "the configuration is valid")] } else { found }
 }
 
@@ -99,14 +99,16 @@ fn events(events: &EventsFact) -> Finding {
 fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
     const CODE: &str = "ledger";
     let state = match &ledger.peek {
-        Ok(Peek::Missing) => Finding::ok(CODE, "there is no ledger yet; the first start makes it"),
-        Ok(Peek::Fresh) => Finding::ok(CODE, "the ledger is there, with nothing written back into it yet"),
+        Ok(Peek::Missing) => Finding::ok(CODE, "there is no ledger yet; the first start creates it"),
+        Ok(Peek::Fresh) => {
+            Finding::ok(CODE, "the ledger exists, and its write-ahead log has not been written back yet")
+        }
         Ok(Peek::Version(version)) if i64::from(*version) > KNOWN_VERSION => {
             let detail =
                 format!("the ledger has version {version}, and this build reads versions up to {KNOWN_VERSION}");
             Finding::error(CODE, detail, "run the newer build")
         }
-        Ok(Peek::Version(version)) => Finding::ok(CODE, format!("the ledger is there, version {version}")),
+        Ok(Peek::Version(version)) => Finding::ok(CODE, format!("the ledger exists, version {version}")),
         Ok(Peek::Foreign) => {
             let detail = format!("{FILE_NAME} is not a ledger; a gateway would refuse to start and set it aside");
             Finding::error(CODE, detail, "put the right file back, or move this one away")
@@ -140,14 +142,14 @@ fn profiles(profiles: &[ProfileFact]) -> Vec<Finding> {
 fn profile(profile: &ProfileFact) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     found.extend(profile.problems.iter().map(|problem| Finding::error("configuration", problem, "correct it")));
-    found.extend(profile.trouble.iter().map(|reason| {
+    found.extend(profile.env_error.iter().map(|reason| {
         let detail = format!(".env cannot be used, so the profile has no secret: {reason}");
         Finding::error("env_unusable", detail, "make it a readable UTF-8 file")
     }));
     found.extend(profile.missing.iter().map(|missing| missing_name(missing.key, &missing.name, profile.closed)));
     found.extend(profile.env.iter().cloned());
     found.extend(grant::judge(&profile.grant));
-    // With a broken file of its own the profile has no agent.
+    // A profile with an invalid file has no agent.
     found.extend(agent(&profile.agent).filter(|finding| finding.code != NO_AGENT || profile.problems.is_empty()));
     found.into_iter().map(|finding| finding.of(&profile.name)).collect()
 }
@@ -208,7 +210,7 @@ fn link(link: &LinkFact) -> Finding {
         Probe::Closed(code) if *code == REFUSED => refused(place, *code),
         Probe::Closed(code) => {
             let detail = format!("{place} accepts the link and closes it at once with {code}");
-            Finding::warn(CODE, detail, "look at the connector's log for the reason")
+            Finding::warn(CODE, detail, "find the reason in the connector's log")
         }
         Probe::Opened if sent == Sent::Token => {
             Finding::ok(CODE, format!("the connector at {place} accepts the gateway's credentials"))

@@ -1,16 +1,20 @@
-//! The progress of a drain, from the drain's route, the status or the marker. Decides whether to go on waiting. Pure.
+//! The progress of a drain, from the drain's route, the status or the marker. Decides whether to continue to wait. Pure.
 
 use std::fmt;
+use std::time::Duration;
 
+use caduceus_contract::api::drain::DrainProgress;
+use caduceus_contract::api::status::StatusResponse;
+use caduceus_contract::messages::drain::TurnInFlight;
 use caduceus_contract::profile_name::ProfileName;
-use serde_json::Value;
+use caduceus_contract::status::lifecycle::GatewayState;
 
 /// The progress of a drain.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Progress {
     draining: bool,
     drained: bool,
-    left: u64,
+    left: usize,
     /// Age of the oldest turn in seconds, if the source has it.
     oldest_s: Option<f64>,
 }
@@ -20,31 +24,29 @@ pub(super) struct Progress {
 pub(super) enum ProgressStep {
     /// No turn is left, and none can start.
     Done,
-    /// No drain is on: the wait would never end.
+    /// There is no drain: the wait would never end.
     NoDrain,
-    /// Look again.
+    /// Poll again.
     Again,
 }
 
-impl Progress {
-    /// From the answer of the drain's own route.
-    pub(super) fn of_drain(answer: &Value) -> Option<Self> {
-        Some(Self {
-            draining: answer.get("draining")?.as_bool()?,
-            drained: answer.get("drained")?.as_bool()?,
-            left: answer.get("active_agents")?.as_u64()?,
-            oldest_s: answer.get("oldest_turn_s").and_then(Value::as_f64),
-        })
+/// From the answer of the drain's own route.
+impl From<DrainProgress> for Progress {
+    fn from(answer: DrainProgress) -> Self {
+        let DrainProgress { draining, active_agents, drained, oldest_turn_s } = answer;
+        Self { draining, drained, left: active_agents, oldest_s: oldest_turn_s }
     }
+}
 
+impl Progress {
     /// From the status: of one profile, or of all. `own` is the turn that runs this command, which does not wait for itself.
     ///
-    /// The public summary has less: turns are counted only, and a profile has no progress of its own.
-    pub(super) fn of_status(status: &Value, profile: Option<&ProfileName>, own: Option<&str>) -> Option<Self> {
-        let Some(drain) = status.get("drain") else {
-            let state = status.get("gateway_state")?.as_str()?;
-            let draining = matches!(state, "draining" | "stopping");
-            let left = status.get("active_agents")?.as_u64()?;
+    /// The public summary has less: turns are counted only, and the progress of a single profile is `None`.
+    pub(super) fn of_status(status: &StatusResponse, profile: Option<&ProfileName>, own: Option<&str>) -> Option<Self> {
+        let Some(drain) = &status.drain else {
+            let state = GatewayState::from_name(&status.gateway_state);
+            let draining = matches!(state, Some(GatewayState::Draining | GatewayState::Stopping));
+            let left = status.active_agents;
             return profile.is_none().then_some(Self {
                 draining,
                 drained: draining && left == 0,
@@ -52,23 +54,19 @@ impl Progress {
                 oldest_s: None,
             });
         };
-        let is = |value: &Value, name: &ProfileName| value.as_str() == Some(name.as_str());
-        let whole = drain.get("draining")?.as_bool()?;
-        let profiles = drain.get("profiles")?.as_array()?;
-        let draining = whole || profile.is_some_and(|name| profiles.iter().any(|value| is(value, name)));
-        let counts = |turn: &&Value| {
-            let of_profile = profile.is_none_or(|name| turn.get("profile").is_some_and(|value| is(value, name)));
-            of_profile && turn.get("turn_id").and_then(Value::as_str).is_none_or(|id| Some(id) != own)
+        let draining = drain.draining || profile.is_some_and(|name| drain.profiles.contains(name));
+        let counts = |turn: &&TurnInFlight| {
+            profile.is_none_or(|name| turn.profile == *name) && Some(turn.turn_id.to_string().as_str()) != own
         };
-        let turns: Vec<_> = drain.get("turns")?.as_array()?.iter().filter(counts).collect();
-        // The gateway's count leaves out turns that asked for the drain themselves and are not waited for.
-        let waited_for = drain.get("waited_for").and_then(Value::as_u64).filter(|_| profile.is_none());
-        let oldest_ms = turns.iter().filter_map(|turn| turn.get("age_ms")?.as_f64()).reduce(f64::max);
+        let turns: Vec<_> = drain.turns.iter().filter(counts).collect();
+        // The gateway's count leaves out the turns that requested the drain; it covers all profiles.
+        let none_waited_for = profile.is_none() && drain.waited_for == 0;
+        let oldest = turns.iter().map(|turn| Duration::from_millis(turn.age_ms)).max();
         Some(Self {
             draining,
-            drained: draining && (turns.is_empty() || waited_for == Some(0)),
-            left: turns.len() as u64,
-            oldest_s: oldest_ms.map(|ms| ms / 1_000.0),
+            drained: draining && (turns.is_empty() || none_waited_for),
+            left: turns.len(),
+            oldest_s: oldest.map(|age| age.as_secs_f64()),
         })
     }
 
@@ -85,7 +83,7 @@ impl Progress {
         }
     }
 
-    /// Whether anything but the age changed.
+    /// Whether anything except the age changed.
     pub(super) fn differs(&self, other: &Self) -> bool {
         (self.draining, self.drained, self.left) != (other.draining, other.drained, other.left)
     }
@@ -108,44 +106,66 @@ impl fmt::Display for Progress {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use caduceus_contract::messages::drain::DrainView;
+    use caduceus_contract::turn_id::TurnId;
 
     use super::*;
 
-    fn status(draining: bool, profiles: &[&str]) -> Value {
-        json!({"drain": {"draining": draining, "profiles": profiles, "turns": [
-            {"turn_id": "a", "profile": "default", "age_ms": 5_000},
-            {"turn_id": "b", "profile": "work", "age_ms": 2_000},
-        ]}})
+    const A: &str = "019ab000-0000-7000-8000-00000000000a";
+    const B: &str = "019ab000-0000-7000-8000-00000000000b";
+
+    fn name(text: &str) -> ProfileName {
+        ProfileName::parse(text).unwrap()
     }
 
-    fn of(status: &Value, profile: Option<&str>, own: Option<&str>) -> Progress {
-        let profile = profile.map(|name| ProfileName::parse(name).unwrap());
-        Progress::of_status(status, profile.as_ref(), own).unwrap()
+    /// A full status with a turn of each of two profiles.
+    fn status(draining: bool, profiles: &[&str]) -> StatusResponse {
+        let turn = |id: &str, profile, age_ms| TurnInFlight {
+            turn_id: id.parse::<TurnId>().unwrap(),
+            profile: name(profile),
+            session_key: "session".to_owned(),
+            age_ms,
+        };
+        let drain = DrainView {
+            draining,
+            profiles: profiles.iter().map(|profile| name(profile)).collect(),
+            turns: vec![turn(A, "default", 5_000), turn(B, "work", 2_000)],
+            waited_for: 2,
+            ..DrainView::default()
+        };
+        StatusResponse { drain: Some(drain), ..summary("draining", 2) }
+    }
+
+    /// The public summary.
+    fn summary(state: &str, active_agents: usize) -> StatusResponse {
+        StatusResponse { gateway_state: state.to_owned(), active_agents, ..StatusResponse::default() }
+    }
+
+    fn of(status: &StatusResponse, profile: Option<&str>, own: Option<&str>) -> Progress {
+        Progress::of_status(status, profile.map(name).as_ref(), own).unwrap()
     }
 
     #[test]
-    fn the_gateways_own_word_counts() {
-        let answer = json!({"draining": true, "active_agents": 1, "drained": true, "oldest_turn_s": 2.4});
-        let progress = Progress::of_drain(&answer).unwrap();
+    fn the_decision_of_the_gateway_counts() {
+        let answer = DrainProgress { draining: true, active_agents: 1, drained: true, oldest_turn_s: Some(2.4) };
+        let progress = Progress::from(answer);
         assert_eq!(progress.step(), ProgressStep::Done);
         assert_eq!(progress.to_string(), "drained, turns left: 1, the oldest runs for 2 s");
-        assert_eq!(Progress::of_drain(&json!({"draining": true})), None);
     }
 
     #[test]
-    fn turns_are_waited_for_but_not_the_one_that_asks() {
+    fn a_drain_waits_for_turns_except_the_one_that_requests_it() {
         let all = of(&status(true, &[]), None, None);
         assert_eq!((all.step(), all.left, all.oldest_s), (ProgressStep::Again, 2, Some(5.0)));
-        let asked_by_a = of(&status(true, &[]), None, Some("a"));
-        assert_eq!((asked_by_a.step(), asked_by_a.left), (ProgressStep::Again, 1));
-        assert_eq!(of(&status(true, &[]), Some("work"), Some("b")).step(), ProgressStep::Done);
+        let requested_by_a = of(&status(true, &[]), None, Some(A));
+        assert_eq!((requested_by_a.step(), requested_by_a.left), (ProgressStep::Again, 1));
+        assert_eq!(of(&status(true, &[]), Some("work"), Some(B)).step(), ProgressStep::Done);
     }
 
     #[test]
     fn turns_that_the_gateway_does_not_wait_for_are_not_waited_for() {
         let mut status = status(true, &[]);
-        status["drain"]["waited_for"] = json!(0);
+        status.drain.as_mut().unwrap().waited_for = 0;
         assert_eq!((of(&status, None, None).step(), of(&status, None, None).left), (ProgressStep::Done, 2));
         assert_eq!(of(&status, Some("work"), None).step(), ProgressStep::Again, "that count is of all profiles");
     }
@@ -160,17 +180,10 @@ mod tests {
 
     #[test]
     fn the_public_summary_is_enough_to_wait_for_all_and_for_no_profile() {
-        let open = json!({"gateway_state": "draining", "active_agents": 1});
-        assert_eq!(of(&open, None, None).step(), ProgressStep::Again);
-        assert_eq!(
-            of(&json!({"gateway_state": "stopping", "active_agents": 0}), None, None).step(),
-            ProgressStep::Done
-        );
-        assert_eq!(
-            of(&json!({"gateway_state": "running", "active_agents": 0}), None, None).step(),
-            ProgressStep::NoDrain
-        );
-        assert_eq!(Progress::of_status(&open, ProfileName::parse("work").ok().as_ref(), None), None);
+        assert_eq!(of(&summary("draining", 1), None, None).step(), ProgressStep::Again);
+        assert_eq!(of(&summary("stopping", 0), None, None).step(), ProgressStep::Done);
+        assert_eq!(of(&summary("running", 0), None, None).step(), ProgressStep::NoDrain);
+        assert_eq!(Progress::of_status(&summary("draining", 1), Some(&name("work")), None), None);
     }
 
     #[test]
@@ -180,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn time_alone_is_no_news() {
+    fn a_change_of_the_age_alone_is_no_change() {
         let earlier = of(&status(true, &[]), None, None);
         assert!(!Progress { oldest_s: Some(9.0), ..earlier.clone() }.differs(&earlier));
         assert!(Progress { left: 1, ..earlier.clone() }.differs(&earlier));

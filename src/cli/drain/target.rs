@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::time::sleep;
 use caduceus_actors::drain::{epoch, store};
+use caduceus_contract::api::drain::DrainProgress;
+use caduceus_contract::api::status::StatusResponse;
 use caduceus_contract::profile_name::ProfileName;
 
 use super::progress::{Progress, ProgressStep};
@@ -12,41 +14,41 @@ use crate::cli::contact::{Client, CommandError, Contact, Presence};
 use crate::out::print;
 
 /// How long the gateway may delay one answer while turns run.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often unchanged progress is printed again.
-const REMIND: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_secs(1);
+/// After this time unchanged progress is printed again.
+const REPEAT_AFTER: Duration = Duration::from_secs(10);
 
-/// The drain that a command is about.
+/// The drain that a command refers to.
 pub(super) struct DrainTarget {
     pub(super) contact: Contact,
     pub(super) profile: Option<ProfileName>,
 }
 
 impl DrainTarget {
-    /// Where the marker lies.
+    /// The directory of the marker.
     pub(super) fn marker_home(&self) -> Option<PathBuf> {
         let home = self.contact.home.as_deref()?;
         Some(self.profile.as_ref().map_or_else(|| home.to_owned(), |name| profile_home(home, name)))
     }
 
     /// The progress of the drain; the gateway may delay its answer for `timeout`.
-    pub(super) async fn look(&self, timeout: Duration) -> Result<Progress, CommandError> {
+    pub(super) async fn progress(&self, timeout: Duration) -> Result<Progress, CommandError> {
         match self.contact.client().await? {
-            Some(client) => self.ask(&client, timeout).await,
+            Some(client) => self.query(&client, timeout).await,
             None => self.without_gateway(),
         }
     }
 
-    async fn ask(&self, client: &Client, timeout: Duration) -> Result<Progress, CommandError> {
-        let odd = || CommandError::NoAnswer("it does not contain the state of the drain".to_owned());
+    async fn query(&self, client: &Client, timeout: Duration) -> Result<Progress, CommandError> {
         if self.profile.is_none() && self.contact.has_token() {
-            // The gateway's answer leaves out the turn that is not waited for.
+            // The gateway's answer does not count the turn that is not waited for.
             let path = format!("/api/gateway/drain?wait={}", timeout.as_secs_f64());
-            return Progress::of_drain(&client.get(&path, timeout).await?).ok_or_else(odd);
+            return Ok(client.get::<DrainProgress>(&path, timeout).await?.into());
         }
-        let status = client.get("/api/status", Duration::ZERO).await?;
+        let status: StatusResponse = client.get("/api/status", Duration::ZERO).await?;
         let progress = Progress::of_status(&status, self.profile.as_ref(), self.contact.turn.as_deref());
-        let progress = progress.ok_or_else(odd)?;
+        let progress =
+            progress.ok_or_else(|| CommandError::NoAnswer("it does not contain the state of the drain".to_owned()))?;
         if progress.step() == ProgressStep::Again {
             sleep(timeout).await;
         }
@@ -55,13 +57,13 @@ impl DrainTarget {
 
     fn without_gateway(&self) -> Result<Progress, CommandError> {
         match self.contact.presence()? {
-            Presence::Absent if self.contact.home.is_some() => Ok(Progress::no_gateway(self.marker_asks())),
+            Presence::Absent if self.contact.home.is_some() => Ok(Progress::no_gateway(self.marker_requests())),
             _ => Err(self.contact.no_gateway()),
         }
     }
 
-    /// Whether a marker in the home asks for this drain.
-    fn marker_asks(&self) -> bool {
+    /// Whether a marker in the home requests this drain.
+    fn marker_requests(&self) -> bool {
         let own = self.marker_home();
         let markers =
             own.iter().chain(&self.contact.home).filter_map(|home| store::read(home, epoch::current().as_ref()));
@@ -71,18 +73,19 @@ impl DrainTarget {
     pub(super) async fn wait(&self, timeout: Option<Duration>) -> Result<(), CommandError> {
         // A limit too large for the clock is no limit.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut said: Option<(Progress, Instant)> = None;
+        let mut printed: Option<(Progress, Instant)> = None;
         loop {
-            let progress = self.look(LOOK).await?;
-            let news = said.as_ref().is_none_or(|(last, at)| progress.differs(last) || at.elapsed() >= REMIND);
-            if news {
+            let progress = self.progress(POLL).await?;
+            let changed =
+                printed.as_ref().is_none_or(|(last, at)| progress.differs(last) || at.elapsed() >= REPEAT_AFTER);
+            if changed {
                 print(&format!("{progress}\n"));
-                said = Some((progress.clone(), Instant::now()));
+                printed = Some((progress.clone(), Instant::now()));
             }
             match progress.step() {
                 ProgressStep::Done => return Ok(()),
                 // The marker exists, and the gateway has not read it yet.
-                ProgressStep::NoDrain if self.marker_asks() => sleep(LOOK / 4).await,
+                ProgressStep::NoDrain if self.marker_requests() => sleep(POLL / 4).await,
                 ProgressStep::NoDrain => {
                     return Err(CommandError::NotReached("there is no drain to wait for".to_owned()));
                 }

@@ -1,6 +1,6 @@
-//! `caduceus enroll`: exchanges a single-use enrollment token for a gateway's credentials and keeps them in `.env`.
+//! `caduceus enroll`: exchanges a single-use enrollment token for a gateway's credentials and writes them into `.env`.
 
-mod keep;
+mod write_env;
 
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -18,7 +18,7 @@ use caduceus_contract::wire::url::{NotDialable, RelayUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::out;
-use keep::{KeepError, keep};
+use write_env::{EnvWriteError, write_env};
 
 /// Longest token that is read from a file.
 const MAX_TOKEN_BYTES: u64 = 64 * 1024;
@@ -89,7 +89,7 @@ enum EnrollError {
     #[error("the connector's answer holds no secret")]
     NoSecret,
     #[error("the credentials could not be written to {}; the token is spent, and a new one is needed", .0.display())]
-    Unwritten(PathBuf, #[source] KeepError),
+    Unwritten(PathBuf, #[source] EnvWriteError),
 }
 
 impl EnrollError {
@@ -122,7 +122,7 @@ fn enroll(arguments: &EnrollArguments) -> Result<String, EnrollError> {
     }
     let settings = Settings::load(&home, environment)?;
     for warning in &settings.warnings {
-        out::complain(warning);
+        out::print_error(warning);
     }
     let inspection = inspect(&settings.profiles[0], &settings);
     let token = token(arguments, &inspection)?;
@@ -132,7 +132,7 @@ fn enroll(arguments: &EnrollArguments) -> Result<String, EnrollError> {
     let url = given_url.as_deref().map(RelayUrl::new).or_else(|| inspection.relay_url()).ok_or(EnrollError::NoUrl)?;
     url.dialable()?;
     if url.is_exposed() {
-        out::complain("the connector is reached without TLS: the network can read the credentials; use https://");
+        out::print_error("the connector is reached without TLS: the network can read the credentials; use https://");
     }
     let gateway_id = given(&arguments.gateway_id).unwrap_or_else(default_gateway_id);
     let granted = System::new().block_on(redeem(&settings, &inspection, &url, &token, &gateway_id))?;
@@ -144,7 +144,7 @@ fn enroll(arguments: &EnrollArguments) -> Result<String, EnrollError> {
     values.extend(given_url.map(|url| ("GATEWAY_RELAY_URL", without_slash(url).into())));
     values.extend(wake_url.map(|url| ("GATEWAY_RELAY_WAKE_URL", without_slash(url).into())));
     let file = settings.home.join(".env");
-    keep(&file, &values).map_err(|error| EnrollError::Unwritten(file.clone(), error))?;
+    write_env(&file, &values).map_err(|error| EnrollError::Unwritten(file.clone(), error))?;
     Ok(report(&granted.gateway_id, granted.tenant.as_deref(), &file, &values))
 }
 
@@ -163,7 +163,7 @@ fn token(arguments: &EnrollArguments, inspection: &Inspection) -> Result<SecretS
     let token = match (&arguments.token, &arguments.token_file) {
         (Some(dash), _) if dash == "-" => read(Path::new("standard input"), &mut std::io::stdin().lock())?,
         (Some(token), _) => {
-            out::complain(
+            out::print_error(
                 "every user of this machine can read a token in the arguments of a process; use --token-file or --token -",
             );
             token.trim().into()
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_hides_secrets_and_shows_nothing_that_a_terminal_would_obey() {
+    fn a_report_hides_secrets_and_escapes_control_characters() {
         let values = [
             ("GATEWAY_RELAY_ID", SecretString::from("gw\u{1b}]0;x\u{7}")),
             ("GATEWAY_RELAY_SECRET", "hunter2".into()),

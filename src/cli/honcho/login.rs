@@ -20,9 +20,9 @@ use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::Environment;
 use serde_json::Value;
 
-use super::loopback::{Loopback, Page, Visit};
-use super::time::roughly;
-use super::whose::Whose;
+use super::grant_selector::GrantSelector;
+use super::loopback::{Loopback, Page, Redirect};
+use super::time::approximate;
 use crate::cli::failure::fail;
 use crate::cli::secrets::{no_randomness, random};
 use crate::cli::{CONFIGURATION, DENIED, PROTOCOL, REFUSED, TRY_AGAIN};
@@ -36,7 +36,7 @@ use crate::out::print;
 #[derive(Debug, clap::Args)]
 pub(super) struct LoginGrantArguments {
     #[command(flatten)]
-    whose: Whose,
+    selector: GrantSelector,
     /// Start no browser, only print the address to open.
     #[arg(long)]
     no_browser: bool,
@@ -74,7 +74,7 @@ enum LoginError {
     #[error("the server cannot be reached or did not answer; run the command again")]
     Unreachable(#[source] ExchangeError),
     #[error("the server's answer cannot be used")]
-    Useless(#[source] ExchangeError),
+    InvalidAnswer(#[source] ExchangeError),
     #[error("the server's answer cannot be used: it holds no refresh token")]
     NoRefreshToken,
     #[error("the grant was issued and cannot be saved; correct the cause and log in again")]
@@ -90,7 +90,7 @@ impl LoginError {
         match self {
             Self::Pending(_) => REFUSED,
             Self::Lock(_) | Self::Loopback(_) | Self::TimeOver(_) | Self::Unreachable(_) => TRY_AGAIN,
-            Self::Foreign | Self::Empty | Self::Useless(_) | Self::NoRefreshToken => PROTOCOL,
+            Self::Foreign | Self::Empty | Self::InvalidAnswer(_) | Self::NoRefreshToken => PROTOCOL,
             Self::Denied(_) | Self::CodeRefused => DENIED,
             Self::NotReady(_) | Self::Endpoint(_) | Self::Unsaved(_) | Self::KeptBeside(_) => CONFIGURATION,
         }
@@ -105,26 +105,26 @@ impl From<ExchangeError> for LoginError {
             | ExchangeError::Unclear(_)
             | ExchangeError::Status { status: 500.., .. } => Self::Unreachable(error),
             ExchangeError::InvalidGrant => Self::CodeRefused,
-            ExchangeError::Odd(_) | ExchangeError::Status { .. } => Self::Useless(error),
+            ExchangeError::Odd(_) | ExchangeError::Status { .. } => Self::InvalidAnswer(error),
         }
     }
 }
 
 pub(super) fn run(arguments: LoginGrantArguments) -> ExitCode {
-    let LoginGrantArguments { whose, no_browser, tokens_only, limit_s } = arguments;
-    let (settings, profile) = match whose.find() {
+    let LoginGrantArguments { selector, no_browser, tokens_only, limit_s } = arguments;
+    let (settings, profile) = match selector.find() {
         Ok(found) => found,
         Err(code) => return code,
     };
     let Some(random) = random() else { return no_randomness() };
     let client = settings.trust.clone();
     let login = LoginFlow { client, browser: !no_browser, tokens_only, limit: Duration::from_secs(limit_s) };
-    match login.carry_out(&profile, &settings.environment, &random) {
+    match login.run(&profile, &settings.environment, &random) {
         Ok(good_for_s) => {
             print(&format!(
                 "Logged in: profile {} has a token that is valid for {}.\n",
                 profile.name,
-                roughly(good_for_s)
+                approximate(good_for_s)
             ));
             ExitCode::SUCCESS
         }
@@ -140,7 +140,7 @@ struct LoginFlow {
     limit: Duration,
 }
 
-/// Where the grant goes.
+/// The file and host of the grant.
 struct GrantPlace {
     path: PathBuf,
     host: String,
@@ -148,12 +148,7 @@ struct GrantPlace {
 
 impl LoginFlow {
     /// Returns for how many seconds the new token is valid.
-    fn carry_out(
-        &self,
-        profile: &HonchoProfile,
-        environment: &Environment,
-        random: &[u8; 64],
-    ) -> Result<u64, LoginError> {
+    fn run(&self, profile: &HonchoProfile, environment: &Environment, random: &[u8; 64]) -> Result<u64, LoginError> {
         let found = inspect(profile, unix_now_ms());
         let place = GrantPlace { path: found.path, host: found.host };
         let _pending = claim(&place.path)?;
@@ -162,10 +157,10 @@ impl LoginFlow {
         let attempt = Attempt::new(loopback.redirect(), random);
         let address = attempt.address(&endpoints, &shown_path(&place.path, profile.homes.user.as_deref()));
         System::new().block_on(async {
-            let (server, visits) = loopback.serve().map_err(LoginError::Loopback)?;
-            self.invite(address.as_str());
-            let ended = match timeout(self.limit, visits).await {
-                Ok(Ok(visit)) => self.receive(visit, &attempt, &endpoints, &place).await,
+            let (server, redirects) = loopback.serve().map_err(LoginError::Loopback)?;
+            self.show_address(address.as_str());
+            let ended = match timeout(self.limit, redirects).await {
+                Ok(Ok(redirect)) => self.receive(redirect, &attempt, &endpoints, &place).await,
                 Ok(Err(_)) | Err(_) => Err(LoginError::TimeOver(self.limit.as_secs())),
             };
             server.stop(true).await;
@@ -173,27 +168,27 @@ impl LoginFlow {
         })
     }
 
-    fn invite(&self, address: &str) {
+    fn show_address(&self, address: &str) {
         let opened = self.browser && open_browser(address);
         let first = if opened { "A browser should open" } else { "Open in a browser on this machine" };
-        print(&format!("{first}\n\n  {address}\n\nand log in within {}.\n", roughly(self.limit.as_secs())));
+        print(&format!("{first}\n\n  {address}\n\nand log in within {}.\n", approximate(self.limit.as_secs())));
     }
 
     /// Finishes the login, and shows the result in the browser.
     async fn receive(
         &self,
-        visit: Visit,
+        redirect: Redirect,
         attempt: &Attempt,
         endpoints: &Endpoints,
         place: &GrantPlace,
     ) -> Result<u64, LoginError> {
-        let ended = self.complete(&visit.query, attempt, endpoints, place).await;
+        let ended = self.complete(&redirect.query, attempt, endpoints, place).await;
         let page = match &ended {
             Ok(_) => Page { good: true, sentence: "You may close this page and go back to the terminal.".to_owned() },
             Err(error) => Page { good: false, sentence: format!("{error}. You may close this page.") },
         };
         // If the browser is gone, the terminal still shows the result.
-        let _ = visit.show.send(page);
+        let _ = redirect.show.send(page);
         ended
     }
 
@@ -214,13 +209,13 @@ impl LoginFlow {
         let config = answer.config.take().filter(|_| !self.tokens_only);
         let good_for_s = u64::try_from(answer.life_s).unwrap_or(0);
         let grant = granted(answer, endpoints)?;
-        // Waits for the lock and the disk; the server has a thread of its own, so this one may block.
+        // Waits for the lock and the disk; the server has a separate thread, so this thread may block.
         place.install(&grant, config.as_deref()).map(|()| good_for_s)
     }
 }
 
 impl GrantPlace {
-    /// Makes sure that a grant could be saved before a person is asked for one.
+    /// Checks that a grant could be saved, before a person logs in.
     fn rehearse(&self, environment: &Environment) -> Result<Endpoints, LoginError> {
         let lock = self.lock()?;
         store::rehearse(&lock, &self.host).map_err(LoginError::NotReady)?;
@@ -243,8 +238,8 @@ impl GrantPlace {
     }
 }
 
-/// Makes this the only login for the file at `path`, until the returned lock is dropped. A lock of its own, since a person may
-/// take minutes and no refresh should wait for them.
+/// Makes this the only login for the file at `path`, until the returned lock is dropped. A separate lock, because a login may
+/// take minutes and must not delay a refresh.
 fn claim(path: &Path) -> Result<ConfigLock, LoginError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".login");
@@ -268,12 +263,12 @@ fn granted(answer: TokenAnswer, endpoints: &Endpoints) -> Result<Grant, LoginErr
 
 /// Asks the system for a browser. Whether one opens is not known.
 fn open_browser(address: &str) -> bool {
-    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
-    let quiet = |command: &mut Command| {
-        // In a group of its own: Ctrl-C is for the login, and not for a browser that it happened to start.
-        command.arg(address).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    let command = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let spawn = |browser: &mut Command| {
+        // In a separate process group: Ctrl-C ends the login and not the browser.
+        browser.arg(address).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
     };
-    quiet(&mut Command::new(opener)).is_ok()
+    spawn(&mut Command::new(command)).is_ok()
 }
 
 #[cfg(test)]
@@ -281,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_is_down_is_worth_another_try_and_a_spent_code_is_a_no() {
+    fn an_unavailable_server_is_a_temporary_failure_and_a_used_code_is_denied() {
         let code = |error: ExchangeError| LoginError::from(error).code();
         assert_eq!(code(ExchangeError::NotSent("x".to_owned())), TRY_AGAIN);
         assert_eq!(code(ExchangeError::Status { status: 503, code: None, retry_after: None }), TRY_AGAIN);

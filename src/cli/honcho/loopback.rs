@@ -11,10 +11,10 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use caduceus_actors::locked::locked;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use caduceus_actors::locked::locked;
 /// The port registered with the authorization server, which accepts any other loopback port as well.
 const USUAL_PORT: u16 = 8765;
 /// The path registered with it.
@@ -22,15 +22,15 @@ const PATH: &str = "/callback";
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:20vh auto;padding:0 1rem;\
 color:#1d2330;background:#f7f8fa}@media(prefers-color-scheme:dark){body{color:#dfe3ea;background:#14171d}}";
 
-/// The address, taken and not served yet.
+/// The bound address, before it is served.
 pub(super) struct Loopback {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 /// The request of the redirect.
-pub(super) struct Visit {
-    /// Everything behind the question mark.
+pub(super) struct Redirect {
+    /// The query string.
     pub(super) query: String,
     /// Takes the page to show.
     pub(super) show: oneshot::Sender<Page>,
@@ -56,41 +56,41 @@ impl Loopback {
         format!("http://{}{PATH}", self.address)
     }
 
-    /// Serves on the current runtime; the first visit goes to the receiver, later ones are refused.
-    pub(super) fn serve(self) -> io::Result<(ServerHandle, oneshot::Receiver<Visit>)> {
-        let (visitor, visits) = oneshot::channel();
-        let route = web::Data::new(LoginRoute { host: self.address.to_string(), visitor: Mutex::new(Some(visitor)) });
-        let app = move || App::new().app_data(route.clone()).default_service(web::to(visited));
+    /// Serves on the current runtime; the first redirect goes to the receiver, later ones are refused.
+    pub(super) fn serve(self) -> io::Result<(ServerHandle, oneshot::Receiver<Redirect>)> {
+        let (sender, redirects) = oneshot::channel();
+        let route = web::Data::new(LoginRoute { host: self.address.to_string(), sender: Mutex::new(Some(sender)) });
+        let app = move || App::new().app_data(route.clone()).default_service(web::to(handle_request));
         let server = HttpServer::new(app).workers(1).disable_signals().tcp_nodelay(true);
         let server = server.shutdown_timeout(2).listen(self.listener)?.run();
         let handle = server.handle();
         caduceus_supervision::spawn(server);
-        Ok((handle, visits))
+        Ok((handle, redirects))
     }
 }
 
 struct LoginRoute {
     /// What the `Host` of a request must be: a foreign page whose name resolves to loopback has another one.
     host: String,
-    visitor: Mutex<Option<oneshot::Sender<Visit>>>,
+    sender: Mutex<Option<oneshot::Sender<Redirect>>>,
 }
 
-async fn visited(request: HttpRequest, route: web::Data<LoginRoute>) -> HttpResponse {
+async fn handle_request(request: HttpRequest, route: web::Data<LoginRoute>) -> HttpResponse {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if host != Some(&*route.host) {
         return page(StatusCode::MISDIRECTED_REQUEST, "Not here", "This address is for a login on this machine only.");
     }
     if request.path() != PATH {
-        return page(StatusCode::NOT_FOUND, "Nothing here", "There is nothing at this address.");
+        return page(StatusCode::NOT_FOUND, "Not found", "There is no page at this address.");
     }
     if request.method() != Method::GET {
         return page(StatusCode::METHOD_NOT_ALLOWED, "Not allowed", "This address takes GET only.");
     }
-    let visitor = locked(&route.visitor).take();
+    let sender = locked(&route.sender).take();
     let (show, shown) = oneshot::channel();
-    let visit = Visit { query: request.query_string().to_owned(), show };
-    if visitor.is_none_or(|visitor| visitor.send(visit).is_err()) {
-        return page(StatusCode::GONE, "Over", "This login is over. You may close this page.");
+    let received = Redirect { query: request.query_string().to_owned(), show };
+    if sender.is_none_or(|sender| sender.send(received).is_err()) {
+        return page(StatusCode::GONE, "Ended", "This login has ended. You may close this page.");
     }
     match shown.await {
         Ok(Page { good: true, sentence }) => page(StatusCode::OK, "Logged in", &sentence),
@@ -135,20 +135,20 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn only_the_right_path_of_the_right_host_is_a_visit_and_only_the_first() {
+    async fn only_the_first_request_with_the_right_path_and_host_is_the_redirect() {
         let loopback = Loopback::bind().unwrap();
         let (base, redirect) = (format!("http://{}", loopback.address), loopback.redirect());
-        let (server, mut visits) = loopback.serve().unwrap();
+        let (server, mut redirects) = loopback.serve().unwrap();
         assert_eq!(status(&format!("{base}/favicon.ico"), None, Method::GET).await, 404);
         assert_eq!(status(&redirect, Some("evil.example"), Method::GET).await, 421);
         assert_eq!(status(&redirect, None, Method::POST).await, 405);
-        assert!(visits.try_recv().is_err(), "none of these is a visit");
+        assert!(redirects.try_recv().is_err(), "none of these is a redirect");
 
         let first = caduceus_supervision::spawn(async move {
-            let visit = timeout(SOON, visits).await.expect("a visit").expect("the server is running");
-            assert_eq!(visit.query, "code=1&state=2");
+            let redirect = timeout(SOON, redirects).await.expect("a redirect").expect("the server is running");
+            assert_eq!(redirect.query, "code=1&state=2");
             let page = Page { good: true, sentence: "Well <done>".to_owned() };
-            assert!(visit.show.send(page).is_ok());
+            assert!(redirect.show.send(page).is_ok());
         });
         let mut answer = awc::Client::default().get(format!("{redirect}?code=1&state=2")).send().await.unwrap();
         first.await.unwrap();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn another_port_is_taken_where_the_usual_one_is() {
+    fn another_port_is_used_if_the_usual_one_is_in_use() {
         let first = Loopback::bind().unwrap();
         let second = Loopback::bind().unwrap();
         assert_ne!(first.address, second.address);

@@ -10,8 +10,8 @@ use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
 use caduceus_actors::profile::Redactor;
 
-use super::time::roughly;
-use super::whose::Whose;
+use super::grant_selector::GrantSelector;
+use super::time::approximate;
 use crate::cli::{CONFIGURATION, DENIED, TRY_AGAIN};
 use crate::out::{self, print};
 
@@ -22,14 +22,14 @@ use crate::out::{self, print};
 #[derive(Debug, clap::Args)]
 pub(super) struct RefreshGrantArguments {
     #[command(flatten)]
-    whose: Whose,
+    selector: GrantSelector,
     /// Refresh even if the token is still valid, and even if its refresh token may be spent.
     #[arg(long)]
     force: bool,
 }
 
 pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
-    let (settings, profile) = match arguments.whose.find() {
+    let (settings, profile) = match arguments.selector.find() {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         return refuse(CONFIGURATION, why);
     };
     if !arguments.force && !known.is_expired(now_ms) {
-        print(&format!("The token is valid for {}; --force refreshes it all the same.\n", left(&known)));
+        print(&format!("The token is valid for {}; --force refreshes it anyway.\n", left(&known)));
         return ExitCode::SUCCESS;
     }
     let refresh = Refresh {
@@ -86,7 +86,7 @@ fn report(outcome: Outcome) -> ExitCode {
         Outcome::Unreadable(why) => refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}")),
         Outcome::Failed(why) => refuse(TRY_AGAIN, &format!("not refreshed; the grant is unchanged: {why}")),
         Outcome::Denied { why, retry_in } => {
-            let then = format!("try again in {} s; --force asks at once", retry_in.as_secs());
+            let then = format!("try again in {} s; --force tries at once", retry_in.as_secs());
             refuse(TRY_AGAIN, &format!("not refreshed; the grant is unchanged: {why}; {then}"))
         }
         Outcome::Unsaved { why, .. } => {
@@ -104,10 +104,10 @@ fn report(outcome: Outcome) -> ExitCode {
 }
 
 fn refuse(code: u8, why: &str) -> ExitCode {
-    out::complain(why);
+    out::print_error(why);
     ExitCode::from(code)
 }
 
 fn left(grant: &Grant) -> String {
-    roughly(u64::try_from(grant.left_ms(unix_now_ms()) / 1_000).unwrap_or(0))
+    approximate(u64::try_from(grant.left_ms(unix_now_ms()) / 1_000).unwrap_or(0))
 }

@@ -10,8 +10,8 @@ use caduceus_contract::messages::honcho::GrantState;
 use caduceus_contract::profile_name::ProfileName;
 use serde_json::{Value, json};
 
-use super::time::roughly;
-use super::whose::Whose;
+use super::grant_selector::GrantSelector;
+use super::time::approximate;
 use crate::cli::each_home::each_home;
 use crate::out::{print, print_json};
 use crate::terminal::one_line;
@@ -25,15 +25,15 @@ const ACT: u8 = 1;
 #[derive(Debug, clap::Args)]
 pub(super) struct GrantStatusArguments {
     #[command(flatten)]
-    whose: Whose,
+    selector: GrantSelector,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
-    let one = arguments.whose.profile.is_some();
-    let (settings, profile) = match arguments.whose.find() {
+    let one = arguments.selector.profile.is_some();
+    let (settings, profile) = match arguments.selector.find() {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -43,8 +43,8 @@ pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
         .map(|profile| HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment));
     let profiles: Vec<HonchoProfile> = if one { vec![profile] } else { served.collect() };
     let now_ms = unix_now_ms();
-    let looked = each_home(&profiles, |profile| &profile.homes.own, move |profile| inspect(profile, now_ms));
-    let grants = profiles.into_iter().zip(looked).map(|(profile, grant)| {
+    let inspected = each_home(&profiles, |profile| &profile.homes.own, move |profile| inspect(profile, now_ms));
+    let grants = profiles.into_iter().zip(inspected).map(|(profile, grant)| {
         (grant.unwrap_or_else(|error| GrantFact::unanswered(&profile, error.to_string())), profile.name)
     });
     let grants: Vec<_> = grants.collect();
@@ -54,8 +54,8 @@ pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
     } else {
         print(&grants.iter().map(|(grant, name)| as_text(grant, name)).collect::<Vec<_>>().join("\n"));
     }
-    let all_well = grants.iter().all(|(grant, _)| remedy(grant).is_none());
-    if all_well { ExitCode::SUCCESS } else { ExitCode::from(ACT) }
+    let none_to_act_on = grants.iter().all(|(grant, _)| remedy(grant).is_none());
+    if none_to_act_on { ExitCode::SUCCESS } else { ExitCode::from(ACT) }
 }
 
 fn state(grant: &GrantFact) -> GrantState {
@@ -116,9 +116,9 @@ fn as_text(grant: &GrantFact, name: &ProfileName) -> String {
             line("credential", "OAuth grant");
             line("client", client_id);
             line("scope", scope);
-            let left = u64::try_from(*expires_in_s).map_or_else(|_| "expired".to_owned(), roughly);
+            let left = u64::try_from(*expires_in_s).map_or_else(|_| "expired".to_owned(), approximate);
             line("time left", &left);
-            let last = last_refresh_age_s.map(|age| format!("{} ago", roughly(age)));
+            let last = last_refresh_age_s.map(|age| format!("{} ago", approximate(age)));
             line("last refresh", last.as_deref().unwrap_or("none recorded"));
         }
     }

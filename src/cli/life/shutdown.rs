@@ -1,4 +1,4 @@
-//! The end of a gateway's process in order: close the gate, put the links to sleep, wait for turns, stop the tree, close the ledger.
+//! The end of a gateway's process in order: close the gate, make the links idle, wait for turns, stop the tree, close the ledger.
 
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,13 @@ use super::timeouts::{
     GATE_PAUSE, GATE_TIMEOUT, IDLE_TIMEOUT, LEDGER_TIMEOUT, SHUTDOWN_MARGIN, STOP_TIMEOUT, THREADS_TIMEOUT,
 };
 use crate::cli::TRY_AGAIN;
-use crate::cli::signals::{SignalOrder, Signals};
+use crate::cli::signals::{SignalAction, Signals};
 
 impl GatewayProcess {
     /// Shuts down, without waiting for turns once that is forced.
-    pub(super) async fn obey(&self, signals: &mut Signals) -> u8 {
+    pub(super) async fn shut_down_on_signal(&self, signals: &mut Signals) -> u8 {
         let code = {
-            let first = select(Box::pin(self.shut_down()), Box::pin(self.hurried(signals))).await;
+            let first = select(Box::pin(self.shut_down()), Box::pin(self.until_forced(signals))).await;
             if let Either::Left((code, _)) = first { Some(code) } else { None }
         };
         if let Some(code) = code {
@@ -35,25 +35,25 @@ impl GatewayProcess {
         self.end().await
     }
 
-    /// Waits until a shutdown under way is forced: it waits for turns no longer.
-    async fn hurried(&self, signals: &mut Signals) {
-        // Forced from the beginning, it goes through all its steps and waits for no turn.
+    /// Waits until the shutdown in progress is forced: then it no longer waits for turns.
+    async fn until_forced(&self, signals: &mut Signals) {
+        // A shutdown that is forced from the beginning runs all its steps without waiting for turns.
         let forced = self.shutdown.is_forced();
-        let ordered = async { if forced { std::future::pending().await } else { self.shutdown.hurried().await } };
+        let requested = async { if forced { std::future::pending().await } else { self.shutdown.forced().await } };
         let signalled = async {
             if self.shutdown.is_restart() {
-                // The first signal during a restart: it stops the process for which a restart was ordered, and turns are still waited for.
-                let order = signals.next_stop().await;
+                // The first signal during a restart: the restart becomes a stop, and turns are still waited for.
+                let action = signals.next_stop().await;
                 warn!("signal during a restart: the gateway stops and is not started again");
                 self.shutdown.signalled(false);
                 self.status_reporter.stopping(false);
-                if order == SignalOrder::StopNow {
+                if action == SignalAction::StopNow {
                     return;
                 }
             }
             signals.next_stop().await;
         };
-        select(Box::pin(signalled), Box::pin(ordered)).await;
+        select(Box::pin(signalled), Box::pin(requested)).await;
     }
 
     /// The six steps of a shutdown.
@@ -63,8 +63,8 @@ impl GatewayProcess {
         info!("gateway is stopping");
         self.status_reporter.stopping(self.shutdown.is_restart());
         let ports = &self.gateway.ports;
-        let why = if self.shutdown.is_restart() { "a restart was ordered" } else { "stop signal received" };
-        self.tell(ProcessPhase::Stopping, Some(why));
+        let why = if self.shutdown.is_restart() { "a restart was requested" } else { "stop signal received" };
+        self.set_phase(ProcessPhase::Stopping, Some(why));
         let quiet = self.close_gate().await;
         let notice = async {
             if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_TIMEOUT).await {
@@ -74,11 +74,11 @@ impl GatewayProcess {
         let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_TIMEOUT));
         let ((), answers) = futures_util::future::join(notice, futures_util::future::join_all(idle)).await;
         for answer in answers {
-            info!(?answer, "link put to sleep");
+            info!(?answer, "link idle");
         }
         let timeout = if self.shutdown.is_forced() { Duration::ZERO } else { drain_timeout };
         self.wait_for_turns(timeout, false).await;
-        // Turns past the timeout, and turns that asked for the drain themselves.
+        // Turns past the timeout, and turns that requested the drain.
         let left = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.unwrap_or_default();
         for turn in &left {
             warn!(turn = %turn.ticket.id, "turn stopped: shutdown");
@@ -93,7 +93,7 @@ impl GatewayProcess {
     }
 
     /// Closes the gate until the process ends. A gate that fails or hangs meanwhile is restarted within seconds, so the order is
-    /// sent again. Returns whether the shutdown is not to be announced.
+    /// sent again. Returns whether the announcement of the shutdown is suppressed.
     async fn close_gate(&self) -> bool {
         let until = Instant::now() + GATE_TIMEOUT * 4;
         while Instant::now() < until {
@@ -111,8 +111,8 @@ impl GatewayProcess {
     async fn wait_for_turns(&self, timeout: Duration, askers_too: bool) {
         let until = Instant::now() + timeout;
         loop {
-            let question = AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), askers_too };
-            let answer = self.gateway.ports.await_drained.ask(question, question.timeout + GATE_TIMEOUT).await;
+            let request = AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), askers_too };
+            let answer = self.gateway.ports.await_drained.ask(request, request.timeout + GATE_TIMEOUT).await;
             match answer {
                 // No turn is left, or the timeout is reached.
                 Ok(_) => return,
@@ -131,7 +131,7 @@ impl GatewayProcess {
             match store::remove(&self.home) {
                 Ok(was_draining) => info!(was_draining, "a forced restart ends a drain"),
                 Err(error) => {
-                    error!(%error, "the drain marker could not be removed; the drain goes on after the restart");
+                    error!(%error, "the drain marker could not be removed; the drain continues after the restart");
                 }
             }
         }
@@ -151,7 +151,7 @@ impl GatewayProcess {
         code
     }
 
-    fn tell(&self, phase: ProcessPhase, why: Option<&str>) {
+    fn set_phase(&self, phase: ProcessPhase, why: Option<&str>) {
         let phase = Phase { phase, exit_reason: why.map(str::to_owned) };
         if let Err(error) = self.gateway.ports.phase.tell(phase) {
             warn!(%error, "status not updated: state of the process");

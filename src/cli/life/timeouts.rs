@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// The root's thread only supervises; while it is unresponsive, nothing is supervised.
+/// The root's thread only supervises; while it is unresponsive, no actor is supervised.
 pub(super) const ROOT_SILENCE: Duration = Duration::from_secs(15);
 /// How long the status may take to have every part; a part that does not answer costs half a second.
 pub(super) const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a reload may take, before the service manager is notified that the gateway is ready all the same.
+/// How long a reload may take, before the service manager is notified that the gateway is ready anyway.
 pub(super) const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the gate may take to close.
 pub(super) const GATE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,5 +25,5 @@ pub(super) const CLOSING_DEADLINE: Duration =
     LEDGER_TIMEOUT.saturating_add(THREADS_TIMEOUT).saturating_add(LAST_STEPS).saturating_add(Duration::from_secs(5));
 /// What all of a shutdown but the wait for turns may take, before the watchdog ends the process.
 pub(super) const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
-/// Pause before a restarted gate is asked again.
+/// Pause before the next request to a restarted gate.
 pub(super) const GATE_PAUSE: Duration = Duration::from_millis(100);

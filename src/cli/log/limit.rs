@@ -1,6 +1,6 @@
-//! How many lines of one kind come into the log: remote parties can cause some of them without limit.
+//! The rate limit of the log: remote parties can cause some lines without limit.
 //!
-//! A kind is a place in the code, for each link by itself, so that the flood of one connector does not hide the lines about
+//! A kind is a location in the code, separate for each link, so that a flood of one connector does not hide the lines about
 //! another. What is left out is counted, and the count is logged a few seconds later.
 
 use std::collections::HashMap;
@@ -19,27 +19,27 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 /// Pause between a line that is left out and the line with the count.
-const TOLD_AFTER: Duration = Duration::from_secs(2);
-/// Kinds remembered. A gateway has some hundred places that log, and only those about links are counted for each.
+const REPORT_AFTER: Duration = Duration::from_secs(2);
+/// Kinds counted. A gateway has some hundred locations that log, and only those about links are counted per link.
 const MOST_KINDS: usize = 4_096;
 
-/// How many lines of one kind there may be.
+/// The permitted lines of one kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Allowance {
-    /// At once.
+    /// Lines at once.
     burst: f64,
-    /// From then on.
-    each_second: f64,
+    /// After the burst.
+    per_second: f64,
 }
 
 impl Allowance {
-    /// A hundred errors or warnings of one kind add nothing to fifty. Lines for each message are at level info and need more.
+    /// More than fifty errors or warnings of one kind add no information. Level info has lines for each message and needs more.
     /// Debug and trace are switched on to see everything.
     fn of(level: Level) -> Self {
         match level {
-            Level::ERROR | Level::WARN => Self { burst: 50.0, each_second: 1.0 },
-            Level::INFO => Self { burst: 2_000.0, each_second: 100.0 },
-            _ => Self { burst: 20_000.0, each_second: 1_000.0 },
+            Level::ERROR | Level::WARN => Self { burst: 50.0, per_second: 1.0 },
+            Level::INFO => Self { burst: 2_000.0, per_second: 100.0 },
+            _ => Self { burst: 20_000.0, per_second: 1_000.0 },
         }
     }
 }
@@ -51,7 +51,7 @@ struct LeftOut<T> {
     what: T,
 }
 
-/// Lines of each kind. Plain: the time comes in.
+/// Lines of each kind. Pure: the time is an argument.
 #[derive(Debug)]
 struct LimitPlan<K, T> {
     kinds: HashMap<K, KindCount<T>>,
@@ -75,7 +75,7 @@ impl<T> KindCount<T> {
 
     fn admit(&mut self, allowance: Allowance, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.since).as_secs_f64();
-        self.left = (self.left + passed * allowance.each_second).min(allowance.burst);
+        self.left = (self.left + passed * allowance.per_second).min(allowance.burst);
         self.since = now;
         let admitted = self.left >= 1.0;
         if admitted {
@@ -122,12 +122,12 @@ pub(super) struct LogLimit(Arc<Mutex<LimitState>>);
 struct LimitState {
     plan: LimitPlan<LimitKey, &'static Metadata<'static>>,
     /// A thread is about to log what was left out.
-    telling: bool,
+    reporting: bool,
 }
 
 impl LogLimit {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(LimitState { plan: LimitPlan::new(), telling: false })))
+        Self(Arc::new(Mutex::new(LimitState { plan: LimitPlan::new(), reporting: false })))
     }
 
     fn admits(&self, event: &Event<'_>) -> bool {
@@ -140,32 +140,32 @@ impl LogLimit {
         let key = LimitKey(metadata.callsite(), link.0.map_or(0, |hasher| hasher.finish()));
         let mut state = self.state();
         let admitted = state.plan.admit(key, Allowance::of(*metadata.level()), Instant::now(), metadata);
-        let tell = !admitted && !std::mem::replace(&mut state.telling, true);
+        let report = !admitted && !std::mem::replace(&mut state.reporting, true);
         drop(state);
-        if tell {
-            self.tell_later();
+        if report {
+            self.report_later();
         }
         admitted
     }
 
-    /// A line that is being written cannot write another one.
-    fn tell_later(&self) {
+    /// Logs later on another thread: a layer cannot log while it handles an event.
+    fn report_later(&self) {
         let limit = self.clone();
         let reporter = thread::Builder::new().name("log limit".to_owned()).spawn(move || {
-            thread::sleep(TOLD_AFTER);
-            limit.tell();
+            thread::sleep(REPORT_AFTER);
+            limit.report();
         });
         if reporter.is_err() {
             // The next line that is left out tries again.
-            self.state().telling = false;
+            self.state().reporting = false;
         }
     }
 
     /// Logs what was left out and is not logged yet.
-    pub(super) fn tell(&self) {
+    pub(super) fn report(&self) {
         let left_out = {
             let mut state = self.state();
-            state.telling = false;
+            state.reporting = false;
             state.plan.take_left_out()
         };
         for LeftOut { lines, what } in left_out {
@@ -174,7 +174,7 @@ impl LogLimit {
         }
     }
 
-    // Every critical section leaves it whole, so a poisoned lock is still a good one.
+    // Every critical section leaves it valid, so a poisoned lock can be used.
     fn state(&self) -> MutexGuard<'_, LimitState> {
         locked(&self.0)
     }
@@ -186,7 +186,7 @@ impl<S: Subscriber> Layer<S> for LogLimit {
     }
 }
 
-/// The link that an event names. No other field counts: what comes from outside would make a kind of each line.
+/// The link that an event names. No other field counts: a value from outside would make each line a kind.
 #[derive(Default)]
 struct OfLink(Option<DefaultHasher>);
 
@@ -194,7 +194,7 @@ impl Visit for OfLink {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "link" {
             let mut text = Hashed(DefaultHasher::new());
-            // Nothing that is hashed can fail.
+            // Hashing cannot fail.
             let _ = write!(text, "{value:?}");
             self.0 = Some(text.0);
         }
@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
 
-    const FEW: Allowance = Allowance { burst: 3.0, each_second: 1.0 };
+    const FEW: Allowance = Allowance { burst: 3.0, per_second: 1.0 };
 
     #[test]
     fn a_burst_is_written_and_then_so_many_each_second() {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_kinds_makes_it_grow_or_lets_all_through() {
+    fn the_number_of_kinds_is_bounded_and_further_kinds_share_a_limit() {
         let (mut plan, now) = (LimitPlan::new(), Instant::now());
         let written = (0..MOST_KINDS * 3).filter(|kind| plan.admit(*kind, FEW, now, ())).count();
         assert_eq!((plan.kinds.len(), written), (MOST_KINDS, MOST_KINDS + 3));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_one_place_are_limited_for_each_link_and_what_is_left_out_is_said() {
+    fn lines_of_one_location_are_limited_per_link_and_omissions_are_reported() {
         let (limit, written) = (LogLimit::new(), Arc::new(AtomicUsize::new(0)));
         let log = tracing_subscriber::registry().with(CountingLayer(Arc::clone(&written))).with(limit.clone());
         tracing::subscriber::with_default(log, || {
@@ -267,7 +267,7 @@ mod tests {
                 written.swap(0, Ordering::SeqCst)
             };
             assert_eq!((flood("relay"), flood("relay"), flood("relay-work")), (50, 0, 50));
-            limit.tell();
+            limit.report();
             assert_eq!(written.load(Ordering::SeqCst), 2, "one line for each kind");
         });
     }

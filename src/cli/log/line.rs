@@ -1,4 +1,4 @@
-//! One event, one line: what the formatter made of an event, without anything that a reader or a terminal would take for more.
+//! One event, one line: the formatted event, with line breaks and control characters escaped.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use serde_json::json;
 /// Longest line. One log line must not fill the queue, nor a terminal.
 pub(super) const MAX_LINE: usize = 64 * 1024;
 
-/// In which form the log is written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
@@ -104,12 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_json_is_json_after_all() {
+    fn a_line_of_json_remains_json() {
         let event = format!("{}\n", json!({"message": "a\u{9b}b\u{2028}c\u{7f}\nd"}));
         let line = one_line(event.as_bytes(), LogFormat::Json).into_owned();
         assert_eq!(count_lines(&line), 1);
         let read: Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(read["message"], "a\u{9b}b\u{2028}c\u{7f}\nd", "nothing of it is lost");
+        assert_eq!(read["message"], "a\u{9b}b\u{2028}c\u{7f}\nd", "the content is unchanged");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Lines of the log on their way to standard error: a queue with a bound, and the thread that empties it.
+//! The bounded queue of log lines, and the thread that writes them to standard error.
 //!
-//! A reader that is gone, stalled or out of space costs lines, never time: what does not fit is counted, and the count is written
-//! as a line of its own as soon as something can be written again. Lost when the process is killed: what waits.
+//! A reader that is gone, stalled or out of space costs lines and no time: what does not fit is counted, and the count is written
+//! as a separate line as soon as a write succeeds again. Lost when the process is killed: the queue.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use caduceus_actors::locked::locked;
 
 /// Most bytes that wait; the writer may hold as many again.
-const ROOM: usize = 2 * 1024 * 1024;
+const CAPACITY: usize = 2 * 1024 * 1024;
 
 /// Writes bytes; answers how many were written, and why no more.
 pub(super) type Write = dyn Fn(&[u8]) -> (usize, io::Result<()>) + Send;
@@ -30,7 +30,7 @@ struct QueueState {
     /// All lines lost since the start.
     dropped: AtomicU64,
     /// Those of them that no line has reported yet.
-    untold: AtomicU64,
+    unreported: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -45,24 +45,24 @@ impl LogQueue {
     /// Starts the thread that writes.
     ///
     /// # Errors
-    /// If there is no thread for it; then nothing is ever written.
-    pub(super) fn start(&self, write: Box<Write>, tell: Box<LostNote>) -> io::Result<()> {
+    /// If no thread can be started; then no line is written.
+    pub(super) fn start(&self, write: Box<Write>, report: Box<LostNote>) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
-        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_on(&*write, &*tell))?;
+        thread::Builder::new().name("log".to_owned()).spawn(move || shared.run(&*write, &*report))?;
         Ok(())
     }
 
     /// Puts one line in, which ends with a newline. Never blocks on input or output.
     pub(super) fn push(&self, line: &[u8]) {
-        let taken = self.0.waiting_for(thread::panicking()).map(|mut waiting| {
-            if waiting.bytes.len() + line.len() <= ROOM {
+        let pushed = self.0.waiting_for(thread::panicking()).map(|mut waiting| {
+            if waiting.bytes.len() + line.len() <= CAPACITY {
                 waiting.bytes.extend_from_slice(line);
             } else {
-                // With the lock in hand: it belongs behind what waits now.
+                // While the lock is held: its position is behind the lines that wait now.
                 self.0.lose(1);
             }
         });
-        match taken {
+        match pushed {
             Some(()) => self.0.changed.notify_all(),
             None => self.0.lose(1),
         }
@@ -73,7 +73,7 @@ impl LogQueue {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything put in so far has been written, or given up; at most `timeout`. Answers whether it has.
+    /// Waits until every line pushed so far has been written or lost; at most `timeout`. Returns whether that is so.
     pub(super) fn flush(&self, timeout: Duration) -> bool {
         let busy = |waiting: &mut WaitingLines| waiting.writing || !waiting.bytes.is_empty();
         let waited = self.0.changed.wait_timeout_while(self.0.waiting(), timeout, busy);
@@ -82,7 +82,7 @@ impl LogQueue {
 }
 
 impl QueueState {
-    fn write_on(&self, write: &Write, tell: &LostNote) {
+    fn run(&self, write: &Write, report: &LostNote) {
         let mut sink = LineWriter { write, mid_line: false };
         let mut batch = Vec::new();
         loop {
@@ -95,20 +95,20 @@ impl QueueState {
             batch.clear();
             std::mem::swap(&mut batch, &mut waiting.bytes);
             // They did not fit behind this batch. What is lost from now on comes after the next one.
-            let unfit = self.untold.load(Ordering::Relaxed);
+            let unfit = self.unreported.load(Ordering::Relaxed);
             drop(waiting);
             let unwritten = sink.put(&batch);
             self.lose(unwritten);
-            let untold = unfit + unwritten;
-            if untold > 0 && sink.put(&tell(untold)) == 0 {
-                self.untold.fetch_sub(untold, Ordering::Relaxed);
+            let unreported = unfit + unwritten;
+            if unreported > 0 && sink.put(&report(unreported)) == 0 {
+                self.unreported.fetch_sub(unreported, Ordering::Relaxed);
             }
         }
     }
 
     fn lose(&self, lines: u64) {
         self.dropped.fetch_add(lines, Ordering::Relaxed);
-        self.untold.fetch_add(lines, Ordering::Relaxed);
+        self.unreported.fetch_add(lines, Ordering::Relaxed);
     }
 
     fn waiting(&self) -> MutexGuard<'_, WaitingLines> {
@@ -168,9 +168,9 @@ mod tests {
     /// The queue, what lets a write go, what was written, and that one has begun.
     type Gated = (LogQueue, Sender<io::Result<()>>, Receiver<Vec<u8>>, Receiver<()>);
 
-    /// A queue whose reader takes a write only when it is let, and signals when it holds one.
+    /// A queue with a writer that waits for `release` before each write, and signals when it has one.
     fn gated() -> Gated {
-        let (queue, (let_go, gate), (shown, written)) = (LogQueue::default(), channel(), channel());
+        let (queue, (release, gate), (shown, written)) = (LogQueue::default(), channel(), channel());
         let (entered, in_hand) = channel();
         let write = move |bytes: &[u8]| {
             let _ = entered.send(());
@@ -181,12 +181,12 @@ mod tests {
             (if allowed.is_ok() { bytes.len() } else { 0 }, allowed)
         };
         queue.start(Box::new(write), Box::new(|lost| format!("{lost} lost\n").into_bytes())).unwrap();
-        (queue, let_go, written, in_hand)
+        (queue, release, written, in_hand)
     }
 
     #[test]
     fn a_reader_that_stalls_costs_lines_and_no_time_and_the_loss_is_reported_once_it_reads() {
-        let (queue, let_go, written, in_hand) = gated();
+        let (queue, release, written, in_hand) = gated();
         queue.push(b"first\n");
         in_hand.recv_timeout(SOON).expect("the writer has it in hand, and waits");
         let line = [&[b'x'; 1023][..], b"\n"].concat();
@@ -194,11 +194,11 @@ mod tests {
         for _ in 0..10_000 {
             queue.push(&line);
         }
-        assert!(begun.elapsed() < SOON, "nothing was waited for");
+        assert!(begun.elapsed() < SOON, "no push waited");
         let lost = queue.dropped();
         assert_eq!(lost, 10_000 - 2048, "of 10,000 KiB, for a room of 2 MiB");
         assert!(!queue.flush(Duration::from_millis(10)), "it is not written");
-        drop(let_go);
+        drop(release);
         let mut lines = Vec::new();
         while !lines.ends_with(format!("{lost} lost\n").as_bytes()) {
             lines.extend(written.recv_timeout(SOON).expect("the count of the lost lines"));
@@ -209,15 +209,15 @@ mod tests {
 
     #[test]
     fn lines_that_a_full_disk_refuses_are_counted_and_reported_when_there_is_room_again() {
-        let (queue, let_go, written, _in_hand) = gated();
+        let (queue, release, written, _in_hand) = gated();
         let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
         queue.push(b"one\ntwo\n");
         // The lines, and the line that would report them.
-        let_go.send(full()).unwrap();
-        let_go.send(full()).unwrap();
+        release.send(full()).unwrap();
+        release.send(full()).unwrap();
         assert!(queue.flush(SOON));
         assert_eq!(queue.dropped(), 2);
-        drop(let_go);
+        drop(release);
         queue.push(b"three\n");
         assert_eq!(written.recv_timeout(SOON).unwrap(), b"three\n");
         assert_eq!(written.recv_timeout(SOON).unwrap(), b"2 lost\n");

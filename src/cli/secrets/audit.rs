@@ -24,7 +24,7 @@ const WIDTH: usize = 100;
 #[derive(Debug)]
 pub(super) struct ProfileFacts {
     pub(super) name: String,
-    /// Whether its `.env` is all that it has, whatever the gateway's environment holds.
+    /// Whether its `.env` is all that it has, regardless of the gateway's environment.
     pub(super) closed: bool,
     pub(super) inspection: Inspection,
     /// The names that its agent would see; `None` if it has no agent that is a process.
@@ -53,25 +53,25 @@ struct ProfileReport {
     /// `null` if it has no agent that is a process.
     child_sees: Option<Vec<String>>,
     kept_from_child: Vec<WithheldName>,
-    missing: Vec<Lacking>,
+    missing: Vec<MissingName>,
 }
 
 #[derive(Debug, Serialize)]
 struct WithheldName {
     name: String,
-    why: Why,
+    why: WithheldReason,
 }
 
 #[derive(Debug, Serialize)]
-struct Lacking {
+struct MissingName {
     key: &'static str,
     name: String,
 }
 
-/// Why a name that a profile holds is given to no child.
+/// Why a name that a profile holds is not given to its agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Why {
+enum WithheldReason {
     /// No process can have it.
     Impossible,
     /// The process's own value is used.
@@ -82,7 +82,7 @@ enum Why {
     Process,
 }
 
-/// Judges the profiles. `key` is fresh and random: values are compared by a hash that is useless anywhere else.
+/// Makes the report. `key` is new and random: values are compared by a hash that has no use elsewhere.
 pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> AuditReport {
     let mut findings: Vec<Finding> = profiles.iter().flat_map(of_one).collect();
     findings.extend(shared(profiles, key));
@@ -100,10 +100,10 @@ pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> AuditReport {
 fn names(profile: &ProfileFacts) -> ProfileReport {
     let Inspection { own, missing, .. } = &profile.inspection;
     let kept = own.iter().filter_map(|(name, value)| {
-        let why = why_kept(name, value.expose_secret())?;
+        let why = withheld_reason(name, value.expose_secret())?;
         Some(WithheldName { name: shown(name).into_owned(), why })
     });
-    let lacking = |lacking: &caduceus_actors::profile::inspect::Missing| Lacking {
+    let lacking = |lacking: &caduceus_actors::profile::inspect::Missing| MissingName {
         key: lacking.key,
         name: shown(&lacking.name).into_owned(),
     };
@@ -122,12 +122,12 @@ fn names(profile: &ProfileFacts) -> ProfileReport {
     }
 }
 
-fn why_kept(name: &str, value: &str) -> Option<Why> {
+fn withheld_reason(name: &str, value: &str) -> Option<WithheldReason> {
     let table = [
-        (!child_may_hold(name, value), Why::Impossible),
-        (is_global(name), Why::Global),
-        (is_deployment(name), Why::Deployment),
-        (is_own(name), Why::Process),
+        (!child_may_hold(name, value), WithheldReason::Impossible),
+        (is_global(name), WithheldReason::Global),
+        (is_deployment(name), WithheldReason::Deployment),
+        (is_own(name), WithheldReason::Process),
     ];
     table.into_iter().find_map(|(is_it, why)| is_it.then_some(why))
 }
@@ -152,7 +152,7 @@ fn of_one(profile: &ProfileFacts) -> Vec<Finding> {
             found.push(Finding::warn("impossible_variable", detail, remedy).of(name));
         } else if !looks_like_a_name(variable) {
             let detail = format!("{} in .env may be a piece of a secret", shown(variable));
-            let remedy = "look for a line that was broken or pasted in; a value stands on one line, behind its name";
+            let remedy = "find the line that was broken or pasted in; a value is on one line, after its name";
             found.push(Finding::warn("odd_name", detail, remedy).of(name));
         }
     }
@@ -182,7 +182,7 @@ fn shared(profiles: &[ProfileFacts], key: &[u8; 32]) -> Vec<Finding> {
     found.sort_unstable();
     let finding = |held: String| {
         let detail = format!("one value is held by {held}");
-        Finding::warn("shared_value", detail, "give each profile a secret of its own")
+        Finding::warn("shared_value", detail, "give each profile a separate secret")
     };
     found.into_iter().map(finding).collect()
 }
@@ -233,7 +233,7 @@ impl ProfileReport {
     }
 }
 
-impl Why {
+impl WithheldReason {
     fn words(self) -> &'static str {
         match self {
             Self::Impossible => "no process can have it",
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_two_profiles_hold_is_found_whatever_its_names_and_is_not_shown() {
+    fn a_value_of_two_profiles_is_found_under_any_name_and_not_shown() {
         let profiles = [profile("a", "ONE=hunter2-hunter2\n"), profile("b", "TWO=hunter2-hunter2\nX=other-value")];
         let report = report(&profiles, &KEY);
         assert_eq!(report.findings[0].detail, "one value is held by a (ONE), b (TWO)");
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn short_values_platform_names_and_one_profiles_own_doubles_are_not_shared() {
+    fn short_values_platform_names_and_repeats_within_one_profile_are_not_shared() {
         let env = "A=1234567\nGATEWAY_RELAY_PLATFORM=telegram-long";
         let own = format!("{env}\nC=same-value-1\nD=same-value-1");
         assert!(report(&[profile("a", &own), profile("b", env)], &KEY).findings.is_empty());
@@ -325,25 +325,25 @@ mod tests {
             report.profiles[0].kept_from_child.iter().map(|kept| (kept.name.as_str(), kept.why)).collect();
         let odd = "(unusual name of 3 characters)";
         let expected = [
-            (odd, Why::Impossible),
-            ("CADUCEUS_X", Why::Process),
-            ("HONCHO_OAUTH_X", Why::Deployment),
-            ("N", Why::Impossible),
-            ("PATH", Why::Global),
+            (odd, WithheldReason::Impossible),
+            ("CADUCEUS_X", WithheldReason::Process),
+            ("HONCHO_OAUTH_X", WithheldReason::Deployment),
+            ("N", WithheldReason::Impossible),
+            ("PATH", WithheldReason::Global),
         ];
         assert_eq!(kept, expected);
         assert_eq!(codes(&report), ["impossible_variable", "impossible_variable"]);
     }
 
     #[test]
-    fn a_piece_of_a_key_in_the_place_of_a_name_is_found_and_not_shown() {
+    fn a_part_of_a_key_in_place_of_a_name_is_found_and_not_shown() {
         let report = report(&[profile("a", "KEY=-----BEGIN-----\nMIIEvQIBADANBgkq=\n")], &KEY);
         assert_eq!(codes(&report), ["odd_name"]);
         assert!(!everything(&report).contains("MIIEv"));
     }
 
     #[test]
-    fn a_key_that_stands_in_the_place_of_its_name_is_not_shown() {
+    fn a_key_in_place_of_its_name_is_not_shown() {
         let mut facts = profile("a", "");
         facts.inspection.missing = vec![Missing { key: "agent.api_key_env", name: "sk-live-Hunter2".into() }];
         let report = report(&[facts], &KEY);
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn every_trouble_of_a_profile_is_a_finding() {
+    fn every_problem_of_a_profile_is_a_finding() {
         let mut facts = profile("work", "");
         facts.inspection.trouble = Some("it is not UTF-8 at byte 3".into());
         facts.inspection.missing = vec![Missing { key: "agent.command", name: "NEEDED".into() }];

@@ -15,14 +15,14 @@ use super::audit::ProfileFacts;
 use crate::cli::each_home::each_home;
 use crate::cli::files::{FileFact, of_profile};
 
-/// Looks at every profile that the gateway would serve.
+/// Gathers the facts about every profile that the gateway would serve.
 pub(super) fn facts(settings: &Settings) -> Vec<ProfileFacts> {
     let shared = Arc::new(settings.clone());
-    let looked = each_home(&settings.profiles, |profile| &profile.home, move |profile| of(profile, &shared));
+    let inspected = each_home(&settings.profiles, |profile| &profile.home, move |profile| of(profile, &shared));
     let found = settings
         .profiles
         .iter()
-        .zip(looked)
+        .zip(inspected)
         .map(|(profile, found)| found.unwrap_or_else(|error| unanswered(profile, settings, error.to_string())));
     found.collect()
 }
@@ -48,17 +48,17 @@ fn of(profile: &ProfileSettings, settings: &Settings) -> ProfileFacts {
     };
     let grants = homes.locate(is_there);
     let mut files = of_profile(&profile.home);
-    // One that is shared is looked at once for each; the findings are made unique.
-    files.extend(FileFact::look(grants.clone()).filter(|file| !files.contains(file)));
+    // A shared file is read once per profile; the findings are made unique.
+    files.extend(FileFact::read(grants.clone()).filter(|file| !files.contains(file)));
     let grant = store::read(&grants).map(|file| {
         let file = file?;
         file.grant(&host_name(None, &profile.name, file.default_host()))
     });
-    let (has_grant, grant_trouble) = match grant {
+    let (has_grant, grant_error) = match grant {
         Ok(grant) => (grant.is_some(), None),
         Err(error) => (false, Some(error.to_string())),
     };
-    // The real function with a turn of no account, so that the report shows what a child gets.
+    // The real function with a placeholder turn, so that the report shows what a child gets.
     let token = has_grant.then(|| SecretString::from("-"));
     let turn = Facts {
         profile: &profile.name,
@@ -69,7 +69,7 @@ fn of(profile: &ProfileSettings, settings: &Settings) -> ProfileFacts {
         token: token.as_ref(),
     };
     let child = profile.agent.process().map(|exec| inspection.child_sees(settings, exec, &turn));
-    let problems = profile.problems.iter().cloned().chain(grant_trouble).collect();
+    let problems = profile.problems.iter().cloned().chain(grant_error).collect();
     let closed = settings.multiplex || profile.home != settings.home;
     ProfileFacts { name: profile.name.to_string(), closed, inspection, child, problems, files }
 }

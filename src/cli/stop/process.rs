@@ -1,4 +1,4 @@
-//! One process, which cannot be mistaken for a later one with its id.
+//! One process, distinguished from a later one with the same id.
 
 use std::io;
 
@@ -36,8 +36,8 @@ mod handle {
         }
 
         /// Sends it a signal. A process that is gone is no error.
-        pub(in super::super) fn tell(&self, word: StopSignal) -> io::Result<()> {
-            let signal = match word {
+        pub(in super::super) fn send(&self, signal: StopSignal) -> io::Result<()> {
+            let signal = match signal {
                 StopSignal::Terminate => Signal::TERM,
                 StopSignal::Kill => Signal::KILL,
             };
@@ -66,7 +66,7 @@ mod handle {
             None
         }
 
-        pub(in super::super) fn tell(&self, _: StopSignal) -> io::Result<()> {
+        pub(in super::super) fn send(&self, _: StopSignal) -> io::Result<()> {
             match *self {}
         }
 
@@ -99,10 +99,10 @@ mod tests {
         let (mut child, written) = sleeper();
         let process = ProcessHandle::open(written).unwrap();
         assert!(process.is_there().unwrap());
-        process.tell(StopSignal::Terminate).unwrap();
+        process.send(StopSignal::Terminate).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(15));
         assert!(!process.is_there().unwrap());
-        process.tell(StopSignal::Kill).unwrap();
+        process.send(StopSignal::Kill).unwrap();
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! A bounded number of places, shared between peers. Pure.
 //!
-//! A newcomer always gets a place. When all are taken, the peer that holds most gives one up: of its places the one that has
-//! waited longest, and one that only waits before one with work in progress. So a peer that takes many places pushes out its own, and
-//! many peers with one place each push out the oldest.
+//! A new entry always gets a place. When all are taken, one is evicted: of the peer with the most places, the place with the lowest
+//! rank, and of these the oldest. So a peer that takes many places evicts its own, and of many peers with one place each the oldest
+//! is evicted.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::peers::PeerNetwork;
 
-/// What a place is used for; the lesser is given up first.
+/// What a place is used for; the lower rank is evicted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::http) enum Rank {
     /// The peer has not sent anything yet.
@@ -18,26 +18,26 @@ pub(in crate::http) enum Rank {
     Working,
 }
 
-/// Names a place for as long as it is taken.
+/// Identifies a place while it is taken.
 pub(super) type PlaceId = u64;
 
-/// Where a place stands among those of its peer: the least goes first.
+/// The order of a place among those of its peer: the lowest is evicted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Seat {
+struct PlaceOrder {
     rank: Rank,
-    /// When it got this rank, as a number that only grows.
+    /// When it got this rank, as an increasing number.
     since: u64,
 }
 
-/// The places and who holds them. Each call costs the logarithm of their number.
+/// The places and their holders. Each call costs the logarithm of their number.
 #[derive(Debug)]
 pub(super) struct FairPlaces {
     capacity: usize,
     next: u64,
-    places: HashMap<PlaceId, (PeerNetwork, Seat)>,
-    peers: HashMap<PeerNetwork, BTreeMap<Seat, PlaceId>>,
-    /// Every peer by the number of its places; of equals the one whose first place is the least comes last.
-    weights: BTreeSet<(usize, Reverse<Seat>, PeerNetwork)>,
+    places: HashMap<PlaceId, (PeerNetwork, PlaceOrder)>,
+    peers: HashMap<PeerNetwork, BTreeMap<PlaceOrder, PlaceId>>,
+    /// Every peer by the number of its places; of equals the one whose first place is the lowest comes last.
+    weights: BTreeSet<(usize, Reverse<PlaceOrder>, PeerNetwork)>,
 }
 
 impl FairPlaces {
@@ -47,23 +47,23 @@ impl FairPlaces {
         Self { capacity, next: 0, places: HashMap::new(), peers: HashMap::new(), weights: BTreeSet::new() }
     }
 
-    /// Takes a place for `peer`; the second is the place that had to be given up for it.
+    /// Takes a place for `peer`; the second is the place that was evicted for it.
     pub(super) fn enter(&mut self, peer: PeerNetwork, rank: Rank) -> (PlaceId, Option<PlaceId>) {
         let evicted = if self.places.len() >= self.capacity { self.victim(peer) } else { None };
         if let Some(evicted) = evicted {
             self.leave(evicted);
         }
-        let seat = self.seat(rank);
-        let place = seat.since;
-        self.insert(place, peer, seat);
+        let order = self.order(rank);
+        let place = order.since;
+        self.insert(place, peer, order);
         (place, evicted)
     }
 
-    /// Gives a place back; one that was evicted is gone already.
+    /// Frees a place; without effect for an evicted one.
     pub(super) fn leave(&mut self, place: PlaceId) {
-        let Some((peer, seat)) = self.places.remove(&place) else { return };
-        self.change(peer, |seats| {
-            seats.remove(&seat);
+        let Some((peer, order)) = self.places.remove(&place) else { return };
+        self.change(peer, |places| {
+            places.remove(&order);
         });
     }
 
@@ -72,8 +72,8 @@ impl FairPlaces {
         if let Some((peer, _)) = self.places.get(&place) {
             let peer = *peer;
             self.leave(place);
-            let seat = self.seat(rank);
-            self.insert(place, peer, seat);
+            let order = self.order(rank);
+            self.insert(place, peer, order);
         }
     }
 
@@ -82,7 +82,7 @@ impl FairPlaces {
         self.places.len()
     }
 
-    /// Which place goes if `peer` takes one more.
+    /// The place that is evicted if `peer` takes one more.
     fn victim(&self, peer: PeerNetwork) -> Option<PlaceId> {
         let (most, _, heaviest) = self.weights.last()?;
         let own = self.peers.get(&peer).map_or(0, BTreeMap::len);
@@ -90,29 +90,29 @@ impl FairPlaces {
         self.peers.get(loser)?.first_key_value().map(|(_, place)| *place)
     }
 
-    fn seat(&mut self, rank: Rank) -> Seat {
+    fn order(&mut self, rank: Rank) -> PlaceOrder {
         self.next += 1;
-        Seat { rank, since: self.next }
+        PlaceOrder { rank, since: self.next }
     }
 
-    fn insert(&mut self, place: PlaceId, peer: PeerNetwork, seat: Seat) {
-        self.places.insert(place, (peer, seat));
-        self.change(peer, |seats| {
-            seats.insert(seat, place);
+    fn insert(&mut self, place: PlaceId, peer: PeerNetwork, order: PlaceOrder) {
+        self.places.insert(place, (peer, order));
+        self.change(peer, |places| {
+            places.insert(order, place);
         });
     }
 
     /// Changes the places of one peer and updates the weights.
-    fn change(&mut self, peer: PeerNetwork, change: impl FnOnce(&mut BTreeMap<Seat, PlaceId>)) {
-        let weight = |seats: &BTreeMap<Seat, PlaceId>| {
-            seats.first_key_value().map(|(first, _)| (seats.len(), Reverse(*first), peer))
+    fn change(&mut self, peer: PeerNetwork, change: impl FnOnce(&mut BTreeMap<PlaceOrder, PlaceId>)) {
+        let weight = |places: &BTreeMap<PlaceOrder, PlaceId>| {
+            places.first_key_value().map(|(first, _)| (places.len(), Reverse(*first), peer))
         };
-        let seats = self.peers.entry(peer).or_default();
-        if let Some(before) = weight(seats) {
+        let places = self.peers.entry(peer).or_default();
+        if let Some(before) = weight(places) {
             self.weights.remove(&before);
         }
-        change(seats);
-        match weight(seats) {
+        change(places);
+        match weight(places) {
             Some(after) => {
                 self.weights.insert(after);
             }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn no_peer_gives_up_a_place_while_one_is_free() {
+    fn no_place_is_evicted_while_one_is_free() {
         let mut places = FairPlaces::new(100);
         for _ in 0..100 {
             enter(&mut places, 1);
@@ -149,28 +149,28 @@ mod tests {
     }
 
     #[test]
-    fn the_peer_that_holds_most_gives_up_its_oldest() {
+    fn the_oldest_place_of_the_peer_with_most_places_is_evicted() {
         let mut places = FairPlaces::new(4);
         let single = enter(&mut places, 1);
         let first = enter(&mut places, 2);
         let second = enter(&mut places, 2);
         enter(&mut places, 2);
         assert_eq!(places.enter(peer(3), Rank::Waiting).1, Some(first));
-        assert_eq!(places.enter(peer(2), Rank::Waiting).1, Some(second), "one that asks for more pushes out its own");
+        assert_eq!(places.enter(peer(2), Rank::Waiting).1, Some(second), "a peer with many places evicts its own");
         assert!(places.places.contains_key(&single));
     }
 
     #[test]
-    fn of_peers_with_one_place_each_the_oldest_goes_and_never_the_newcomer() {
+    fn of_peers_with_one_place_each_the_oldest_is_evicted_and_not_the_new_one() {
         let mut places = FairPlaces::new(3);
         let held: Vec<_> = (1..=3).map(|n| enter(&mut places, n)).collect();
-        let (newcomer, evicted) = places.enter(peer(9), Rank::Waiting);
+        let (newest, evicted) = places.enter(peer(9), Rank::Waiting);
         assert_eq!(evicted, Some(held[0]));
-        assert!(places.places.contains_key(&newcomer));
+        assert!(places.places.contains_key(&newest));
     }
 
     #[test]
-    fn what_only_waits_goes_before_what_is_worked_on() {
+    fn a_waiting_place_is_evicted_before_a_working_one() {
         let mut places = FairPlaces::new(2);
         let working = enter(&mut places, 1);
         let waiting = enter(&mut places, 1);
@@ -182,11 +182,15 @@ mod tests {
         let mut busy = FairPlaces::new(1);
         let only = enter(&mut busy, 1);
         busy.set_rank(only, Rank::Working);
-        assert_eq!(busy.enter(peer(2), Rank::Waiting).1, Some(only), "a newcomer gets in all the same");
+        assert_eq!(
+            busy.enter(peer(2), Rank::Waiting).1,
+            Some(only),
+            "a new entry gets a place although all are working"
+        );
     }
 
     #[test]
-    fn a_place_given_back_is_free_and_nothing_is_left_behind() {
+    fn a_freed_place_leaves_no_entry() {
         let mut places = FairPlaces::new(3);
         let all: Vec<_> = (1..=3).map(|n| enter(&mut places, n)).collect();
         places.set_rank(all[1], Rank::Working);
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn one_peer_keeps_its_share_however_many_places_another_asks_for() {
+    fn a_peer_keeps_its_share_while_another_requests_many_places() {
         let mut places = FairPlaces::new(16);
         let modest: Vec<_> = (0..4).map(|_| enter(&mut places, 1)).collect();
         for _ in 0..10_000 {

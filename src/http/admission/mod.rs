@@ -1,8 +1,8 @@
 //! Limits on connections, bodies and sockets, shared fairly between peers.
 //!
-//! Peers that have shown a good token or signature have places of their own; all others share a small number. A newcomer always gets
-//! in: the peer that holds most places gives one up (`fair.rs`). Shared by all workers and by one server after another; a restart of
-//! the process forgets the known peers.
+//! Peers that have sent a valid token or signature have separate places; all others share a small number. A new connection always gets
+//! a place: the peer with the most places loses one (`fair.rs`). Shared by all workers and by successive servers; a restart of
+//! the process resets the known peers.
 
 mod fair;
 mod peers;
@@ -17,13 +17,13 @@ use peers::KnownPeers;
 
 use caduceus_actors::locked::locked;
 pub(super) use peers::{KeyOwner, PeerNetwork};
-pub(super) use slot::{AdmissionSlot, CutSignal, SlotPool};
+pub(super) use slot::{AdmissionSlot, EvictionSignal, SlotPool};
 
 /// Connections of each of the two kinds, where descriptors allow it.
 const MOST_CONNECTIONS: usize = 1_024;
 /// Fewest of each kind, however low the limit of descriptors is.
 const FEWEST_CONNECTIONS: usize = 32;
-/// Of so many descriptors one may be the connection of an unknown peer, and one of a known peer.
+/// One in this many descriptors may be the connection of an unknown peer, and one in this many that of a known peer.
 const DESCRIPTORS_EACH: u64 = 4;
 /// Bodies of unknown peers that are held at a time: 2 MiB each, before they are verified.
 const UNKNOWN_BODIES: usize = 16;
@@ -39,12 +39,12 @@ pub(super) struct Admission {
     pub(super) connections: Shares,
     /// Bodies of signed deliveries that are received or verified.
     pub(super) bodies: Shares,
-    /// Sockets of the status before their token.
+    /// Sockets of the status that have not sent their token.
     pub(super) sockets: SlotPool,
     peers: Arc<Mutex<KnownPeers>>,
 }
 
-/// Places of one kind, apart for known peers and for all others.
+/// Places of one kind, separate for known peers and for all others.
 #[derive(Debug, Clone)]
 pub(super) struct Shares {
     pub(super) known: SlotPool,
@@ -70,17 +70,17 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Whether the peer showed a good token or signature within the last hour.
+    /// Whether the peer sent a valid token or signature within the last hour.
     pub(super) fn is_known(&self, address: IpAddr) -> bool {
         self.peers().contains(address.into(), Instant::now())
     }
 
-    /// The peer showed a good token, or signed with this profile's key.
+    /// The peer sent a valid token, or signed with this profile's key.
     pub(super) fn note(&self, address: IpAddr, signs_for: Option<KeyOwner>) {
         self.peers().note(address.into(), signs_for, Instant::now());
     }
 
-    /// Whose delivery key the peer signed with last.
+    /// The owner of the delivery key that the peer signed with last.
     pub(super) fn signs_for(&self, address: IpAddr) -> Option<KeyOwner> {
         self.peers().signs_for(address.into(), Instant::now())
     }
@@ -92,7 +92,7 @@ impl Admission {
     }
 
     fn peers(&self) -> MutexGuard<'_, KnownPeers> {
-        // Every critical section leaves the list whole, so a poisoned lock is still a good one.
+        // Every critical section leaves the list valid, so a poisoned lock can be used.
         locked(&self.peers)
     }
 }

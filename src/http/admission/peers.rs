@@ -1,4 +1,4 @@
-//! Which addresses count as one peer, and which peers authenticated lately. Pure: the time comes in.
+//! Which addresses count as one peer, and which peers authenticated within the last hour. Pure: the time is an argument.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use caduceus_contract::profile_name::ProfileName;
 
-/// How long a proof counts: a connector that is silent for longer is unknown until its next delivery.
+/// How long an authentication counts: a connector that is silent for longer is unknown until its next delivery.
 const KEPT_FOR: Duration = Duration::from_hours(1);
-/// Peers remembered. Only good tokens and signatures add one, so only holders of a secret can fill it.
+/// Peers kept. Only valid tokens and signatures add one, so only holders of a secret can fill it.
 const MOST: usize = 4_096;
 
 /// One peer for all counting: an IPv4 address, or the /64 that one customer of an IPv6 provider has.
@@ -24,32 +24,32 @@ impl From<IpAddr> for PeerNetwork {
     }
 }
 
-/// Whose delivery key a peer signed with; `None` is the default profile.
+/// The owner of the delivery key that a peer signed with; `None` is the default profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) struct KeyOwner(pub(in crate::http) Option<ProfileName>);
 
-/// The peers that showed a good token or signature within the last hour. A restart forgets them.
+/// The peers that sent a valid token or signature within the last hour. Lost on restart.
 #[derive(Debug, Default)]
 pub(super) struct KnownPeers {
     peers: HashMap<PeerNetwork, KnownPeer>,
-    /// In order of their last proof.
+    /// In order of their last authentication.
     order: BTreeMap<u64, PeerNetwork>,
     next: u64,
 }
 
 #[derive(Debug)]
 struct KnownPeer {
-    proof: u64,
+    sequence: u64,
     at: Instant,
     signs_for: Option<KeyOwner>,
 }
 
 impl KnownPeers {
-    /// Notes a proof. A peer that shows a token keeps the profile that it signed for.
+    /// Records an authentication. A peer that sends a token keeps the profile that it signed for.
     pub(super) fn note(&mut self, peer: PeerNetwork, signs_for: Option<KeyOwner>, now: Instant) {
         let before = self.peers.remove(&peer);
         if let Some(before) = &before {
-            self.order.remove(&before.proof);
+            self.order.remove(&before.sequence);
         } else if self.peers.len() >= MOST
             && let Some((_, oldest)) = self.order.pop_first()
         {
@@ -57,7 +57,7 @@ impl KnownPeers {
         }
         let signs_for = signs_for.or_else(|| before.and_then(|before| before.signs_for));
         self.order.insert(self.next, peer);
-        self.peers.insert(peer, KnownPeer { proof: self.next, at: now, signs_for });
+        self.peers.insert(peer, KnownPeer { sequence: self.next, at: now, signs_for });
         self.next += 1;
     }
 
@@ -66,7 +66,7 @@ impl KnownPeers {
         self.peers.get(&peer).is_some_and(|known| fresh(known, now))
     }
 
-    /// Whose key the peer signed with last.
+    /// The owner of the key that the peer signed with last.
     pub(super) fn signs_for(&self, peer: PeerNetwork, now: Instant) -> Option<KeyOwner> {
         self.peers.get(&peer).filter(|known| fresh(known, now)).and_then(|known| known.signs_for.clone())
     }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_of_an_ipv6_provider_is_one_peer() {
+    fn an_ipv6_network_of_64_bits_is_one_peer() {
         assert_eq!(peer("2001:db8:1:2::1"), peer("2001:db8:1:2:ffff::9"));
         assert_ne!(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
         assert_ne!(peer("10.0.0.1"), peer("10.0.0.2"));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_counts_for_an_hour_and_names_the_profile() {
+    fn an_authentication_counts_for_an_hour_and_has_the_profile() {
         let (mut known, start) = (KnownPeers::default(), Instant::now());
         let work = KeyOwner(ProfileName::parse("work").ok());
         known.note(peer("10.0.0.1"), Some(work.clone()), start);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_proof_is_forgotten_when_there_are_too_many() {
+    fn the_oldest_authentication_is_removed_at_the_limit() {
         let (mut known, now) = (KnownPeers::default(), Instant::now());
         let nth = |n: u32| PeerNetwork::from(IpAddr::from(n.to_be_bytes()));
         for n in 0..=u32::try_from(MOST).unwrap() {

@@ -1,4 +1,4 @@
-//! Places that are given back when dropped, and whose holders are notified when they lose them.
+//! Places that are freed when dropped, and whose holders are notified of an eviction.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,24 +20,24 @@ const LOG_EVERY: Duration = Duration::from_mins(1);
 pub(in crate::http) struct SlotPool(Arc<SlotPlaces>);
 
 struct SlotPlaces {
-    /// What the places are for, as logs and metrics have it.
+    /// The purpose of the places, in logs and metrics.
     name: &'static str,
     state: Mutex<SlotState>,
 }
 
 struct SlotState {
     places: FairPlaces,
-    cuts: HashMap<PlaceId, Arc<CutSignal>>,
+    signals: HashMap<PlaceId, Arc<EvictionSignal>>,
     evicted: u64,
-    /// What was logged last, and when.
+    /// The count at the last log line, and its time.
     logged: (u64, Option<Instant>),
 }
 
-/// Ends the use of a place. One holder waits for it.
+/// Signals that a place is evicted. One holder waits for it.
 #[derive(Debug, Default)]
-pub(in crate::http) struct CutSignal(Notify);
+pub(in crate::http) struct EvictionSignal(Notify);
 
-/// A place that is taken; dropping it gives it back.
+/// A taken place; dropping it frees it.
 pub(in crate::http) struct AdmissionSlot {
     pool: SlotPool,
     place: PlaceId,
@@ -46,17 +46,17 @@ pub(in crate::http) struct AdmissionSlot {
 impl SlotPool {
     pub(super) fn new(name: &'static str, capacity: usize) -> Self {
         let places = FairPlaces::new(capacity);
-        let state = SlotState { places, cuts: HashMap::new(), evicted: 0, logged: (0, None) };
+        let state = SlotState { places, signals: HashMap::new(), evicted: 0, logged: (0, None) };
         Self(Arc::new(SlotPlaces { name, state: Mutex::new(state) }))
     }
 
-    /// Takes a place. It is lost to others when `cut` fires, which the holder has to wait for.
-    pub(in crate::http) fn enter(&self, peer: IpAddr, rank: Rank, cut: &Arc<CutSignal>) -> AdmissionSlot {
+    /// Takes a place. When `eviction` fires, the place is lost; the holder has to wait for it.
+    pub(in crate::http) fn enter(&self, peer: IpAddr, rank: Rank, eviction: &Arc<EvictionSignal>) -> AdmissionSlot {
         let (lost, count) = {
             let mut state = self.state();
             let (place, evicted) = state.places.enter(peer.into(), rank);
-            state.cuts.insert(place, Arc::clone(cut));
-            let lost = evicted.and_then(|evicted| state.cuts.remove(&evicted));
+            state.signals.insert(place, Arc::clone(eviction));
+            let lost = evicted.and_then(|evicted| state.signals.remove(&evicted));
             state.evicted += u64::from(lost.is_some());
             let slot = AdmissionSlot { pool: self.clone(), place };
             let Some(lost) = lost else { return slot };
@@ -70,7 +70,7 @@ impl SlotPool {
         slot
     }
 
-    /// What the places are for.
+    /// The purpose of the places.
     pub(in crate::http) fn name(&self) -> &'static str {
         self.0.name
     }
@@ -80,13 +80,13 @@ impl SlotPool {
         self.state().places.taken()
     }
 
-    /// Places that were taken from their holders since the start.
+    /// Places evicted since the start.
     pub(in crate::http) fn evicted(&self) -> u64 {
         self.state().evicted
     }
 
     fn state(&self) -> MutexGuard<'_, SlotState> {
-        // Every critical section leaves the state whole, so a poisoned lock is still a good one.
+        // Every critical section leaves the state valid, so a poisoned lock can be used.
         locked(&self.0.state)
     }
 }
@@ -114,12 +114,12 @@ impl Drop for AdmissionSlot {
     fn drop(&mut self) {
         let mut state = self.pool.state();
         state.places.leave(self.place);
-        state.cuts.remove(&self.place);
+        state.signals.remove(&self.place);
     }
 }
 
-impl CutSignal {
-    /// Resolves when the place is lost, also if that was before.
+impl EvictionSignal {
+    /// Resolves when the place is evicted, also if that was before the call.
     pub(in crate::http) async fn fired(&self) {
         self.0.notified().await;
     }
@@ -142,20 +142,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_that_is_evicted_is_notified_and_no_other() {
+    fn only_the_evicted_holder_is_notified() {
         let pool = SlotPool::new("test", 2);
-        let cuts: Vec<Arc<CutSignal>> = (0..3).map(|_| Arc::default()).collect();
+        let signals: Vec<Arc<EvictionSignal>> = (0..3).map(|_| Arc::default()).collect();
         let peer = IpAddr::from([10, 0, 0, 1]);
-        let slots: Vec<_> = cuts.iter().map(|cut| pool.enter(peer, Rank::Waiting, cut)).collect();
-        let fired: Vec<_> = cuts.iter().map(|cut| cut.fired().now_or_never().is_some()).collect();
+        let slots: Vec<_> = signals.iter().map(|eviction| pool.enter(peer, Rank::Waiting, eviction)).collect();
+        let fired: Vec<_> = signals.iter().map(|eviction| eviction.fired().now_or_never().is_some()).collect();
         assert_eq!((fired, pool.taken(), pool.evicted()), (vec![true, false, false], 2, 1));
         drop(slots);
-        assert_eq!((pool.taken(), pool.state().cuts.len()), (0, 0));
+        assert_eq!((pool.taken(), pool.state().signals.len()), (0, 0));
     }
 
     #[test]
     fn evictions_are_logged_once_a_minute_with_their_number() {
-        let mut state = SlotState { places: FairPlaces::new(1), cuts: HashMap::new(), evicted: 1, logged: (0, None) };
+        let mut state =
+            SlotState { places: FairPlaces::new(1), signals: HashMap::new(), evicted: 1, logged: (0, None) };
         let now = Instant::now();
         assert_eq!(state.due(now), Some(1));
         state.evicted = 5_000;

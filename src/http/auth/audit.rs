@@ -1,6 +1,6 @@
 //! The log of decisions on tokens, one JSON object a line.
 //!
-//! A thread of its own writes; a decision is queued and never waits, also when the disk is full or the thread is behind.
+//! A separate thread writes; a decision is queued without waiting, also when the disk is full or the thread is behind.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -14,20 +14,20 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tracing::{error, warn};
 
-use super::asked::Asked;
+use super::auth_request::AuthRequest;
 use super::provider::TokenPrincipal;
 use crate::http::error::ApiError;
 
-/// Entries that may wait to be written; beyond that they are dropped and the drop is logged.
-const WAITING: usize = 1_024;
+/// Entries that may wait to be written; further ones are dropped, and each drop is logged.
+const QUEUE_CAPACITY: usize = 1_024;
 /// A file of this size, in bytes, is rotated; one rotated file is kept. It bounds what a flood of guesses can write.
-pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
-/// Longest path that is written, in bytes; the routes' own are shorter, and a client chooses the rest.
-const LONGEST_PATH: usize = 256;
-/// Bytes of a path that are looked at for secrets.
-const LONGEST_LOOK: usize = 4 * 1024;
+pub(super) const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// Longest path that is written, in bytes; the routes' own paths are shorter, and a client chooses the rest.
+const MAX_PATH: usize = 256;
+/// Bytes of a path that are searched for secrets.
+const MAX_SCANNED_PATH: usize = 4 * 1024;
 
-/// Where decisions go.
+/// The queue of decisions.
 pub(super) struct AuthAudit(Option<SyncSender<AuditEntry>>, Redactor);
 
 /// One decision. It has no field that could hold a token.
@@ -46,17 +46,19 @@ pub(super) struct AuditEntry {
 }
 
 impl AuditEntry {
-    pub(super) fn of(asked: Asked<'_>, decision: &Result<TokenPrincipal, ApiError>) -> Self {
+    pub(super) fn of(request: AuthRequest<'_>, decision: &Result<TokenPrincipal, ApiError>) -> Self {
         let (event, provider, principal, reason) = match decision {
-            Ok(known) => ("token_auth_success", Some(known.provider.to_owned()), Some(known.principal.clone()), None),
+            Ok(principal) => {
+                ("token_auth_success", Some(principal.provider.to_owned()), Some(principal.principal.clone()), None)
+            }
             Err(ApiError::ProviderUnreachable(name)) => {
                 ("token_auth_failure", Some(name.clone()), None, Some("provider_unreachable"))
             }
             Err(ApiError::MissingScope(_)) => ("token_auth_failure", None, None, Some("missing_scope")),
             Err(_) => ("token_auth_failure", None, None, Some("no_provider_recognises_token")),
         };
-        let path = asked.path[..asked.path.floor_char_boundary(LONGEST_LOOK)].to_owned();
-        let ip = asked.peer.to_string();
+        let path = request.path[..request.path.floor_char_boundary(MAX_SCANNED_PATH)].to_owned();
+        let ip = request.peer.to_string();
         Self { ts: Timestamp::now().to_string(), event, provider, principal, reason, path, ip }
     }
 
@@ -65,14 +67,14 @@ impl AuditEntry {
         for text in [self.provider.as_mut(), self.principal.as_mut(), Some(&mut self.path)].into_iter().flatten() {
             *text = redactor.redact(text).into_owned();
         }
-        self.path.truncate(self.path.floor_char_boundary(LONGEST_PATH));
+        self.path.truncate(self.path.floor_char_boundary(MAX_PATH));
     }
 }
 
 impl AuthAudit {
-    /// Starts the writer; a file of `largest` bytes is rotated. If the writer cannot be started, that is logged once; decisions go on without it.
+    /// Starts the writer; a file of `largest` bytes is rotated. If the writer cannot be started, that is logged once; decisions are then made without it.
     pub(super) fn open(path: PathBuf, largest: u64, redactor: Redactor) -> Self {
-        let (sender, receiver) = sync_channel(WAITING);
+        let (sender, receiver) = sync_channel(QUEUE_CAPACITY);
         let started =
             thread::Builder::new().name("auth-log".into()).spawn(move || write_all(&path, largest, &receiver));
         match started {
@@ -84,7 +86,7 @@ impl AuthAudit {
         }
     }
 
-    /// Queues an entry; never waits.
+    /// Queues an entry without waiting.
     pub(super) fn note(&self, mut entry: AuditEntry) {
         entry.redact(&self.1);
         let Some(sender) = &self.0 else { return };
@@ -94,20 +96,20 @@ impl AuthAudit {
     }
 }
 
-/// Ends when the seam is gone.
+/// Ends when the authenticator is dropped.
 fn write_all(path: &Path, largest: u64, entries: &Receiver<AuditEntry>) {
     let mut file = None;
-    let mut well = true;
+    let mut writable = true;
     for entry in entries {
         let written = append(path, largest, &mut file, &entry);
         if let Err(error) = &written {
             file = None;
             // Once for each time that it goes wrong: the next entry tries again.
-            if well {
+            if writable {
                 error!(path = %path.display(), %error, "writing the token log failed");
             }
         }
-        well = written.is_ok();
+        writable = written.is_ok();
     }
 }
 

@@ -44,7 +44,7 @@ impl TokenProvider for DrainSecret {
                 scopes: vec![self.scope.clone()],
             })
         } else {
-            TokenVerdict::NotMine
+            TokenVerdict::NotRecognised
         };
         ready(Ok(verdict)).boxed_local()
     }

@@ -1,14 +1,14 @@
-//! The token seam: authentication and scopes, decided in one place for every route that opts in.
+//! Authentication by token, and scopes: decided in one place for every route that requires them.
 //!
-//! Providers are asked in order; the first to recognise a token wins. Every decision is written to the audit log, and
-//! nothing about the log can change one.
+//! Providers are asked in order; the first that recognises a token decides. Every decision is written to the audit log; a failure
+//! of the log changes no decision.
 
-mod asked;
 mod audit;
+mod auth_request;
+mod authenticator;
 mod drain_secret;
 mod provider;
-mod seam;
-pub(super) mod slow;
+pub(super) mod rate_limit;
 #[cfg(test)]
 mod tests;
 
@@ -19,13 +19,13 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse};
 
-pub(super) use self::asked::{Asked, RequestCredential};
+pub(super) use self::auth_request::{AuthRequest, RequestCredential};
+pub(super) use self::authenticator::Authenticator;
 pub(super) use self::provider::{DRAIN, TokenPrincipal};
-pub(super) use self::seam::Seam;
 use super::caller::HttpCaller;
 use super::error::ApiError;
 
-/// Makes a resource opt in: only a principal with `scope` passes, whatever the method.
+/// Restricts a resource to principals with `scope`, for every method.
 pub(super) fn scoped<S, B>(
     scope: &'static str,
 ) -> impl Transform<S, ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
@@ -34,13 +34,11 @@ where
     B: MessageBody + 'static,
 {
     from_fn(move |request: ServiceRequest, next: Next<B>| async move {
-        match decide_on(request.request(), scope).await {
-            Ok(principal) => {
-                request.extensions_mut().insert(principal);
-                Ok(next.call(request).await?.map_into_boxed_body())
-            }
-            Err(error) => Ok(request.into_response(HttpResponse::from_error(error))),
-        }
+        let decision = decide_on(request.request(), scope).await;
+        let decision = decision.map(|principal| {
+            request.extensions_mut().insert(principal);
+        });
+        call_if(decision, request, next).await
     })
 }
 
@@ -52,16 +50,13 @@ where
     B: MessageBody + 'static,
 {
     from_fn(|request: ServiceRequest, next: Next<B>| async move {
-        let asked = request.request();
-        let allowed = match (HttpCaller::of(asked).loopback, asked.app_data::<Arc<Seam>>()) {
+        let http_request = request.request();
+        let allowed = match (HttpCaller::of(http_request).loopback, http_request.app_data::<Arc<Authenticator>>()) {
             (true, _) => Ok(()),
-            (false, Some(seam)) => seam.admit(asked, None).await.map(|_| ()),
+            (false, Some(authenticator)) => authenticator.admit(http_request, None).await.map(|_| ()),
             (false, None) => Err(ApiError::Unauthenticated),
         };
-        match allowed {
-            Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
-            Err(error) => Ok(request.into_response(HttpResponse::from_error(error))),
-        }
+        call_if(allowed, request, next).await
     })
 }
 
@@ -73,16 +68,25 @@ where
     B: MessageBody + 'static,
 {
     from_fn(|request: ServiceRequest, next: Next<B>| async move {
-        if HttpCaller::of(request.request()).loopback {
-            Ok(next.call(request).await?.map_into_boxed_body())
-        } else {
-            Ok(request.into_response(HttpResponse::from_error(ApiError::LoopbackOnly)))
-        }
+        let allowed = if HttpCaller::of(request.request()).loopback { Ok(()) } else { Err(ApiError::LoopbackOnly) };
+        call_if(allowed, request, next).await
     })
 }
 
+/// Passes an allowed request on, and answers any other with its error.
+async fn call_if<B: MessageBody + 'static>(
+    allowed: Result<(), ApiError>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match allowed {
+        Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+        Err(error) => Ok(request.into_response(HttpResponse::from_error(error))),
+    }
+}
+
 async fn decide_on(request: &HttpRequest, scope: &'static str) -> Result<TokenPrincipal, ApiError> {
-    // Routes are made with the seam; without it no token is recognised.
-    let seam = request.app_data::<Arc<Seam>>().ok_or(ApiError::Unauthenticated)?;
-    seam.admit(request, Some(scope)).await
+    // Routes are made with the authenticator; without it no token is recognised.
+    let authenticator = request.app_data::<Arc<Authenticator>>().ok_or(ApiError::Unauthenticated)?;
+    authenticator.admit(request, Some(scope)).await
 }

@@ -23,13 +23,13 @@ pub(in crate::http) struct TokenPrincipal {
 /// A provider's verdict on a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum TokenVerdict {
-    /// It is good.
+    /// The token is valid.
     Recognised(TokenPrincipal),
     /// Not a token of this provider.
-    NotMine,
-    /// It may be good; it cannot be verified at the moment.
+    NotRecognised,
+    /// The token cannot be verified at the moment.
     #[cfg_attr(not(test), expect(dead_code, reason = "for providers that call a service; the drain secret is local"))]
-    OutOfReach,
+    Unreachable,
 }
 
 /// A provider failed; it is skipped.
@@ -42,11 +42,11 @@ pub(in crate::http) trait TokenProvider: Send + Sync {
     /// Written to the logs.
     fn name(&self) -> &'static str;
 
-    /// Verifies `token`. It must take the same time for every wrong one.
+    /// Verifies `token`. It must take the same time for every invalid token.
     fn verify<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>>;
 }
 
-/// The principal that the seam let pass; only on routes that opted in.
+/// The authenticated principal; only on routes that require a scope.
 impl FromRequest for TokenPrincipal {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;

@@ -1,4 +1,4 @@
-//! The seam with providers of all kinds.
+//! The authenticator with providers of all kinds.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -10,12 +10,12 @@ use futures_util::future::{LocalBoxFuture, ready};
 
 use super::audit::{AuditEntry, AuthAudit};
 use super::provider::{ProviderFailed, TokenProvider, TokenVerdict};
-use super::{Asked, RequestCredential, Seam, TokenPrincipal};
+use super::{AuthRequest, Authenticator, RequestCredential, TokenPrincipal};
 use crate::http::error::ApiError;
 
-/// Gives every token the same verdict; `None` fails. `Slow` never answers.
-struct Says(&'static str, Option<TokenVerdict>);
-struct Slow;
+/// Gives every token the same verdict; `None` fails. `Silent` never answers.
+struct FixedVerdict(&'static str, Option<TokenVerdict>);
+struct Silent;
 /// Panics when it is called, or when its answer is awaited.
 struct Panics {
     at_once: bool,
@@ -31,7 +31,7 @@ impl TokenProvider for Panics {
     }
 }
 
-impl TokenProvider for Says {
+impl TokenProvider for FixedVerdict {
     fn name(&self) -> &'static str {
         self.0
     }
@@ -40,7 +40,7 @@ impl TokenProvider for Says {
     }
 }
 
-impl TokenProvider for Slow {
+impl TokenProvider for Silent {
     fn name(&self) -> &'static str {
         "slow"
     }
@@ -51,25 +51,36 @@ impl TokenProvider for Slow {
 
 fn recognises(provider: &'static str) -> Box<dyn TokenProvider> {
     let scopes = vec!["drain".to_owned()];
-    Box::new(Says(provider, Some(TokenVerdict::Recognised(TokenPrincipal { principal: "p".into(), provider, scopes }))))
+    Box::new(FixedVerdict(
+        provider,
+        Some(TokenVerdict::Recognised(TokenPrincipal { principal: "p".into(), provider, scopes })),
+    ))
 }
 
-fn says(name: &'static str, verdict: Option<TokenVerdict>) -> Box<dyn TokenProvider> {
-    Box::new(Says(name, verdict))
+fn with_verdict(name: &'static str, verdict: Option<TokenVerdict>) -> Box<dyn TokenProvider> {
+    Box::new(FixedVerdict(name, verdict))
 }
 
 async fn decide(providers: Vec<Box<dyn TokenProvider>>) -> Result<&'static str, ApiError> {
     let home = tempfile::tempdir().unwrap();
     let peer = IpAddr::from([10, 0, 0, 1]);
     let credential = RequestCredential::Bearer("token");
-    let asked = Asked { credential, path: "/x", peer, loopback: false, scope: Some("drain") };
-    Seam::with(providers, home.path(), Redactor::default()).decide(asked).await.map(|principal| principal.provider)
+    let request = AuthRequest { credential, path: "/x", peer, loopback: false, scope: Some("drain") };
+    Authenticator::with(providers, home.path(), Redactor::default())
+        .decide(request)
+        .await
+        .map(|principal| principal.provider)
 }
 
 #[actix_web::test]
-async fn the_first_to_recognise_wins() {
-    let others =
-        || vec![says("a", Some(TokenVerdict::NotMine)), says("b", Some(TokenVerdict::OutOfReach)), says("c", None)];
+async fn the_first_provider_that_recognises_a_token_decides() {
+    let others = || {
+        vec![
+            with_verdict("a", Some(TokenVerdict::NotRecognised)),
+            with_verdict("b", Some(TokenVerdict::Unreachable)),
+            with_verdict("c", None),
+        ]
+    };
     let mut providers = others();
     providers.extend([recognises("first"), recognises("second")]);
     assert_eq!(decide(providers).await.unwrap(), "first");
@@ -77,19 +88,20 @@ async fn the_first_to_recognise_wins() {
 
 #[actix_web::test]
 async fn an_unreachable_provider_counts_only_if_no_other_recognised_the_token() {
-    let providers = vec![says("a", Some(TokenVerdict::OutOfReach)), says("b", Some(TokenVerdict::NotMine))];
+    let providers =
+        vec![with_verdict("a", Some(TokenVerdict::Unreachable)), with_verdict("b", Some(TokenVerdict::NotRecognised))];
     assert!(matches!(decide(providers).await, Err(ApiError::ProviderUnreachable(name)) if name == "a"));
 }
 
 #[actix_web::test]
-async fn a_provider_that_breaks_is_skipped() {
-    assert!(matches!(decide(vec![says("a", None)]).await, Err(ApiError::Unauthenticated)));
-    assert_eq!(decide(vec![says("a", None), recognises("b")]).await.unwrap(), "b");
+async fn a_provider_that_fails_is_skipped() {
+    assert!(matches!(decide(vec![with_verdict("a", None)]).await, Err(ApiError::Unauthenticated)));
+    assert_eq!(decide(vec![with_verdict("a", None), recognises("b")]).await.unwrap(), "b");
 }
 
 #[actix_web::test]
-async fn a_provider_that_never_answers_is_out_of_reach() {
-    assert!(matches!(decide(vec![Box::new(Slow)]).await, Err(ApiError::ProviderUnreachable(name)) if name == "slow"));
+async fn a_provider_that_never_answers_is_unreachable() {
+    assert!(matches!(decide(vec![Box::new(Silent)]).await, Err(ApiError::ProviderUnreachable(name)) if name == "slow"));
 }
 
 #[actix_web::test]
@@ -102,17 +114,21 @@ async fn a_provider_that_panics_is_skipped() {
 }
 
 #[actix_web::test]
-async fn a_provider_out_of_reach_is_written_down_by_its_name() {
+async fn an_unreachable_provider_is_logged_by_its_name() {
     let home = tempfile::tempdir().unwrap();
-    let asked = Asked {
+    let request = AuthRequest {
         credential: RequestCredential::Bearer("hunter2"),
         path: "/x",
         peer: IpAddr::from([10, 0, 0, 1]),
         loopback: false,
         scope: None,
     };
-    let seam = Seam::with(vec![says("far", Some(TokenVerdict::OutOfReach))], home.path(), Redactor::default());
-    assert!(seam.decide(asked).await.is_err());
+    let authenticator = Authenticator::with(
+        vec![with_verdict("far", Some(TokenVerdict::Unreachable))],
+        home.path(),
+        Redactor::default(),
+    );
+    assert!(authenticator.decide(request).await.is_err());
     let log = home.path().join("logs/dashboard-auth.log");
     let line = written(&log, |text| text.ends_with('\n'));
     let rest = line.split_once(r#"","event""#).unwrap().1;
@@ -130,19 +146,19 @@ fn written(path: &Path, is: impl Fn(&str) -> bool) -> String {
         if is(&text) {
             return text;
         }
-        assert!(Instant::now() < deadline, "{} never came to be: {text}", path.display());
+        assert!(Instant::now() < deadline, "{} was not written: {text}", path.display());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 fn refused(path: &str) -> AuditEntry {
     let peer = IpAddr::from([10, 0, 0, 1]);
-    let asked = Asked { credential: RequestCredential::None, path, peer, loopback: false, scope: None };
-    AuditEntry::of(asked, &Err(ApiError::Unauthenticated))
+    let request = AuthRequest { credential: RequestCredential::None, path, peer, loopback: false, scope: None };
+    AuditEntry::of(request, &Err(ApiError::Unauthenticated))
 }
 
 #[test]
-fn no_number_of_guesses_fills_the_disk() {
+fn the_size_of_the_log_is_bounded() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
     let audit = AuthAudit::open(log.clone(), 4_096, Redactor::default());
@@ -172,14 +188,14 @@ fn a_log_that_cannot_be_written_delays_no_request_and_is_retried() {
     std::fs::remove_file(&folder).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while !folder.join("dashboard-auth.log").exists() {
-        assert!(Instant::now() < deadline, "it was never tried again");
+        assert!(Instant::now() < deadline, "the write was not tried again");
         audit.note(refused("/again"));
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 #[test]
-fn a_log_that_was_renamed_or_removed_is_opened_anew_and_the_old_one_gets_no_more() {
+fn a_renamed_or_removed_log_is_reopened_and_the_old_file_is_not_written() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
     let rotated = log.with_extension("log.old");
@@ -208,11 +224,11 @@ async fn without_providers_no_client_is_authenticated() {
 }
 
 #[test]
-fn no_secret_is_written_whatever_the_path_spells() {
+fn no_secret_in_a_path_is_logged() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
     let redactor = Redactor::default();
-    redactor.replace("token seam", [("DRAIN_SECRET", &"drain/secret-1234".into())]);
+    redactor.replace("http authenticator", [("DRAIN_SECRET", &"drain/secret-1234".into())]);
     let audit = AuthAudit::open(log.clone(), 4_096, redactor);
     audit.note(refused("/x/drain/secret-1234/y"));
     audit.note(refused("/x/drain%2fsecret-1234/y"));

@@ -4,7 +4,7 @@
   const byId = (id) => document.getElementById(id);
   const faults = document.documentElement.dataset.faults === "yes";
   const REDIAL_FLOOR_MS = 400, REDIAL_CEILING_MS = 5000, MINUTE_MS = 60000;
-  let redial = REDIAL_FLOOR_MS, timer = 0, socket = null, status = null, heardAt = 0, live = false;
+  let redial = REDIAL_FLOOR_MS, timer = 0, socket = null, status = null, updatedAt = 0, live = false;
 
   // --- small helpers -------------------------------------------------------------------------
   const el = (tag, props, ...children) => {
@@ -22,7 +22,7 @@
     if (s < 172800) return Math.round(s / 3600) + " h";
     return Math.round(s / 86400) + " days";
   };
-  const many = (n, one, more = one + "s") => n.toLocaleString("en") + " " + (n === 1 ? one : more);
+  const plural = (n, one, more = one + "s") => n.toLocaleString("en") + " " + (n === 1 ? one : more);
   const bytes = (n) => (n / 1048576).toFixed(1) + " MiB";
   const TONES = {
     running: "good", connected: "good", fresh: "good", ready: "good",
@@ -36,15 +36,15 @@
     node.dataset.tone = tone(word);
     return node;
   };
-  // Ages tick between two snapshots: an element keeps its value and time.
+  // Ages grow between two snapshots: an element keeps its value and its time.
   const ticking = new Set();
   const age = (node, ms, direction = 1, suffix = "") => {
-    node.tick = () => text(node, ms === null || ms === undefined ? "–" : span(ms + direction * (Date.now() - heardAt)) + suffix);
+    node.tick = () => text(node, ms === null || ms === undefined ? "–" : span(ms + direction * (Date.now() - updatedAt)) + suffix);
     ticking.add(node);
     node.tick();
     return node;
   };
-  // Keyed rows stay where they are, so that the focus does too, and no flash begins anew: removed rows go first.
+  // Keyed rows stay where they are, so that they keep the focus and do not flash again: removed rows go first.
   const keyed = (parent, items, key, make, fill) => {
     const old = new Map([...parent.children].map((node) => [node.key, node])), wanted = new Set(items.map(key));
     old.forEach((node, name) => { if (!wanted.has(name)) node.remove(); });
@@ -63,31 +63,31 @@
     return el("ul", { className: "tags" }, ...shown.map(([word, n]) => el("li", null, el("span", null, word.replaceAll("_", " ") + " "), n.toLocaleString("en"))));
   };
   const counted = (title, counts) => el("div", { className: "counted" }, el("h3", null, title), tags(counts));
-  const stale = (part) => part.stale_ms === null ? null : el("p", { className: "quiet" }, "its actor does not answer; this state is ", age(el("span"), part.stale_ms), " old");
-  const trouble = (sentence) => sentence ? el("p", { className: "trouble" }, sentence) : null;
+  const stale = (part) => part.stale_ms === null ? null : el("p", { className: "quiet" }, "its actor does not answer; these values are ", age(el("span"), part.stale_ms), " old");
+  const problem = (sentence) => sentence ? el("p", { className: "problem" }, sentence) : null;
 
-  // --- orders --------------------------------------------------------------------------------
-  const order = async (path, body, done) => {
+  // --- requests --------------------------------------------------------------------------------
+  const send = async (path, body, done) => {
     const headers = { "content-type": "application/json" };
     const token = byId("token").value.trim();
     if (token) headers.authorization = "Bearer " + token;
     try {
       const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
-      const said = await answer.json();
-      if (answer.ok) return text(byId("said"), done(said));
-      text(byId("said"), answer.status === 401 ? "A token is required for this." : said.detail);
+      const result = await answer.json();
+      if (answer.ok) return text(byId("result"), done(result));
+      text(byId("result"), answer.status === 401 ? "A token is required for this." : result.detail);
       if (answer.status === 401) byId("token").focus();
     } catch {
-      text(byId("said"), "The gateway did not answer.");
+      text(byId("result"), "The gateway did not answer.");
     }
   };
-  byId("drain-begin").addEventListener("click", () => order("/api/gateway/drain", { action: "drain" },
-    (said) => "Drain begun; " + many(said.active_agents, "turn") + " in flight." + (said.durable === false ? " The marker could not be written: a restart ends the drain." : "")));
-  byId("drain-cancel").addEventListener("click", () => order("/api/gateway/drain", { action: "cancel" },
-    (said) => said.was_draining ? "Drain cancelled." : "There was no drain."));
+  byId("drain-begin").addEventListener("click", () => send("/api/gateway/drain", { action: "drain" },
+    (result) => "Drain begun; " + plural(result.active_agents, "turn") + " in flight." + (result.durable === false ? " The marker could not be written: a restart ends the drain." : "")));
+  byId("drain-cancel").addEventListener("click", () => send("/api/gateway/drain", { action: "cancel" },
+    (result) => result.was_draining ? "Drain cancelled." : "There was no drain."));
   byId("drain-form").addEventListener("submit", (event) => event.preventDefault());
   byId("token").addEventListener("change", () => {
-    // A socket that is still connecting sends what stands here once it is open.
+    // A socket that is still connecting sends the token once it is open.
     if (!live && !(socket && socket.readyState === WebSocket.CONNECTING)) dial();
   });
 
@@ -116,7 +116,7 @@
   const stopper = (turn) => {
     const stop = el("button", { type: "button", className: "stop" }, "Stop");
     stop.setAttribute("aria-label", "Stop turn " + turn.turn_id);
-    stop.addEventListener("click", () => order("/api/turns/" + encodeURIComponent(turn.turn_id) + "/stop", {}, () => "Turn …" + turn.turn_id.slice(-8) + ": stop requested."));
+    stop.addEventListener("click", () => send("/api/turns/" + encodeURIComponent(turn.turn_id) + "/stop", {}, () => "Turn …" + turn.turn_id.slice(-8) + ": stop requested."));
     return stop;
   };
   const showTurns = () => {
@@ -133,19 +133,19 @@
     ({ node, depth }) => {
       const row = el("tr");
       row.dataset.actor = node.path || node.id;
-      row.addEventListener("animationend", () => row.classList.remove("struck"));
+      row.addEventListener("animationend", () => row.classList.remove("restarted"));
       const name = el("td", { className: "name", title: node.path + " on " + node.lane }, /^[0-9a-f-]{36}$/.test(node.id) ? "…" + node.id.slice(-8) : node.id);
       name.style.setProperty("--depth", depth);
       const acts = el("td", { className: "acts" });
       if (node.path) {
         const reset = el("button", { type: "button", className: "reset", hidden: true }, "Reset");
-        reset.addEventListener("click", () => order(actorPath(node.path, "reset"), {}, () => node.path + ": counted restarts cleared."));
+        reset.addEventListener("click", () => send(actorPath(node.path, "reset"), {}, () => node.path + ": counted restarts cleared."));
         acts.append(reset);
       }
       if (faults && node.kind === "worker") {
         const crash = el("button", { type: "button", className: "crash" }, "Crash");
         crash.setAttribute("aria-label", "Crash " + node.path);
-        crash.addEventListener("click", () => order(actorPath(node.path, "fault"), {}, () => node.path + ": crash requested."));
+        crash.addEventListener("click", () => send(actorPath(node.path, "fault"), {}, () => node.path + ": crash requested."));
         acts.append(crash);
       }
       row.append(name, el("td"), el("td", { className: "num" }), el("td", { className: "num" }), el("td", { className: "num wide" }), el("td", { className: "wide quiet" }), acts);
@@ -155,15 +155,15 @@
       const [, word, restarts, queue, beat, last, acts] = row.children;
       if (row.dataset.state !== node.state) word.replaceChildren(state(node.state));
       if (row.dataset.restarts !== undefined && Number(row.dataset.restarts) !== node.restarts_total) {
-        row.classList.remove("struck");
+        row.classList.remove("restarted");
         void row.offsetWidth;
-        row.classList.add("struck");
+        row.classList.add("restarted");
       }
       row.dataset.state = node.state;
       row.dataset.restarts = node.restarts_total;
       text(restarts, node.restarts_total);
       text(queue, node.queue_depth);
-      // As of the snapshot: a missing newer one is no sign about this actor.
+      // As of the snapshot, without the time since: a later heartbeat may not be in a snapshot yet.
       text(beat, node.heartbeat_age_ms === null ? "–" : span(node.heartbeat_age_ms));
       text(last, node.next_restart_in_ms !== null ? "restarts in " + span(node.next_restart_in_ms) : node.last_exit ? node.last_exit.word : "");
       last.title = node.last_exit ? node.last_exit.text + " at " + node.last_exit.at : "";
@@ -174,37 +174,37 @@
   const showRelay = () => entries(byId("relay"), status.relay, "No link.", (link) => [
     el("div", { className: "top" }, el("b", null, link.link), state(link.state)), stale(link),
     el("p", { className: "quiet" }, "last frame ", age(el("span"), link.last_inbound_age_ms), ", last ack ", age(el("span"), link.last_ack_age_ms),
-      link.next_dial_ms !== null ? ", next dial in " + span(link.next_dial_ms) : "", link.skipped ? ", " + many(link.skipped, "line") + " skipped" : ""),
-    counted("Frames by kind", link.frames), trouble(link.last_error)]);
+      link.next_dial_ms !== null ? ", next dial in " + span(link.next_dial_ms) : "", link.skipped ? ", " + plural(link.skipped, "line") + " skipped" : ""),
+    counted("Frames by kind", link.frames), problem(link.last_error)]);
   const showLedger = () => entries(byId("ledger"), [status.ledger], "", (ledger) => [
     el("div", { className: "pair" }, counted("Inbound", ledger.inbound), counted("Outbound", ledger.outbound)),
-    el("p", { className: "quiet" }, many(ledger.written, "row") + " written" + (ledger.damaged ? ", " + ledger.damaged + " corrupt" : "")), trouble(ledger.trouble)]);
+    el("p", { className: "quiet" }, plural(ledger.written, "row") + " written" + (ledger.damaged ? ", " + ledger.damaged + " corrupt" : "")), problem(ledger.trouble)]);
   const showConfiguration = () => {
     const { needs_restart, leaving } = status.configuration;
     byId("configuration").replaceChildren(
-      ...status.issues.map((issue) => trouble((issue.part + " " + issue.name).trim() + " " + issue.state.replaceAll("_", " ") + (issue.detail ? ": " + issue.detail : ""))),
-      ...Object.entries(status.stale).map(([name, ms]) => el("p", { className: "trouble" }, name + " does not answer; its state shown here is ", age(el("span"), ms), " old")),
+      ...status.issues.map((issue) => problem((issue.part + " " + issue.name).trim() + " " + issue.state.replaceAll("_", " ") + (issue.detail ? ": " + issue.detail : ""))),
+      ...Object.entries(status.stale).map(([name, ms]) => el("p", { className: "problem" }, name + " does not answer; its values are ", age(el("span"), ms), " old")),
       ...needs_restart.map((key) => el("p", { className: "quiet" }, key + " was changed and takes effect at the next start")),
       ...leaving.map((name) => el("p", { className: "quiet" }, name + " is leaving: its last turns are running")));
   };
   const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
     el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)), stale(profile),
-    el("p", { className: "quiet" }, profile.agent + " agent, " + many(profile.secrets, "secret") + ", " + many(profile.children_started, "child", "children") + " started"),
-    profile.missing.length ? el("p", { className: "trouble" }, "missing " + profile.missing.join(", ")) : null,
-    ...profile.troubles.map(trouble)]);
+    el("p", { className: "quiet" }, profile.agent + " agent, " + plural(profile.secrets, "secret") + ", " + plural(profile.children_started, "child", "children") + " started"),
+    profile.missing.length ? el("p", { className: "problem" }, "missing " + profile.missing.join(", ")) : null,
+    ...profile.troubles.map(problem)]);
   const showHoncho = () => entries(byId("honcho"), status.honcho.filter((grant) => grant.state !== "none"), "None.", (grant) => [
     el("div", { className: "top" }, el("b", null, grant.profile), state(grant.state)), stale(grant),
     el("p", { className: "quiet" }, grant.host + ", ", grant.expires_in_s === null ? "no expiry" :
-      grant.expires_in_s < 0 ? "expired" : age(el("span"), grant.expires_in_s * 1000, -1, " left"), ", " + many(grant.exchanges, "exchange")),
-    trouble(grant.last_error), trouble(grant.remedy)]);
+      grant.expires_in_s < 0 ? "expired" : age(el("span"), grant.expires_in_s * 1000, -1, " left"), ", " + plural(grant.exchanges, "exchange")),
+    problem(grant.last_error), problem(grant.remedy)]);
   const showProcess = () => {
     const process = status.process;
     byId("process").replaceChildren(
       el("span", null, "version " + status.version), el("span", null, "pid " + process.pid),
       el("span", null, "up ", age(el("span"), process.uptime_ms)),
       ...(process.resident_bytes === null ? [] : [el("span", null, bytes(process.resident_bytes) + " resident")]),
-      ...(process.open_fds === null ? [] : [el("span", null, many(process.open_fds, "descriptor"))]),
-      el("span", null, many(status.turns.done, "turn") + " done, " + status.turns.failed + " failed, " + status.turns.stopped + " stopped, " + status.turns.refused + " refused"));
+      ...(process.open_fds === null ? [] : [el("span", null, plural(process.open_fds, "descriptor"))]),
+      el("span", null, plural(status.turns.done, "turn") + " done, " + status.turns.failed + " failed, " + status.turns.stopped + " stopped, " + status.turns.refused + " refused"));
   };
 
   // --- the minute of latency -----------------------------------------------------------------
@@ -221,25 +221,25 @@
     const shown = recent.filter(([end]) => now - end <= MINUTE_MS);
     const lengths = shown.map(([, ms]) => ms).sort((a, b) => a - b), most = Math.max(10, ...lengths);
     const lines = [0, 45, 90].map((y) => stroke(0, 5 + y, 600, 5 + y));
-    // The root keeps the short ones visible beside the long.
+    // The square root keeps short turns visible beside long ones.
     const height = (ms) => 4 + 126 * Math.sqrt(ms / most);
     shown.forEach(([end, ms]) => { const x = 600 - 600 * (now - end) / MINUTE_MS; lines.push(stroke(x, 140, x, 140 - height(ms), "bar")); });
     graph.replaceChildren(stroke(0, 139, 600, 139), ...lines);
     text(byId("scale"), lengths.length ? "up to " + span(most) : "");
     const at = (share) => span(lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]);
-    const said = lengths.length ? "median " + at(0.5) + ", p95 " + at(0.95) : "no turns";
-    text(byId("latency-said"), said);
-    graph.setAttribute("aria-label", "Turn latency over the last minute: " + said);
+    const summary = lengths.length ? "median " + at(0.5) + ", p95 " + at(0.95) : "no turns";
+    text(byId("latency-summary"), summary);
+    graph.setAttribute("aria-label", "Turn latency over the last minute: " + summary);
   };
 
   // --- the link to the gateway ---------------------------------------------------------------
-  const showHeard = () => {
-    const ago = Date.now() - heardAt;
-    if (heardAt) text(byId("heard"), (live ? "live, last change " : "last update ") + (ago < 1000 ? "just now" : span(ago) + " ago"));
+  const showUpdated = () => {
+    const ago = Date.now() - updatedAt;
+    if (updatedAt) text(byId("updated"), (live ? "live, last change " : "last update ") + (ago < 1000 ? "just now" : span(ago) + " ago"));
   };
   const show = () => {
     ticking.clear();
-    [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showConfiguration, showProfiles, showHoncho, showProcess, showGraph, showHeard].forEach((part) => part());
+    [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showConfiguration, showProfiles, showHoncho, showProcess, showGraph, showUpdated].forEach((part) => part());
   };
   const banner = (sentence) => { byId("banner").hidden = !sentence; text(byId("banner"), sentence || ""); };
   const lost = (sentence, word = "unreachable") => {
@@ -257,17 +257,17 @@
     live = false;
     if (socket) { socket.onclose = null; socket.close(); }
     const mine = socket = new WebSocket((location.protocol === "https:" ? "wss://" : "ws://") + location.host + "/api/status/ws");
-    let heard = false;
+    let received = false;
     mine.onopen = () => {
       const token = byId("token").value.trim();
       if (token) mine.send(token);
-      // Where no token is needed the status comes at once.
-      else setTimeout(() => { if (socket === mine && !heard) locked(); }, 1500);
+      // If no token is needed, the status arrives at once.
+      else setTimeout(() => { if (socket === mine && !received) locked(); }, 1500);
     };
     mine.onmessage = (event) => {
       status = JSON.parse(event.data);
-      heard = true;
-      heardAt = Date.now();
+      received = true;
+      updatedAt = Date.now();
       redial = REDIAL_FLOOR_MS;
       live = true;
       document.body.classList.remove("stale");
@@ -278,13 +278,13 @@
       if (socket !== mine) return;
       socket = null;
       if (event.code === 4401) return locked(byId("token").value ? "The gateway does not accept this token." : "");
-      lost(heardAt ? "The connection to the gateway is lost; the status shown is old. Reconnecting." : "The gateway does not answer. Reconnecting.");
+      lost(updatedAt ? "The connection to the gateway is lost; the status shown is out of date. Reconnecting." : "The gateway does not answer. Reconnecting.");
       timer = setTimeout(dial, redial * (0.5 + Math.random() / 2));
       redial = Math.min(redial * 2, REDIAL_CEILING_MS);
     };
   };
   setInterval(() => {
-    showHeard();
+    showUpdated();
     if (!live) return;
     ticking.forEach((node) => node.tick());
     showGraph();

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_policy_names_exactly_what_stands_in_the_document() {
+    fn the_policy_has_the_digests_of_the_document() {
         let page = StatusPage::new(true);
         for document in [&page.plain, &page.with_faults] {
             let text = std::str::from_utf8(document).unwrap();

@@ -1,4 +1,4 @@
-//! The status page: one document from the binary, without any data of the gateway's in it.
+//! The status page: one document from the binary, without data of the gateway.
 //!
 //! Style and script are inline and named by their digests in the policy, so nothing else can run.
 
@@ -9,16 +9,16 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::caller::HttpCaller;
 use super::error::ApiError;
-use super::operation_doc::{AnswerDoc, OperationDoc, Who};
+use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
-    const PAGE: OperationDoc = OperationDoc::new("The status page; its data comes over the WebSocket")
-        .answers(AnswerDoc::Other(200, "text/html"));
-    const ICON: OperationDoc = OperationDoc::new("No icon").answers(AnswerDoc::Other(204, ""));
-    registry.at("/", Who::Public).get(page, PAGE).done();
-    registry.at("/favicon.ico", Who::Public).get(|| async { HttpResponse::NoContent().finish() }, ICON).done();
+    const PAGE: OperationDoc = OperationDoc::new("The status page; its data is sent over the WebSocket")
+        .answer(AnswerDoc::Other(200, "text/html"));
+    const ICON: OperationDoc = OperationDoc::new("No icon").answer(AnswerDoc::Other(204, ""));
+    registry.at("/", Access::Public).get(page, PAGE).done();
+    registry.at("/favicon.ico", Access::Public).get(|| async { HttpResponse::NoContent().finish() }, ICON).done();
 }
 
 async fn page(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {

@@ -24,15 +24,15 @@ use tracing::{debug, info};
 
 use super::inbound::RelayInbound;
 use super::ports::DeliveryRoute;
-use crate::http::admission::{CutSignal, KeyOwner, Rank};
+use crate::http::admission::{EvictionSignal, KeyOwner, Rank};
 use crate::http::ask::{ask, ask_within};
 use crate::http::body::receive;
 use crate::http::caller::HttpCaller;
 use crate::http::code::Code;
 use crate::http::connection::ClientConnection;
 use crate::http::error::ApiError;
-use crate::http::names::the_one;
-use crate::http::operation_doc::{FieldKind, OperationDoc, Who, field};
+use crate::http::names::single_header;
+use crate::http::operation_doc::{Access, FieldKind, OperationDoc, field};
 use crate::http::registry::RouteRegistry;
 use crate::http::state::{ServerState, SharedState};
 
@@ -48,8 +48,8 @@ type DeliveryAnswer = Result<Json<OkBody>, ApiError>;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
     const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk before the answer")
-        .takes(&[field("event", FieldKind::Object, "the event, as in an inbound frame of the relay")])
-        .fails(&[
+        .body(&[field("event", FieldKind::Object, "the event, as in an inbound frame of the relay")])
+        .errors(&[
             Code::InvalidEvent,
             Code::NotTaken,
             Code::TooManyDeliveries,
@@ -57,14 +57,14 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
             Code::ActorTimeout,
         ]);
     const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, on the request of a connector")
-        .takes(&[field("session_key", FieldKind::Text, "the session; one of another profile is unknown")])
-        .fails(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
-    registry.at(inbound.path.clone(), Who::Signed).post(event, EVENT).done();
-    registry.at(inbound.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
+        .body(&[field("session_key", FieldKind::Text, "the session; one of another profile is unknown")])
+        .errors(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
+    registry.at(inbound.path.clone(), Access::Signed).post(event, EVENT).done();
+    registry.at(inbound.interrupt_path.clone(), Access::Signed).post(interrupt, INTERRUPT).done();
 }
 
 async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
-    let signed = Signed::receive(&request, &state, payload).await?;
+    let signed = SignedDelivery::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
     }
@@ -72,13 +72,13 @@ async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> De
         .map_err(|_| ApiError::WrongField { field: "event", expected: "an object" })?;
     let event = InboundEvent::parse(&raw).map_err(ApiError::InvalidEvent)?;
     let delivery = Deliver {
-        owner: signed.by.owner.clone(),
+        owner: signed.route.owner.clone(),
         signature: signed.signature.clone(),
         digest: Sha256::digest(&signed.body).into(),
         event: Arc::new(event),
         raw_event: Arc::new(raw),
     };
-    let receipt = ask_within(&signed.by.deliver, delivery, DELIVER_TIMEOUT).await?;
+    let receipt = ask_within(&signed.route.deliver, delivery, DELIVER_TIMEOUT).await?;
     debug!(?receipt, "signed delivery");
     receipt.map_err(ApiError::NotTaken)?;
     signed.note(&state);
@@ -86,14 +86,14 @@ async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> De
 }
 
 async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
-    let signed = Signed::receive(&request, &state, payload).await?;
+    let signed = SignedDelivery::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
     }
     let InterruptDelivery { session_key, .. } = InterruptDelivery::read(&signed.fields()?)
         .map_err(|_| ApiError::WrongField { field: "session_key", expected: "a text" })?;
     // A named profile's connector reaches that profile's sessions only; others are unknown to it.
-    if signed.by.owner.as_ref().is_none_or(|owner| names_session_of(&session_key, owner))
+    if signed.route.owner.as_ref().is_none_or(|owner| names_session_of(&session_key, owner))
         && let Some(port) = &state.ports.relay.stop_session
     {
         let stop = StopSession { session_key, cause: StopCause::Interrupt };
@@ -108,21 +108,21 @@ fn done() -> Json<OkBody> {
     Json(OkBody::YES)
 }
 
-/// A body, and the profile whose key signed it.
-struct Signed {
+/// A verified body, and the profile whose key signed it.
+struct SignedDelivery {
     body: Bytes,
-    /// In one case, so that it names the delivery.
+    /// In lower case, so that it identifies the delivery.
     signature: String,
-    by: DeliveryRoute,
+    route: DeliveryRoute,
 }
 
-impl Signed {
-    /// Reads a body and verifies it. A request that the headers rule out is refused before the body is read.
+impl SignedDelivery {
+    /// Reads a body and verifies it. A request with invalid headers is refused before the body is read.
     ///
     /// # Errors
     /// [`ApiError::Unsigned`] in every case in which no signature is verified.
     async fn receive(request: &HttpRequest, state: &ServerState, payload: Payload) -> Result<Self, ApiError> {
-        let header = |name| the_one(request.headers(), &name).map(str::to_owned);
+        let header = |name| single_header(request.headers(), &name).map(str::to_owned);
         let (timestamp, signature) = (header(TIMESTAMP), header(SIGNATURE));
         let now_s = jiff::Timestamp::now().as_second();
         delivery::check_headers(timestamp.as_deref(), signature.as_deref(), MAX_SKEW_S, now_s)
@@ -132,24 +132,24 @@ impl Signed {
             return Err(ApiError::Unsigned);
         }
         let peer = HttpCaller::of(request).address;
-        let cut = Arc::new(CutSignal::default());
-        let slot = state.admission.bodies.of(state.admission.is_known(peer)).enter(peer, Rank::Waiting, &cut);
+        let eviction = Arc::new(EvictionSignal::default());
+        let slot = state.admission.bodies.of(state.admission.is_known(peer)).enter(peer, Rank::Waiting, &eviction);
         let receiving = async {
             let body = receive(request, payload, LIMIT).await?;
             slot.set_rank(Rank::Working);
             let name = signature.as_deref().map(|text| text.trim().to_lowercase()).unwrap_or_default();
             let delivery = VerifyDelivery { body: body.clone(), timestamp, signature };
-            let by =
+            let route =
                 state.relay.verification.verified_by(deliveries, delivery, state.admission.signs_for(peer)).await?;
-            Ok::<_, ApiError>(Self { body, signature: name, by })
+            Ok::<_, ApiError>(Self { body, signature: name, route })
         };
-        let signed = match select(Box::pin(receiving), Box::pin(cut.fired())).await {
+        let signed = match select(Box::pin(receiving), Box::pin(eviction.fired())).await {
             Either::Left((signed, _)) => signed?,
             Either::Right(_) => return Err(ApiError::TooManyDeliveries),
         };
-        state.admission.note(peer, Some(KeyOwner(signed.by.owner.clone())));
+        state.admission.note(peer, Some(KeyOwner(signed.route.owner.clone())));
         if let Some(connection) = ClientConnection::of(request) {
-            connection.prove();
+            connection.mark_known();
         }
         Ok(signed)
     }
@@ -162,12 +162,12 @@ impl Signed {
     }
 
     fn is_repeat(&self, state: &ServerState) -> bool {
-        // Every critical section leaves the list whole, so a poisoned lock is still a good one.
+        // Every critical section leaves the list valid, so a poisoned lock can be used.
         let mut seen = locked(&state.relay.seen);
         seen.contains(&self.signature, Instant::now())
     }
 
-    /// It is done, and a repeat is not done again.
+    /// Records the delivery, so that a repeat is not handled again.
     fn note(self, state: &ServerState) {
         let mut seen = locked(&state.relay.seen);
         seen.note(self.signature, Instant::now());

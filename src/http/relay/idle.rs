@@ -1,13 +1,13 @@
-//! Puts the links to sleep and wakes them.
+//! Makes the links dormant and wakes them.
 
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Json, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use caduceus_actors::locked::locked;
+use caduceus_contract::api::control::{IdleResult, RelayIdleResponse};
 use caduceus_contract::messages::relay::{GoDormant, IdleAnswer, Wake};
 use futures_util::future::join_all;
-use serde_json::{Map, Value, json};
 use tracing::{debug, info};
 
 use super::inbound::WAKE;
@@ -16,7 +16,7 @@ use crate::http::body::BodyFields;
 use crate::http::caller::HttpCaller;
 use crate::http::code::Code;
 use crate::http::error::ApiError;
-use crate::http::operation_doc::{AnswerDoc, FieldKind, OperationDoc, Who, field};
+use crate::http::operation_doc::{Access, AnswerDoc, FieldKind, OperationDoc, field};
 use crate::http::registry::RouteRegistry;
 use crate::http::state::SharedState;
 
@@ -24,9 +24,9 @@ use crate::http::state::SharedState;
 const TIMEOUT: Duration = Duration::from_secs(12);
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
-    const IDLE: OperationDoc = OperationDoc::new("Closes the links for a machine that is about to sleep")
-        .takes(&[])
-        .answers(AnswerDoc::Fields(
+    const IDLE: OperationDoc = OperationDoc::new("Closes the links of a machine that is about to suspend")
+        .body(&[])
+        .answer(AnswerDoc::Fields(
             200,
             &[
                 field("ok", FieldKind::Flag, "always true"),
@@ -42,51 +42,51 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
                 ),
             ],
         ));
-    const POKE: OperationDoc =
-        OperationDoc::new("Wakes the links, under any Host: one that sleeps or waits dials at once")
-            .answers(AnswerDoc::Other(204, ""))
-            .fails(&[Code::TooManyAttempts]);
-    registry.at("/api/relay/idle", Who::Scope(auth::DRAIN)).post(idle, IDLE).done();
-    registry.at(WAKE, Who::Public).get(wake, POKE).done();
+    const WAKE_LINKS: OperationDoc =
+        OperationDoc::new("Wakes the links, under any Host: a dormant or waiting link dials at once")
+            .answer(AnswerDoc::Other(204, ""))
+            .errors(&[Code::TooManyAttempts]);
+    registry.at("/api/relay/idle", Access::Scope(auth::DRAIN)).post(idle, IDLE).done();
+    registry.at(WAKE, Access::Public).get(wake, WAKE_LINKS).done();
 }
 
-/// For a machine that is about to sleep: every link is closed, and dialled again when poked or a second after waking.
+/// For a machine that is about to suspend: every link is closed, and dialled again on a wake request or after a second of running time.
 async fn idle(
     request: HttpRequest,
-    asker: TokenPrincipal,
+    caller: TokenPrincipal,
     state: SharedState,
     payload: Payload,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RelayIdleResponse>, ApiError> {
     BodyFields::read(&request, payload).await?;
-    info!(principal = asker.principal, "relay idle ordered");
+    info!(principal = caller.principal, "relay idle requested");
     let links = &state.ports.relay.links;
     let answers = join_all(links.iter().map(|link| link.go_dormant.ask(GoDormant, TIMEOUT))).await;
-    let word = |answer| match answer {
-        Ok(IdleAnswer::Acknowledged) => "acknowledged",
-        Ok(IdleAnswer::NotAcknowledged) => "not_acknowledged",
-        Ok(IdleAnswer::NotConnected) => "not_connected",
-        Err(_) => "unavailable",
+    let result = |answer| match answer {
+        Ok(IdleAnswer::Acknowledged) => IdleResult::Acknowledged,
+        Ok(IdleAnswer::NotAcknowledged) => IdleResult::NotAcknowledged,
+        Ok(IdleAnswer::NotConnected) => IdleResult::NotConnected,
+        Err(_) => IdleResult::Unavailable,
     };
-    let states = links.iter().zip(answers).map(|(link, answer)| (link.id.0.to_string(), word(answer).into()));
-    Ok(Json(json!({"ok": true, "links": states.collect::<Map<String, Value>>()})))
+    let results = links.iter().zip(answers).map(|(link, answer)| (link.id.0.to_string(), result(answer)));
+    Ok(Json(RelayIdleResponse { ok: true, links: results.collect() }))
 }
 
-/// Open to every client, because the connector has no token for it; so the answer is empty, and too many pokes, from one address or
-/// from all, are refused with a time to wait.
+/// Public, because the connector has no token for it; so the answer is empty, and too many requests, from one address or from all,
+/// are refused with a time to wait.
 async fn wake(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
-    let slowed = {
-        // Every critical section leaves the table whole, so a poisoned lock is still a good one.
-        let mut pokes = locked(&state.relay.pokes);
-        pokes.poked(HttpCaller::of(&request).address, Instant::now())
+    let refused = {
+        // Every critical section leaves the table valid, so a poisoned lock can be used.
+        let mut limit = locked(&state.relay.wake_limit);
+        limit.admit(HttpCaller::of(&request).address, Instant::now())
     };
-    if let Some(left) = slowed {
-        return Err(ApiError::SlowDown(left));
+    if let Some(left) = refused {
+        return Err(ApiError::TooManyAttempts(left));
     }
     for link in &state.ports.relay.links {
         if let Err(error) = link.wake.tell(Wake) {
-            debug!(link = %link.id.0, %error, "a link was not woken");
+            debug!(link = %link.id.0, %error, "link not woken");
         }
     }
-    debug!("poked");
+    debug!("wake request");
     Ok(HttpResponse::NoContent().finish())
 }

@@ -6,22 +6,22 @@ use std::sync::{Arc, Mutex};
 use caduceus_actors::settings::InboundSettings;
 use caduceus_contract::wire::delivery::INTERRUPT_SUFFIX;
 
-use super::pokes::Pokes;
 use super::seen::SeenSignatures;
 use super::verify::VerificationQueue;
+use super::wake_limit::WakeLimit;
 
-/// The path for pokes, which wake a sleeping gateway.
+/// The path that wakes a dormant gateway.
 pub(super) const WAKE: &str = "/wake";
 
-/// The paths and state for connectors, shared by all workers and by one server after another.
+/// The paths and state for connectors, shared by all workers and by successive servers.
 #[derive(Debug, Clone)]
 pub(in crate::http) struct RelayInbound {
     pub(super) path: String,
     pub(super) interrupt_path: String,
-    /// The address that serves these paths and nothing else, where there is one.
+    /// The address that serves only these paths, if there is one.
     listener: Option<SocketAddr>,
     pub(super) seen: Arc<Mutex<SeenSignatures>>,
-    pub(super) pokes: Arc<Mutex<Pokes>>,
+    pub(super) wake_limit: Arc<Mutex<WakeLimit>>,
     pub(super) verification: VerificationQueue,
 }
 
@@ -33,7 +33,7 @@ impl RelayInbound {
             path: settings.path,
             listener,
             seen: Arc::default(),
-            pokes: Arc::default(),
+            wake_limit: Arc::default(),
             verification: VerificationQueue::default(),
         }
     }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_of_its_own_serves_deliveries_and_nothing_else() {
+    fn a_separate_listener_serves_deliveries_and_nothing_else() {
         let settings = InboundSettings { path: "/in".into(), bind: None };
         let address = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
         let (main, own) = (address("127.0.0.1:1"), address("10.0.0.7:2"));

@@ -1,15 +1,15 @@
-//! Routes for connectors: signed deliveries and pokes of a sleeping gateway; and the order to sleep.
+//! Routes for connectors: signed deliveries and requests to wake a dormant gateway; and the route that makes it dormant.
 //!
-//! A connector may use any host name for the gateway, and may come from any network: these paths trust no address,
-//! only a signature, and so are open to every `Host`.
+//! A connector may use any host name for the gateway, and may be in any network: these paths check a signature and not the address,
+//! and accept every `Host`.
 
 mod delivery;
 mod idle;
 pub(super) mod inbound;
-mod pokes;
 pub(super) mod ports;
 mod seen;
 mod verify;
+mod wake_limit;
 
 use self::inbound::RelayInbound;
 use super::registry::RouteRegistry;

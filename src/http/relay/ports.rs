@@ -22,18 +22,18 @@ pub(crate) struct HttpRelayPorts {
     pub(crate) stop_session: Option<Port<StopSession>>,
 }
 
-/// Lists the profiles with a delivery key at the moment, the default profile first: profiles come and go.
+/// Lists the profiles with a delivery key at the moment, the default profile first: profiles can be added and removed.
 #[derive(Clone)]
 pub(crate) struct Deliveries(pub(crate) Arc<dyn Fn() -> Vec<DeliveryRoute> + Send + Sync>);
 
 /// The ports of one link.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkControls {
-    /// Which.
+    /// The link.
     pub(crate) id: LinkId,
-    /// Puts it to sleep until it is poked.
+    /// Makes it dormant until a wake request.
     pub(crate) go_dormant: Port<GoDormant>,
-    /// Pokes it.
+    /// Wakes it.
     pub(crate) wake: Port<Wake>,
 }
 

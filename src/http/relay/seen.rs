@@ -1,14 +1,14 @@
-//! Which deliveries have been done. Pure: the time comes in.
+//! The deliveries that have been handled. Pure: the time is an argument.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-/// A signature is good for 300 s either way of its time, so after 600 s it is refused by itself.
+/// A signature is valid for 300 s before and after its time, so after 600 s it is refused anyway.
 const KEPT_FOR: Duration = Duration::from_mins(10);
-/// Far above what a chat makes in ten minutes. Only good signatures come in, so only the connector could fill it.
+/// Far above the deliveries of ten minutes. Only valid signatures are stored, so only the connector could fill it.
 const MOST: usize = 65_536;
 
-/// Signatures of the last ten minutes. A restart forgets them; events are then found in the ledger.
+/// Signatures of the last ten minutes. Lost on restart; repeated events are then detected by the ledger.
 #[derive(Debug, Default)]
 pub(super) struct SeenSignatures {
     known: HashSet<String>,
@@ -17,13 +17,13 @@ pub(super) struct SeenSignatures {
 }
 
 impl SeenSignatures {
-    /// Whether this delivery was done already.
+    /// Whether this delivery has been handled.
     pub(super) fn contains(&mut self, signature: &str, now: Instant) -> bool {
         self.forget(now);
         self.known.contains(signature)
     }
 
-    /// This delivery is done.
+    /// Records a handled delivery.
     pub(super) fn note(&mut self, signature: String, now: Instant) {
         self.forget(now);
         if self.known.insert(signature.clone()) {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_deliveries_makes_it_grow() {
+    fn the_number_of_signatures_is_bounded() {
         let (mut seen, now) = (SeenSignatures::default(), Instant::now());
         for n in 0..=MOST {
             seen.note(n.to_string(), now);

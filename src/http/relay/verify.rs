@@ -1,8 +1,8 @@
-//! Whose key signed a body, at a bounded cost.
+//! Finds the profile whose key signed a body, at a bounded cost.
 //!
 //! Each key costs a pass over the whole body, so a body without a signature costs as many passes as there are keys. For a peer that signed before
-//! its last key is tried first: one pass. All others share one lane: one body is looked at by one profile at a time, and a large body lets
-//! small ones pass between two profiles. So unknown peers keep one thread busy at most, and delay each other no longer than small bodies take.
+//! its last key is tried first: one pass. All others share one queue: one body is checked by one profile at a time, and small bodies
+//! overtake a large one between two profiles. So unknown peers use one thread at most, and delay each other only by the time of small bodies.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -20,20 +20,20 @@ use crate::http::error::ApiError;
 
 /// A body of so many bytes or fewer passes between two steps of a larger one: what chat messages take, with room.
 const SMALL: usize = 64 * 1024;
-/// A profile that takes longer holds the lane no longer than this; its answer is still waited for.
+/// A profile that takes longer releases the queue after this time; its answer is still awaited.
 const LONGEST_STEP: Duration = Duration::from_millis(250);
-/// A profile that takes longer does not hold up those behind it.
+/// The next profile is queried after this time, even if the answer is outstanding.
 const SHORT: Duration = Duration::from_secs(1);
-/// Longest wait for a profile: it may have to look at its file first.
+/// Longest wait for a profile: it may have to read its file first.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The lane of bodies that may have no signature. Cheap to clone.
+/// The queue of bodies whose signature is unknown. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct VerificationQueue {
     step: Arc<Semaphore>,
     large: Arc<Semaphore>,
-    /// Until when no large body is looked at.
-    rests: Arc<Mutex<Option<Instant>>>,
+    /// Until when no large body is checked.
+    paused_until: Arc<Mutex<Option<Instant>>>,
 }
 
 /// One profile's verdict on a body.
@@ -49,12 +49,12 @@ enum SignatureVerdict {
 impl Default for VerificationQueue {
     fn default() -> Self {
         let one = || Arc::new(Semaphore::new(1));
-        Self { step: one(), large: one(), rests: Arc::default() }
+        Self { step: one(), large: one(), paused_until: Arc::default() }
     }
 }
 
 impl VerificationQueue {
-    /// The first profile whose key signed the body; `likely` is asked before all others and outside the lane. Keys stay with the profiles.
+    /// The first profile whose key signed the body; `likely` is queried first, outside the queue. Keys stay with the profiles.
     ///
     /// # Errors
     /// [`ApiError::Unsigned`] when no key did, [`ApiError::Ask`] when a profile that may have the key did not answer.
@@ -64,7 +64,7 @@ impl VerificationQueue {
         delivery: VerifyDelivery,
         likely: Option<KeyOwner>,
     ) -> Result<DeliveryRoute, ApiError> {
-        let mut search = Search::default();
+        let mut search = KeySearch::default();
         let place = likely.and_then(|KeyOwner(owner)| candidates.iter().position(|candidate| candidate.owner == owner));
         if let Some(place) = place
             && let (Some(found), _) = search.step(None, candidates.remove(place), &delivery).await
@@ -72,36 +72,36 @@ impl VerificationQueue {
             return found;
         }
         let small = delivery.body.len() <= SMALL;
-        let turn = if small { None } else { permit(&self.large).await };
-        let rests = if small { None } else { *self.rests() };
-        if let Some(until) = rests {
+        let large_permit = if small { None } else { permit(&self.large).await };
+        let paused_until = if small { None } else { *self.paused_until() };
+        if let Some(until) = paused_until {
             tokio::time::sleep_until(until.into()).await;
         }
         let begun = Instant::now();
         let found = self.search(search, candidates, &delivery, small).await;
         if found.is_err() && !small {
             // Large bodies without a signature take half of one thread at most.
-            *self.rests() = Some(Instant::now() + begun.elapsed().min(TIMEOUT));
+            *self.paused_until() = Some(Instant::now() + begun.elapsed().min(TIMEOUT));
         }
-        drop(turn);
+        drop(large_permit);
         found
     }
 
-    fn rests(&self) -> MutexGuard<'_, Option<Instant>> {
-        // Every critical section leaves it whole, so a poisoned lock is still a good one.
-        locked(&self.rests)
+    fn paused_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Every critical section leaves it valid, so a poisoned lock can be used.
+        locked(&self.paused_until)
     }
 
     async fn search(
         &self,
-        mut search: Search,
+        mut search: KeySearch,
         candidates: Vec<DeliveryRoute>,
         delivery: &VerifyDelivery,
         small: bool,
     ) -> Result<DeliveryRoute, ApiError> {
         let mut held = None;
         for candidate in candidates {
-            // A small body keeps the lane from profile to profile, unless one was slow.
+            // A small body keeps the permit from profile to profile, unless one was slow.
             if held.is_none() {
                 held = permit(&self.step).await;
             }
@@ -116,17 +116,17 @@ impl VerificationQueue {
     }
 }
 
-/// One body under way through the profiles.
+/// The search for the key of one body.
 #[derive(Default)]
-struct Search {
+struct KeySearch {
     /// Profiles that have not answered yet: one of them may have the key.
     slow: Vec<(DeliveryRoute, LocalBoxFuture<'static, SignatureVerdict>)>,
-    /// Why one could not be asked.
+    /// Why one did not answer.
     unanswered: Option<AskError>,
 }
 
-impl Search {
-    /// Asks one profile while the step is held, if it is, but no longer than it may be held; the step comes back if it is still held. A
+impl KeySearch {
+    /// Queries one profile. A permit that is passed in is held for [`LONGEST_STEP`] at most, and returned if it is still held. A
     /// result ends the search.
     async fn step(
         &mut self,
@@ -135,16 +135,16 @@ impl Search {
         delivery: &VerifyDelivery,
     ) -> (Option<Result<DeliveryRoute, ApiError>>, Option<OwnedSemaphorePermit>) {
         let (port, delivery) = (candidate.verify.clone(), delivery.clone());
-        let mut asked: LocalBoxFuture<'static, SignatureVerdict> =
+        let mut answer: LocalBoxFuture<'static, SignatureVerdict> =
             Box::pin(async move { SignatureVerdict::of(port.ask(delivery, TIMEOUT).await) });
         if held.is_some()
-            && let Ok(verdict) = tokio::time::timeout(LONGEST_STEP, &mut asked).await
+            && let Ok(verdict) = tokio::time::timeout(LONGEST_STEP, &mut answer).await
         {
             return (self.ended(verdict, candidate), held);
         }
         drop(held);
-        let Ok(verdict) = tokio::time::timeout(SHORT, &mut asked).await else {
-            self.slow.push((candidate, asked));
+        let Ok(verdict) = tokio::time::timeout(SHORT, &mut answer).await else {
+            self.slow.push((candidate, answer));
             return (None, None);
         };
         (self.ended(verdict, candidate), None)
@@ -152,8 +152,8 @@ impl Search {
 
     /// Waits for those that were slow.
     async fn rest(mut self) -> Result<DeliveryRoute, ApiError> {
-        for (candidate, asked) in std::mem::take(&mut self.slow) {
-            let verdict = asked.await;
+        for (candidate, answer) in std::mem::take(&mut self.slow) {
+            let verdict = answer.await;
             if let Some(end) = self.ended(verdict, candidate) {
                 return end;
             }

@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use serde_json::{Value, json};
 
 use super::schema;
-use super::support::{Gate, SECRET, Setting, TestAnswer};
+use super::support::{SECRET, Setting, TestAnswer, TestServer};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&kept()).unwrap());
 
@@ -62,25 +62,25 @@ fn item(path: &str) -> Option<&'static Value> {
 
 #[actix_web::test]
 async fn the_document_in_docs_is_the_one_that_is_served() {
-    let gate = Gate::start().await;
-    let served = gate.request(Method::GET, "/openapi.json").send().await.unwrap().body().await.unwrap();
+    let server = TestServer::start().await;
+    let served = server.request(Method::GET, "/openapi.json").send().await.unwrap().body().await.unwrap();
     let served = String::from_utf8(served.to_vec()).unwrap();
     if served != kept() {
         let fresh = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/openapi.json");
         std::fs::write(&fresh, served).unwrap();
-        panic!("the routes have changed: look at {} and copy it to docs/openapi.json", fresh.display());
+        panic!("the routes have changed: check {} and copy it to docs/openapi.json", fresh.display());
     }
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn every_documented_operation_is_there_and_no_other_method_is() {
-    let gate = Gate::with(Setting { secret: None, insecure: true, ..Setting::default() }).await;
+async fn every_documented_operation_exists_and_no_other_method() {
+    let server = TestServer::with(Setting { secret: None, insecure: true, ..Setting::default() }).await;
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         let place = path.replace("{path}", "drain").replace("{id}", "019ab000-0000-7000-8000-000000000000");
         let mut expected: BTreeSet<&str> = item.as_object().unwrap().keys().map(String::as_str).collect();
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-            let answer = TestAnswer::of(gate.request(method.clone(), &place), "").await;
+            let answer = TestAnswer::of(server.request(method.clone(), &place), "").await;
             let documented = item.get(method.as_str().to_lowercase()).is_some();
             assert_eq!(answer.status == 405, !documented, "{method} {path}: {answer:?}");
             if !documented {
@@ -93,14 +93,14 @@ async fn every_documented_operation_is_there_and_no_other_method_is() {
             }
         }
     }
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[test]
-fn nothing_is_registered_but_through_the_book() {
-    let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+fn routes_are_registered_only_through_the_registry() {
+    let http = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
     let mut registers = Vec::new();
-    let mut folders = vec![house.clone()];
+    let mut folders = vec![http.clone()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path: PathBuf = entry.unwrap().path();
@@ -112,7 +112,7 @@ fn nothing_is_registered_but_through_the_book() {
                     .iter()
                     .any(|way| text.contains(way))
                 {
-                    registers.push(path.strip_prefix(&house).unwrap().display().to_string());
+                    registers.push(path.strip_prefix(&http).unwrap().display().to_string());
                 }
             }
         }
@@ -121,19 +121,19 @@ fn nothing_is_registered_but_through_the_book() {
 }
 
 #[actix_web::test]
-async fn orders_are_marked_as_wanting_a_token_or_a_signature() {
+async fn every_post_requires_a_token_or_a_signature_in_the_document() {
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let wants = ["token", "signature"].iter().any(|proof| operation["security"] == json!([{*proof: []}]));
-            assert!(method != "post" || wants, "{method} {path} is an order open to every client");
-            let status = if wants { 401 } else { 200 };
+            let protected = ["token", "signature"].iter().any(|proof| operation["security"] == json!([{*proof: []}]));
+            assert!(method != "post" || protected, "{method} {path} is open to every client");
+            let status = if protected { 401 } else { 200 };
             let gate_is_closed = operation["responses"].get("401").is_some();
             assert!(status == 200 || gate_is_closed, "{method} {path}");
         }
     }
-    let gate = Gate::start().await;
-    let plain = TestAnswer::of(gate.request(Method::POST, "/api/gateway/restart"), "").await;
+    let server = TestServer::start().await;
+    let plain = TestAnswer::of(server.request(Method::POST, "/api/gateway/restart"), "").await;
     assert_eq!(plain.status, 401);
-    assert_eq!(gate.request(Method::GET, "/openapi.json").bearer_auth(SECRET).send().await.unwrap().status(), 200);
-    gate.stop().await;
+    assert_eq!(server.request(Method::GET, "/openapi.json").bearer_auth(SECRET).send().await.unwrap().status(), 200);
+    server.stop().await;
 }

@@ -1,13 +1,13 @@
 //! Other websites, and foreign names that resolve to this address: raw requests, as browsers and attackers would send them.
 //!
-//! The gateway is as open as it can be, with drains from loopback without a token, so that only the request guard protects.
+//! Drains from loopback need no token in these tests, so only the request guard refuses.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use super::support::{CEILING, Gate, Setting};
+use super::support::{CEILING, Setting, TestServer};
 
-/// What is worth having: method, path, further headers, body.
+/// The protected requests: method, path, further headers, body.
 const GUARDED: [(&str, &str, &str, &str); 8] = [
     ("GET", "/", "", ""),
     ("GET", "/api/status", "", ""),
@@ -25,8 +25,8 @@ const GUARDED: [(&str, &str, &str, &str); 8] = [
 ];
 
 /// The first line and the rest of what is answered to these bytes.
-async fn exchange(gate: &Gate, bytes: String) -> (String, String) {
-    let address = gate.address;
+async fn exchange(server: &TestServer, bytes: String) -> (String, String) {
+    let address = server.address;
     let answer = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(CEILING)).unwrap();
@@ -43,7 +43,7 @@ async fn exchange(gate: &Gate, bytes: String) -> (String, String) {
 }
 
 /// Sends every guarded request with these headers in the place of the host's; returns those that succeeded.
-async fn accepted_requests(gate: &Gate, target: &str, headers: &str) -> Vec<String> {
+async fn accepted_requests(server: &TestServer, target: &str, headers: &str) -> Vec<String> {
     let mut got = Vec::new();
     for (method, path, more, body) in GUARDED {
         let request = format!(
@@ -52,7 +52,7 @@ async fn accepted_requests(gate: &Gate, target: &str, headers: &str) -> Vec<Stri
         );
         let request =
             if more.starts_with("connection") { request.replacen("connection: close\r\n", "", 1) } else { request };
-        let (first, rest) = exchange(gate, request).await;
+        let (first, rest) = exchange(server, request).await;
         let refused = first.starts_with("HTTP/1.1 403 ")
             && (rest.contains("forbidden_host") || rest.contains("forbidden_origin"));
         let unreadable = first.starts_with("HTTP/1.1 400 ");
@@ -63,24 +63,24 @@ async fn accepted_requests(gate: &Gate, target: &str, headers: &str) -> Vec<Stri
     got
 }
 
-async fn open_gate() -> Gate {
-    Gate::with(Setting { secret: None, insecure: true, ..Setting::default() }).await
+async fn open_gate() -> TestServer {
+    TestServer::with(Setting { secret: None, insecure: true, ..Setting::default() }).await
 }
 
 #[actix_web::test]
-async fn under_our_own_name_everything_is_there_to_be_taken() {
-    let gate = open_gate().await;
-    let got = accepted_requests(&gate, "", &format!("host: {}\r\n", gate.address)).await;
-    assert_eq!(got.len(), GUARDED.len(), "the scanner takes what it can: {got:?}");
+async fn under_an_accepted_name_every_request_succeeds() {
+    let server = open_gate().await;
+    let got = accepted_requests(&server, "", &format!("host: {}\r\n", server.address)).await;
+    assert_eq!(got.len(), GUARDED.len(), "every request succeeds: {got:?}");
     assert!(got[4].contains("101") && got[5].contains("200") && got[7].contains("202"), "{got:?}");
-    assert!(gate.received.has(&["BeginDrain"]) && gate.received.has(&["RestartProcess"]));
-    gate.stop().await;
+    assert!(server.received.has(&["BeginDrain"]) && server.received.has(&["RestartProcess"]));
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn a_name_that_leads_here_without_being_ours_gets_nothing() {
-    let gate = open_gate().await;
-    let port = gate.address.port();
+async fn a_foreign_name_for_this_address_is_refused() {
+    let server = open_gate().await;
+    let port = server.address.port();
     let hosts = [
         "evil.example".to_owned(),
         format!("evil.example:{port}"),
@@ -109,41 +109,41 @@ async fn a_name_that_leads_here_without_being_ours_gets_nothing() {
         String::new(),
     ];
     for host in hosts {
-        let got = accepted_requests(&gate, "", &format!("host: {host}\r\n")).await;
+        let got = accepted_requests(&server, "", &format!("host: {host}\r\n")).await;
         assert!(got.is_empty(), "{host:?} got {got:?}");
     }
-    assert!(gate.received.no_order());
-    gate.stop().await;
+    assert!(server.received.no_command());
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn two_hosts_and_targets_with_another_host_get_nothing() {
-    let gate = open_gate().await;
-    let ours = gate.address.to_string();
+async fn two_hosts_and_targets_with_another_host_are_refused() {
+    let server = open_gate().await;
+    let ours = server.address.to_string();
     let twice = [(&*ours, "evil.example"), ("evil.example", &ours), (&ours, &ours)];
     for (first, second) in twice {
-        let got = accepted_requests(&gate, "", &format!("host: {first}\r\nhost: {second}\r\n")).await;
+        let got = accepted_requests(&server, "", &format!("host: {first}\r\nhost: {second}\r\n")).await;
         assert!(got.is_empty(), "{first} and {second} got {got:?}");
     }
     for target in
-        ["http://evil.example", "http://user@evil.example", &format!("https://evil.example:{}", gate.address.port())]
+        ["http://evil.example", "http://user@evil.example", &format!("https://evil.example:{}", server.address.port())]
     {
-        let got = accepted_requests(&gate, target, &format!("host: {ours}\r\n")).await;
+        let got = accepted_requests(&server, target, &format!("host: {ours}\r\n")).await;
         assert!(got.is_empty(), "{target} got {got:?}");
     }
-    let got = accepted_requests(&gate, &format!("http://{ours}"), "host: evil.example\r\n").await;
+    let got = accepted_requests(&server, &format!("http://{ours}"), "host: evil.example\r\n").await;
     assert!(got.is_empty(), "our target with another host got {got:?}");
-    assert!(accepted_requests(&gate, "", "").await.is_empty(), "without a host");
-    assert!(gate.received.no_order());
-    let got = accepted_requests(&gate, &format!("http://{ours}"), &format!("host: {ours}\r\n")).await;
+    assert!(accepted_requests(&server, "", "").await.is_empty(), "without a host");
+    assert!(server.received.no_command());
+    let got = accepted_requests(&server, &format!("http://{ours}"), &format!("host: {ours}\r\n")).await;
     assert_eq!(got.len(), GUARDED.len(), "an absolute target with our host is accepted: {got:?}");
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn a_page_of_another_origin_gets_nothing() {
-    let gate = open_gate().await;
-    let (ours, port) = (gate.address.to_string(), gate.address.port());
+async fn a_page_of_another_origin_is_refused() {
+    let server = open_gate().await;
+    let (ours, port) = (server.address.to_string(), server.address.port());
     let origins = [
         "null".to_owned(),
         "http://evil.example".to_owned(),
@@ -161,34 +161,34 @@ async fn a_page_of_another_origin_gets_nothing() {
         String::new(),
     ];
     for origin in origins {
-        let got = accepted_requests(&gate, "", &format!("host: {ours}\r\norigin: {origin}\r\n")).await;
+        let got = accepted_requests(&server, "", &format!("host: {ours}\r\norigin: {origin}\r\n")).await;
         assert!(got.is_empty(), "{origin:?} got {got:?}");
     }
     let twice = format!("host: {ours}\r\norigin: http://{ours}\r\norigin: http://evil.example\r\n");
-    assert!(accepted_requests(&gate, "", &twice).await.is_empty());
-    assert!(gate.received.no_order());
-    gate.stop().await;
+    assert!(accepted_requests(&server, "", &twice).await.is_empty());
+    assert!(server.received.no_command());
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn our_own_names_are_known_however_they_are_written() {
-    let gate = open_gate().await;
-    let port = gate.address.port();
+async fn accepted_names_are_compared_without_case() {
+    let server = open_gate().await;
+    let port = server.address.port();
     for host in ["LOCALHOST", "LocalHost", "127.0.0.1", "[::1]"] {
         let request = format!("GET /healthz HTTP/1.1\r\nHOST:  {host}:{port} \r\nconnection: close\r\n\r\n");
-        assert_eq!(exchange(&gate, request).await.0, "HTTP/1.1 200 OK", "{host}");
+        assert_eq!(exchange(&server, request).await.0, "HTTP/1.1 200 OK", "{host}");
     }
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
 async fn no_answer_allows_another_origin() {
-    let gate = open_gate().await;
+    let server = open_gate().await;
     let request = format!(
         "OPTIONS /api/gateway/drain HTTP/1.1\r\nhost: {}\r\norigin: http://evil.example\r\naccess-control-request-method: POST\r\nconnection: close\r\n\r\n",
-        gate.address
+        server.address
     );
-    let (first, rest) = exchange(&gate, request).await;
+    let (first, rest) = exchange(&server, request).await;
     assert!(first.starts_with("HTTP/1.1 403 ") && !rest.to_lowercase().contains("access-control"), "{first} {rest}");
-    gate.stop().await;
+    server.stop().await;
 }

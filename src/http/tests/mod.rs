@@ -1,14 +1,14 @@
-//! The routes over real sockets, with one stub in the place of every actor.
+//! The routes over real sockets, with one stub for all actors.
 
 mod access;
+mod authentication;
 mod caller;
+mod control;
 mod document;
 mod foreign;
-mod orders;
 mod sample;
 #[path = "../../../tests/support/schema.rs"]
 mod schema;
-mod seam;
 mod support;
 mod views;
 mod watching;

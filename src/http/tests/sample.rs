@@ -138,7 +138,7 @@ pub(super) fn snapshot() -> Snapshot {
         not_ready: None,
         issues: vec![Issue {
             level: ReadinessLevel::Degraded,
-            part: "profile",
+            part: "profile".into(),
             name: "work".into(),
             state: "failed".into(),
             detail: Some("a sentence that may name a path".into()),

@@ -35,22 +35,22 @@ pub(super) const CEILING: Duration = Duration::from_secs(10);
 #[derive(Clone, Default)]
 pub(super) struct ReceivedMessages(Arc<Mutex<Vec<String>>>);
 
-/// All actors in one. It answers by what is asked for, so that a test need not prepare it.
+/// All actors in one. Its answer depends on the request, so that a test need not prepare it.
 pub(super) struct Stub {
     snapshot: Arc<Snapshot>,
     listeners: Vec<Port<SnapshotChanged>>,
     received: ReceivedMessages,
 }
 
-/// Ends the stub, as a lost actor would.
+/// Ends the stub, as if the actor were lost.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-struct Vanish;
+struct StopStub;
 
 /// Replaces the status and notifies the listeners.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-struct Become(Snapshot);
+struct ReplaceStatus(Snapshot);
 
 /// Loses its listeners, as a restarted status actor does.
 #[derive(actix::Message)]
@@ -58,7 +58,7 @@ struct Become(Snapshot);
 struct ForgetListeners;
 
 /// A running server.
-pub(super) struct Gate {
+pub(super) struct TestServer {
     pub(super) address: SocketAddr,
     pub(super) received: ReceivedMessages,
     pub(super) home: tempfile::TempDir,
@@ -68,7 +68,7 @@ pub(super) struct Gate {
     client: awc::Client,
 }
 
-/// An answer, taken apart.
+/// A parsed answer.
 #[derive(Debug)]
 pub(super) struct TestAnswer {
     pub(super) status: u16,
@@ -93,7 +93,7 @@ impl Default for Setting {
     }
 }
 
-impl Gate {
+impl TestServer {
     pub(super) async fn start() -> Self {
         Self::with(Setting::default()).await
     }
@@ -113,10 +113,10 @@ impl Gate {
         let running = bound.run().unwrap();
         let handle = running.handle();
         caduceus_supervision::spawn(async move { running.ended().await.unwrap() });
-        let gate = Self { address, received, home, alive, handle, stub, client: awc::Client::default() };
-        let known = || async { gate.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
-        gate.until("the status to come", known).await;
-        gate
+        let server = Self { address, received, home, alive, handle, stub, client: awc::Client::default() };
+        let known = || async { server.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
+        server.until("the status to come", known).await;
+        server
     }
 
     pub(super) fn options(setting: Setting, bind: SocketAddr, home: &Path) -> HttpOptions {
@@ -124,7 +124,7 @@ impl Gate {
         HttpOptions {
             values: HttpValues {
                 bind,
-                names: vec!["gate.example".to_owned()],
+                names: vec!["server.example".to_owned()],
                 trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
             },
             drain_auth: DrainAuth { secret, scope: setting.scope.to_owned(), min_chars: 43 },
@@ -159,15 +159,15 @@ impl Gate {
         TestAnswer::of(self.request(Method::POST, path).bearer_auth(SECRET), body).await
     }
 
-    /// Takes all actors away.
+    /// Stops all actors.
     pub(super) fn lose_actors(&self) {
-        Port::<Vanish>::from(self.stub.clone()).tell(Vanish).unwrap();
+        Port::<StopStub>::from(self.stub.clone()).tell(StopStub).unwrap();
     }
 
-    pub(super) fn becomes(&self, change: impl FnOnce(&mut Snapshot)) {
+    pub(super) fn set_status(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut next = snapshot();
         change(&mut next);
-        Port::<Become>::from(self.stub.clone()).tell(Become(next)).unwrap();
+        Port::<ReplaceStatus>::from(self.stub.clone()).tell(ReplaceStatus(next)).unwrap();
     }
 
     pub(super) fn forget_listeners(&self) {
@@ -178,14 +178,14 @@ impl Gate {
         self.handle.stop().await;
     }
 
-    /// Waits for `holds`, looking again and again.
+    /// Polls until `holds` is true.
     pub(super) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
-        let look = async {
+        let poll = async {
             while !holds().await {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        assert!(tokio::time::timeout(CEILING, look).await.is_ok(), "{what}: it never came");
+        assert!(tokio::time::timeout(CEILING, poll).await.is_ok(), "timeout: {what}");
     }
 
     /// The audit log, one value a line, once it has at least `lines`.
@@ -216,7 +216,7 @@ impl TestAnswer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    /// Status and code of an error, after a look at what every error has.
+    /// Status and code of an error, after a poll at what every error has.
     pub(super) fn error(&self) -> (u16, String) {
         let body = self.json();
         let fields: Vec<_> = body.as_object().unwrap().keys().collect();
@@ -233,13 +233,13 @@ impl ReceivedMessages {
         self.0.lock().unwrap().push(format!("{message:?}"));
     }
 
-    /// Whether a message was received whose text has all `parts`.
+    /// Whether the text of any received message has all `parts`.
     pub(super) fn has(&self, parts: &[&str]) -> bool {
         self.0.lock().unwrap().iter().any(|message| parts.iter().all(|part| message.contains(part)))
     }
 
-    /// Whether nothing was ordered; questions after the status are always there.
-    pub(super) fn no_order(&self) -> bool {
+    /// Whether no command was received; queries of the status are not recorded.
+    pub(super) fn no_command(&self) -> bool {
         self.0.lock().unwrap().is_empty()
     }
 }
@@ -264,19 +264,19 @@ impl Actor for Stub {
     type Context = Context<Self>;
 }
 
-impl Handler<Vanish> for Stub {
+impl Handler<StopStub> for Stub {
     type Result = ();
-    fn handle(&mut self, _: Vanish, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: StopStub, ctx: &mut Self::Context) {
         ctx.stop();
     }
 }
 
-impl Handler<Become> for Stub {
+impl Handler<ReplaceStatus> for Stub {
     type Result = ();
-    fn handle(&mut self, Become(next): Become, _: &mut Self::Context) {
+    fn handle(&mut self, ReplaceStatus(next): ReplaceStatus, _: &mut Self::Context) {
         self.snapshot = Arc::new(next);
-        let news = || SnapshotChanged(Arc::clone(&self.snapshot));
-        self.listeners.retain(|listener| listener.tell(news()).is_ok());
+        let changed = || SnapshotChanged(Arc::clone(&self.snapshot));
+        self.listeners.retain(|listener| listener.tell(changed()).is_ok());
     }
 }
 
@@ -296,8 +296,8 @@ impl Handler<GetSnapshot> for Stub {
 
 impl Handler<Subscribe> for Stub {
     type Result = MessageResult<Subscribe>;
-    fn handle(&mut self, order: Subscribe, _: &mut Self::Context) -> Self::Result {
-        self.listeners.push(order.to);
+    fn handle(&mut self, message: Subscribe, _: &mut Self::Context) -> Self::Result {
+        self.listeners.push(message.to);
         MessageResult(Arc::clone(&self.snapshot))
     }
 }
@@ -311,27 +311,27 @@ impl Handler<GetDrain> for Stub {
 
 impl Handler<AwaitDrained> for Stub {
     type Result = MessageResult<AwaitDrained>;
-    fn handle(&mut self, order: AwaitDrained, _: &mut Self::Context) -> Self::Result {
-        self.received.note(&order);
+    fn handle(&mut self, message: AwaitDrained, _: &mut Self::Context) -> Self::Result {
+        self.received.note(&message);
         MessageResult(DrainView { draining: true, ..DrainView::default() })
     }
 }
 
 impl Handler<BeginDrain> for Stub {
     type Result = MessageResult<BeginDrain>;
-    fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {
-        self.received.note(&order);
+    fn handle(&mut self, message: BeginDrain, _: &mut Self::Context) -> Self::Result {
+        self.received.note(&message);
         // A disk that is full for one profile.
-        let durable = order.profile.is_none();
+        let durable = message.profile.is_none();
         MessageResult(DrainBegun { requested_at: "2026-11-22T03:00:00Z".into(), active_agents: 2, durable })
     }
 }
 
 impl Handler<CancelDrain> for Stub {
     type Result = Result<DrainCancelled, CancelError>;
-    fn handle(&mut self, order: CancelDrain, _: &mut Self::Context) -> Self::Result {
-        self.received.note(&order);
-        match &order.profile {
+    fn handle(&mut self, message: CancelDrain, _: &mut Self::Context) -> Self::Result {
+        self.received.note(&message);
+        match &message.profile {
             Some(profile) if profile.as_str() == "stuck" => Err(CancelError::MarkerNotRemoved("EROFS".into())),
             Some(_) => Err(CancelError::Stopping),
             None => Ok(DrainCancelled { was_draining: true }),
@@ -341,11 +341,11 @@ impl Handler<CancelDrain> for Stub {
 
 impl Handler<Operate> for Stub {
     type Result = Result<(), OperateError>;
-    fn handle(&mut self, order: Operate, _: &mut Self::Context) -> Self::Result {
-        self.received.note(&order);
-        match order.command {
-            OperatorCommand::Restart | OperatorCommand::Reset if order.path == "missing" => {
-                Err(OperateError::NoSuchChild(order.path))
+    fn handle(&mut self, message: Operate, _: &mut Self::Context) -> Self::Result {
+        self.received.note(&message);
+        match message.command {
+            OperatorCommand::Restart | OperatorCommand::Reset if message.path == "missing" => {
+                Err(OperateError::NoSuchChild(message.path))
             }
             OperatorCommand::Restart | OperatorCommand::Reset | OperatorCommand::Stop => Ok(()),
         }
@@ -354,16 +354,16 @@ impl Handler<Operate> for Stub {
 
 impl Handler<InjectFault> for Stub {
     type Result = Result<(), OperateError>;
-    fn handle(&mut self, order: InjectFault, _: &mut Self::Context) -> Self::Result {
-        self.received.note(&order);
-        if order.path == "down" { Err(OperateError::NotRunning(order.path)) } else { Ok(()) }
+    fn handle(&mut self, message: InjectFault, _: &mut Self::Context) -> Self::Result {
+        self.received.note(&message);
+        if message.path == "down" { Err(OperateError::NotRunning(message.path)) } else { Ok(()) }
     }
 }
 
 impl Handler<RestartProcess> for Stub {
     type Result = Result<(), AlreadyStopping>;
-    fn handle(&mut self, order: RestartProcess, _: &mut Self::Context) -> Self::Result {
-        self.received.note(&order);
+    fn handle(&mut self, message: RestartProcess, _: &mut Self::Context) -> Self::Result {
+        self.received.note(&message);
         let stopping = self.snapshot.gateway_state == GatewayState::Stopping;
         if stopping { Err(AlreadyStopping) } else { Ok(()) }
     }
@@ -371,9 +371,9 @@ impl Handler<RestartProcess> for Stub {
 
 impl Handler<StopTurnById> for Stub {
     type Result = Result<(), UnknownTurn>;
-    fn handle(&mut self, order: StopTurnById, _: &mut Self::Context) -> Self::Result {
-        self.received.note(&order);
-        let known = self.snapshot.drain.turns.iter().any(|turn| turn.turn_id == order.turn);
-        if known { Ok(()) } else { Err(UnknownTurn(order.turn)) }
+    fn handle(&mut self, message: StopTurnById, _: &mut Self::Context) -> Self::Result {
+        self.received.note(&message);
+        let known = self.snapshot.drain.turns.iter().any(|turn| turn.turn_id == message.turn);
+        if known { Ok(()) } else { Err(UnknownTurn(message.turn)) }
     }
 }

@@ -1,4 +1,4 @@
-//! The status as it is pushed.
+//! The status over the WebSocket.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use awc::ws::{Frame, Message, WebsocketsRequest};
 use futures_util::{SinkExt as _, Stream, StreamExt as _};
 use serde_json::Value;
 
-use super::support::{CEILING, Gate, SECRET};
+use super::support::{CEILING, SECRET, TestServer};
 
-fn dial(gate: &Gate) -> WebsocketsRequest {
-    awc::Client::default().ws(gate.url("/api/status/ws"))
+fn dial(server: &TestServer) -> WebsocketsRequest {
+    awc::Client::default().ws(server.url("/api/status/ws"))
 }
 
 /// A client that the gateway must not treat as on loopback.
-fn dial_from_afar(gate: &Gate) -> WebsocketsRequest {
-    dial(gate).header("x-forwarded-for", "203.0.113.9")
+fn dial_as_remote(server: &TestServer) -> WebsocketsRequest {
+    dial(server).header("x-forwarded-for", "203.0.113.9")
 }
 
 async fn next(socket: &mut (impl Stream<Item = Result<Frame, ProtocolError>> + Unpin)) -> Frame {
     let frame = tokio::time::timeout(CEILING, socket.next()).await;
-    frame.expect("no frame came").expect("the socket ended").expect("a broken frame")
+    frame.expect("no frame received").expect("the socket ended").expect("a broken frame")
 }
 
 /// The next status, past pings.
@@ -50,100 +50,100 @@ fn refused(result: Result<impl Sized, WsClientError>) -> u16 {
     match result {
         Err(WsClientError::InvalidResponseStatus(status)) => status.as_u16(),
         Err(other) => panic!("{other}"),
-        Ok(_) => panic!("let in"),
+        Ok(_) => panic!("accepted"),
     }
 }
 
 #[actix_web::test]
 async fn a_watcher_gets_the_status_and_every_change() {
-    let gate = Gate::start().await;
-    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+    let server = TestServer::start().await;
+    let (_, mut socket) = dial(&server).connect().await.unwrap();
     assert_eq!(status(&mut socket).await["active_agents"], 2);
-    gate.becomes(|status| status.active_agents = 3);
-    // The pong to the ping after the first status is what asks for the next.
+    server.set_status(|status| status.active_agents = 3);
+    // The pong to the ping after the first status permits the next one.
     socket.send(Message::Pong("".into())).await.unwrap();
     assert_eq!(status(&mut socket).await["active_agents"], 3);
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn a_watcher_that_takes_nothing_in_is_sent_only_the_newest() {
-    let gate = Gate::start().await;
-    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+async fn a_watcher_that_reads_slowly_is_sent_only_the_newest_status() {
+    let server = TestServer::start().await;
+    let (_, mut socket) = dial(&server).connect().await.unwrap();
     assert_eq!(status(&mut socket).await["active_agents"], 2);
     for agents in 10..=20 {
-        gate.becomes(|status| status.active_agents = agents);
+        server.set_status(|status| status.active_agents = agents);
     }
-    gate.until("the last change", || async { gate.get("/api/status").await.json()["active_agents"] == 20 }).await;
+    server.until("the last change", || async { server.get("/api/status").await.json()["active_agents"] == 20 }).await;
     socket.send(Message::Pong("".into())).await.unwrap();
     assert_eq!(status(&mut socket).await["active_agents"], 20);
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
 async fn other_websites_may_not_watch() {
-    let gate = Gate::start().await;
-    assert_eq!(refused(dial(&gate).set_header(ORIGIN, "http://evil.example").connect().await), 403);
-    assert_eq!(refused(dial(&gate).set_header(HOST, "evil.example").connect().await), 403);
-    let ours = dial(&gate).set_header(ORIGIN, gate.url("")).connect().await;
+    let server = TestServer::start().await;
+    assert_eq!(refused(dial(&server).set_header(ORIGIN, "http://evil.example").connect().await), 403);
+    assert_eq!(refused(dial(&server).set_header(HOST, "evil.example").connect().await), 403);
+    let ours = dial(&server).set_header(ORIGIN, server.url("")).connect().await;
     assert!(ours.is_ok());
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn from_afar_the_first_message_is_the_token() {
-    let gate = Gate::start().await;
-    let (_, mut known) = dial_from_afar(&gate).connect().await.unwrap();
+async fn the_first_message_of_a_remote_client_is_its_token() {
+    let server = TestServer::start().await;
+    let (_, mut known) = dial_as_remote(&server).connect().await.unwrap();
     known.send(Message::Text(SECRET.into())).await.unwrap();
     assert_eq!(status(&mut known).await["gateway_state"], "running");
 
-    let (_, mut wrong) = dial_from_afar(&gate).connect().await.unwrap();
+    let (_, mut wrong) = dial_as_remote(&server).connect().await.unwrap();
     wrong.send(Message::Text("guess".into())).await.unwrap();
     assert_eq!(close_code(&mut wrong).await, CloseCode::Other(4401));
-    assert_eq!(gate.audit(2).await[1]["reason"], "no_provider_recognises_token");
+    assert_eq!(server.audit(2).await[1]["reason"], "no_provider_recognises_token");
 
-    let header = dial_from_afar(&gate).set_header(AUTHORIZATION, format!("Bearer {SECRET}"));
+    let header = dial_as_remote(&server).set_header(AUTHORIZATION, format!("Bearer {SECRET}"));
     let (_, mut header) = header.connect().await.unwrap();
     assert_eq!(status(&mut header).await["gateway_state"], "running");
-    let bad = dial_from_afar(&gate).set_header(AUTHORIZATION, "Bearer guess");
+    let bad = dial_as_remote(&server).set_header(AUTHORIZATION, "Bearer guess");
     assert_eq!(refused(bad.connect().await), 401);
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn from_afar_silence_is_given_five_seconds() {
-    let gate = Gate::start().await;
-    let (_, mut silent) = dial_from_afar(&gate).connect().await.unwrap();
+async fn a_remote_client_without_a_token_is_closed_after_five_seconds() {
+    let server = TestServer::start().await;
+    let (_, mut silent) = dial_as_remote(&server).connect().await.unwrap();
     let since = std::time::Instant::now();
     assert_eq!(close_code(&mut silent).await, CloseCode::Other(4401));
     assert!(since.elapsed() >= Duration::from_millis(4_500));
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn watchers_are_let_go_when_the_status_is_lost_and_when_the_server_stops() {
-    let gate = Gate::start().await;
-    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+async fn watchers_are_closed_when_the_status_is_lost_and_when_the_server_stops() {
+    let server = TestServer::start().await;
+    let (_, mut socket) = dial(&server).connect().await.unwrap();
     status(&mut socket).await;
-    gate.lose_actors();
+    server.lose_actors();
     assert_eq!(close_code(&mut socket).await, CloseCode::Again);
-    assert_eq!(refused(dial(&gate).connect().await), 503);
-    gate.stop().await;
+    assert_eq!(refused(dial(&server).connect().await), 503);
+    server.stop().await;
 
-    let gate = Gate::start().await;
-    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+    let server = TestServer::start().await;
+    let (_, mut socket) = dial(&server).connect().await.unwrap();
     status(&mut socket).await;
-    let (code, ()) = tokio::join!(close_code(&mut socket), gate.stop());
+    let (code, ()) = tokio::join!(close_code(&mut socket), server.stop());
     assert_eq!(code, CloseCode::Away);
 }
 
 #[actix_web::test]
-async fn a_flood_of_pings_is_not_answered_without_end() {
-    let gate = Gate::start().await;
-    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+async fn a_client_that_sends_too_many_pings_is_closed() {
+    let server = TestServer::start().await;
+    let (_, mut socket) = dial(&server).connect().await.unwrap();
     status(&mut socket).await;
     for _ in 0..100 {
-        // The gateway may have hung up already.
+        // The gateway may have closed the socket already.
         if socket.send(Message::Ping("x".into())).await.is_err() {
             break;
         }
@@ -158,12 +158,12 @@ async fn a_flood_of_pings_is_not_answered_without_end() {
         }
     };
     assert_eq!((code, answered), (CloseCode::Policy, 16));
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
 async fn a_request_without_an_upgrade_is_refused() {
-    let gate = Gate::start().await;
-    assert_eq!(gate.get("/api/status/ws").await.error(), (400, "not_a_websocket".into()));
-    gate.stop().await;
+    let server = TestServer::start().await;
+    assert_eq!(server.get("/api/status/ws").await.error(), (400, "not_a_websocket".into()));
+    server.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix::Message;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;
@@ -109,7 +109,7 @@ pub struct BeginShutdown;
 pub struct GetDrain;
 
 /// Answer to [`GetDrain`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "independent properties, each a field of the status")]
 pub struct DrainView {
     /// The whole gateway is drained, or stopping.
@@ -139,7 +139,7 @@ pub struct DrainView {
 }
 
 /// One turn in flight, as the status shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnInFlight {
     /// The turn.
     pub turn_id: TurnId,

@@ -1,5 +1,6 @@
 //! The types of readiness: whether a turn would be admitted, and the issues. The decision is in `verdict.rs`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -29,12 +30,12 @@ impl ReadinessLevel {
 }
 
 /// One issue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issue {
     /// Its effect: `degraded` or `not_ready`.
     pub level: ReadinessLevel,
     /// The kind of part: `gateway`, `actor`, `profile`, `link`, `grant` or `configuration`.
-    pub part: &'static str,
+    pub part: Cow<'static, str>,
     /// The name of the part; empty if there is only one.
     pub name: String,
     /// Its state, in a few words.
@@ -56,7 +57,7 @@ impl Issue {
     /// The issue without its detail: names and states only, which are public.
     #[must_use]
     pub fn outline(&self) -> String {
-        match (self.part, self.name.as_str()) {
+        match (&*self.part, self.name.as_str()) {
             ("gateway", _) => self.state.clone(),
             (part, "") => format!("{part}: {}", self.state),
             ("actor", name) => format!("{name}: {}", self.state),

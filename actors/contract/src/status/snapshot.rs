@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::lifecycle::{GatewayState, ProcessPhase};
 use super::readiness::{Issue, ReadinessLevel};
@@ -89,7 +89,7 @@ pub struct Totals {
 }
 
 /// One platform as the original's tools expect it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformView {
     /// For example `connected`.
     pub state: String,

@@ -112,7 +112,7 @@ fn issue(
     state: impl Into<String>,
     detail: Option<String>,
 ) -> Issue {
-    Issue { level, part, name: name.to_owned(), state: state.into(), detail }
+    Issue { level, part: part.into(), name: name.to_owned(), state: state.into(), detail }
 }
 
 /// Why the last incarnation of an actor ended.

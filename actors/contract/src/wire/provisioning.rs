@@ -1,5 +1,7 @@
 //! The HTTP documents with which a gateway obtains its credentials from a connector, and declares what it receives.
 
+use std::borrow::Cow;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -117,12 +119,14 @@ impl OkBody {
 }
 
 /// Body of an answer that is an error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody<'a> {
     /// A stable word, or a sentence from a connector that has none.
-    pub error: &'a str,
+    #[serde(default)]
+    pub error: Cow<'a, str>,
     /// The error as a sentence.
-    pub detail: &'a str,
+    #[serde(default)]
+    pub detail: Cow<'a, str>,
 }
 
 impl ErrorBody<'_> {

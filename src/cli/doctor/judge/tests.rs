@@ -15,7 +15,7 @@ fn good() -> HomeFacts {
         home: "/h".into(),
         closed: true,
         problems: Vec::new(),
-        trouble: None,
+        env_error: None,
         missing: Vec::new(),
         gateway: None,
         env: Vec::new(),
@@ -87,7 +87,7 @@ fn after(change: impl FnOnce(&mut HomeFacts)) -> (Level, &'static str) {
 }
 
 #[test]
-fn where_nothing_is_wrong_everything_is_ok_and_every_part_is_named() {
+fn without_a_problem_every_part_has_an_ok_finding() {
     let found = findings(&good());
     assert_eq!(worst(&found), Level::Ok, "{found:?}");
     let codes: Vec<_> = found.iter().map(|finding| finding.code).collect();
@@ -118,7 +118,7 @@ fn a_profile_with_the_credentials_of_another_is_an_error_of_that_profile() {
 }
 
 #[test]
-fn without_a_home_nothing_else_is_said() {
+fn without_a_home_there_is_no_other_finding() {
     for home in [HomeFact::Missing, HomeFact::Unusable("permission denied".into())] {
         let found = findings(&HomeFacts { home, ..good() });
         assert_eq!(
@@ -136,10 +136,10 @@ fn a_home_that_cannot_be_written_is_an_error_and_one_that_others_write_a_warning
 }
 
 #[test]
-fn every_mistake_of_the_configuration_is_a_finding_of_its_own() {
+fn every_error_of_the_configuration_is_a_separate_finding() {
     let mut facts = good();
-    facts.mistakes = vec!["a: wrong".into(), "b: wrong".into()];
-    facts.oddities = vec!["c is odd".into()];
+    facts.errors = vec!["a: wrong".into(), "b: wrong".into()];
+    facts.warnings = vec!["c is odd".into()];
     let found = findings(&facts);
     let levels: Vec<_> =
         found.iter().filter(|finding| finding.code == "configuration").map(|finding| finding.level).collect();
@@ -194,27 +194,29 @@ fn the_findings_of_a_profile_are_reported_once_and_with_its_name() {
         facts.profiles[0].closed = false;
     };
     assert_eq!(after(open), (Level::Warn, "missing_name"), "the gateway may be started with it");
-    assert_eq!(after(|facts| facts.profiles[0].trouble = Some("x".into())), (Level::Error, "env_unusable"));
+    assert_eq!(after(|facts| facts.profiles[0].env_error = Some("x".into())), (Level::Error, "env_unusable"));
     let broken = |facts: &mut HomeFacts| {
         facts.profiles[0].problems = vec!["x.yaml: is not UTF-8".into()];
         facts.profiles[0].agent = AgentFact::None;
     };
     assert_eq!(after(broken), (Level::Error, "configuration"), "a broken file is why there is no agent");
     let mut facts = good();
-    facts.profiles[0].trouble = Some("x".into());
+    facts.profiles[0].env_error = Some("x".into());
     assert!(findings(&facts).iter().any(|finding| finding.profile.as_deref() == Some("work")));
 }
 
 #[test]
-fn a_connector_is_well_when_it_asks_for_the_token_that_we_can_make() {
+fn a_connector_that_requires_a_token_is_ok_if_there_are_credentials() {
     let link = |link| after(|facts| facts.link = Some(link));
     assert_eq!(link(probed(true, Probe::Unreachable("refused".into()))), (Level::Error, "connector"));
     assert_eq!(link(probed(false, Probe::Answered(401))), (Level::Error, "connector"));
     assert_eq!(link(probed(true, Probe::Answered(404))), (Level::Warn, "connector"));
     assert_eq!(link(LinkFact::Undialable("no host".into())), (Level::Error, "connector"));
     assert_eq!(link(LinkFact::NotSet { credentials: true }), (Level::Warn, "connector"));
-    for well in [probed(false, Probe::Opened), probed(true, Probe::Opened), LinkFact::NotSet { credentials: false }] {
-        assert_eq!(worst(&findings(&HomeFacts { link: Some(well), ..good() })), Level::Ok);
+    for good_link in
+        [probed(false, Probe::Opened), probed(true, Probe::Opened), LinkFact::NotSet { credentials: false }]
+    {
+        assert_eq!(worst(&findings(&HomeFacts { link: Some(good_link), ..good() })), Level::Ok);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The part of a request that the token seam reads.
+//! The part of a request that authentication reads.
 
 use std::net::IpAddr;
 
@@ -18,20 +18,20 @@ pub(in crate::http) enum RequestCredential<'a> {
     Bearer(&'a str),
 }
 
-/// The part of a request that the seam reads.
+/// The part of a request that authentication reads.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::http) struct Asked<'a> {
+pub(in crate::http) struct AuthRequest<'a> {
     pub(in crate::http) credential: RequestCredential<'a>,
     pub(in crate::http) path: &'a str,
     pub(in crate::http) peer: IpAddr,
-    /// It comes from this machine itself.
+    /// Whether it comes from this machine.
     pub(in crate::http) loopback: bool,
-    /// What the route requires, if anything beyond authentication.
+    /// The scope that the route requires, if it requires one.
     pub(in crate::http) scope: Option<&'static str>,
 }
 
-impl<'a> Asked<'a> {
-    pub(super) fn by(request: &'a HttpRequest, scope: Option<&'static str>) -> Self {
+impl<'a> AuthRequest<'a> {
+    pub(super) fn new(request: &'a HttpRequest, scope: Option<&'static str>) -> Self {
         let HttpCaller { address, loopback } = HttpCaller::of(request);
         Self {
             credential: RequestCredential::of(request.headers()),

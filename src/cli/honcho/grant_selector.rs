@@ -1,4 +1,4 @@
-//! Which grant a command is about.
+//! The grant that a command refers to.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,9 +11,9 @@ use crate::cli::each_home::is_directory;
 use crate::cli::{CONFIGURATION, TRY_AGAIN, failure};
 use crate::out;
 
-/// Whose grant.
+/// The home and the profile of a grant.
 #[derive(Debug, clap::Args)]
-pub(super) struct Whose {
+pub(super) struct GrantSelector {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -26,7 +26,7 @@ fn profile_name(text: &str) -> Result<ProfileName, String> {
     ProfileName::parse(text).map_err(|_| "a profile's name is made of a-z, 0-9, - and _".to_owned())
 }
 
-impl Whose {
+impl GrantSelector {
     /// The settings of the home, and the profile meant. `Err` is an exit code; the cause has been printed.
     pub(super) fn find(self) -> Result<(Settings, HonchoProfile), ExitCode> {
         let environment = Environment::capture();
@@ -53,7 +53,7 @@ impl Whose {
             Err(error) => Some((error.to_string(), TRY_AGAIN)),
         };
         if let Some((why, code)) = problem {
-            out::complain(&why);
+            out::print_error(&why);
             return Err(ExitCode::from(code));
         }
         let profile = HonchoProfile::new(name, &own, &settings.home, &settings.environment);

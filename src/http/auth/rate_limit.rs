@@ -1,4 +1,4 @@
-//! Limits failures and pokes by peer. Pure: the time comes in.
+//! Limits failures and wake requests by peer. Pure: the time is an argument.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,12 +10,12 @@ use crate::http::admission::PeerNetwork;
 const ALLOWED: u32 = 10;
 /// Length of a window.
 const WINDOW: Duration = Duration::from_mins(1);
-/// Peers remembered; a scanner with more addresses gains nothing by the oldest being forgotten.
+/// Peers remembered; a scanner with more addresses gains nothing when the oldest is removed.
 const MOST_PEERS: usize = 1_024;
 
-/// Failures by peer.
+/// Failures by peer. A restart resets them.
 #[derive(Debug, Default)]
-pub(in crate::http) struct SlowDown(HashMap<PeerNetwork, Failures>);
+pub(in crate::http) struct PeerRateLimit(HashMap<PeerNetwork, Failures>);
 
 #[derive(Debug, Clone, Copy)]
 struct Failures {
@@ -23,9 +23,9 @@ struct Failures {
     count: u32,
 }
 
-impl SlowDown {
+impl PeerRateLimit {
     /// Counts one more failure of `peer`; `Some` with the time left when it has had too many.
-    pub(in crate::http) fn failed(&mut self, peer: IpAddr, now: Instant) -> Option<Duration> {
+    pub(in crate::http) fn record(&mut self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let peer = PeerNetwork::from(peer);
         self.make_room(&peer, now);
         let failures = self.0.entry(peer).or_insert(Failures { since: now, count: 0 });
@@ -54,33 +54,33 @@ impl SlowDown {
 mod tests {
     use super::*;
 
-    fn fail(slow: &mut SlowDown, peer: &str, now: Instant, times: u32) -> Option<Duration> {
-        (0..times).map(|_| slow.failed(peer.parse().unwrap(), now)).last().flatten()
+    fn fail(limit: &mut PeerRateLimit, peer: &str, now: Instant, times: u32) -> Option<Duration> {
+        (0..times).map(|_| limit.record(peer.parse().unwrap(), now)).last().flatten()
     }
 
     #[test]
     fn a_peer_has_to_wait_until_its_window_ends() {
-        let (mut slow, start) = (SlowDown::default(), Instant::now());
-        assert_eq!(fail(&mut slow, "10.0.0.1", start, ALLOWED), None);
-        assert_eq!(fail(&mut slow, "10.0.0.1", start + Duration::from_secs(20), 1), Some(Duration::from_secs(40)));
-        assert_eq!(fail(&mut slow, "10.0.0.2", start, 1), None);
-        assert_eq!(fail(&mut slow, "10.0.0.1", start + WINDOW, 1), None);
+        let (mut limit, start) = (PeerRateLimit::default(), Instant::now());
+        assert_eq!(fail(&mut limit, "10.0.0.1", start, ALLOWED), None);
+        assert_eq!(fail(&mut limit, "10.0.0.1", start + Duration::from_secs(20), 1), Some(Duration::from_secs(40)));
+        assert_eq!(fail(&mut limit, "10.0.0.2", start, 1), None);
+        assert_eq!(fail(&mut limit, "10.0.0.1", start + WINDOW, 1), None);
     }
 
     #[test]
     fn addresses_of_one_network_count_together() {
-        let (mut slow, now) = (SlowDown::default(), Instant::now());
-        assert_eq!(fail(&mut slow, "2001:db8::1", now, ALLOWED), None);
-        assert!(fail(&mut slow, "2001:db8::ffff", now, 1).is_some());
-        assert_eq!(fail(&mut slow, "2001:db8:0:1::1", now, 1), None);
+        let (mut limit, now) = (PeerRateLimit::default(), Instant::now());
+        assert_eq!(fail(&mut limit, "2001:db8::1", now, ALLOWED), None);
+        assert!(fail(&mut limit, "2001:db8::ffff", now, 1).is_some());
+        assert_eq!(fail(&mut limit, "2001:db8:0:1::1", now, 1), None);
     }
 
     #[test]
-    fn no_number_of_peers_makes_the_table_grow() {
-        let (mut slow, now) = (SlowDown::default(), Instant::now());
+    fn the_number_of_peers_is_bounded() {
+        let (mut limit, now) = (PeerRateLimit::default(), Instant::now());
         for n in 0..5_000_u32 {
-            slow.failed(IpAddr::V4(n.into()), now);
+            limit.record(IpAddr::V4(n.into()), now);
         }
-        assert!(slow.0.len() <= MOST_PEERS);
+        assert!(limit.0.len() <= MOST_PEERS);
     }
 }

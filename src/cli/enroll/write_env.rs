@@ -11,13 +11,13 @@ use caduceus_actors::profile::env_file::MAX_BYTES;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-/// Why nothing was written.
+/// Why the file is unchanged.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeepError {
+pub(super) enum EnvWriteError {
     /// The file is there and cannot be read, or its folder cannot be written to.
     #[error(transparent)]
     System(#[from] std::io::Error),
-    /// It would not read back.
+    /// The file is not UTF-8.
     #[error("the file is not UTF-8")]
     NotText,
     /// The connector gave a value that such a file cannot hold.
@@ -26,7 +26,7 @@ pub(super) enum KeepError {
 }
 
 /// Puts `values` into the file at `path`, which need not be there. A link stays a link.
-pub(super) fn keep(path: &Path, values: &[(&str, SecretString)]) -> Result<(), KeepError> {
+pub(super) fn write_env(path: &Path, values: &[(&str, SecretString)]) -> Result<(), EnvWriteError> {
     let target = match path.canonicalize() {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         target => target?,
@@ -35,7 +35,7 @@ pub(super) fn keep(path: &Path, values: &[(&str, SecretString)]) -> Result<(), K
         Err(error) if error.is_missing() => Zeroizing::default(),
         read => read.map_err(std::io::Error::from)?.bytes,
     };
-    let text = std::str::from_utf8(&text).map_err(|_| KeepError::NotText)?;
+    let text = std::str::from_utf8(&text).map_err(|_| EnvWriteError::NotText)?;
     let values: Vec<_> = values.iter().map(|(name, value)| (*name, value)).collect();
     let merged = merge(text, &values)?;
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -61,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_gets_the_values_keeps_the_rest_and_is_its_owners_alone() {
+    fn the_values_are_written_the_rest_is_kept_and_only_the_owner_can_read() {
         let home = tempfile::tempdir().unwrap();
         let (file, link) = (home.path().join("real"), home.path().join(".env"));
         fs::write(&file, "# kept\r\nA='1'\n\nGATEWAY_RELAY_ID=old # x\n").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         std::os::unix::fs::symlink("real", &link).unwrap();
-        keep(&link, &[("GATEWAY_RELAY_ID", "new".into()), ("B", "2".into())]).unwrap();
+        write_env(&link, &[("GATEWAY_RELAY_ID", "new".into()), ("B", "2".into())]).unwrap();
         let written = fs::read_to_string(&file).unwrap();
         assert!(written.starts_with("# kept\r\nA='1'\n\nGATEWAY_RELAY_ID=new"), "{written:?}");
         assert!(written.contains("B=2"), "{written:?}");
@@ -81,9 +81,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join(".env");
         fs::write(&file, b"A=\xff\n").unwrap();
-        assert!(matches!(keep(&file, &[("B", "2".into())]), Err(KeepError::NotText)));
+        assert!(matches!(write_env(&file, &[("B", "2".into())]), Err(EnvWriteError::NotText)));
         fs::write(&file, "A=1\n").unwrap();
-        assert!(matches!(keep(&file, &[("B", "2\nC=3".into())]), Err(KeepError::Merge(_))));
+        assert!(matches!(write_env(&file, &[("B", "2\nC=3".into())]), Err(EnvWriteError::Merge(_))));
         assert_eq!(fs::read(&file).unwrap(), b"A=1\n");
     }
 }

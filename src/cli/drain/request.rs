@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use caduceus_actors::drain::{epoch, store};
+use caduceus_contract::api::control::GatewayAction;
+use caduceus_contract::api::drain::{BeginDrainResponse, CancelDrainResponse, DrainRequest};
 use caduceus_contract::files::marker::Marker;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
 
 use super::target::DrainTarget;
 use crate::cli::contact::{CommandError, Presence};
@@ -17,21 +19,16 @@ use crate::out::{self, print};
 const PRINCIPAL: &str = "cli";
 
 pub(super) async fn begin(drain: &DrainTarget, suppress: bool, deadline: Option<Duration>) -> Result<(), CommandError> {
-    let mut body = drain.order("drain");
-    if suppress {
-        body.insert("suppress_notification".to_owned(), json!(true));
-    }
-    if let Some(deadline) = deadline {
-        body.insert("deadline_s".to_owned(), json!(deadline.as_secs_f64()));
-    }
-    if let Some(turn) = &drain.contact.turn {
-        body.insert("turn_id".to_owned(), json!(turn));
-    }
-    if let Some(answer) = drain.over_http(body).await? {
-        let left = answer.get("active_agents").and_then(Value::as_u64).unwrap_or_default();
-        print(&format!("the drain has begun, turns left: {left}\n"));
-        if answer.get("durable") == Some(&Value::Bool(false)) {
-            out::complain("the marker could not be written; a restart of the gateway ends this drain");
+    let request = DrainRequest {
+        suppress_notification: suppress,
+        deadline_s: deadline.map(|deadline| deadline.as_secs_f64()),
+        turn_id: drain.contact.turn.clone(),
+        ..DrainRequest::new(GatewayAction::Drain, drain.profile.clone())
+    };
+    if let Some(begun) = drain.over_http::<BeginDrainResponse>(&request).await? {
+        print(&format!("the drain has begun, turns left: {}\n", begun.active_agents));
+        if !begun.durable {
+            out::print_error("the marker could not be written; a restart of the gateway ends this drain");
         }
         return Ok(());
     }
@@ -55,8 +52,9 @@ pub(super) async fn begin(drain: &DrainTarget, suppress: bool, deadline: Option<
 }
 
 pub(super) async fn cancel(drain: &DrainTarget) -> Result<(), CommandError> {
-    let was_draining = if let Some(answer) = drain.over_http(drain.order("cancel")).await? {
-        answer.get("was_draining").and_then(Value::as_bool).unwrap_or_default()
+    let request = DrainRequest::new(GatewayAction::Cancel, drain.profile.clone());
+    let was_draining = if let Some(cancelled) = drain.over_http::<CancelDrainResponse>(&request).await? {
+        cancelled.was_draining
     } else {
         let home = drain.marker()?;
         store::remove(&home).map_err(|source| CommandError::Marker { path: home, source })?
@@ -66,22 +64,17 @@ pub(super) async fn cancel(drain: &DrainTarget) -> Result<(), CommandError> {
 }
 
 impl DrainTarget {
-    fn order(&self, action: &str) -> Map<String, Value> {
-        let profile = self.profile.as_ref().map(|name| ("profile".to_owned(), json!(name.as_str())));
-        [("action".to_owned(), json!(action))].into_iter().chain(profile).collect()
-    }
-
     /// The gateway's answer; `None` where the marker is used: there is no token, or no gateway that answers.
-    async fn over_http(&self, body: Map<String, Value>) -> Result<Option<Value>, CommandError> {
+    async fn over_http<T: DeserializeOwned>(&self, request: &DrainRequest) -> Result<Option<T>, CommandError> {
         let marker_is_left = self.contact.home.is_some();
         if marker_is_left && !self.contact.has_token() {
             return Ok(None);
         }
         let Some(client) = self.contact.client().await? else { return Ok(None) };
-        match client.post("/api/gateway/drain", &Value::Object(body)).await {
+        match client.post("/api/gateway/drain", request).await {
             Ok(answer) => Ok(Some(answer)),
             Err(error @ (CommandError::NoGateway(_) | CommandError::NoAnswer(_))) if marker_is_left => {
-                out::complain(&format!("{error}; using the marker"));
+                out::print_error(&format!("{error}; using the marker"));
                 Ok(None)
             }
             Err(error) => Err(error),

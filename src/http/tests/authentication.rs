@@ -1,4 +1,4 @@
-//! The token seam on real requests: every shape of a token, and what is written down of each.
+//! Authentication of real requests: every form of a token, and what is logged of each.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,15 @@ use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
 use caduceus_contract::status::lifecycle::GatewayState;
 
-use super::support::{Gate, SECRET, Setting, TestAnswer};
+use super::support::{SECRET, Setting, TestAnswer, TestServer};
 
 const DRAIN: &str = "/api/gateway/drain";
 const RESTART: &str = "/api/gateway/restart";
-/// As strong as any, and not of ASCII alone.
+/// A strong secret with characters beyond ASCII.
 const UNICODE: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqExäöüß";
 
-async fn status(gate: &Gate, authorization: &[&[u8]]) -> u16 {
-    let mut request = gate.request(Method::POST, DRAIN);
+async fn status(server: &TestServer, authorization: &[&[u8]]) -> u16 {
+    let mut request = server.request(Method::POST, DRAIN);
     for value in authorization {
         request = request.append_header((AUTHORIZATION, HeaderValue::from_bytes(value).unwrap()));
     }
@@ -25,11 +25,11 @@ async fn status(gate: &Gate, authorization: &[&[u8]]) -> u16 {
 #[actix_web::test]
 async fn a_token_is_accepted_in_one_form_only() {
     let good = |scheme: &str| format!("{scheme} {SECRET}").into_bytes();
-    let gate = Gate::start().await;
+    let server = TestServer::start().await;
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "] {
-        assert_eq!(status(&gate, &[&good(scheme)]).await, 200, "{scheme}");
+        assert_eq!(status(&server, &[&good(scheme)]).await, 200, "{scheme}");
     }
-    gate.stop().await;
+    server.stop().await;
     let (plain, twice) = (good("Bearer"), [good("Bearer"), good("Bearer")]);
     let (prefix, longer) = (plain[..plain.len() - 1].to_vec(), [&plain[..], b"x"].concat());
     let bad: Vec<Vec<&[u8]>> = vec![
@@ -48,64 +48,64 @@ async fn a_token_is_accepted_in_one_form_only() {
         vec![&plain, b"Bearer guess"],
         vec![b"Basic eDp5", &plain],
     ];
-    let gate = Gate::start().await;
+    let server = TestServer::start().await;
     let mut seen = BTreeSet::new();
     for authorization in bad {
-        let status = status(&gate, &authorization).await;
+        let status = status(&server, &authorization).await;
         assert!(matches!(status, 401 | 429), "{authorization:?}: {status}");
         seen.insert(status);
     }
     assert_eq!(seen, BTreeSet::from([401, 429]));
-    assert!(gate.received.no_order());
-    assert_eq!(status(&gate, &[&plain]).await, 200, "a valid token always passes");
-    gate.stop().await;
+    assert!(server.received.no_command());
+    assert_eq!(status(&server, &[&plain]).await, 200, "a valid token always passes");
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn a_secret_of_other_letters_than_ascii_is_as_good() {
-    let gate = Gate::with(Setting { secret: Some(UNICODE), ..Setting::default() }).await;
-    assert_eq!(status(&gate, &[format!("Bearer {UNICODE}").as_bytes()]).await, 200);
-    assert_eq!(status(&gate, &[format!("Bearer {SECRET}").as_bytes()]).await, 401);
-    gate.stop().await;
+async fn a_secret_beyond_ascii_is_accepted() {
+    let server = TestServer::with(Setting { secret: Some(UNICODE), ..Setting::default() }).await;
+    assert_eq!(status(&server, &[format!("Bearer {UNICODE}").as_bytes()]).await, 200);
+    assert_eq!(status(&server, &[format!("Bearer {SECRET}").as_bytes()]).await, 401);
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn a_header_of_a_mebibyte_is_cut_off_and_the_next_client_served() {
-    let gate = Gate::start().await;
+async fn a_header_of_a_mebibyte_is_refused_and_the_next_client_served() {
+    let server = TestServer::start().await;
     let huge = format!("Bearer {}", "x".repeat(1024 * 1024));
     // The connection may be reset while we still send.
-    let answer = gate.request(Method::POST, DRAIN).insert_header((AUTHORIZATION, huge)).send().await;
+    let answer = server.request(Method::POST, DRAIN).insert_header((AUTHORIZATION, huge)).send().await;
     assert!(answer.map_or(true, |answer| answer.status().is_client_error()));
-    assert!(gate.received.no_order());
-    assert_eq!(gate.post(DRAIN, "").await.status, 200);
-    gate.stop().await;
+    assert!(server.received.no_command());
+    assert_eq!(server.post(DRAIN, "").await.status, 200);
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn only_routes_that_opted_in_look_at_a_token() {
-    let gate = Gate::start().await;
+async fn only_routes_that_require_authentication_read_a_token() {
+    let server = TestServer::start().await;
     for path in ["/", "/healthz", "/readyz", "/openapi.json", "/none"] {
-        let answer = TestAnswer::of(gate.request(Method::GET, path).bearer_auth("guess"), "").await;
+        let answer = TestAnswer::of(server.request(Method::GET, path).bearer_auth("guess"), "").await;
         assert_ne!(answer.status, 401, "{path}");
     }
     for near in ["/api/gateway/drain/", "/api/gateway/drainx", "/api/gateway//drain", "/API/gateway/drain"] {
-        let answer = TestAnswer::of(gate.request(Method::POST, near), "").await;
+        let answer = TestAnswer::of(server.request(Method::POST, near), "").await;
         assert_eq!(answer.status, 404, "{near}");
     }
-    gate.post(DRAIN, "").await;
-    let lines = gate.audit(1).await;
+    server.post(DRAIN, "").await;
+    let lines = server.audit(1).await;
     assert_eq!(lines.len(), 1, "no other request needed a token: {lines:?}");
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
 async fn the_log_has_exactly_the_fields_of_the_original() {
-    let gate = Gate::with(Setting { scope: "look", ..Setting::default() }).await;
-    TestAnswer::of(gate.request(Method::POST, "/api/actors/drain/restart").bearer_auth("a-guess"), "").await;
-    gate.post(DRAIN, "").await;
-    let known = gate.request(Method::GET, "/metrics").insert_header(("via", "1.1 proxy")).bearer_auth(SECRET);
+    let server = TestServer::with(Setting { scope: "other", ..Setting::default() }).await;
+    TestAnswer::of(server.request(Method::POST, "/api/actors/drain/restart").bearer_auth("a-guess"), "").await;
+    server.post(DRAIN, "").await;
+    let known = server.request(Method::GET, "/metrics").insert_header(("via", "1.1 proxy")).bearer_auth(SECRET);
     assert_eq!(TestAnswer::of(known, "").await.status, 200);
-    let lines: Vec<String> = gate
+    let lines: Vec<String> = server
         .audit(3)
         .await
         .into_iter()
@@ -121,23 +121,23 @@ async fn the_log_has_exactly_the_fields_of_the_original() {
         r#"{"event":"token_auth_success","provider":"drain-secret","principal":"drain-control","path":"/metrics","ip":"127.0.0.1"}"#,
     ];
     assert_eq!(lines, expected);
-    gate.stop().await;
+    server.stop().await;
 }
 
 #[actix_web::test]
-async fn a_restart_is_ordered_with_the_scope_only_and_not_twice() {
-    let gate = Gate::start().await;
-    let asked = gate.post(RESTART, "").await;
+async fn a_restart_requires_the_scope_and_is_accepted_once() {
+    let server = TestServer::start().await;
+    let answer = server.post(RESTART, "").await;
     let expected = serde_json::json!({"ok": true, "action": "restart", "force": false, "active_agents": 2});
-    assert_eq!((asked.status, asked.json()), (202, expected));
-    assert_eq!(gate.post(RESTART, r#"{"force":true}"#).await.json()["force"], true);
-    assert!(gate.received.has(&["RestartProcess", "drain-control", "force: true"]));
+    assert_eq!((answer.status, answer.json()), (202, expected));
+    assert_eq!(server.post(RESTART, r#"{"force":true}"#).await.json()["force"], true);
+    assert!(server.received.has(&["RestartProcess", "drain-control", "force: true"]));
     for (body, code) in [(r#"{"force":"yes"}"#, "wrong_field"), ("[]", "not_an_object"), ("{", "invalid_json")] {
-        assert_eq!(gate.post(RESTART, body).await.error(), (400, code.into()), "{body}");
+        assert_eq!(server.post(RESTART, body).await.error(), (400, code.into()), "{body}");
     }
-    let form = gate.request(Method::POST, RESTART).bearer_auth(SECRET).insert_header(("content-type", "text/plain"));
+    let form = server.request(Method::POST, RESTART).bearer_auth(SECRET).insert_header(("content-type", "text/plain"));
     assert_eq!(TestAnswer::of(form, "{}").await.error(), (415, "unsupported_media_type".into()));
-    gate.becomes(|status| status.gateway_state = GatewayState::Stopping);
-    assert_eq!(gate.post(RESTART, "").await.error(), (409, "stopping".into()));
-    gate.stop().await;
+    server.set_status(|status| status.gateway_state = GatewayState::Stopping);
+    assert_eq!(server.post(RESTART, "").await.error(), (409, "stopping".into()));
+    server.stop().await;
 }
