@@ -5,6 +5,7 @@ pub mod events;
 #[cfg(test)]
 pub(crate) mod odd;
 pub mod own;
+mod pool;
 pub mod small;
 pub mod stamp;
 pub mod workers;

@@ -10,14 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, Weak};
-use std::thread;
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::error;
 
+use super::pool::Pool;
 use crate::locked::locked;
+
 /// A file system that has not answered for this long counts as hung. A slow disk answers within.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// Most threads for the gateway's own home: one per purpose, and some spare.
@@ -26,8 +27,6 @@ const GATEWAY_THREADS: usize = 16;
 const PROFILE_THREADS: usize = 512;
 /// Length of the queue for one directory and purpose.
 const WAITING: usize = 256;
-/// How long an idle thread is kept.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// The purpose of work in a directory. Work of different purposes does not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -203,7 +202,8 @@ impl FileWorker {
         if state.since.is_none() {
             state.since = Some(Instant::now());
             drop(state);
-            self.pool().take(Arc::clone(&self.0));
+            let worker = Arc::clone(&self.0);
+            self.pool().take(Box::new(move || worker.work_off()));
         }
         true
     }
@@ -266,60 +266,6 @@ impl WorkerShared {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 error!(directory = %self.key.0.display(), purpose = ?self.key.1, "file work panicked");
             }
-        }
-    }
-}
-
-/// Threads that are started when needed and kept for a while.
-struct Pool {
-    most: usize,
-    state: Mutex<PoolState>,
-    more: Condvar,
-}
-
-struct PoolState {
-    waiting: VecDeque<Arc<WorkerShared>>,
-    idle: usize,
-    threads: usize,
-}
-
-impl Pool {
-    const fn new(most: usize) -> Self {
-        let state = PoolState { waiting: VecDeque::new(), idle: 0, threads: 0 };
-        Self { most, state: Mutex::new(state), more: Condvar::new() }
-    }
-
-    fn take(&'static self, worker: Arc<WorkerShared>) {
-        let mut state = locked(&self.state);
-        state.waiting.push_back(worker);
-        if state.waiting.len() > state.idle && state.threads < self.most {
-            state.threads += 1;
-            let spawned = thread::Builder::new().name("files".to_owned()).spawn(move || self.serve());
-            if let Err(error) = spawned {
-                state.threads -= 1;
-                // The existing threads will take it.
-                error!(%error, threads = state.threads, "no thread for file work");
-            }
-        }
-        drop(state);
-        self.more.notify_one();
-    }
-
-    fn serve(&'static self) {
-        loop {
-            let mut state = locked(&self.state);
-            if state.waiting.is_empty() {
-                state.idle += 1;
-                let waited = self.more.wait_timeout_while(state, IDLE, |state| state.waiting.is_empty());
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                state.idle -= 1;
-            }
-            let Some(worker) = state.waiting.pop_front() else {
-                state.threads -= 1;
-                return;
-            };
-            drop(state);
-            worker.work_off();
         }
     }
 }

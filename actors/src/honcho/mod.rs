@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod authorize;
+mod entries;
 pub mod exchange;
 pub mod file;
 pub mod grant;

@@ -19,6 +19,7 @@ mod actor_tests;
 mod answers_tests;
 mod files_tests;
 mod kill_tests;
+mod lock_tests;
 #[path = "../../tests/support/oauth_server.rs"]
 #[expect(unreachable_pub, reason = "it is shared with tests outside the crate")]
 mod oauth_server;

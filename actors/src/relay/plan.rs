@@ -2,8 +2,11 @@
 //!
 //! Without actix or I/O: takes an event with the time and a random number, returns the next steps. Times are on the clock of the actor.
 
+mod phase;
+
 use std::time::Duration;
 
+use self::phase::{Going, LinkPhase};
 use super::steps::{At, CloseWith, Idleness, LinkStep, Loss, Prepared};
 use super::timings::LinkTimings;
 use caduceus_contract::messages::relay::{IdleAnswer, LinkState};
@@ -30,47 +33,6 @@ pub(super) struct LinkPlan {
     last_error: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum LinkPhase {
-    /// `ask_at` is `None` while an answer of the profile is pending.
-    Disabled {
-        ask_at: Option<Duration>,
-    },
-    Preparing,
-    Dialling {
-        until: Duration,
-    },
-    Handshaking {
-        until: Duration,
-    },
-    Up {
-        since: Duration,
-        last_seen: Duration,
-        ping_at: Duration,
-        going: Going,
-    },
-    /// Without a connection.
-    Idle {
-        dial_at: Option<Duration>,
-    },
-    Waiting {
-        until: Duration,
-        /// The connector requested this wait; [`LinkPlan::wake`] does not shorten it.
-        ordered: bool,
-    },
-    Revoked {
-        ask_at: Option<Duration>,
-    },
-}
-
-/// The progress of the present connection towards idleness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Going {
-    Not,
-    Asked { how: Idleness, until: Duration },
-    Left,
-}
-
 type Steps = Vec<LinkStep>;
 
 impl LinkPlan {
@@ -91,15 +53,7 @@ impl LinkPlan {
 
     /// The state as shown.
     pub(super) fn state(&self) -> LinkState {
-        match self.state {
-            LinkPhase::Disabled { .. } => LinkState::Disabled,
-            LinkPhase::Preparing | LinkPhase::Dialling { .. } => LinkState::Connecting,
-            LinkPhase::Handshaking { .. } => LinkState::Handshaking,
-            LinkPhase::Up { going: Going::Left, .. } | LinkPhase::Idle { .. } => LinkState::Idle,
-            LinkPhase::Up { .. } => LinkState::Connected,
-            LinkPhase::Waiting { .. } => LinkState::Waiting,
-            LinkPhase::Revoked { .. } => LinkState::Revoked,
-        }
+        self.state.shown()
     }
 
     /// When the state was entered.
@@ -122,27 +76,12 @@ impl LinkPlan {
 
     /// When the next dial is due, when waiting for it.
     pub(super) fn next_dial(&self) -> Option<Duration> {
-        match self.state {
-            LinkPhase::Waiting { until, .. } => Some(until),
-            LinkPhase::Idle { dial_at } => dial_at,
-            _ => None,
-        }
+        self.state.next_dial()
     }
 
     /// When [`LinkPlan::tick`] is due.
     pub(super) fn next_tick(&self) -> Option<Duration> {
-        match self.state {
-            LinkPhase::Disabled { ask_at } | LinkPhase::Revoked { ask_at } => ask_at,
-            LinkPhase::Preparing => None,
-            LinkPhase::Dialling { until } | LinkPhase::Handshaking { until } | LinkPhase::Waiting { until, .. } => {
-                Some(until)
-            }
-            LinkPhase::Idle { dial_at } => dial_at,
-            LinkPhase::Up { last_seen, ping_at, going, .. } => {
-                let due = ping_at.min(last_seen + self.timings.silence);
-                Some(if let Going::Asked { until, .. } = going { due.min(until) } else { due })
-            }
-        }
+        self.state.next_tick(self.timings.silence)
     }
 
     /// The actor has started.
@@ -406,5 +345,5 @@ impl LinkPlan {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
+#[path = "plan_tests/mod.rs"]
 mod tests;

@@ -1,0 +1,96 @@
+//! The check of the files: at start, at every file event, after every refresh, and at each poll.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use futures_util::future::join_all;
+
+use super::HonchoRefreshActor;
+use crate::files::workers::Owner;
+use crate::files::{FileWorker, Purpose};
+use crate::honcho::survey::{Sighting, Survey, redacted_as, survey, unanswered};
+
+/// Timeout of a check of one profile's files.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The state of the check of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CheckState {
+    Idle,
+    Running,
+    /// Running, and requested once more since.
+    Again,
+}
+
+impl HonchoRefreshActor {
+    /// Checks the files, or once more after a check that is running.
+    pub(super) fn check(&mut self, ctx: &mut Context<Self>) {
+        if self.checking != CheckState::Idle {
+            self.checking = CheckState::Again;
+            return;
+        }
+        self.checking = CheckState::Running;
+        let careful = self.settings.limits.careful;
+        let before = (self.started, self.ended);
+        let checks = self.settings.profiles.clone().into_iter().map(|profile| {
+            // Each on a separate thread: a profile whose disk hangs delays no other for longer than this.
+            let worker = FileWorker::of(&profile.homes.own, Purpose::Grant, Owner::Profile);
+            let known = self.grants.place(&profile.name).cloned();
+            let redactor = self.settings.surroundings.redactor.clone();
+            async move {
+                let checked = profile.clone();
+                match worker.run(CHECK_TIMEOUT, move || survey(&checked, careful, &redactor)).await {
+                    Ok(survey) => survey,
+                    Err(error) => {
+                        let sighting = unanswered(&profile, known.as_ref(), error.to_string());
+                        Survey { sighting, spots: Vec::new() }
+                    }
+                }
+            }
+        });
+        let checks: Vec<_> = checks.collect();
+        ctx.spawn(join_all(checks).into_actor(self).map(move |checked, actor, ctx| {
+            let again = std::mem::replace(&mut actor.checking, CheckState::Idle) == CheckState::Again;
+            let mut sightings = Vec::with_capacity(checked.len());
+            for Survey { sighting, spots } in checked {
+                for spot in &spots {
+                    actor.watch.add(spot);
+                }
+                sightings.push(sighting);
+            }
+            actor.take_in(sightings, before);
+            if again | actor.overtaken(before) {
+                actor.check(ctx);
+            }
+        }));
+    }
+
+    /// Whether a refresh began or ended since; what was seen meanwhile may be outdated.
+    fn overtaken(&self, before: (u64, u64)) -> bool {
+        before != (self.started, self.ended)
+    }
+
+    fn take_in(&mut self, sightings: Vec<Sighting>, before: (u64, u64)) {
+        let overlapped = self.overtaken(before);
+        let now = self.now();
+        let waits = self.waits();
+        for Sighting { profile, place, seen } in sightings {
+            self.grants.seen(&place, seen, overlapped, waits, now);
+            // The profile may have been removed while its file was checked.
+            if self.settings.profiles.iter().any(|served| served.name == profile) {
+                self.grants.locate(profile, place);
+            } else {
+                self.settings.surroundings.redactor.remove(&redacted_as(&profile));
+            }
+        }
+        self.grants.remove_unused();
+        if !self.checked {
+            self.checked = true;
+            self.incarnation.ready();
+            // A refresh that is due need not wait for the tick.
+            self.tick();
+        }
+        self.early.clear();
+        self.publish();
+    }
+}
