@@ -16,7 +16,7 @@ use super::served_profiles::ServedProfiles;
 use crate::drain::permit::messages::ListTurns;
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
-use crate::profile::messages::TermsChanged;
+use crate::profile::messages::ProfileConfigChanged;
 use crate::profile::redact::Redactor;
 use crate::relay::claims::Claims;
 use crate::settings::{DirectoryState, Reading, Settings, Sources};
@@ -73,8 +73,8 @@ pub(super) struct Reload {
     announced: BTreeSet<ProfileName>,
     /// A mailbox refused the settings; they are sent again at the next reload.
     announce_again: bool,
-    /// Profiles whose mailbox refused their terms.
-    resend_terms: BTreeSet<ProfileName>,
+    /// Profiles whose mailbox refused their configuration.
+    resend_config: BTreeSet<ProfileName>,
 }
 
 /// What a reload reads.
@@ -107,7 +107,7 @@ impl Reload {
             announced,
             // The previous incarnation may have failed before it had notified every actor.
             announce_again: true,
-            resend_terms: BTreeSet::new(),
+            resend_config: BTreeSet::new(),
         }
     }
 
@@ -133,7 +133,7 @@ impl Reload {
             // Not in a reload that read the files: the dispatcher is notified of the change before the next check of the profiles.
             steps.extend(self.check().await);
         }
-        steps.extend(std::mem::take(&mut self.resend_terms).into_iter().map(ReloadStep::Change));
+        steps.extend(std::mem::take(&mut self.resend_config).into_iter().map(ReloadStep::Change));
         if std::mem::take(&mut self.announce_again) && !steps.contains(&ReloadStep::Announce) {
             steps.push_back(ReloadStep::Announce);
         }
@@ -250,15 +250,15 @@ impl Reload {
     fn change(&mut self, name: ProfileName) {
         let sent = {
             let state = self.present.lock();
-            let (Some(child), Some(terms)) = (state.children.get(&name), state.terms(&name)) else { return };
-            let terms = Arc::new(terms);
+            let (Some(child), Some(config)) = (state.children.get(&name), state.profile_config(&name)) else { return };
+            let config = Arc::new(config);
             // The next incarnation reads them from here, so they are stored before they are sent.
-            child.terms.set(Arc::clone(&terms));
-            child.ports.terms.tell(TermsChanged(terms))
+            child.config.set(Arc::clone(&config));
+            child.ports.config.tell(ProfileConfigChanged(config))
         };
         if let Err(error) = sent {
             warn!(profile = %name, %error, "profile not notified of its settings; sent again at the next reload");
-            self.resend_terms.insert(name);
+            self.resend_config.insert(name);
         }
     }
 

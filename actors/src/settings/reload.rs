@@ -193,8 +193,8 @@ impl Settings {
     pub fn differs_for<'a>(&'a self, profile: &ProfileSettings, now: &'a Self) -> bool {
         let own = |settings: &Self| settings.profiles.iter().find(|one| one.name == profile.name).cloned();
         let relay = |settings: &'a Self| settings.relay.iter().map(|(name, value)| (*name, value.expose_secret()));
-        let lent = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
-        own(self) != own(now) || (profile.home == now.home && lent())
+        let inherited = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
+        own(self) != own(now) || (profile.home == now.home && inherited())
     }
 }
 

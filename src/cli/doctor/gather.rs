@@ -185,7 +185,7 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         problems: profile.problems.clone(),
         agent: agent::look(&profile.agent, &profile.home, &inspection, path),
         env: env_lines::findings(&inspection.own, &inspection.missing),
-        trouble: inspection.trouble,
+        trouble: inspection.problem,
         gateway: inspection.gateway,
         missing: inspection.missing,
         grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_ms()),

@@ -53,7 +53,7 @@ fn token_only(token: Port<TokenChanged>) -> ProfilePorts {
         verify: unread.port(),
         token,
         view: unread.port(),
-        terms: unread.port(),
+        config: unread.port(),
         read_again: unread.port(),
     }
 }

@@ -22,7 +22,7 @@ pub(super) enum LinkPhase {
         since: Duration,
         last_seen: Duration,
         ping_at: Duration,
-        going: Going,
+        idling: IdleProgress,
     },
     /// Without a connection.
     Idle {
@@ -40,9 +40,9 @@ pub(super) enum LinkPhase {
 
 /// The progress of the present connection towards idleness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Going {
-    Not,
-    Asked { how: Idleness, until: Duration },
+pub(super) enum IdleProgress {
+    NotRequested,
+    Requested { how: Idleness, until: Duration },
     Left,
 }
 
@@ -53,7 +53,7 @@ impl LinkPhase {
             Self::Disabled { .. } => LinkState::Disabled,
             Self::Preparing | Self::Dialling { .. } => LinkState::Connecting,
             Self::Handshaking { .. } => LinkState::Handshaking,
-            Self::Up { going: Going::Left, .. } | Self::Idle { .. } => LinkState::Idle,
+            Self::Up { idling: IdleProgress::Left, .. } | Self::Idle { .. } => LinkState::Idle,
             Self::Up { .. } => LinkState::Connected,
             Self::Waiting { .. } => LinkState::Waiting,
             Self::Revoked { .. } => LinkState::Revoked,
@@ -76,9 +76,9 @@ impl LinkPhase {
             Self::Preparing => None,
             Self::Dialling { until } | Self::Handshaking { until } | Self::Waiting { until, .. } => Some(*until),
             Self::Idle { dial_at } => *dial_at,
-            Self::Up { last_seen, ping_at, going, .. } => {
+            Self::Up { last_seen, ping_at, idling, .. } => {
                 let due = (*ping_at).min(*last_seen + silence);
-                Some(if let Going::Asked { until, .. } = going { due.min(*until) } else { due })
+                Some(if let IdleProgress::Requested { until, .. } = idling { due.min(*until) } else { due })
             }
         }
     }

@@ -39,15 +39,15 @@ proptest! {
     fn for_any_events_there_is_one_dial_at_a_time_and_always_a_next_step(
         events in prop::collection::vec(plan_event(), 1..200),
     ) {
-        let mut bench = Bench::new();
-        let mut asked = 0;
+        let mut bench = LinkPlanBench::new();
+        let mut requested = 0;
         // Whether a dial or a connection is open.
         let mut open = false;
         let mut steps = bench.plan.start(bench.at());
         for event in events {
             for step in steps {
                 match step {
-                    LinkStep::Prepare => asked += 1,
+                    LinkStep::Prepare => requested += 1,
                     LinkStep::Dial { .. } => {
                         prop_assert!(!open, "a second dial");
                         open = true;
@@ -56,15 +56,15 @@ proptest! {
                     _ => {}
                 }
             }
-            prop_assert!(asked <= 1, "two questions at a time");
-            prop_assert!(asked == 1 || bench.plan.next_tick().is_some(), "stuck in {:?}", bench.plan);
+            prop_assert!(requested <= 1, "two questions at a time");
+            prop_assert!(requested == 1 || bench.plan.next_tick().is_some(), "stuck in {:?}", bench.plan);
             prop_assert_eq!(bench.plan.is_up() && !open, false);
             let back = |by: u64| bench.plan.generation().wrapping_sub(by);
             let at = bench.at();
             steps = match event {
-                PlanEvent::Prepared(_) | PlanEvent::NotSet if asked == 0 => Vec::new(),
-                PlanEvent::Prepared(credentials) => { asked = 0; bench.prepared(credentials) }
-                PlanEvent::NotSet => { asked = 0; bench.plan.prepared(Prepared::Nothing(None), at) }
+                PlanEvent::Prepared(_) | PlanEvent::NotSet if requested == 0 => Vec::new(),
+                PlanEvent::Prepared(credentials) => { requested = 0; bench.prepared(credentials) }
+                PlanEvent::NotSet => { requested = 0; bench.plan.prepared(Prepared::Nothing(None), at) }
                 PlanEvent::Dialled(by) => { let generation = back(by); bench.plan.dialled(generation, at) }
                 PlanEvent::Described(by) => { let generation = back(by); bench.plan.described(generation, at); Vec::new() }
                 PlanEvent::Cut(by) => { let generation = back(by); bench.plan.lost(generation, &cut(), at) }

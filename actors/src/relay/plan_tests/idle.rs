@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn leaving_link_serves_until_the_acknowledgement_and_after_it() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     assert_eq!(bench.go_idle(Idleness::Leaving), [LinkStep::SendGoingIdle]);
     assert_eq!(bench.plan.state(), LinkState::Connected);
     assert_eq!(bench.plan.idle_acked(1, bench.at()), [LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);
@@ -14,7 +14,7 @@ fn leaving_link_serves_until_the_acknowledgement_and_after_it() {
 
 #[test]
 fn going_idle_without_an_acknowledgement_ends_after_10_s() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.go_idle(Idleness::Leaving);
     assert_eq!(bench.pass(9 * S), []);
     assert_eq!(bench.pass(S), [LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)]);
@@ -23,7 +23,7 @@ fn going_idle_without_an_acknowledgement_ends_after_10_s() {
 
 #[test]
 fn link_that_left_is_not_dialled_again() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.go_idle(Idleness::Leaving);
     bench.plan.idle_acked(1, bench.at());
     assert_eq!(bench.lost(cut()), [AWAY]);
@@ -33,7 +33,7 @@ fn link_that_left_is_not_dialled_again() {
 
 #[test]
 fn dormant_link_is_closed_and_redials_after_1_s() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.go_idle(Idleness::Dormant);
     assert_eq!(bench.plan.idle_acked(1, bench.at()), [AWAY, LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);
     assert_eq!((bench.plan.state(), bench.wait()), (LinkState::Idle, S));
@@ -42,7 +42,7 @@ fn dormant_link_is_closed_and_redials_after_1_s() {
 
 #[test]
 fn connection_that_held_60_s_clears_refusals_and_failures_also_when_it_ends_dormant() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     for _ in 0..5 {
         bench.lost(cut());
         bench.wait_out();
@@ -64,7 +64,7 @@ fn connection_that_held_60_s_clears_refusals_and_failures_also_when_it_ends_dorm
 
 #[test]
 fn dormant_link_dials_at_once_when_woken() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.go_idle(Idleness::Dormant);
     bench.plan.idle_acked(1, bench.at());
     assert_eq!(bench.plan.wake(bench.at()), [LinkStep::Prepare]);
@@ -72,7 +72,7 @@ fn dormant_link_dials_at_once_when_woken() {
 
 #[test]
 fn connection_lost_while_going_idle_answers_the_requests() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.go_idle(Idleness::Dormant);
     assert_eq!(bench.lost(cut()), [AWAY, LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)]);
     assert_eq!(bench.plan.state(), LinkState::Idle);
@@ -80,7 +80,7 @@ fn connection_lost_while_going_idle_answers_the_requests() {
 
 #[test]
 fn shutdown_ends_a_running_dial() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     bench.prepared(1);
     assert_eq!(bench.go_idle(Idleness::Leaving), [AWAY, LinkStep::AnswerIdle(IdleAnswer::NotConnected)]);
@@ -90,7 +90,7 @@ fn shutdown_ends_a_running_dial() {
 
 #[test]
 fn shutdown_takes_precedence_over_dormancy() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.go_idle(Idleness::Dormant);
     assert_eq!(bench.go_idle(Idleness::Leaving), []);
     assert_eq!(bench.plan.idle_acked(1, bench.at()), [LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);

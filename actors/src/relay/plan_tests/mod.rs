@@ -13,14 +13,14 @@ use super::*;
 const S: Duration = Duration::from_secs(1);
 
 /// A plan with its own clock.
-struct Bench {
+struct LinkPlanBench {
     plan: LinkPlan,
     start: Duration,
     now: Duration,
     random: f64,
 }
 
-impl Bench {
+impl LinkPlanBench {
     fn new() -> Self {
         // An arbitrary time; no test depends on it.
         let now = 1_000 * S;
@@ -31,25 +31,25 @@ impl Bench {
         At { now: self.now, random: self.random }
     }
 
-    fn pass(&mut self, time: Duration) -> Steps {
+    fn pass(&mut self, time: Duration) -> LinkSteps {
         self.now += time;
         self.plan.tick(self.at())
     }
 
-    fn prepared(&mut self, credentials: u64) -> Steps {
+    fn prepared(&mut self, credentials: u64) -> LinkSteps {
         self.plan.prepared(Prepared::Dialable { credentials }, self.at())
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "so that a test reads as a sentence")]
-    fn lost(&mut self, loss: Loss) -> Steps {
+    fn lost(&mut self, loss: Loss) -> LinkSteps {
         self.plan.lost(self.plan.generation(), &loss, self.at())
     }
 
-    fn refused(&mut self, reason: &str) -> Steps {
+    fn refused(&mut self, reason: &str) -> LinkSteps {
         self.lost(Loss::Unauthorized { reason: reason.into() })
     }
 
-    fn go_idle(&mut self, how: Idleness) -> Steps {
+    fn go_idle(&mut self, how: Idleness) -> LinkSteps {
         self.plan.go_idle(how, self.at())
     }
 
@@ -93,7 +93,7 @@ const AWAY: LinkStep = LinkStep::Close(CloseWith::Away);
 
 #[test]
 fn link_goes_from_connecting_over_handshaking_to_connected() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     assert_eq!(bench.plan.state(), LinkState::Connecting);
     assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
@@ -108,7 +108,7 @@ fn link_goes_from_connecting_over_handshaking_to_connected() {
 
 #[test]
 fn second_answer_of_the_profile_starts_no_second_dial() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     assert_eq!(bench.prepared(1).len(), 1);
     assert_eq!(bench.prepared(1), []);
@@ -118,7 +118,7 @@ fn second_answer_of_the_profile_starts_no_second_dial() {
 
 #[test]
 fn late_answers_of_an_older_generation_are_dropped() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.lost(cut());
     bench.wait_out();
     bench.prepared(1);
@@ -133,7 +133,7 @@ fn late_answers_of_an_older_generation_are_dropped() {
 
 #[test]
 fn link_without_an_address_is_disabled_and_retries() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     bench.plan.prepared(Prepared::Nothing(None), bench.at());
     assert_eq!((bench.plan.state(), bench.plan.last_error()), (LinkState::Disabled, None));
@@ -145,7 +145,7 @@ fn link_without_an_address_is_disabled_and_retries() {
 
 #[test]
 fn undialable_address_is_disabled_with_the_reason() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     bench.plan.prepared(Prepared::Nothing(Some("no scheme".into())), bench.at());
     assert_eq!((bench.plan.state(), bench.plan.last_error()), (LinkState::Disabled, Some("no scheme")));
@@ -153,7 +153,7 @@ fn undialable_address_is_disabled_with_the_reason() {
 
 #[test]
 fn question_to_a_silent_profile_is_repeated_with_backoff() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     bench.plan.prepared(Prepared::Silent, bench.at());
     assert_eq!((bench.plan.state(), bench.wait()), (LinkState::Waiting, S));
@@ -161,19 +161,19 @@ fn question_to_a_silent_profile_is_repeated_with_backoff() {
 
 #[test]
 fn wait_that_the_connector_requests_is_observed_and_bounded() {
-    for (asked, kept) in [(7, 7), (0, 1), (3_600, 300), (u64::MAX, 300)] {
-        let mut bench = Bench::new();
+    for (requested, kept) in [(7, 7), (0, 1), (3_600, 300), (u64::MAX, 300)] {
+        let mut bench = LinkPlanBench::new();
         bench.plan.start(bench.at());
         assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
-        let loss = Loss::WaitOrdered { reason: "503".into(), wait: Duration::from_secs(asked) };
+        let loss = Loss::WaitOrdered { reason: "503".into(), wait: Duration::from_secs(requested) };
         assert_eq!(bench.plan.lost(1, &loss, bench.at()), [LinkStep::Close(CloseWith::Away)]);
         assert_eq!(
             (bench.plan.state(), bench.wait(), bench.plan.last_error()),
             (LinkState::Waiting, kept * S, Some("503"))
         );
         let woken = bench.plan.wake(bench.at());
-        assert_eq!(woken.is_empty(), asked > 0, "a wake does not shorten the wait that the connector requested");
-        if asked > 0 {
+        assert_eq!(woken.is_empty(), requested > 0, "a wake does not shorten the wait that the connector requested");
+        if requested > 0 {
             assert_eq!(bench.pass(kept * S), [LinkStep::Prepare]);
         }
     }
@@ -181,14 +181,14 @@ fn wait_that_the_connector_requests_is_observed_and_bounded() {
 
 #[test]
 fn evicted_link_closes_in_every_state_and_retries_later() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     let now = bench.at();
     assert_eq!(bench.plan.evicted(now), [LinkStep::Close(CloseWith::Away)]);
     assert_eq!(bench.plan.state(), LinkState::Disabled);
     assert_eq!(bench.plan.evicted(now), [], "it is closed already");
     assert_eq!(bench.pass(2 * S), [LinkStep::Prepare]);
 
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.plan.go_idle(Idleness::Leaving, bench.at());
     let left = [LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)];
     assert_eq!(bench.plan.evicted(bench.at()), left);
@@ -197,7 +197,7 @@ fn evicted_link_closes_in_every_state_and_retries_later() {
 
 #[test]
 fn backoff_doubles_from_1_s_to_30_s_without_a_limit_of_attempts() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     let mut waits = Vec::new();
     for _ in 0..40 {
@@ -212,7 +212,7 @@ fn backoff_doubles_from_1_s_to_30_s_without_a_limit_of_attempts() {
 
 #[test]
 fn jitter_is_full() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.random = 0.25;
     bench.lost(cut());
     assert_eq!(bench.wait(), S / 4);
@@ -220,7 +220,7 @@ fn jitter_is_full() {
 
 #[test]
 fn backoff_is_reset_only_by_a_connection_that_held_60_s() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     for (held, wait) in [(1, 1), (59, 2), (60, 1), (1, 2)] {
         bench.now += held * S;
         bench.received();
@@ -233,7 +233,7 @@ fn backoff_is_reset_only_by_a_connection_that_held_60_s() {
 
 #[test]
 fn dial_that_takes_too_long_times_out() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     bench.prepared(1);
     assert_eq!(bench.pass(29 * S), []);
@@ -243,7 +243,7 @@ fn dial_that_takes_too_long_times_out() {
 
 #[test]
 fn handshake_without_a_valid_descriptor_within_30_s_is_redialled() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     bench.prepared(1);
     bench.plan.dialled(1, bench.at());
@@ -254,7 +254,7 @@ fn handshake_without_a_valid_descriptor_within_30_s_is_redialled() {
 
 #[test]
 fn connector_is_pinged_every_20_s() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     for _ in 0..4 {
         assert_eq!(bench.pass(19 * S), []);
         assert_eq!(bench.pass(S), [LinkStep::Ping]);
@@ -264,7 +264,7 @@ fn connector_is_pinged_every_20_s() {
 
 #[test]
 fn connection_without_any_frame_for_45_s_is_closed() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     assert_eq!(bench.pass(20 * S), [LinkStep::Ping]);
     assert_eq!(bench.pass(20 * S), [LinkStep::Ping]);
     assert_eq!(bench.pass(4 * S), []);
@@ -274,7 +274,7 @@ fn connection_without_any_frame_for_45_s_is_closed() {
 
 #[test]
 fn frame_of_an_older_connection_does_not_count_as_received() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.now += 44 * S;
     bench.plan.received(0, bench.now);
     assert_eq!(bench.pass(S), [AWAY]);
@@ -282,7 +282,7 @@ fn frame_of_an_older_connection_does_not_count_as_received() {
 
 #[test]
 fn line_above_the_limit_closes_with_a_distinct_code_and_redials() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     assert_eq!(bench.lost(Loss::TooBig), [LinkStep::Close(CloseWith::TooBig)]);
     assert_eq!(bench.plan.state(), LinkState::Waiting);
 }

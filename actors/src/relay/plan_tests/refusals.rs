@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn refusal_before_any_handshake_is_retried_as_usual() {
-    let mut bench = Bench::new();
+    let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     for _ in 0..5 {
         bench.prepared(1);
@@ -15,7 +15,7 @@ fn refusal_before_any_handshake_is_retried_as_usual() {
 
 #[test]
 fn expired_after_a_handshake_is_redialled_as_usual() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     for _ in 0..5 {
         assert_eq!(bench.refused("expired"), [AWAY]);
         bench.wait_out();
@@ -25,14 +25,14 @@ fn expired_after_a_handshake_is_redialled_as_usual() {
 
 #[test]
 fn refusal_after_a_handshake_gets_one_immediate_redial_with_a_fresh_token() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare]);
     assert_eq!(bench.plan.state(), LinkState::Connecting);
 }
 
 #[test]
 fn second_refusal_on_the_connection_is_revoked() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.refused("unauthorized");
     bench.connect(1);
     assert_eq!(bench.refused("unauthorized"), [AWAY]);
@@ -41,7 +41,7 @@ fn second_refusal_on_the_connection_is_revoked() {
 
 #[test]
 fn second_refusal_on_the_upgrade_is_revoked() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.refused("unauthorized");
     bench.prepared(1);
     assert_eq!(bench.refused("the connector answered the upgrade with 401"), [AWAY]);
@@ -50,7 +50,7 @@ fn second_refusal_on_the_upgrade_is_revoked() {
 
 #[test]
 fn network_failure_between_two_refusals_does_not_clear_the_first() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.refused("unauthorized");
     bench.prepared(1);
     bench.lost(cut());
@@ -62,7 +62,7 @@ fn network_failure_between_two_refusals_does_not_clear_the_first() {
 
 #[test]
 fn connection_that_held_60_s_clears_an_older_refusal() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.refused("unauthorized");
     bench.connect(1);
     bench.now += 60 * S;
@@ -71,7 +71,7 @@ fn connection_that_held_60_s_clears_an_older_refusal() {
 
 #[test]
 fn revoked_link_never_dials_with_the_same_credentials() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.refused("");
     bench.prepared(1);
     bench.refused("");
@@ -85,7 +85,7 @@ fn revoked_link_never_dials_with_the_same_credentials() {
 
 #[test]
 fn revoked_link_dials_again_with_new_credentials() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.refused("");
     bench.prepared(1);
     bench.refused("");
@@ -96,7 +96,7 @@ fn revoked_link_dials_again_with_new_credentials() {
 
 #[test]
 fn revoked_link_does_not_dial_after_its_address_was_removed_and_restored() {
-    let mut bench = Bench::connected();
+    let mut bench = LinkPlanBench::connected();
     bench.refused("");
     bench.prepared(1);
     bench.refused("");
