@@ -36,20 +36,20 @@ impl Home {
         Settings::load(self.0.path(), Environment::default()).unwrap()
     }
 
-    fn bench(&self) -> Bench {
+    fn bench(&self) -> ReloadBench {
         let settings = self.load();
-        Bench { plan: ReloadPlan::new(&settings), first: settings.clone(), settings }
+        ReloadBench { plan: ReloadPlan::new(&settings), first: settings.clone(), settings }
     }
 }
 
 /// The plan with the settings in force.
-struct Bench {
+struct ReloadBench {
     plan: ReloadPlan,
     first: Settings,
     settings: Settings,
 }
 
-impl Bench {
+impl ReloadBench {
     fn read(&mut self, home: &Home) -> Vec<ReloadStep> {
         let before = std::mem::replace(&mut self.settings, home.load());
         self.plan.read(SettingsDiff::between(&before, &self.settings))

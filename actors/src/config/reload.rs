@@ -52,7 +52,7 @@ pub struct ConfigPorts {
     pub status: Port<SettingsChanged>,
     /// The same: something shown changed.
     pub touched: Port<StatusTouched>,
-    /// Which link fronts which gateway: a removed profile releases its claims.
+    /// Which link serves which gateway: a removed profile releases its claims.
     pub claims: Claims,
     /// The secrets of a removed profile are removed from it.
     pub redactor: Redactor,
@@ -79,16 +79,16 @@ pub(super) struct Reload {
 
 /// What a reload reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum ReloadScope {
     /// The files whose metadata changed.
-    AtChanges,
+    Changed,
     /// All files, including those of the profiles.
-    AtEverything,
+    All,
 }
 
 /// The result of a reload that read the files.
-pub(super) struct SettingsNews {
-    pub(super) troubles: Vec<String>,
+pub(super) struct ReloadResult {
+    pub(super) problems: Vec<String>,
     /// Whether the settings in force changed.
     pub(super) changed: bool,
     /// The keys whose values changed.
@@ -112,14 +112,14 @@ impl Reload {
     }
 
     /// Reads the files if they changed, and carries out what follows. Returns the result of reading, if they were read.
-    pub(super) async fn run(mut self, look: Look) -> (Self, Option<SettingsNews>) {
-        if look == Look::AtEverything {
+    pub(super) async fn run(mut self, scope: ReloadScope) -> (Self, Option<ReloadResult>) {
+        if scope == ReloadScope::All {
             self.sources = Sources::default();
         }
-        let (round, reading) = self.read().await;
-        self = round;
-        let (mut steps, mut news) = (VecDeque::new(), None);
-        if let Some(Reading { sources, settings, troubles }) = reading {
+        let (reload, reading) = self.read().await;
+        self = reload;
+        let (mut steps, mut result) = (VecDeque::new(), None);
+        if let Some(Reading { sources, settings, problems }) = reading {
             self.sources = sources;
             let before = self.present.settings();
             log_warnings(&before, &settings);
@@ -128,7 +128,7 @@ impl Reload {
                 info!(?keys, "configuration changed");
             }
             steps.extend(self.present.lock().read(settings));
-            news = Some(SettingsNews { troubles, changed: !steps.is_empty(), keys });
+            result = Some(ReloadResult { problems, changed: !steps.is_empty(), keys });
         } else if !self.present.lock().plan.is_settled() {
             // Not in a reload that read the files: the dispatcher is notified of the change before the next check of the profiles.
             steps.extend(self.check().await);
@@ -141,10 +141,10 @@ impl Reload {
             let more = self.carry_out(step).await;
             steps.extend(more);
         }
-        if look == Look::AtEverything {
+        if scope == ReloadScope::All {
             self.read_profiles().await;
         }
-        (self, news)
+        (self, result)
     }
 
     /// Makes every profile read its `.env` again, concurrently.
@@ -170,7 +170,7 @@ impl Reload {
     }
 
     fn listen(&mut self, home: &Path) {
-        let sources = Sources::look(home);
+        let sources = Sources::read(home);
         let places: BTreeMap<_, _> = sources.directories().collect();
         self.listening.retain(|directory, _| {
             places.get(directory.as_path()).is_some_and(|place| *place != DirectoryState::Missing)
@@ -197,7 +197,7 @@ impl Reload {
                 self.present.lock().plan.check(&busy)
             }
             Err(error) => {
-                warn!(%error, "gate did not list the running turns; asked again at the next reload");
+                warn!(%error, "gate did not list the running turns; it is queried again at the next reload");
                 Vec::new()
             }
         }

@@ -67,7 +67,7 @@ pub enum NoAnswer {
     Hung(PathBuf),
     /// A bug: the work panicked.
     #[error("work in {} panicked", .0.display())]
-    Broke(PathBuf),
+    Panicked(PathBuf),
 }
 
 type FileJob = Box<dyn FnOnce() + Send>;
@@ -101,13 +101,13 @@ static PROFILES: Pool = Pool::new(PROFILE_THREADS);
 pub struct Pending<T> {
     worker: FileWorker,
     answer: Option<mpsc::Receiver<T>>,
-    _wanted: Wanted,
+    _awaited: Awaited,
 }
 
 /// Dropped when the answer is no longer awaited.
-struct Wanted(Arc<AtomicBool>);
+struct Awaited(Arc<AtomicBool>);
 
-impl Drop for Wanted {
+impl Drop for Awaited {
     fn drop(&mut self) {
         self.0.store(false, Ordering::SeqCst);
     }
@@ -144,10 +144,10 @@ impl FileWorker {
             return Err(self.hung());
         }
         let (answer, answered) = oneshot::channel();
-        let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-        let still = Arc::clone(&wanted.0);
+        let awaited = Awaited(Arc::new(AtomicBool::new(true)));
+        let is_awaited = Arc::clone(&awaited.0);
         let job = move || {
-            if still.load(Ordering::SeqCst) {
+            if is_awaited.load(Ordering::SeqCst) {
                 // The caller may have dropped the receiver.
                 let _ = answer.send(work());
             }
@@ -157,7 +157,7 @@ impl FileWorker {
         }
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(NoAnswer::Broke(self.0.key.0.clone())),
+            Ok(Err(_)) => Err(NoAnswer::Panicked(self.0.key.0.clone())),
             Err(_) => Err(self.hung()),
         }
     }
@@ -166,7 +166,7 @@ impl FileWorker {
     ///
     /// # Errors
     /// [`NoAnswer`], if the queue is full or the work panicked.
-    pub async fn run_to_the_end<T: Send + 'static>(
+    pub async fn run_to_end<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
@@ -174,22 +174,22 @@ impl FileWorker {
         if !self.post(move || drop(answer.send(work()))) {
             return Err(self.hung());
         }
-        answered.await.map_err(|_| NoAnswer::Broke(self.0.key.0.clone()))
+        answered.await.map_err(|_| NoAnswer::Panicked(self.0.key.0.clone()))
     }
 
     /// Queues `work` for a thread that may wait for it. Does not block.
     #[must_use]
     pub fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
         let (answer, answered) = mpsc::sync_channel(1);
-        let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-        let still = Arc::clone(&wanted.0);
+        let awaited = Awaited(Arc::new(AtomicBool::new(true)));
+        let is_awaited = Arc::clone(&awaited.0);
         let job = move || {
-            if still.load(Ordering::SeqCst) {
+            if is_awaited.load(Ordering::SeqCst) {
                 let _ = answer.send(work());
             }
         };
         let taken = !self.hangs(TIMEOUT) && self.post(job);
-        Pending { worker: self.clone(), answer: taken.then_some(answered), _wanted: wanted }
+        Pending { worker: self.clone(), answer: taken.then_some(answered), _awaited: awaited }
     }
 
     /// Queues `work` without an answer. Returns whether there was room.
@@ -203,7 +203,7 @@ impl FileWorker {
             state.since = Some(Instant::now());
             drop(state);
             let worker = Arc::clone(&self.0);
-            self.pool().take(Box::new(move || worker.work_off()));
+            self.pool().take(Box::new(move || worker.run_all()));
         }
         true
     }
@@ -235,7 +235,7 @@ impl<T> Pending<T> {
         let Some(answer) = &self.answer else { return Err(self.worker.hung()) };
         answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
             RecvTimeoutError::Timeout => self.worker.hung(),
-            RecvTimeoutError::Disconnected => NoAnswer::Broke(self.worker.0.key.0.clone()),
+            RecvTimeoutError::Disconnected => NoAnswer::Panicked(self.worker.0.key.0.clone()),
         })
     }
 }
@@ -253,7 +253,7 @@ pub fn hung() -> Vec<PathBuf> {
 
 impl WorkerShared {
     /// Does all queued work.
-    fn work_off(&self) {
+    fn run_all(&self) {
         loop {
             let job = {
                 let mut state = locked(&self.state);
@@ -262,7 +262,7 @@ impl WorkerShared {
                 job
             };
             let Some(job) = job else { return };
-            // The caller sees the missing answer; the thread has other work.
+            // The caller receives an error in place of the answer; the thread continues with other work.
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 error!(directory = %self.key.0.display(), purpose = ?self.key.1, "file work panicked");
             }
@@ -305,9 +305,9 @@ mod tests {
         let release = hang(&hung);
         let no_answer = Err(NoAnswer::Hung(PathBuf::from("/hangs")));
         assert_eq!(hung.run(SHORT, || 1).await, no_answer);
-        let asked = Instant::now();
+        let started = Instant::now();
         assert_eq!(hung.run(SHORT, || 1).await, no_answer);
-        assert!(asked.elapsed() < SHORT, "a hung directory is not waited for");
+        assert!(started.elapsed() < SHORT, "a hung directory is not waited for");
         assert_eq!(other.run(SOON, || 2).await, Ok(2));
         assert_eq!(answers(&worker("/hangs", Purpose::Marker)), Ok(7), "another purpose does not wait");
         drop(release);
@@ -342,16 +342,16 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_takes_no_thread_along() {
+    fn work_that_panics_ends_no_thread() {
         let worker = worker("/panics", Purpose::Settings);
-        let broke: Pending<u8> = worker.begin(|| panic!("on purpose"));
-        assert_eq!(broke.wait(Instant::now() + SOON), Err(NoAnswer::Broke(PathBuf::from("/panics"))));
+        let panicked: Pending<u8> = worker.begin(|| panic!("on purpose"));
+        assert_eq!(panicked.wait(Instant::now() + SOON), Err(NoAnswer::Panicked(PathBuf::from("/panics"))));
         assert_eq!(answers(&worker), Ok(7));
     }
 
     #[test]
-    fn a_hundred_profiles_that_hang_leave_the_gateways_own_home_its_threads() {
-        let places: Vec<_> = (0..100).map(|number| worker(&format!("/dead/{number}"), Purpose::Watch)).collect();
+    fn a_hundred_hung_profiles_do_not_use_the_threads_of_the_gateways_own_home() {
+        let places: Vec<_> = (0..100).map(|number| worker(&format!("/hung/{number}"), Purpose::Watch)).collect();
         let held: Vec<_> = places.iter().map(hang).collect();
         let own = FileWorker::of(Path::new("/home"), Purpose::Marker, Owner::Gateway);
         assert_eq!(answers(&own), Ok(7));

@@ -26,12 +26,12 @@ use self::check::CheckState;
 use super::entries::GrantEntries;
 use super::held::Now;
 pub use super::location::HonchoProfile;
-use super::plan::{Ask, Order, Waits};
+use super::plan::{RefreshOrder, TokenDecision, Waits};
+use super::profile_check::{GrantLocation, redacted_as};
 use super::refresh::{Limits, Refresh, unix_now_ms};
-use super::survey::{GrantLocation, redacted_as};
 use super::watch::{GrantFileTouched, Watch};
 use super::wiring::RefreshDone;
-pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
+pub use super::wiring::{HonchoContext, HonchoOwnPorts, HonchoPorts, HonchoSettings};
 use crate::clock::Clock;
 use crate::config::messages::SettingsChanged;
 use crate::counts::Count;
@@ -53,7 +53,7 @@ pub struct HonchoRefreshActor {
     settings: HonchoSettings,
     incarnation: Incarnation,
     clock: Clock,
-    own: HonchoOwn,
+    own: HonchoOwnPorts,
     grants: GrantEntries,
     /// The token last sent to each profile; a profile not in here was sent nothing.
     sent: BTreeMap<ProfileName, Option<SecretString>>,
@@ -73,7 +73,7 @@ pub struct HonchoRefreshActor {
 impl HonchoRefreshActor {
     /// An actor that begins with a check of the files.
     #[must_use]
-    pub fn new(ports: HonchoPorts, settings: HonchoSettings, incarnation: Incarnation, own: HonchoOwn) -> Self {
+    pub fn new(ports: HonchoPorts, settings: HonchoSettings, incarnation: Incarnation, own: HonchoOwnPorts) -> Self {
         let touched = Arc::<AtomicBool>::default();
         let watch = Watch::new(settings.events.clone(), own.touched.clone(), Arc::clone(&touched));
         Self {
@@ -100,7 +100,7 @@ impl HonchoRefreshActor {
     }
 
     fn waits(&self) -> Waits {
-        Waits { caller: self.settings.caller_wait, careful: self.settings.limits.careful }
+        Waits { caller: self.settings.caller_wait, retry_wait: self.settings.limits.retry_wait }
     }
 
     /// Sends its token to every profile whose token has changed, and notifies the status.
@@ -125,7 +125,7 @@ impl HonchoRefreshActor {
         }
     }
 
-    fn begin(&mut self, place: &GrantLocation, order: Order) {
+    fn begin(&mut self, place: &GrantLocation, order: RefreshOrder) {
         let Some(entry) = self.grants.at(place) else {
             return;
         };
@@ -139,9 +139,9 @@ impl HonchoRefreshActor {
             unsaved: order.unsaved,
             by_person: order.by_person,
             limits: self.settings.limits,
-            client: self.settings.surroundings.client.clone(),
+            client: self.settings.context.client.clone(),
             steps: self.settings.steps.clone(),
-            redactor: self.settings.surroundings.redactor.clone(),
+            redactor: self.settings.context.redactor.clone(),
         };
         let (done, place) = (self.own.done.clone(), place.clone());
         let tell = move |report| {
@@ -183,12 +183,15 @@ impl HonchoRefreshActor {
         };
         let have = |token| Box::pin(fut::ready(Ok(Some(FreshAnswer { token, refreshed: false }))));
         // During shutdown no refresh is started, because it might be interrupted.
-        let asked =
-            if stopping { entry.plan.token().cloned().map_or(Ask::Nothing, Ask::Have) } else { entry.plan.ask(now) };
-        match asked {
-            Ask::Nothing => Box::pin(fut::ready(Ok(None))),
-            Ask::Have(token) => have(token),
-            Ask::Wait { order, until } => {
+        let decision = if stopping {
+            entry.plan.token().cloned().map_or(TokenDecision::NoGrant, TokenDecision::Current)
+        } else {
+            entry.plan.ask(now)
+        };
+        match decision {
+            TokenDecision::NoGrant => Box::pin(fut::ready(Ok(None))),
+            TokenDecision::Current(token) => have(token),
+            TokenDecision::Wait { order, until } => {
                 let before = entry.plan.token().cloned();
                 let (wake, woken) = oneshot::channel();
                 entry.waiting.push(wake);
@@ -215,7 +218,7 @@ impl HonchoRefreshActor {
     }
 }
 
-impl HonchoOwn {
+impl HonchoOwnPorts {
     /// The ports of a child of a tree.
     #[must_use]
     pub fn of(start: &StartContext<HonchoRefreshActor>) -> Self {
@@ -243,22 +246,22 @@ impl Actor for HonchoRefreshActor {
 
 impl Handler<FreshToken> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Fresh>;
-    fn handle(&mut self, question: FreshToken, _: &mut Self::Context) -> Self::Result {
-        self.fresh(question.profile, self.clock.now() + self.settings.caller_wait)
+    fn handle(&mut self, request: FreshToken, _: &mut Self::Context) -> Self::Result {
+        self.fresh(request.profile, self.clock.now() + self.settings.caller_wait)
     }
 }
 
 impl Handler<RefreshGrant> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Option<GrantView>>;
-    fn handle(&mut self, demand: RefreshGrant, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, request: RefreshGrant, _: &mut Self::Context) -> Self::Result {
         let (now, stopping) = (self.now(), self.stopping);
         let Limits { lock_wait, exchange, .. } = self.settings.limits;
-        let Some((place, entry)) = self.grants.of(&demand.profile) else {
+        let Some((place, entry)) = self.grants.of(&request.profile) else {
             return Box::pin(fut::ready(None));
         };
-        let order = if stopping { None } else { entry.plan.demand(now) };
+        let order = if stopping { None } else { entry.plan.request_now(now) };
         if order.is_none() && !entry.plan.is_refreshing() {
-            return Box::pin(fut::ready(self.view(&demand.profile)));
+            return Box::pin(fut::ready(self.view(&request.profile)));
         }
         let (wake, woken) = oneshot::channel();
         entry.waiting.push(wake);
@@ -266,7 +269,7 @@ impl Handler<RefreshGrant> for HonchoRefreshActor {
             self.begin(&place, order);
         }
         let wait = within(lock_wait + exchange, woken).into_actor(self);
-        Box::pin(wait.map(move |(), actor, _| actor.view(&demand.profile)))
+        Box::pin(wait.map(move |(), actor, _| actor.view(&request.profile)))
     }
 }
 
@@ -285,9 +288,9 @@ impl Handler<SettingsChanged> for HonchoRefreshActor {
         self.sent.retain(|profile, _| profiles.contains_key(profile));
         self.grants.retain_places(|profile| profiles.contains_key(profile));
         for gone in self.settings.profiles.iter().filter(|served| !profiles.contains_key(&served.name)) {
-            self.settings.surroundings.redactor.remove(&redacted_as(&gone.name));
+            self.settings.context.redactor.remove(&redacted_as(&gone.name));
         }
-        self.settings.profiles = self.settings.surroundings.profiles(&in_force);
+        self.settings.profiles = self.settings.context.profiles(&in_force);
         self.ports.profiles = profiles;
         self.check(ctx);
     }

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::held::Now;
-use super::plan::{GrantPlan, Order, Seen, Waits};
-use super::survey::GrantLocation;
+use super::plan::{FileReading, GrantPlan, RefreshOrder, Waits};
+use super::profile_check::GrantLocation;
 use super::wiring::RefreshId;
 use caduceus_contract::messages::honcho::{GrantState, GrantView};
 use caduceus_contract::profile_name::ProfileName;
@@ -59,18 +59,18 @@ impl GrantEntries {
     }
 
     /// The refreshes that are due now.
-    pub(super) fn due(&mut self, now: Now) -> Vec<(GrantLocation, Order)> {
+    pub(super) fn due(&mut self, now: Now) -> Vec<(GrantLocation, RefreshOrder)> {
         self.grants.iter_mut().filter_map(|(place, entry)| Some((place.clone(), entry.plan.tick(now)?))).collect()
     }
 
     /// The file was read; `overlapped`: a refresh began or ended meanwhile.
-    pub(super) fn seen(&mut self, place: &GrantLocation, seen: Seen, overlapped: bool, waits: Waits, now: Now) {
+    pub(super) fn seen(&mut self, place: &GrantLocation, seen: FileReading, overlapped: bool, waits: Waits, now: Now) {
         let new = || GrantEntry { plan: GrantPlan::new(waits), job: None, waiting: Vec::new() };
         let entry = self.grants.entry(place.clone()).or_insert_with(new);
-        // A refresh sees the file under the lock, which takes precedence; a check that overlapped with one is repeated.
-        let overtaken = overlapped && entry.plan.token().is_some();
-        if !entry.plan.is_refreshing() && !overtaken {
-            if let (Seen::Unreadable(why), true) = (&seen, entry.plan.state() != GrantState::Unreadable) {
+        // A refresh reads the file under the lock, which takes precedence; a check that overlapped with one is repeated.
+        let overlaps = overlapped && entry.plan.token().is_some();
+        if !entry.plan.is_refreshing() && !overlaps {
+            if let (FileReading::Unreadable(why), true) = (&seen, entry.plan.state() != GrantState::Unreadable) {
                 warn!(host = place.host, why, "grant file cannot be used; the current token stays in use");
             }
             entry.plan.seen(seen, now);

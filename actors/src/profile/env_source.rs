@@ -22,12 +22,12 @@ pub(super) enum EnvContent {
 
 /// Reads `path` unless its stamp is still `last`.
 pub(super) fn read(path: &Path, last: Option<&Stamp>) -> Option<(Stamp, EnvContent)> {
-    let stamp = Stamp::look(path);
+    let stamp = Stamp::read(path);
     if last == Some(&stamp) {
         return None;
     }
     Some(match small::read(path, MAX_BYTES, Links::Follow) {
-        Ok(contents) => (Stamp::seen(&contents.metadata), parse(&contents).unwrap_or_else(unusable)),
+        Ok(contents) => (Stamp::of_metadata(&contents.metadata), parse(&contents).unwrap_or_else(unusable)),
         Err(FileError { why: Unusable::Missing, .. }) => (Stamp::Missing, EnvContent::Values(EnvFile::default())),
         Err(error @ FileError { why: Unusable::Dangling, .. }) => (Stamp::Dangling, unusable(error.why)),
         Err(error) => (stamp, unusable(error.why)),
@@ -38,7 +38,7 @@ fn parse(contents: &Contents) -> Result<EnvContent, Unusable> {
     contents.text().map(|text| EnvContent::Values(env_file::parse(text)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is the end of it")]
+#[expect(clippy::needless_pass_by_value, reason = "the reason is consumed")]
 fn unusable(why: Unusable) -> EnvContent {
     EnvContent::Unusable(why.to_string())
 }
@@ -53,7 +53,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::files::odd::{ODD, place};
+    use crate::files::special::{SPECIAL, place};
 
     fn content(path: &Path) -> EnvContent {
         read(path, None).unwrap().1
@@ -70,7 +70,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(FILE_NAME);
         fs::write(&path, b"KEY=hunter2\xff").unwrap();
-        let EnvContent::Unusable(reason) = content(&path) else { panic!("it was taken") };
+        let EnvContent::Unusable(reason) = content(&path) else { panic!("it was accepted") };
         assert_eq!(reason, "it is not UTF-8 at byte 11");
         fs::write(&path, vec![b'x'; 1_048_577]).unwrap();
         assert!(matches!(content(&path), EnvContent::Unusable(_)));
@@ -78,11 +78,11 @@ mod tests {
 
     #[test]
     fn a_special_file_is_named_and_does_not_block() {
-        for (kind, expected) in ODD {
+        for (kind, expected) in SPECIAL {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(FILE_NAME);
             let _held = place(kind, &path);
-            let EnvContent::Unusable(reason) = content(&path) else { panic!("{kind} was taken for a file") };
+            let EnvContent::Unusable(reason) = content(&path) else { panic!("{kind} was accepted as a file") };
             assert!(reason.contains(expected), "{kind}: {reason}");
         }
     }

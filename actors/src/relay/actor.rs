@@ -291,7 +291,7 @@ impl Actor for RelayActor {
         }
         self.stopping = true;
         self.answer_idle(IdleAnswer::NotConnected);
-        self.pending.lose_all();
+        self.pending.fail_all();
         let Some(connection) = self.connection.take() else { return Running::Stop };
         connection.close(CloseWith::Away);
         // The slot is free once the socket is closed; the timeout of the closing handshake bounds this wait.

@@ -51,7 +51,7 @@ impl RelayActor {
                 if let Some(connection) = self.connection.take() {
                     connection.close(with);
                 }
-                self.pending.lose_all();
+                self.pending.fail_all();
                 // The connector sends again the events that were not acknowledged.
                 self.unacked = UnackedEvents::default();
                 self.reorder = ReorderBuffer::default();

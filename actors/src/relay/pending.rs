@@ -67,7 +67,7 @@ impl PendingSends {
     }
 
     /// Answers all: the link is lost.
-    pub(super) fn lose_all(&self) {
+    pub(super) fn fail_all(&self) {
         // The senders are dropped after the borrow, because a woken send accesses the table.
         let lost = std::mem::take(&mut *self.0.borrow_mut());
         drop(lost);
@@ -143,7 +143,7 @@ mod tests {
             let (written, one) = sends.admit("1".into(), LONG);
             let (queued, two) = sends.admit("2".into(), LONG);
             assert!(written.begin_write());
-            sends.lose_all();
+            sends.fail_all();
             assert!(one.await.ambiguous);
             let unwritten = two.await;
             assert!(!unwritten.success && !unwritten.ambiguous);

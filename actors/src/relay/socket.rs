@@ -1,7 +1,7 @@
 //! One connection: a task that reads lines, writes queued frames, and reports how it ended.
 //!
 //! Reading and writing run concurrently and never wait for each other. Reading pauses while the dispatcher is
-//! saturated, so that the connector sees backpressure.
+//! saturated, which is backpressure for the connector.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ pub(super) const OUTBOUND_LIMIT: usize = 1024;
 const CONTROL_LIMIT: usize = 1024;
 
 /// Places of the control queue that pongs cannot take; only a flood of pings gets that far.
-const NOT_FOR_PONGS: usize = 512;
+const RESERVED_PLACES: usize = 512;
 
 /// Events in the queue of the actor, which handles them quickly.
 const EVENTS_LIMIT: usize = 256;
@@ -275,7 +275,7 @@ impl SocketReader {
                     }
                 }
                 Frame::Ping(bytes) => {
-                    if self.pongs.capacity() > NOT_FOR_PONGS {
+                    if self.pongs.capacity() > RESERVED_PLACES {
                         let _ = self.pongs.try_send(Control { message: Message::Pong(bytes), place: None });
                     }
                 }

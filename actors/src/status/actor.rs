@@ -64,8 +64,8 @@ impl PhaseMemory {
         locked(&self.0).clone()
     }
 
-    fn set(&self, news: Phase) {
-        *locked(&self.0) = (news.phase, news.exit_reason);
+    fn set(&self, phase: Phase) {
+        *locked(&self.0) = (phase.phase, phase.exit_reason);
     }
 }
 
@@ -138,8 +138,8 @@ impl StatusActor {
         let views = &mut self.settings.views.lock();
         self.snapshot = Arc::new(build(&self.settings, &self.ports, views, &self.board, before));
         self.settings.listener.tell(&self.snapshot);
-        let news = SnapshotChanged(Arc::clone(&self.snapshot));
-        self.subscribers.retain(|subscriber| subscriber.tell(news.clone()).is_ok());
+        let change = SnapshotChanged(Arc::clone(&self.snapshot));
+        self.subscribers.retain(|subscriber| subscriber.tell(change.clone()).is_ok());
     }
 }
 
@@ -258,9 +258,9 @@ impl Handler<Phase> for StatusActor {
     type Result = ResponseFuture<()>;
 
     /// Answered once all actors were queried in the new phase and the snapshot is made.
-    fn handle(&mut self, news: Phase, ctx: &mut Self::Context) -> Self::Result {
-        let is_up = news.phase == ProcessPhase::Running;
-        self.settings.phase.set(news);
+    fn handle(&mut self, phase: Phase, ctx: &mut Self::Context) -> Self::Result {
+        let is_up = phase.phase == ProcessPhase::Running;
+        self.settings.phase.set(phase);
         // `running` is reported only after a query of all actors; every other phase at once.
         if !is_up {
             self.publish();

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_not_set_up_spoils_no_platform() {
+    fn a_disabled_link_does_not_change_the_state_of_its_platform() {
         let links = [
             link("relay", &[], ChildState::Running, LinkState::Disabled),
             link("relay-b", &["relay"], ChildState::Running, LinkState::Connected),

@@ -80,7 +80,7 @@ pub(super) fn facts(home: &Path, environment: Environment) -> HomeFacts {
 
 fn of_settings(facts: &mut HomeFacts, mut settings: Settings) {
     facts.oddities = std::mem::take(&mut settings.warnings);
-    facts.proxies = settings.trust.describe_proxies();
+    facts.proxies = settings.client.describe_proxies();
     let (profiles, files): (Vec<_>, Vec<_>) = each_profile(&settings).into_iter().unzip();
     facts.profiles = profiles;
     let mut files: Vec<FileFact> = files.into_iter().flatten().collect();
@@ -234,7 +234,7 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
         (None, true) => Sent::Withheld,
         (None, false) => Sent::None,
     };
-    let answer = System::new().block_on(async { timeout(PROBE_TIMEOUT, probe(&settings.trust, &url, token)).await });
+    let answer = System::new().block_on(async { timeout(PROBE_TIMEOUT, probe(&settings.client, &url, token)).await });
     let silent = |_| Probe::Unreachable(format!("it did not answer in {} s", PROBE_TIMEOUT.as_secs()));
     LinkFact::Probed { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
 }

@@ -186,13 +186,13 @@ async fn redeem(
     gateway_id: &str,
 ) -> Result<GatewayGrant, EnrollError> {
     let source = inspection.identity(&settings.home);
-    let identity = source.token(&settings.trust, jiff::Timestamp::now().as_second()).await;
+    let identity = source.token(&settings.client, jiff::Timestamp::now().as_second()).await;
     let identity = identity.map_err(|error| match error {
         NoIdentity::NotLoggedIn => EnrollError::NotLoggedIn,
         error => EnrollError::NoIdentity(error),
     })?;
     let body = EnrollRequest { enrollment_token: token.clone(), gateway_id: gateway_id.to_owned() };
-    let answer = post::json(&settings.trust, &url.enroll(), &identity, &body).await;
+    let answer = post::json(&settings.client, &url.enroll(), &identity, &body).await;
     let answer = answer.map_err(|error| EnrollError::Unreachable(url.enroll_base().to_owned(), error))?;
     granted(&answer, gateway_id).map_err(|refused| match refused {
         ProvisionError::Status { status: 401, .. } => EnrollError::Unauthorized,

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::HonchoRefreshActor;
 use crate::files::workers::Owner;
 use crate::files::{FileWorker, Purpose};
-use crate::honcho::survey::{Sighting, Survey, redacted_as, survey, unanswered};
+use crate::honcho::profile_check::{ProfileCheck, ProfileReading, check_profile, redacted_as, unanswered};
 
 /// Timeout of a check of one profile's files.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -30,20 +30,20 @@ impl HonchoRefreshActor {
             return;
         }
         self.checking = CheckState::Running;
-        let careful = self.settings.limits.careful;
+        let retry_wait = self.settings.limits.retry_wait;
         let before = (self.started, self.ended);
         let checks = self.settings.profiles.clone().into_iter().map(|profile| {
             // Each on a separate thread: a profile whose disk hangs delays no other for longer than this.
             let worker = FileWorker::of(&profile.homes.own, Purpose::Grant, Owner::Profile);
             let known = self.grants.place(&profile.name).cloned();
-            let redactor = self.settings.surroundings.redactor.clone();
+            let redactor = self.settings.context.redactor.clone();
             async move {
                 let checked = profile.clone();
-                match worker.run(CHECK_TIMEOUT, move || survey(&checked, careful, &redactor)).await {
-                    Ok(survey) => survey,
+                match worker.run(CHECK_TIMEOUT, move || check_profile(&checked, retry_wait, &redactor)).await {
+                    Ok(check) => check,
                     Err(error) => {
-                        let sighting = unanswered(&profile, known.as_ref(), error.to_string());
-                        Survey { sighting, spots: Vec::new() }
+                        let reading = unanswered(&profile, known.as_ref(), error.to_string());
+                        ProfileCheck { reading, places: Vec::new() }
                     }
                 }
             }
@@ -51,36 +51,36 @@ impl HonchoRefreshActor {
         let checks: Vec<_> = checks.collect();
         ctx.spawn(join_all(checks).into_actor(self).map(move |checked, actor, ctx| {
             let again = std::mem::replace(&mut actor.checking, CheckState::Idle) == CheckState::Again;
-            let mut sightings = Vec::with_capacity(checked.len());
-            for Survey { sighting, spots } in checked {
-                for spot in &spots {
-                    actor.watch.add(spot);
+            let mut readings = Vec::with_capacity(checked.len());
+            for ProfileCheck { reading, places } in checked {
+                for place in &places {
+                    actor.watch.add(place);
                 }
-                sightings.push(sighting);
+                readings.push(reading);
             }
-            actor.take_in(sightings, before);
-            if again | actor.overtaken(before) {
+            actor.apply(readings, before);
+            if again | actor.refreshed_since(before) {
                 actor.check(ctx);
             }
         }));
     }
 
     /// Whether a refresh began or ended since; what was seen meanwhile may be outdated.
-    fn overtaken(&self, before: (u64, u64)) -> bool {
+    fn refreshed_since(&self, before: (u64, u64)) -> bool {
         before != (self.started, self.ended)
     }
 
-    fn take_in(&mut self, sightings: Vec<Sighting>, before: (u64, u64)) {
-        let overlapped = self.overtaken(before);
+    fn apply(&mut self, readings: Vec<ProfileReading>, before: (u64, u64)) {
+        let overlapped = self.refreshed_since(before);
         let now = self.now();
         let waits = self.waits();
-        for Sighting { profile, place, seen } in sightings {
+        for ProfileReading { profile, place, seen } in readings {
             self.grants.seen(&place, seen, overlapped, waits, now);
             // The profile may have been removed while its file was checked.
             if self.settings.profiles.iter().any(|served| served.name == profile) {
                 self.grants.locate(profile, place);
             } else {
-                self.settings.surroundings.redactor.remove(&redacted_as(&profile));
+                self.settings.context.redactor.remove(&redacted_as(&profile));
             }
         }
         self.grants.remove_unused();

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
-use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
+use super::super::actor::{HonchoOwnPorts, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
 use super::super::steps::RefreshStep;
 use super::*;
@@ -31,8 +31,8 @@ impl Actor for Recorder {
 
 impl Handler<TokenChanged> for Recorder {
     type Result = ();
-    fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
-        let token = news.token.map(|token| token.expose_secret().to_owned());
+    fn handle(&mut self, change: TokenChanged, _: &mut Self::Context) {
+        let token = change.token.map(|token| token.expose_secret().to_owned());
         self.tokens.lock().unwrap().push(token);
     }
 }
@@ -60,7 +60,7 @@ fn token_only(token: Port<TokenChanged>) -> ProfilePorts {
 
 struct GrantActorBench {
     addr: Addr<HonchoRefreshActor>,
-    listener: Recorder,
+    recorder: Recorder,
     incarnation: Incarnation,
 }
 
@@ -74,26 +74,28 @@ impl GrantActorBench {
         let homes = Homes { own: home.clone(), default: home, user: None };
         let mut settings = HonchoSettings::new(vec![HonchoProfile { name: name(), homes, host: None }]);
         adjust(&mut settings);
-        let listener = Recorder::default();
-        let ears = listener.clone().start();
-        let ports =
-            HonchoPorts { profiles: BTreeMap::from([(name(), Port::from(ears.clone()))]), status: Port::from(ears) };
+        let recorder = Recorder::default();
+        let address = recorder.clone().start();
+        let ports = HonchoPorts {
+            profiles: BTreeMap::from([(name(), Port::from(address.clone()))]),
+            status: Port::from(address),
+        };
         let incarnation = Incarnation::new("honcho", 1);
         let given = incarnation.clone();
         let addr = HonchoRefreshActor::create(move |ctx| {
-            let own = HonchoOwn { done: Port::from(ctx.address()), touched: Port::from(ctx.address()) };
+            let own = HonchoOwnPorts { done: Port::from(ctx.address()), touched: Port::from(ctx.address()) };
             HonchoRefreshActor::new(ports, settings, given, own)
         });
-        Self { addr, listener, incarnation }
+        Self { addr, recorder, incarnation }
     }
 
     /// The settings changed: these profiles are served from now on.
     fn serve(&self, trial: &Trial, names: &[&ProfileName]) {
-        let ears = self.listener.clone().start();
+        let address = self.recorder.clone().start();
         let served = |name: &&ProfileName| Served {
             name: (*name).clone(),
             home: trial.home.path().to_owned(),
-            ports: token_only(Port::from(ears.clone())),
+            ports: token_only(Port::from(address.clone())),
         };
         let settings = Arc::new(OpenSettings { home: trial.home.path().to_owned(), ..OpenSettings::default() });
         let in_force = InForce { settings, profiles: names.iter().map(served).collect() };
@@ -126,7 +128,7 @@ impl GrantActorBench {
     }
 
     fn sent(&self) -> Vec<Option<String>> {
-        self.listener.tokens.lock().unwrap().clone()
+        self.recorder.tokens.lock().unwrap().clone()
     }
 
     async fn until_sent(&self, last: Option<&str>) {
@@ -335,12 +337,12 @@ async fn every_token_of_the_file_and_every_new_one_is_redacted_until_its_profile
     }});
     fs::write(trial.path(), file.to_string()).unwrap();
     let redactor = Redactor::default();
-    let grants = GrantActorBench::start(&trial, |settings| settings.surroundings.redactor = redactor.clone());
+    let grants = GrantActorBench::start(&trial, |settings| settings.context.redactor = redactor.clone());
     grants.until("the grant", |view| view.state == GrantState::Fresh).await;
     let [key, refresh] = ["[redacted:HONCHO_API_KEY]", "[redacted:HONCHO_REFRESH_TOKEN]"];
-    for whose in ["ours", "other"] {
-        assert_eq!(redactor.redact(&format!("hch-at-{whose}-0123456789")), key);
-        assert_eq!(redactor.redact(&format!("hch-rt-{whose}-0123456789")), refresh);
+    for owner in ["ours", "other"] {
+        assert_eq!(redactor.redact(&format!("hch-at-{owner}-0123456789")), key);
+        assert_eq!(redactor.redact(&format!("hch-rt-{owner}-0123456789")), refresh);
     }
     grants.serve(&trial, &[]);
     assert!(grants.view().await.is_none(), "no profile is served any more");

@@ -40,7 +40,7 @@ fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
         let trial = Trial::expired();
         trial.server.script(fault);
         // Eight processes that share only the file and its lock.
-        let siblings = || {
+        let run_eight = || {
             let threads: Vec<_> =
                 (0..8).map(|_| trial.refresh()).map(|refresh| thread::spawn(move || refresh.run())).collect();
             for thread in threads {
@@ -48,11 +48,11 @@ fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
             }
             trial.server.presented().iter().filter(|token| *token == "hch-rt-0").count()
         };
-        let at_once = siblings();
+        let at_once = run_eight();
         trial.waits_are_over();
-        let after = siblings();
+        let after = run_eight();
         trial.waits_are_over();
-        let (last, replays) = (siblings(), trial.server.replays());
+        let (last, replays) = (run_eight(), trial.server.replays());
         println!("{name}: presented {at_once} times, {after} after the wait, {last} in the end; {replays} replays");
         assert_eq!(([at_once, after, replays], last), (expected, after), "{name}");
     }
@@ -99,7 +99,7 @@ fn a_wait_that_the_server_requests_is_observed_except_on_request() {
     assert_eq!(retry_in, Duration::from_secs(901));
     assert!(matches!(trial.run(), Outcome::Denied { .. }));
     assert_eq!(trial.server.presented().len(), 1);
-    let mut asked = trial.refresh();
-    asked.by_person = true;
-    rotated(asked.run().outcome);
+    let mut requested = trial.refresh();
+    requested.by_person = true;
+    rotated(requested.run().outcome);
 }

@@ -22,7 +22,7 @@ fn a_rotation_is_on_disk_before_it_is_reported_and_changes_nothing_else() {
     let order: Vec<_> = file.as_object().unwrap().keys().collect();
     assert_eq!(order, ["z", "hosts", "a"]);
     assert_eq!(fs::metadata(trial.path()).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(trial.litter(), Vec::<String>::new());
+    assert_eq!(trial.other_files(), Vec::<String>::new());
     trial.assert_no_replay();
 }
 
@@ -92,7 +92,7 @@ fn if_the_file_breaks_during_the_exchange_the_grant_is_kept_beside_it_and_restor
     fs::write(&path, good).unwrap();
     let repaired = rotated(trial.run());
     assert_eq!(access(&repaired), "hch-at-n1");
-    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!((trial.server.presented().len(), trial.other_files()), (1, Vec::new()));
     assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
 }
 
@@ -121,7 +121,7 @@ fn after_a_lost_answer_no_process_presents_the_token_for_a_minute() {
 }
 
 #[test]
-fn a_server_that_hangs_times_out_and_the_careful_retry_is_the_last() {
+fn a_server_that_hangs_times_out_and_is_retried_once() {
     let trial = Trial::expired();
     for _ in 0..2 {
         trial.server.script(Fault::Status(0, String::new()));
@@ -129,7 +129,7 @@ fn a_server_that_hangs_times_out_and_the_careful_retry_is_the_last() {
     // A malformed status line is not an answer either.
     let mut hangs = trial.refresh();
     hangs.limits.exchange = Duration::from_millis(300);
-    hangs.limits.careful = Duration::ZERO;
+    hangs.limits.retry_wait = Duration::ZERO;
     assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: Some(_), .. }));
     assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: None, .. }));
     assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: None, .. }));
@@ -195,9 +195,9 @@ fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_req
     assert_eq!((&block["apiKey"], &block["oauth"]["refreshToken"]), (&json!("hch-at-n1"), &json!("hch-rt-0")));
     assert!(matches!(trial.run_after_the_wait(), Outcome::Ambiguous { retry_in: None, .. }));
     assert_eq!(trial.server.presented().len(), 1);
-    let mut asked = trial.refresh();
-    asked.by_person = true;
-    rotated(asked.run().outcome);
+    let mut requested = trial.refresh();
+    requested.by_person = true;
+    rotated(requested.run().outcome);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
     let mut next = trial.refresh();
     next.unsaved = Some(unsaved);
     assert_eq!(access(&rotated(next.run().outcome)), "hch-at-n1");
-    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!((trial.server.presented().len(), trial.other_files()), (1, Vec::new()));
     assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
 }
 
@@ -271,15 +271,15 @@ fn a_login_with_its_settings_is_installed_without_a_file() {
     let grant = grant_in(&Trial::expired().path()).unwrap();
     let lock = ConfigLock::take(&path, SOON).unwrap();
     let config = json!({"workspace": "w"});
-    store::rehearse(&lock, "hermes").unwrap();
-    assert!(!path.exists(), "a rehearsal creates no file");
+    store::check_install(&lock, "hermes").unwrap();
+    assert!(!path.exists(), "the check creates no file");
     assert_eq!(store::install(&lock, "hermes", &grant, config.as_object()).unwrap(), Installed::InPlace);
     drop(lock);
     assert_eq!(access(&grant_in(&path).unwrap()), "hch-at-0");
     assert_eq!(mode(&path), 0o600);
     fs::write(&path, "garbage").unwrap();
     let lock = ConfigLock::take(&path, SOON).unwrap();
-    assert!(store::rehearse(&lock, "hermes").is_err());
+    assert!(store::check_install(&lock, "hermes").is_err());
     let Installed::Beside(kept) = store::install(&lock, "hermes", &grant, None).unwrap() else { panic!("not beside") };
     assert_eq!(fs::read_to_string(&path).unwrap(), "garbage");
     assert_eq!((access(&grant_in(&kept).unwrap()), mode(&kept)), ("hch-at-0", 0o600));

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use actix::{Actor, Context, Handler};
 
-use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
+use super::super::actor::{HonchoOwnPorts, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
 use super::super::steps::RefreshStep;
 use super::*;
@@ -34,7 +34,7 @@ fn start(trial: &Trial, steps: StepHook) -> RootHandle {
     let ports = HonchoPorts { profiles: BTreeMap::new(), status: Port::from(UnreachableStatus.start()) };
     let mailbox = Mailbox::new();
     let grants = ChildSpec::worker("honcho", &mailbox, move |start| {
-        HonchoRefreshActor::new(ports.clone(), settings.clone(), start.incarnation().clone(), HonchoOwn::of(start))
+        HonchoRefreshActor::new(ports.clone(), settings.clone(), start.incarnation().clone(), HonchoOwnPorts::of(start))
     });
     let grants = grants.readiness(Readiness::Reported { within: SOON }).grace(SOON);
     Root::start(SupervisorSpec::new(Strategy::OneForOne).child(grants), RootOptions::default())

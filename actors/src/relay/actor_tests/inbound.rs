@@ -128,7 +128,7 @@ fn large_events_take_more_places_than_small_ones() {
         let mut large = event("m");
         large["text"] = "x".repeat(4 * 1024 * 1024).into();
         let frame = format!("{}\n", json!({"type": "inbound", "event": large}));
-        // The connector sees backpressure: its writing stalls.
+        // Backpressure: the writes of the connector stall.
         let flood = async {
             for _ in 0..40 {
                 peer.send_text(frame.clone()).await;
