@@ -17,7 +17,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(super) type PoolTask = Box<dyn FnOnce() + Send>;
 
 /// At most `most` threads; further tasks wait for one that becomes free.
-pub(super) struct Pool {
+pub(super) struct ThreadPool {
     /// Most threads at a time.
     most: usize,
     state: Mutex<PoolState>,
@@ -30,7 +30,7 @@ struct PoolState {
     threads: usize,
 }
 
-impl Pool {
+impl ThreadPool {
     pub(super) const fn new(most: usize) -> Self {
         let state = PoolState { waiting: VecDeque::new(), idle: 0, threads: 0 };
         Self { most, state: Mutex::new(state), more: Condvar::new() }

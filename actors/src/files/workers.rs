@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use super::pool::Pool;
+use super::pool::ThreadPool;
 use crate::locked::locked;
 
 /// A file system that has not answered for this long counts as hung. A slow disk answers within.
@@ -94,8 +94,8 @@ impl std::fmt::Debug for WorkerState {
 
 /// Every worker in use, so that there is one per directory and purpose.
 static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<WorkerShared>>>> = LazyLock::new(Mutex::default);
-static GATEWAY: Pool = Pool::new(GATEWAY_THREADS);
-static PROFILES: Pool = Pool::new(PROFILE_THREADS);
+static GATEWAY: ThreadPool = ThreadPool::new(GATEWAY_THREADS);
+static PROFILES: ThreadPool = ThreadPool::new(PROFILE_THREADS);
 
 /// Accepted work. Dropping it cancels the work unless it has begun.
 pub struct Pending<T> {
@@ -218,7 +218,7 @@ impl FileWorker {
         NoAnswer::Hung(self.0.key.0.clone())
     }
 
-    fn pool(&self) -> &'static Pool {
+    fn pool(&self) -> &'static ThreadPool {
         match self.0.key.2 {
             Owner::Gateway => &GATEWAY,
             Owner::Profile => &PROFILES,

@@ -22,7 +22,6 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-use self::check::CheckState;
 use super::entries::GrantEntries;
 use super::held::Now;
 pub use super::location::HonchoProfile;
@@ -68,6 +67,15 @@ pub struct HonchoRefreshActor {
     /// Callers before the first check of their profile; answered when this is dropped.
     early: Vec<oneshot::Sender<()>>,
     stopping: bool,
+}
+
+/// The state of the check of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CheckState {
+    Idle,
+    Running,
+    /// Running, and requested once more since.
+    Again,
 }
 
 impl HonchoRefreshActor {

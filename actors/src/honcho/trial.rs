@@ -31,12 +31,12 @@ use oauth_server::{Fault, OauthServer};
 const SOON: Duration = Duration::from_secs(10);
 
 /// A home with a file in it, and the server of its grant.
-struct Trial {
+struct GrantTrial {
     home: TempDir,
     server: OauthServer,
 }
 
-impl Trial {
+impl GrantTrial {
     /// The remaining lifetime of the access token.
     fn with_life(life_s: i64) -> Self {
         // A second call has no effect.

@@ -49,20 +49,20 @@ pub struct StatusPorts {
 
 /// The answers of all actors, each with the queried incarnation.
 pub(super) struct ViewAnswers {
-    drain: Answer<DrainView>,
-    dispatch: Answer<DispatchView>,
-    ledger: Answer<LedgerView>,
-    grants: Answer<Vec<GrantView>>,
-    config: Answer<ConfigView>,
-    profiles: Vec<(ProfileName, Answer<ProfileView>)>,
-    links: Vec<(LinkId, Answer<LinkView>)>,
+    drain: ViewAnswer<DrainView>,
+    dispatch: ViewAnswer<DispatchView>,
+    ledger: ViewAnswer<LedgerView>,
+    grants: ViewAnswer<Vec<GrantView>>,
+    config: ViewAnswer<ConfigView>,
+    profiles: Vec<(ProfileName, ViewAnswer<ProfileView>)>,
+    links: Vec<(LinkId, ViewAnswer<LinkView>)>,
     process: Option<ProcessView>,
 }
 
-type Answer<T> = (Result<T, AskError>, u64);
+type ViewAnswer<T> = (Result<T, AskError>, u64);
 
 /// Queries the actor at `node`, unless it is down: the query would wait for its successor.
-async fn ask<M>(port: &Port<M>, message: M, node: Option<&TreeNode>) -> Answer<M::Result>
+async fn ask<M>(port: &Port<M>, message: M, node: Option<&TreeNode>) -> ViewAnswer<M::Result>
 where
     M: Message + Send + 'static,
     M::Result: Send,

@@ -5,22 +5,13 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::future::join_all;
 
-use super::HonchoRefreshActor;
+use super::{CheckState, HonchoRefreshActor};
 use crate::files::workers::Owner;
 use crate::files::{FileWorker, Purpose};
 use crate::honcho::profile_check::{ProfileCheck, ProfileReading, check_profile, redacted_as, unanswered};
 
 /// Timeout of a check of one profile's files.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The state of the check of the files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CheckState {
-    Idle,
-    Running,
-    /// Running, and requested once more since.
-    Again,
-}
 
 impl HonchoRefreshActor {
     /// Checks the files, or once more after a check that is running.

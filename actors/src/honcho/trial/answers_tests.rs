@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::outcome::Outcome;
 use super::oauth_server::Fault;
-use super::{SOON, Trial, rotated};
+use super::{GrantTrial, SOON, rotated};
 
 /// Every form of an answer; how often the token is presented before any wait is over, and after all waits are over; and how often it
 /// is replayed then.
@@ -37,7 +37,7 @@ fn answers() -> Vec<(&'static str, Fault, [usize; 3])> {
 #[test]
 fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
     for (name, fault, expected) in answers() {
-        let trial = Trial::expired();
+        let trial = GrantTrial::expired();
         trial.server.script(fault);
         // Eight processes that share only the file and its lock.
         let run_eight = || {
@@ -60,7 +60,7 @@ fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
 
 #[test]
 fn a_server_that_does_not_answer_times_out_and_the_token_is_not_presented_again() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(SOON));
     let mut refresh = trial.refresh();
     refresh.limits.exchange = Duration::from_millis(100);
@@ -74,7 +74,7 @@ fn a_server_that_does_not_answer_times_out_and_the_token_is_not_presented_again(
 
 #[test]
 fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     for (step, least_s) in [5, 10, 20, 40].into_iter().enumerate() {
         trial.server.script(Fault::Status(503, String::new()));
         let threads: Vec<_> =
@@ -93,7 +93,7 @@ fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
 
 #[test]
 fn a_wait_that_the_server_requests_is_observed_except_on_request() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::StatusWith(429, "retry-after: 900\r\n".to_owned()));
     let Outcome::Denied { retry_in, .. } = trial.run() else { panic!("it is not denied") };
     assert_eq!(retry_in, Duration::from_secs(901));

@@ -9,7 +9,7 @@ use super::*;
 
 #[test]
 fn a_rotation_is_on_disk_before_it_is_reported_and_changes_nothing_else() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let grant = rotated(trial.run());
     assert_eq!(access(&grant), "hch-at-n1");
     let file = trial.json();
@@ -32,7 +32,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn two_threads_on_one_file_exchange_once() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(Duration::from_millis(200)));
     let refreshes = [trial.refresh(), trial.refresh()];
     let ends = refreshes.map(|refresh| thread::spawn(move || refresh.run().outcome)).map(|end| end.join().unwrap());
@@ -44,7 +44,7 @@ fn two_threads_on_one_file_exchange_once() {
 
 #[test]
 fn a_short_lived_rotation_of_another_process_is_adopted_and_not_exchanged() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     for life in [json!(30), json!(null), json!("odd"), json!(-7)] {
         trial.server.tokens_live(life.clone());
         let mut late = trial.refresh();
@@ -64,7 +64,7 @@ fn a_short_lived_rotation_of_another_process_is_adopted_and_not_exchanged() {
 
 #[test]
 fn a_file_that_does_not_parse_is_never_overwritten() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let refresh = trial.refresh();
     fs::write(trial.path(), "{\"hosts\": hch-at-").unwrap();
     let Outcome::Unreadable(why) = refresh.run().outcome else { panic!("it was used") };
@@ -75,7 +75,7 @@ fn a_file_that_does_not_parse_is_never_overwritten() {
 
 #[test]
 fn if_the_file_breaks_during_the_exchange_the_grant_is_kept_beside_it_and_restored_after_the_repair() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let (path, good) = (trial.path(), fs::read_to_string(trial.path()).unwrap());
     let mut refresh = trial.refresh();
     let broken = path.clone();
@@ -98,9 +98,9 @@ fn if_the_file_breaks_during_the_exchange_the_grant_is_kept_beside_it_and_restor
 
 #[test]
 fn after_a_lost_answer_no_process_presents_the_token_for_a_minute() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     for fault in [Fault::LostAnswer, Fault::CutAnswer, Fault::Body("<html>".to_owned())] {
-        let trial = Trial::expired();
+        let trial = GrantTrial::expired();
         trial.server.script(fault.clone());
         assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }), "{fault:?}");
         for _ in 0..5 {
@@ -122,7 +122,7 @@ fn after_a_lost_answer_no_process_presents_the_token_for_a_minute() {
 
 #[test]
 fn a_server_that_hangs_times_out_and_is_retried_once() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     for _ in 0..2 {
         trial.server.script(Fault::Status(0, String::new()));
     }
@@ -137,7 +137,7 @@ fn a_server_that_hangs_times_out_and_is_retried_once() {
     hangs.by_person = true;
     rotated(hangs.run().outcome);
 
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(SOON));
     let mut hangs = trial.refresh();
     hangs.limits.exchange = Duration::from_millis(100);
@@ -147,7 +147,7 @@ fn a_server_that_hangs_times_out_and_is_retried_once() {
 
 #[test]
 fn a_refusing_or_unreachable_server_costs_no_token() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let faults = [
         Fault::Status(503, "{}".to_owned()),
         Fault::Status(429, String::new()),
@@ -177,7 +177,7 @@ fn a_refusing_or_unreachable_server_costs_no_token() {
 
 #[test]
 fn a_refused_token_is_presented_once_by_all_processes_together() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.revoke();
     for _ in 0..4 {
         assert!(matches!(trial.run(), Outcome::Refused { .. }));
@@ -187,7 +187,7 @@ fn a_refused_token_is_presented_once_by_all_processes_together() {
 
 #[test]
 fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_request() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::NoRefreshToken);
     trial.server.tokens_live(json!(100));
     assert!(matches!(trial.run(), Outcome::Withheld { .. }));
@@ -202,7 +202,7 @@ fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_req
 
 #[test]
 fn if_the_file_cannot_be_written_no_token_is_presented() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let mut refresh = trial.refresh();
     let home = trial.home.path().to_owned();
     // Permission bits do not bind root, a missing directory does.
@@ -218,7 +218,7 @@ fn if_the_file_cannot_be_written_no_token_is_presented() {
 
 #[test]
 fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let (home, away) = (trial.home.path().to_owned(), trial.home.path().with_extension("away"));
     let mut refresh = trial.refresh();
     refresh.steps = StepHook::new({
@@ -240,7 +240,7 @@ fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
 
 #[test]
 fn a_login_during_the_exchange_takes_precedence() {
-    let trial = Arc::new(Trial::expired());
+    let trial = Arc::new(GrantTrial::expired());
     let mut refresh = trial.refresh();
     let logging_in = Arc::clone(&trial);
     refresh.steps = StepHook::new(move |step| {
@@ -254,7 +254,7 @@ fn a_login_during_the_exchange_takes_precedence() {
 
 #[test]
 fn an_older_block_is_renewed_in_place() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let text = fs::read_to_string(trial.path()).unwrap().replace("\"hermes\"", "\"hermes.work\"");
     fs::write(trial.path(), text).unwrap();
     let mut refresh = trial.refresh();
@@ -268,7 +268,7 @@ fn an_older_block_is_renewed_in_place() {
 fn a_login_with_its_settings_is_installed_without_a_file() {
     let home = TempDir::new().unwrap();
     let path = home.path().join(".honcho").join("config.json");
-    let grant = grant_in(&Trial::expired().path()).unwrap();
+    let grant = grant_in(&GrantTrial::expired().path()).unwrap();
     let lock = ConfigLock::take(&path, SOON).unwrap();
     let config = json!({"workspace": "w"});
     store::check_install(&lock, "hermes").unwrap();
@@ -287,7 +287,7 @@ fn a_login_with_its_settings_is_installed_without_a_file() {
 
 #[test]
 fn the_end_is_reported_even_if_the_thread_panics_and_the_lock_is_held_until_then() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let (done, reports) = mpsc::channel();
     let mut refresh = trial.refresh();
     let path = trial.path();
@@ -308,7 +308,7 @@ fn the_end_is_reported_even_if_the_thread_panics_and_the_lock_is_held_until_then
 
 #[test]
 fn no_token_is_in_any_debug_text_or_reason() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Status(403, r#"{"error":"hch-rt-0 is bad"}"#.to_owned()));
     let shown = format!("{:?} {:?}", trial.refresh(), trial.refresh().run());
     trial.waits_are_over();

@@ -47,7 +47,7 @@ fn the_child_is_killed_at_the_given_step() {
     unreachable!("the child was not killed");
 }
 
-fn kill_on(step: RefreshStep, trial: &Trial) {
+fn kill_on(step: RefreshStep, trial: &GrantTrial) {
     let index = STEPS.iter().position(|other| *other == step).unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "honcho::trial::kill_tests::the_child_is_killed_at_the_given_step"])
@@ -62,7 +62,7 @@ fn kill_on(step: RefreshStep, trial: &Trial) {
 #[test]
 fn a_kill_before_the_token_is_presented_costs_nothing() {
     for step in [RefreshStep::Locked, RefreshStep::Read] {
-        let trial = Trial::expired();
+        let trial = GrantTrial::expired();
         kill_on(step, &trial);
         rotated(trial.run());
         assert_eq!(trial.server.presented().len(), 1);
@@ -72,7 +72,7 @@ fn a_kill_before_the_token_is_presented_costs_nothing() {
 
 #[test]
 fn a_kill_just_before_presenting_costs_a_minute() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     kill_on(RefreshStep::BeforeSend, &trial);
     assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
     rotated(trial.run_after_the_wait());
@@ -82,7 +82,7 @@ fn a_kill_just_before_presenting_costs_a_minute() {
 
 #[test]
 fn a_kill_after_the_answer_requires_a_login_and_does_not_loop() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     kill_on(RefreshStep::Answered, &trial);
     for _ in 0..3 {
         assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
@@ -95,7 +95,7 @@ fn a_kill_after_the_answer_requires_a_login_and_does_not_loop() {
 
 #[test]
 fn after_a_kill_before_the_rename_the_grant_is_restored_from_the_temporary_file() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     kill_on(RefreshStep::TemporaryWritten, &trial);
     assert_eq!(access(&rotated(trial.run())), "hch-at-n1");
     assert_eq!((trial.server.presented().len(), trial.other_files()), (1, Vec::new()));
@@ -104,7 +104,7 @@ fn after_a_kill_before_the_rename_the_grant_is_restored_from_the_temporary_file(
 
 #[test]
 fn a_kill_after_the_rename_costs_nothing() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let before = trial.refresh();
     kill_on(RefreshStep::Renamed, &trial);
     assert!(matches!(before.run().outcome, Outcome::Adopted(grant) if access(&grant) == "hch-at-n1"));
@@ -113,7 +113,7 @@ fn a_kill_after_the_rename_costs_nothing() {
 
 #[test]
 fn a_write_by_another_program_keeps_the_grant_of_a_killed_process() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     kill_on(RefreshStep::TemporaryWritten, &trial);
     let mut theirs = grant_in(&trial.path()).unwrap();
     theirs.access_token = "hch-at-7".into();

@@ -10,7 +10,7 @@ use super::*;
 
 #[test]
 fn a_symbolic_link_is_written_through_and_both_names_are_locked() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let real = TempDir::new().unwrap();
     let target = real.path().join("shared.json");
     fs::rename(trial.path(), &target).unwrap();
@@ -28,7 +28,7 @@ fn a_symbolic_link_is_written_through_and_both_names_are_locked() {
 
 #[test]
 fn two_names_of_one_directory_are_no_deadlock() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let other = TempDir::new().unwrap();
     let alias = other.path().join("alias");
     symlink(trial.home.path(), &alias).unwrap();
@@ -56,7 +56,7 @@ fn original_holds(path: &Path) -> Child {
 
 #[test]
 fn while_the_original_holds_the_lock_nothing_is_exchanged() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let mut holder = original_holds(&trial.path());
     let mut refresh = trial.refresh();
     refresh.limits.lock_wait = Duration::from_millis(150);
@@ -72,7 +72,7 @@ fn while_the_original_holds_the_lock_nothing_is_exchanged() {
 fn the_original_waits_while_the_lock_is_held() {
     const TRY: &str =
         "import fcntl,sys\nf=open(sys.argv[1],'a+b')\nfcntl.flock(f.fileno(),fcntl.LOCK_EX|fcntl.LOCK_NB)";
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let tries = || {
         let path = lock_path(&trial.path());
         Command::new("python3").args(["-c", TRY]).arg(path).stderr(Stdio::null()).status().unwrap().success()
@@ -85,7 +85,7 @@ fn the_original_waits_while_the_lock_is_held() {
 
 #[test]
 fn a_lock_file_that_was_deleted_during_the_wait_does_not_count() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let path = trial.path();
     let first = ConfigLock::take(&path, SOON).unwrap();
     let waiting = thread::spawn({

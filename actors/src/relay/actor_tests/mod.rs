@@ -326,13 +326,13 @@ fn idle_without_a_connection_is_answered_so() {
 #[test]
 fn stopped_link_completes_the_closing_handshake() {
     /// Stops the actor as its runner would.
-    struct Stop;
-    impl Message for Stop {
+    struct StopLink;
+    impl Message for StopLink {
         type Result = ();
     }
-    impl Handler<Stop> for RelayActor {
+    impl Handler<StopLink> for RelayActor {
         type Result = ();
-        fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        fn handle(&mut self, _: StopLink, ctx: &mut Self::Context) {
             ctx.stop();
         }
     }
@@ -340,7 +340,7 @@ fn stopped_link_completes_the_closing_handshake() {
         let (bench, mut peer) = LinkBench::connected().await;
         let answer = bench.send("last");
         peer.frame().await;
-        bench.link.send(Stop).await.unwrap();
+        bench.link.send(StopLink).await.unwrap();
         assert_eq!(within("the close", peer.read()).await, Err(Some(1001)));
         assert!(answer.await.ambiguous, "a pending send is answered");
         drop(peer);
