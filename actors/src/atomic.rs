@@ -1,5 +1,6 @@
 //! Replaces a file in one step.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -10,6 +11,18 @@ use crate::files::own;
 /// # Errors
 /// The system's error. The old file is still there, or, if only the directory could not be synced, the new one.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_as(path, bytes, |file| own::give_to_owner_of(path.parent(), file))
+}
+
+/// The same; an existing file keeps its owner, also when root replaces it.
+///
+/// # Errors
+/// See [`replace`].
+pub fn replace_keeping_owner(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_as(path, bytes, |file| own::keep_owner_of(path, file))
+}
+
+fn replace_as(path: &Path, bytes: &[u8], set_owner: impl FnOnce(&File)) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
     };
@@ -18,7 +31,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     prefix.push(".");
     // Created with mode 0600, before the first byte.
     let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
-    own::give_to_owner_of(Some(folder), file.as_file());
+    set_owner(file.as_file());
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

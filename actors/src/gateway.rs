@@ -75,10 +75,10 @@ impl Gateway {
         let dependencies = ProfileDependencies {
             fresh_token: Some(mailboxes.honcho.port()),
             status: mailboxes.status.port(),
-            caller: Caller::new(settings.trust.clone(), CallTimings::default()),
+            caller: Caller::new(settings.client.clone(), CallTimings::default()),
             link: Some(mailboxes.links.process().port()),
             claims: mailboxes.links.claims().clone(),
-            client: settings.trust.clone(),
+            client: settings.client.clone(),
             events: events.clone(),
             children: counts.children.clone(),
         };

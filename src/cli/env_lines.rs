@@ -1,45 +1,45 @@
 //! Findings about the lines of a `.env`: values that other programs parse differently, and names that are not read. Pure; no finding
 //! contains a value.
 
-use caduceus_actors::profile::env_file::{EnvFile, Oddity};
-use caduceus_actors::profile::globals::{is_unread, probably_meant};
+use caduceus_actors::profile::env_file::{Ambiguity, EnvFile};
+use caduceus_actors::profile::globals::{is_unread, nearest_known};
 use caduceus_actors::profile::inspect::Missing;
 
 use super::finding::{Finding, shown};
 
 /// The findings of one profile; `missing` are the names that its configuration needs and it lacks.
 pub(super) fn findings(own: &EnvFile, missing: &[Missing]) -> Vec<Finding> {
-    let values = own.oddities().map(|(name, oddity)| of_value(name, oddity));
+    let values = own.ambiguities().map(|(name, ambiguity)| of_value(name, ambiguity));
     let names = own.names().filter_map(|name| of_name(name, own, missing));
     values.chain(names).collect()
 }
 
-fn of_value(name: &str, oddity: Oddity) -> Finding {
+fn of_value(name: &str, ambiguity: Ambiguity) -> Finding {
     let name = shown(name);
-    match oddity {
-        Oddity::OpenQuote => Finding::warn(
+    match ambiguity {
+        Ambiguity::OpenQuote => Finding::warn(
             "env_open_quote",
             format!(
                 "the value of {name} in .env begins with a quote that is not closed on its line; the quote is part of it"
             ),
             "write the value on one line and close the quote; put a key of several lines into a file and its path into .env",
         ),
-        Oddity::Comment => Finding::warn(
+        Ambiguity::Comment => Finding::warn(
             "env_comment",
             format!("the value of {name} in .env is followed by what looks like a comment, which is part of it"),
             "put the comment on a separate line, or the value into quotes if it contains the character",
         ),
-        Oddity::Backticks => Finding::warn(
+        Ambiguity::Backticks => Finding::warn(
             "env_backticks",
             format!("the value of {name} in .env is in backticks, which are part of it"),
             "take the backticks away, or write plain quotes",
         ),
-        Oddity::Reference => Finding::warn(
+        Ambiguity::Reference => Finding::warn(
             "env_reference",
             format!("the value of {name} in .env refers to another variable, which is not substituted"),
             "write the value in full, or put it into single quotes if it is literal",
         ),
-        Oddity::OddCharacter => Finding::warn(
+        Ambiguity::UnusualCharacter => Finding::warn(
             "env_odd_character",
             format!("{name} in .env contains an invisible character or a typographic quote"),
             "type the line again with plain quotes, or without quotes",
@@ -50,7 +50,7 @@ fn of_value(name: &str, oddity: Oddity) -> Finding {
 fn of_name(name: &str, own: &EnvFile, missing: &[Missing]) -> Option<Finding> {
     const CODE: &str = "env_unknown_name";
     // A name that is there under its right spelling too was not mistyped.
-    let meant = probably_meant(name, missing.iter().map(|missing| missing.name.as_str()));
+    let meant = nearest_known(name, missing.iter().map(|missing| missing.name.as_str()));
     if let Some(meant) = meant.filter(|meant| own.get(meant).is_none()) {
         let detail = format!("{} in .env is not read; was {} meant?", shown(name), shown(meant));
         return Some(Finding::warn(CODE, detail, "write the name as the gateway reads it"));

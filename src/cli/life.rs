@@ -232,11 +232,11 @@ impl GatewayProcess {
         info!("SIGHUP: reload of every file");
         self.status_reporter.reloading();
         match self.gateway.ports.read_again.ask(ReadAgain, RELOAD_TIMEOUT).await {
-            Ok(ReadAgainDone { changed, troubles }) if troubles.is_empty() => {
+            Ok(ReadAgainDone { changed, problems }) if problems.is_empty() => {
                 info!(?changed, "files reloaded");
             }
-            Ok(ReadAgainDone { changed, troubles }) => {
-                warn!(?changed, ?troubles, "files reloaded; a file with errors keeps its last valid content");
+            Ok(ReadAgainDone { changed, problems }) => {
+                warn!(?changed, ?problems, "files reloaded; a file with errors keeps its last valid content");
             }
             Err(error) => warn!(%error, "reload timed out; it continues in the background"),
         }

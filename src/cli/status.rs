@@ -8,8 +8,8 @@ use std::time::Duration;
 use actix_web::rt::time::sleep;
 use caduceus_actors::status::state_file;
 use caduceus_contract::api::status::StatusResponse;
-use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::lifecycle::GatewayState;
+use caduceus_contract::status::readiness::ReadinessLevel;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 

@@ -11,7 +11,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
-use super::reload::{ConfigPorts, Look, Reload, SettingsNews};
+use super::reload::{ConfigPorts, Reload, ReloadResult, ReloadScope};
 use super::served_profiles::ServedProfiles;
 use caduceus_contract::messages::config::{ConfigView, GetConfig, ReadAgain, ReadAgainDone};
 use caduceus_supervision::ResponseFuture;
@@ -23,59 +23,59 @@ const SETTLE_EVERY: Duration = Duration::from_millis(500);
 
 /// Reloads the settings.
 pub struct ConfigActor {
-    present: ServedProfiles,
+    served_profiles: ServedProfiles,
     ports: ConfigPorts,
     touched: Arc<Notify>,
-    troubles: Vec<String>,
+    problems: Vec<String>,
     changed_at: Option<String>,
     /// The callers of [`ReadAgain`] since the last reload began.
     callers: Vec<oneshot::Sender<ReadAgainDone>>,
 }
 
 impl ConfigActor {
-    /// An actor that updates `present`.
+    /// An actor that updates `served_profiles`.
     #[must_use]
-    pub fn new(present: ServedProfiles, ports: ConfigPorts) -> Self {
+    pub fn new(served_profiles: ServedProfiles, ports: ConfigPorts) -> Self {
         let touched = Arc::new(Notify::new());
-        Self { present, ports, touched, troubles: Vec::new(), changed_at: None, callers: Vec::new() }
+        Self { served_profiles, ports, touched, problems: Vec::new(), changed_at: None, callers: Vec::new() }
     }
 
-    fn go_round(&mut self, round: Reload, ctx: &mut Context<Self>) {
+    fn run_reload(&mut self, reload: Reload, ctx: &mut Context<Self>) {
         let callers = std::mem::take(&mut self.callers);
-        let look = if callers.is_empty() { Look::AtChanges } else { Look::AtEverything };
-        let done = round.run(look).into_actor(self);
-        ctx.spawn(done.then(|(round, news), actor: &mut Self, _| {
-            let changed = news.as_ref().map(|news| news.keys.clone()).unwrap_or_default();
-            if let Some(news) = news {
-                actor.take_in(news);
+        let scope = if callers.is_empty() { ReloadScope::Changed } else { ReloadScope::All };
+        let done = reload.run(scope).into_actor(self);
+        ctx.spawn(done.then(|(reload, result), actor: &mut Self, _| {
+            let changed = result.as_ref().map(|result| result.keys.clone()).unwrap_or_default();
+            if let Some(result) = result {
+                actor.apply(result);
             }
-            let done = ReadAgainDone { changed, troubles: actor.troubles.clone() };
+            let done = ReadAgainDone { changed, problems: actor.problems.clone() };
             for caller in callers {
                 // A caller that timed out has dropped its end.
                 let _ = caller.send(done.clone());
             }
-            let pause = if actor.present.lock().plan.is_settled() { POLL_EVERY } else { SETTLE_EVERY };
+            let pause = if actor.served_profiles.lock().plan.is_settled() { POLL_EVERY } else { SETTLE_EVERY };
             let touched = Arc::clone(&actor.touched);
             let waiting = async move {
                 // The files are checked in either case.
                 let _ = tokio::time::timeout(pause, touched.notified()).await;
-                round
+                reload
             };
-            waiting.into_actor(actor).map(|round, actor, ctx| actor.go_round(round, ctx))
+            waiting.into_actor(actor).map(|reload, actor, ctx| actor.run_reload(reload, ctx))
         }));
     }
 
-    fn take_in(&mut self, news: SettingsNews) {
-        for trouble in news.troubles.iter().filter(|trouble| !self.troubles.contains(trouble)) {
-            warn!(trouble, "configuration invalid; the last valid one stays in force");
+    fn apply(&mut self, result: ReloadResult) {
+        for problem in result.problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            warn!(problem, "configuration invalid; the last valid one stays in force");
         }
-        if news.troubles.is_empty() && !self.troubles.is_empty() {
+        if result.problems.is_empty() && !self.problems.is_empty() {
             info!("configuration valid again");
         }
-        if news.changed || news.troubles != self.troubles {
+        if result.changed || result.problems != self.problems {
             self.changed_at = Some(jiff::Timestamp::now().to_string());
         }
-        self.troubles = news.troubles;
+        self.problems = result.problems;
     }
 }
 
@@ -83,8 +83,8 @@ impl Actor for ConfigActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let round = Reload::new(self.present.clone(), self.ports.clone(), Arc::clone(&self.touched));
-        self.go_round(round, ctx);
+        let reload = Reload::new(self.served_profiles.clone(), self.ports.clone(), Arc::clone(&self.touched));
+        self.run_reload(reload, ctx);
     }
 }
 
@@ -97,8 +97,9 @@ impl Handler<ReadAgain> for ConfigActor {
         self.touched.notify_one();
         ResponseFuture::new(async move {
             // The next incarnation reads everything at its start.
-            let fell = || vec!["the reload was interrupted by a restart of its actor, and starts again".to_owned()];
-            done.await.unwrap_or_else(|_| ReadAgainDone { troubles: fell(), ..ReadAgainDone::default() })
+            let interrupted =
+                || vec!["the reload was interrupted by a restart of its actor, and starts again".to_owned()];
+            done.await.unwrap_or_else(|_| ReadAgainDone { problems: interrupted(), ..ReadAgainDone::default() })
         })
     }
 }
@@ -107,9 +108,9 @@ impl Handler<GetConfig> for ConfigActor {
     type Result = MessageResult<GetConfig>;
 
     fn handle(&mut self, _: GetConfig, _: &mut Self::Context) -> Self::Result {
-        let state = self.present.lock();
+        let state = self.served_profiles.lock();
         MessageResult(ConfigView {
-            troubles: self.troubles.clone(),
+            troubles: self.problems.clone(),
             needs_restart: state.needs_restart(),
             leaving: state.plan.leaving(),
             changed_at: self.changed_at.clone(),

@@ -31,14 +31,14 @@ pub(super) enum ReloadStep {
 
 /// The state of one profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Stand {
+enum ProfilePhase {
     /// Served; the start of its actor is not confirmed.
-    Coming,
+    Starting,
     Served,
     /// No longer served; its turns run. Counts the checks in a row that found none.
     Leaving(u8),
     /// Its actor is being stopped.
-    Going,
+    Stopping,
 }
 
 /// What a reading of the files changes.
@@ -68,26 +68,28 @@ impl SettingsDiff {
 pub(super) struct ReloadPlan {
     /// The profiles of the settings in force, in their order.
     wanted: Vec<ProfileName>,
-    stands: BTreeMap<ProfileName, Stand>,
+    phases: BTreeMap<ProfileName, ProfilePhase>,
 }
 
 impl ReloadPlan {
     /// The tree starts the actors of all profiles in `settings`.
     pub(super) fn new(settings: &Settings) -> Self {
         let wanted = names(settings);
-        let stands = wanted.iter().map(|name| (name.clone(), Stand::Served)).collect();
-        Self { wanted, stands }
+        let phases = wanted.iter().map(|name| (name.clone(), ProfilePhase::Served)).collect();
+        Self { wanted, phases }
     }
 
     /// The profiles served, in the order of the settings.
     pub(super) fn served(&self) -> impl Iterator<Item = &ProfileName> {
-        self.wanted.iter().filter(|name| matches!(self.stands.get(*name), Some(Stand::Coming | Stand::Served)))
+        self.wanted
+            .iter()
+            .filter(|name| matches!(self.phases.get(*name), Some(ProfilePhase::Starting | ProfilePhase::Served)))
     }
 
     /// Those that have an actor and are not served.
     pub(super) fn leaving(&self) -> Vec<ProfileName> {
-        let leaves = |stand: &Stand| matches!(stand, Stand::Leaving(_) | Stand::Going);
-        self.stands.iter().filter(|(_, stand)| leaves(stand)).map(|(name, _)| name.clone()).collect()
+        let leaves = |phase: &ProfilePhase| matches!(phase, ProfilePhase::Leaving(_) | ProfilePhase::Stopping);
+        self.phases.iter().filter(|(_, phase)| leaves(phase)).map(|(name, _)| name.clone()).collect()
     }
 
     /// The files were read again.
@@ -95,28 +97,28 @@ impl ReloadPlan {
         let mut steps = Vec::new();
         let mut announce = diff.shared;
         for name in &diff.profiles {
-            match self.stands.get(name) {
+            match self.phases.get(name) {
                 None => {
-                    self.stands.insert(name.clone(), Stand::Coming);
+                    self.phases.insert(name.clone(), ProfilePhase::Starting);
                     steps.extend([ReloadStep::Open(name.clone()), ReloadStep::Start(name.clone())]);
                     announce = true;
                 }
-                Some(Stand::Leaving(_)) => {
-                    self.stands.insert(name.clone(), Stand::Served);
+                Some(ProfilePhase::Leaving(_)) => {
+                    self.phases.insert(name.clone(), ProfilePhase::Served);
                     steps.push(ReloadStep::Change(name.clone()));
                     announce = true;
                 }
-                Some(Stand::Coming | Stand::Served) if diff.changed.contains(name) => {
+                Some(ProfilePhase::Starting | ProfilePhase::Served) if diff.changed.contains(name) => {
                     steps.push(ReloadStep::Change(name.clone()));
                 }
                 // It is started again when the old actor has ended.
-                Some(Stand::Coming | Stand::Served | Stand::Going) => {}
+                Some(ProfilePhase::Starting | ProfilePhase::Served | ProfilePhase::Stopping) => {}
             }
         }
         let wanted: BTreeSet<_> = diff.profiles.iter().collect();
-        for (name, stand) in &mut self.stands {
-            if matches!(stand, Stand::Coming | Stand::Served) && !wanted.contains(name) {
-                *stand = Stand::Leaving(0);
+        for (name, phase) in &mut self.phases {
+            if matches!(phase, ProfilePhase::Starting | ProfilePhase::Served) && !wanted.contains(name) {
+                *phase = ProfilePhase::Leaving(0);
                 announce = true;
             }
         }
@@ -128,19 +130,19 @@ impl ReloadPlan {
     /// What is left to do. `busy`: the profiles with running turns.
     pub(super) fn check(&mut self, busy: &BTreeSet<ProfileName>) -> Vec<ReloadStep> {
         let mut steps = Vec::new();
-        for (name, stand) in &mut self.stands {
-            match stand {
-                Stand::Served => {}
-                Stand::Coming => steps.push(ReloadStep::Start(name.clone())),
-                Stand::Leaving(idle) if busy.contains(name) => *idle = 0,
-                Stand::Leaving(idle) => {
+        for (name, phase) in &mut self.phases {
+            match phase {
+                ProfilePhase::Served => {}
+                ProfilePhase::Starting => steps.push(ReloadStep::Start(name.clone())),
+                ProfilePhase::Leaving(idle) if busy.contains(name) => *idle = 0,
+                ProfilePhase::Leaving(idle) => {
                     *idle += 1;
                     if *idle >= IDLE_CHECKS {
-                        *stand = Stand::Going;
+                        *phase = ProfilePhase::Stopping;
                         steps.push(ReloadStep::Stop(name.clone()));
                     }
                 }
-                Stand::Going => steps.push(ReloadStep::Stop(name.clone())),
+                ProfilePhase::Stopping => steps.push(ReloadStep::Stop(name.clone())),
             }
         }
         steps
@@ -148,25 +150,25 @@ impl ReloadPlan {
 
     /// Whether nothing is left for [`ReloadPlan::check`].
     pub(super) fn is_settled(&self) -> bool {
-        self.stands.values().all(|stand| *stand == Stand::Served)
+        self.phases.values().all(|phase| *phase == ProfilePhase::Served)
     }
 
     /// The actor of `name` is in the tree.
     pub(super) fn started(&mut self, name: &ProfileName) {
-        if let Some(stand @ Stand::Coming) = self.stands.get_mut(name) {
-            *stand = Stand::Served;
+        if let Some(phase @ ProfilePhase::Starting) = self.phases.get_mut(name) {
+            *phase = ProfilePhase::Served;
         }
     }
 
     /// The actor of `name` is no longer in the tree.
     pub(super) fn stopped(&mut self, name: &ProfileName) -> Vec<ReloadStep> {
-        if self.stands.get(name) != Some(&Stand::Going) {
+        if self.phases.get(name) != Some(&ProfilePhase::Stopping) {
             return Vec::new();
         }
-        self.stands.remove(name);
+        self.phases.remove(name);
         let mut steps = vec![ReloadStep::Close(name.clone())];
         if self.wanted.contains(name) {
-            self.stands.insert(name.clone(), Stand::Coming);
+            self.phases.insert(name.clone(), ProfilePhase::Starting);
             steps.extend([ReloadStep::Open(name.clone()), ReloadStep::Start(name.clone()), ReloadStep::Announce]);
         }
         steps

@@ -7,9 +7,9 @@ use crate::exploration::assert_value;
 use crate::settings::Environment;
 
 /// A home that serves several profiles.
-struct Home(TempDir);
+struct ReloadHome(TempDir);
 
-impl Home {
+impl ReloadHome {
     fn new(profiles: &[&str]) -> Self {
         let home = Self(tempfile::tempdir().unwrap());
         home.write("config.yaml", "gateway: {multiplex_profiles: true}\n");
@@ -36,21 +36,21 @@ impl Home {
         Settings::load(self.0.path(), Environment::default()).unwrap()
     }
 
-    fn bench(&self) -> Bench {
+    fn bench(&self) -> ReloadBench {
         let settings = self.load();
-        Bench { plan: ReloadPlan::new(&settings), first: settings.clone(), settings }
+        ReloadBench { plan: ReloadPlan::new(&settings), first: settings.clone(), settings }
     }
 }
 
 /// The plan with the settings in force.
-struct Bench {
+struct ReloadBench {
     plan: ReloadPlan,
     first: Settings,
     settings: Settings,
 }
 
-impl Bench {
-    fn read(&mut self, home: &Home) -> Vec<ReloadStep> {
+impl ReloadBench {
+    fn read(&mut self, home: &ReloadHome) -> Vec<ReloadStep> {
         let before = std::mem::replace(&mut self.settings, home.load());
         self.plan.read(SettingsDiff::between(&before, &self.settings))
     }
@@ -80,7 +80,7 @@ fn the_plan_is_a_value() {
 
 #[test]
 fn unchanged_settings_yield_no_step() {
-    let home = Home::new(&["work"]);
+    let home = ReloadHome::new(&["work"]);
     let mut bench = home.bench();
     assert_eq!(bench.read(&home), []);
     assert!(bench.plan.is_settled() && bench.plan.check(&none()).is_empty());
@@ -88,7 +88,7 @@ fn unchanged_settings_yield_no_step() {
 
 #[test]
 fn a_new_profile_is_started_before_it_is_announced() {
-    let home = Home::new(&[]);
+    let home = ReloadHome::new(&[]);
     let mut bench = home.bench();
     home.add("work");
     let steps = bench.read(&home);
@@ -101,7 +101,7 @@ fn a_new_profile_is_started_before_it_is_announced() {
 
 #[test]
 fn a_removed_profile_is_stopped_after_its_last_turn() {
-    let home = Home::new(&["work"]);
+    let home = ReloadHome::new(&["work"]);
     let mut bench = home.bench();
     home.remove("work");
     assert_eq!(bench.read(&home), [ReloadStep::Announce]);
@@ -124,7 +124,7 @@ fn a_removed_profile_is_stopped_after_its_last_turn() {
 
 #[test]
 fn a_profile_that_is_added_again_while_its_turns_run_stays() {
-    let home = Home::new(&["work"]);
+    let home = ReloadHome::new(&["work"]);
     let mut bench = home.bench();
     home.remove("work");
     bench.read(&home);
@@ -137,7 +137,7 @@ fn a_profile_that_is_added_again_while_its_turns_run_stays() {
 
 #[test]
 fn a_profile_that_is_added_again_while_it_stops_is_started_again() {
-    let home = Home::new(&["work"]);
+    let home = ReloadHome::new(&["work"]);
     let mut bench = home.bench();
     home.remove("work");
     bench.read(&home);
@@ -159,7 +159,7 @@ fn a_profile_that_is_added_again_while_it_stops_is_started_again() {
 
 #[test]
 fn a_changed_file_of_a_profile_changes_that_profile_only() {
-    let home = Home::new(&["one", "other"]);
+    let home = ReloadHome::new(&["one", "other"]);
     let mut bench = home.bench();
     home.write("profiles/one/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
     assert_eq!(bench.read(&home), [ReloadStep::Change(name("one"))]);
@@ -167,7 +167,7 @@ fn a_changed_file_of_a_profile_changes_that_profile_only() {
 
 #[test]
 fn a_changed_agent_of_the_home_changes_every_profile_that_runs_it() {
-    let home = Home::new(&["own", "plain"]);
+    let home = ReloadHome::new(&["own", "plain"]);
     home.write("profiles/own/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
     let mut bench = home.bench();
     home.write("caduceus.yaml", "agent: {backend: exec, command: [other]}\n");
@@ -183,7 +183,7 @@ fn a_change_that_other_actors_use_is_announced() {
         "drain: {refused: notice}",
         "drain: {timeout_s: 5}",
     ] {
-        let home = Home::new(&[]);
+        let home = ReloadHome::new(&[]);
         let mut bench = home.bench();
         home.write("caduceus.yaml", &format!("agent: {{backend: echo}}\n{text}\n"));
         assert_eq!(bench.read(&home), [ReloadStep::Announce], "{text}");
@@ -193,7 +193,7 @@ fn a_change_that_other_actors_use_is_announced() {
 
 #[test]
 fn a_change_that_applies_at_the_next_start_is_listed_until_it_is_undone() {
-    let home = Home::new(&[]);
+    let home = ReloadHome::new(&[]);
     let mut bench = home.bench();
     home.write(
         "caduceus.yaml",
@@ -208,7 +208,7 @@ fn a_change_that_applies_at_the_next_start_is_listed_until_it_is_undone() {
 
 #[test]
 fn serving_one_profile_removes_the_others_and_gives_it_the_environment() {
-    let home = Home::new(&["work"]);
+    let home = ReloadHome::new(&["work"]);
     let mut bench = home.bench();
     home.write("config.yaml", "gateway: {multiplex_profiles: false}\n");
     assert_eq!(bench.read(&home), [ReloadStep::Change(name("default")), ReloadStep::Announce]);

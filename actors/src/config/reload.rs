@@ -16,7 +16,7 @@ use super::served_profiles::ServedProfiles;
 use crate::drain::permit::messages::ListTurns;
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
-use crate::profile::messages::TermsChanged;
+use crate::profile::messages::ProfileConfigChanged;
 use crate::profile::redact::Redactor;
 use crate::relay::claims::Claims;
 use crate::settings::{DirectoryState, Reading, Settings, Sources};
@@ -52,7 +52,7 @@ pub struct ConfigPorts {
     pub status: Port<SettingsChanged>,
     /// The same: something shown changed.
     pub touched: Port<StatusTouched>,
-    /// Which link fronts which gateway: a removed profile releases its claims.
+    /// Which link serves which gateway: a removed profile releases its claims.
     pub claims: Claims,
     /// The secrets of a removed profile are removed from it.
     pub redactor: Redactor,
@@ -73,22 +73,22 @@ pub(super) struct Reload {
     announced: BTreeSet<ProfileName>,
     /// A mailbox refused the settings; they are sent again at the next reload.
     announce_again: bool,
-    /// Profiles whose mailbox refused their terms.
-    resend_terms: BTreeSet<ProfileName>,
+    /// Profiles whose mailbox refused their configuration.
+    resend_config: BTreeSet<ProfileName>,
 }
 
 /// What a reload reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum ReloadScope {
     /// The files whose metadata changed.
-    AtChanges,
+    Changed,
     /// All files, including those of the profiles.
-    AtEverything,
+    All,
 }
 
 /// The result of a reload that read the files.
-pub(super) struct SettingsNews {
-    pub(super) troubles: Vec<String>,
+pub(super) struct ReloadResult {
+    pub(super) problems: Vec<String>,
     /// Whether the settings in force changed.
     pub(super) changed: bool,
     /// The keys whose values changed.
@@ -107,19 +107,19 @@ impl Reload {
             announced,
             // The previous incarnation may have failed before it had notified every actor.
             announce_again: true,
-            resend_terms: BTreeSet::new(),
+            resend_config: BTreeSet::new(),
         }
     }
 
     /// Reads the files if they changed, and carries out what follows. Returns the result of reading, if they were read.
-    pub(super) async fn run(mut self, look: Look) -> (Self, Option<SettingsNews>) {
-        if look == Look::AtEverything {
+    pub(super) async fn run(mut self, scope: ReloadScope) -> (Self, Option<ReloadResult>) {
+        if scope == ReloadScope::All {
             self.sources = Sources::default();
         }
-        let (round, reading) = self.read().await;
-        self = round;
-        let (mut steps, mut news) = (VecDeque::new(), None);
-        if let Some(Reading { sources, settings, troubles }) = reading {
+        let (reload, reading) = self.read().await;
+        self = reload;
+        let (mut steps, mut result) = (VecDeque::new(), None);
+        if let Some(Reading { sources, settings, problems }) = reading {
             self.sources = sources;
             let before = self.present.settings();
             log_warnings(&before, &settings);
@@ -128,12 +128,12 @@ impl Reload {
                 info!(?keys, "configuration changed");
             }
             steps.extend(self.present.lock().read(settings));
-            news = Some(SettingsNews { troubles, changed: !steps.is_empty(), keys });
+            result = Some(ReloadResult { problems, changed: !steps.is_empty(), keys });
         } else if !self.present.lock().plan.is_settled() {
             // Not in a reload that read the files: the dispatcher is notified of the change before the next check of the profiles.
             steps.extend(self.check().await);
         }
-        steps.extend(std::mem::take(&mut self.resend_terms).into_iter().map(ReloadStep::Change));
+        steps.extend(std::mem::take(&mut self.resend_config).into_iter().map(ReloadStep::Change));
         if std::mem::take(&mut self.announce_again) && !steps.contains(&ReloadStep::Announce) {
             steps.push_back(ReloadStep::Announce);
         }
@@ -141,10 +141,10 @@ impl Reload {
             let more = self.carry_out(step).await;
             steps.extend(more);
         }
-        if look == Look::AtEverything {
+        if scope == ReloadScope::All {
             self.read_profiles().await;
         }
-        (self, news)
+        (self, result)
     }
 
     /// Makes every profile read its `.env` again, concurrently.
@@ -170,7 +170,7 @@ impl Reload {
     }
 
     fn listen(&mut self, home: &Path) {
-        let sources = Sources::look(home);
+        let sources = Sources::read(home);
         let places: BTreeMap<_, _> = sources.directories().collect();
         self.listening.retain(|directory, _| {
             places.get(directory.as_path()).is_some_and(|place| *place != DirectoryState::Missing)
@@ -197,7 +197,7 @@ impl Reload {
                 self.present.lock().plan.check(&busy)
             }
             Err(error) => {
-                warn!(%error, "gate did not list the running turns; asked again at the next reload");
+                warn!(%error, "gate did not list the running turns; it is queried again at the next reload");
                 Vec::new()
             }
         }
@@ -250,15 +250,15 @@ impl Reload {
     fn change(&mut self, name: ProfileName) {
         let sent = {
             let state = self.present.lock();
-            let (Some(child), Some(terms)) = (state.children.get(&name), state.terms(&name)) else { return };
-            let terms = Arc::new(terms);
+            let (Some(child), Some(config)) = (state.children.get(&name), state.profile_config(&name)) else { return };
+            let config = Arc::new(config);
             // The next incarnation reads them from here, so they are stored before they are sent.
-            child.terms.set(Arc::clone(&terms));
-            child.ports.terms.tell(TermsChanged(terms))
+            child.config.set(Arc::clone(&config));
+            child.ports.config.tell(ProfileConfigChanged(config))
         };
         if let Err(error) = sent {
             warn!(profile = %name, %error, "profile not notified of its settings; sent again at the next reload");
-            self.resend_terms.insert(name);
+            self.resend_config.insert(name);
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::messages::{InForce, Served};
 use super::plan::{ReloadPlan, ReloadStep, SettingsDiff};
 use crate::locked::locked;
-use crate::profile::messages::{ProfilePorts, ProfileTerms};
+use crate::profile::messages::{ProfileConfig, ProfilePorts};
 use crate::settings::Settings;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::ChildSpec;
@@ -23,32 +23,32 @@ pub struct ProfileChild {
     pub spec: ChildSpec,
     /// Its ports.
     pub ports: ProfilePorts,
-    /// The terms of its next incarnation.
-    pub terms: TermsMemory,
+    /// The configuration of its next incarnation.
+    pub config: SharedProfileConfig,
 }
 
-/// Makes a profile's actor. Passed in where the tree is wired, so that this room depends on the messages of profiles only.
-pub type ProfileMaker = Arc<dyn Fn(TermsMemory) -> ProfileChild + Send + Sync>;
+/// Makes a profile's actor. Passed in where the tree is wired, so that this module depends on the messages of profiles only.
+pub type ProfileMaker = Arc<dyn Fn(SharedProfileConfig) -> ProfileChild + Send + Sync>;
 
-/// The terms of one profile, for its factory.
+/// The configuration of one profile, for its factory. Outlives every incarnation of its actor.
 #[derive(Debug, Clone)]
-pub struct TermsMemory(Arc<Mutex<Arc<ProfileTerms>>>);
+pub struct SharedProfileConfig(Arc<Mutex<Arc<ProfileConfig>>>);
 
-impl TermsMemory {
-    /// Stores these terms.
+impl SharedProfileConfig {
+    /// Stores this configuration.
     #[must_use]
-    pub fn new(terms: ProfileTerms) -> Self {
-        Self(Arc::new(Mutex::new(Arc::new(terms))))
+    pub fn new(config: ProfileConfig) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(config))))
     }
 
-    /// The current terms.
+    /// The current configuration.
     #[must_use]
-    pub fn get(&self) -> Arc<ProfileTerms> {
+    pub fn get(&self) -> Arc<ProfileConfig> {
         Arc::clone(&locked(&self.0))
     }
 
-    pub(super) fn set(&self, terms: Arc<ProfileTerms>) {
-        *locked(&self.0) = terms;
+    pub(super) fn set(&self, config: Arc<ProfileConfig>) {
+        *locked(&self.0) = config;
     }
 }
 
@@ -129,16 +129,16 @@ impl ServedState {
     }
 
     pub(super) fn open(&mut self, name: &ProfileName) {
-        if let Some(terms) = self.terms(name) {
-            self.children.insert(name.clone(), (self.maker)(TermsMemory::new(terms)));
+        if let Some(config) = self.profile_config(name) {
+            self.children.insert(name.clone(), (self.maker)(SharedProfileConfig::new(config)));
         }
     }
 
-    /// The terms of a profile by the settings in force.
-    pub(super) fn terms(&self, name: &ProfileName) -> Option<ProfileTerms> {
+    /// The configuration of a profile, by the settings in force.
+    pub(super) fn profile_config(&self, name: &ProfileName) -> Option<ProfileConfig> {
         let settings = &self.settings;
         let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
-        Some(ProfileTerms::of(profile, settings))
+        Some(ProfileConfig::of(profile, settings))
     }
 }
 

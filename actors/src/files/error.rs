@@ -147,7 +147,7 @@ impl From<FileError> for io::Error {
 /// The reason at `path`, after an attempt to open it failed with `error`.
 pub(super) fn explain(path: &Path, follow: bool, error: io::Error) -> FileError {
     if error.kind() == ErrorKind::NotFound {
-        return nothing(path);
+        return missing(path);
     }
     let found = if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
     let why = match found {
@@ -160,8 +160,8 @@ pub(super) fn explain(path: &Path, follow: bool, error: io::Error) -> FileError 
     FileError::new(path, why)
 }
 
-/// The reason why nothing was found at `path`.
-pub(super) fn nothing(path: &Path) -> FileError {
+/// The reason why no file was found at `path`.
+pub(super) fn missing(path: &Path) -> FileError {
     let link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
     FileError::new(path, if link { Unusable::Dangling } else { Unusable::Missing })
 }

@@ -87,8 +87,8 @@ impl FileEvents {
         if update {
             let (events, place) = (self.clone(), directory.to_owned());
             let posted = trial_worker(directory).post(move || {
-                try_out(&place);
-                events.settle(place);
+                probe_watch(&place);
+                events.update_watch(place);
             });
             if !posted {
                 locked(&self.0.listeners).not_pending(directory);
@@ -98,7 +98,7 @@ impl FileEvents {
     }
 
     /// Has the shared watch updated for `directory`, on the thread reserved for that.
-    fn settle(&self, directory: PathBuf) {
+    fn update_watch(&self, directory: PathBuf) {
         let events = self.clone();
         let registrar = FileWorker::of(Path::new("the watch of the process"), Purpose::Watch, Owner::Gateway);
         let place = directory.clone();
@@ -155,7 +155,7 @@ fn trial_worker(directory: &Path) -> FileWorker {
 }
 
 /// Sets the same watch with a separate watcher. The result does not matter, only that it returns.
-fn try_out(directory: &Path) {
+fn probe_watch(directory: &Path) {
     if std::fs::metadata(directory).is_ok()
         && let Ok(mut watcher) = notify::recommended_watcher(|_| ())
     {
@@ -252,7 +252,7 @@ impl Drop for Listening {
     fn drop(&mut self) {
         let last = locked(&self.events.0.listeners).remove(&self.directory, self.number);
         if last {
-            self.events.settle(std::mem::take(&mut self.directory));
+            self.events.update_watch(std::mem::take(&mut self.directory));
         }
     }
 }
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_left_does_not_take_the_others_watch_along() {
+    fn a_removed_listener_does_not_end_the_watch_of_the_others() {
         let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
         let (gone, _) = listen(&events, place.path(), "file");
         let (_here, notified) = listen(&events, place.path(), "file");
@@ -349,18 +349,18 @@ mod tests {
     #[test]
     fn a_directory_that_hangs_does_not_block_other_watches() {
         let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
-        let (dead, well) = (place.path().join("dead"), place.path().join("well"));
-        fs::create_dir(&dead).unwrap();
-        fs::create_dir(&well).unwrap();
+        let (hung, working) = (place.path().join("hung"), place.path().join("working"));
+        fs::create_dir(&hung).unwrap();
+        fs::create_dir(&working).unwrap();
         // The effect of a failed file system on the thread that uses it.
         let (release, released) = mpsc::channel::<()>();
-        assert!(trial_worker(&dead).post(move || {
+        assert!(trial_worker(&hung).post(move || {
             let _ = released.recv();
         }));
-        let (hanging, late_event) = begin(&events, &dead, "file");
-        let (_well, notified) = listen(&events, &well, "file");
+        let (hanging, late_event) = begin(&events, &hung, "file");
+        let (_well, notified) = listen(&events, &working, "file");
         assert_eq!(hanging.watched(), Watched::NotYet);
-        fs::write(well.join("file"), "1").unwrap();
+        fs::write(working.join("file"), "1").unwrap();
         notified.recv_timeout(SOON).unwrap();
         drop(release);
         late_event.recv_timeout(SOON).unwrap();

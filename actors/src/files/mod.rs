@@ -2,10 +2,11 @@
 
 mod error;
 pub mod events;
-#[cfg(test)]
-pub(crate) mod odd;
 pub mod own;
+mod pool;
 pub mod small;
+#[cfg(test)]
+pub(crate) mod special;
 pub mod stamp;
 pub mod workers;
 

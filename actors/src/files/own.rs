@@ -122,6 +122,16 @@ pub fn give_to_owner_of(folder: Option<&Path>, file: &File) {
     }
 }
 
+/// Gives a file that will replace the one at `path` the owner of that file; if there is none, see [`give_to_owner_of`].
+pub fn keep_owner_of(path: &Path, file: &File) {
+    give_to_owner_of(path.parent(), file);
+    let (Ok(old), Ok(new)) = (fs::metadata(path), file.metadata()) else { return };
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        // Without the permission to change the owner it stays ours.
+        let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
+    }
+}
+
 /// The owner of `folder`; an error if new files there are ours anyway.
 fn owner_for(folder: Option<&Path>) -> io::Result<(u32, u32)> {
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -152,7 +162,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
-    use crate::files::odd::{ODD, place};
+    use crate::files::special::{SPECIAL, place};
 
     #[test]
     fn an_existing_directory_keeps_its_mode_and_a_new_one_is_private() {
@@ -168,7 +178,7 @@ mod tests {
 
     #[test]
     fn no_link_is_followed_and_nothing_that_is_no_file_is_opened() {
-        for (kind, _) in ODD.iter().filter(|(kind, _)| *kind != "10 GB") {
+        for (kind, _) in SPECIAL.iter().filter(|(kind, _)| *kind != "10 GB") {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("it");
             let _held = place(kind, &path);

@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
-use super::error::{FileError, FileKind, Unusable, explain, nothing};
+use super::error::{FileError, FileKind, Unusable, explain, missing};
 
 /// The longest file read there is the environment of a process, which has 2 MiB at most.
 pub const KERNEL_LIMIT: u64 = 4 * 1024 * 1024;
@@ -87,7 +87,7 @@ pub fn read_start(path: &Path, most: u64, links: Links) -> Result<Vec<u8>, FileE
 
 /// The text of a kernel file, for example below `/proc`; `None` if it does not exist or is not text.
 #[must_use]
-pub fn of_the_kernel(path: impl AsRef<Path>) -> Option<Zeroizing<String>> {
+pub fn read_kernel_file(path: impl AsRef<Path>) -> Option<Zeroizing<String>> {
     read_text(path.as_ref(), KERNEL_LIMIT, Links::Follow).ok()
 }
 
@@ -105,11 +105,12 @@ pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
     Ok((file, metadata))
 }
 
-pub(super) fn regular(path: &Path, looked: io::Result<Metadata>) -> Result<Metadata, FileError> {
-    match looked {
+/// The metadata of a regular file.
+pub(super) fn regular(path: &Path, metadata: io::Result<Metadata>) -> Result<Metadata, FileError> {
+    match metadata {
         Ok(found) if found.is_file() => Ok(found),
         Ok(found) => Err(FileError::new(path, Unusable::NotAFile(FileKind::of(found.file_type())))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(nothing(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(path)),
         Err(error) => Err(FileError::new(path, Unusable::System(error))),
     }
 }
@@ -128,13 +129,13 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::files::odd::{ODD, place};
+    use crate::files::special::{SPECIAL, place};
 
     const LIMIT: u64 = 1000;
 
     #[test]
     fn special_and_oversized_files_are_refused_by_name_and_kind_and_do_not_block() {
-        for (kind, expected) in ODD {
+        for (kind, expected) in SPECIAL {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("it");
             let _held = place(kind, &path);
@@ -177,6 +178,6 @@ mod tests {
 
     #[test]
     fn a_file_of_the_system_that_has_no_size_is_read_whole() {
-        assert!(of_the_kernel("/proc/self/status").unwrap().starts_with("Name:"));
+        assert!(read_kernel_file("/proc/self/status").unwrap().starts_with("Name:"));
     }
 }

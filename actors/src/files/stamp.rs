@@ -32,7 +32,7 @@ pub enum Stamp {
 impl Stamp {
     /// Examines `path`. Blocks.
     #[must_use]
-    pub fn look(path: &Path) -> Self {
+    pub fn read(path: &Path) -> Self {
         match Self::of(&fs::metadata(path)) {
             Self::Missing if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => Self::Dangling,
             stamp => stamp,
@@ -41,7 +41,7 @@ impl Stamp {
 
     /// The stamp of an existing file.
     #[must_use]
-    pub fn seen(found: &Metadata) -> Self {
+    pub fn of_metadata(found: &Metadata) -> Self {
         Self::Present {
             device: found.dev(),
             inode: found.ino(),
@@ -51,9 +51,9 @@ impl Stamp {
         }
     }
 
-    fn of(looked: &io::Result<Metadata>) -> Self {
-        match looked {
-            Ok(found) => Self::seen(found),
+    fn of(metadata: &io::Result<Metadata>) -> Self {
+        match metadata {
+            Ok(found) => Self::of_metadata(found),
             Err(error) if error.kind() == ErrorKind::NotFound => Self::Missing,
             Err(error) => Self::Unreachable(error.kind()),
         }
@@ -70,11 +70,11 @@ mod tests {
     fn each_state_of_a_path_has_a_stamp_of_its_own() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("it");
-        assert_eq!(Stamp::look(&path), Stamp::Missing);
+        assert_eq!(Stamp::read(&path), Stamp::Missing);
         symlink("real", &path).unwrap();
-        assert_eq!(Stamp::look(&path), Stamp::Dangling);
+        assert_eq!(Stamp::read(&path), Stamp::Dangling);
         fs::write(home.path().join("real"), "1").unwrap();
-        assert_eq!(Stamp::look(&path), Stamp::seen(&fs::metadata(home.path().join("real")).unwrap()));
-        assert!(matches!(Stamp::look(&path.join("below")), Stamp::Unreachable(ErrorKind::NotADirectory)));
+        assert_eq!(Stamp::read(&path), Stamp::of_metadata(&fs::metadata(home.path().join("real")).unwrap()));
+        assert!(matches!(Stamp::read(&path.join("below")), Stamp::Unreachable(ErrorKind::NotADirectory)));
     }
 }

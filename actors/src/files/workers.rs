@@ -10,14 +10,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, Weak};
-use std::thread;
+use std::sync::{Arc, LazyLock, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::error;
 
+use super::pool::ThreadPool;
 use crate::locked::locked;
+
 /// A file system that has not answered for this long counts as hung. A slow disk answers within.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// Most threads for the gateway's own home: one per purpose, and some spare.
@@ -26,8 +27,6 @@ const GATEWAY_THREADS: usize = 16;
 const PROFILE_THREADS: usize = 512;
 /// Length of the queue for one directory and purpose.
 const WAITING: usize = 256;
-/// How long an idle thread is kept.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// The purpose of work in a directory. Work of different purposes does not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,7 +67,7 @@ pub enum NoAnswer {
     Hung(PathBuf),
     /// A bug: the work panicked.
     #[error("work in {} panicked", .0.display())]
-    Broke(PathBuf),
+    Panicked(PathBuf),
 }
 
 type FileJob = Box<dyn FnOnce() + Send>;
@@ -95,20 +94,20 @@ impl std::fmt::Debug for WorkerState {
 
 /// Every worker in use, so that there is one per directory and purpose.
 static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<WorkerShared>>>> = LazyLock::new(Mutex::default);
-static GATEWAY: Pool = Pool::new(GATEWAY_THREADS);
-static PROFILES: Pool = Pool::new(PROFILE_THREADS);
+static GATEWAY: ThreadPool = ThreadPool::new(GATEWAY_THREADS);
+static PROFILES: ThreadPool = ThreadPool::new(PROFILE_THREADS);
 
 /// Accepted work. Dropping it cancels the work unless it has begun.
 pub struct Pending<T> {
     worker: FileWorker,
     answer: Option<mpsc::Receiver<T>>,
-    _wanted: Wanted,
+    _awaited: Awaited,
 }
 
 /// Dropped when the answer is no longer awaited.
-struct Wanted(Arc<AtomicBool>);
+struct Awaited(Arc<AtomicBool>);
 
-impl Drop for Wanted {
+impl Drop for Awaited {
     fn drop(&mut self) {
         self.0.store(false, Ordering::SeqCst);
     }
@@ -145,10 +144,10 @@ impl FileWorker {
             return Err(self.hung());
         }
         let (answer, answered) = oneshot::channel();
-        let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-        let still = Arc::clone(&wanted.0);
+        let awaited = Awaited(Arc::new(AtomicBool::new(true)));
+        let is_awaited = Arc::clone(&awaited.0);
         let job = move || {
-            if still.load(Ordering::SeqCst) {
+            if is_awaited.load(Ordering::SeqCst) {
                 // The caller may have dropped the receiver.
                 let _ = answer.send(work());
             }
@@ -158,7 +157,7 @@ impl FileWorker {
         }
         match tokio::time::timeout(limit, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(NoAnswer::Broke(self.0.key.0.clone())),
+            Ok(Err(_)) => Err(NoAnswer::Panicked(self.0.key.0.clone())),
             Err(_) => Err(self.hung()),
         }
     }
@@ -167,7 +166,7 @@ impl FileWorker {
     ///
     /// # Errors
     /// [`NoAnswer`], if the queue is full or the work panicked.
-    pub async fn run_to_the_end<T: Send + 'static>(
+    pub async fn run_to_end<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
@@ -175,22 +174,22 @@ impl FileWorker {
         if !self.post(move || drop(answer.send(work()))) {
             return Err(self.hung());
         }
-        answered.await.map_err(|_| NoAnswer::Broke(self.0.key.0.clone()))
+        answered.await.map_err(|_| NoAnswer::Panicked(self.0.key.0.clone()))
     }
 
     /// Queues `work` for a thread that may wait for it. Does not block.
     #[must_use]
     pub fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
         let (answer, answered) = mpsc::sync_channel(1);
-        let wanted = Wanted(Arc::new(AtomicBool::new(true)));
-        let still = Arc::clone(&wanted.0);
+        let awaited = Awaited(Arc::new(AtomicBool::new(true)));
+        let is_awaited = Arc::clone(&awaited.0);
         let job = move || {
-            if still.load(Ordering::SeqCst) {
+            if is_awaited.load(Ordering::SeqCst) {
                 let _ = answer.send(work());
             }
         };
         let taken = !self.hangs(TIMEOUT) && self.post(job);
-        Pending { worker: self.clone(), answer: taken.then_some(answered), _wanted: wanted }
+        Pending { worker: self.clone(), answer: taken.then_some(answered), _awaited: awaited }
     }
 
     /// Queues `work` without an answer. Returns whether there was room.
@@ -203,7 +202,8 @@ impl FileWorker {
         if state.since.is_none() {
             state.since = Some(Instant::now());
             drop(state);
-            self.pool().take(Arc::clone(&self.0));
+            let worker = Arc::clone(&self.0);
+            self.pool().take(Box::new(move || worker.run_all()));
         }
         true
     }
@@ -218,7 +218,7 @@ impl FileWorker {
         NoAnswer::Hung(self.0.key.0.clone())
     }
 
-    fn pool(&self) -> &'static Pool {
+    fn pool(&self) -> &'static ThreadPool {
         match self.0.key.2 {
             Owner::Gateway => &GATEWAY,
             Owner::Profile => &PROFILES,
@@ -235,7 +235,7 @@ impl<T> Pending<T> {
         let Some(answer) = &self.answer else { return Err(self.worker.hung()) };
         answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
             RecvTimeoutError::Timeout => self.worker.hung(),
-            RecvTimeoutError::Disconnected => NoAnswer::Broke(self.worker.0.key.0.clone()),
+            RecvTimeoutError::Disconnected => NoAnswer::Panicked(self.worker.0.key.0.clone()),
         })
     }
 }
@@ -253,7 +253,7 @@ pub fn hung() -> Vec<PathBuf> {
 
 impl WorkerShared {
     /// Does all queued work.
-    fn work_off(&self) {
+    fn run_all(&self) {
         loop {
             let job = {
                 let mut state = locked(&self.state);
@@ -262,64 +262,10 @@ impl WorkerShared {
                 job
             };
             let Some(job) = job else { return };
-            // The caller sees the missing answer; the thread has other work.
+            // The caller receives an error in place of the answer; the thread continues with other work.
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 error!(directory = %self.key.0.display(), purpose = ?self.key.1, "file work panicked");
             }
-        }
-    }
-}
-
-/// Threads that are started when needed and kept for a while.
-struct Pool {
-    most: usize,
-    state: Mutex<PoolState>,
-    more: Condvar,
-}
-
-struct PoolState {
-    waiting: VecDeque<Arc<WorkerShared>>,
-    idle: usize,
-    threads: usize,
-}
-
-impl Pool {
-    const fn new(most: usize) -> Self {
-        let state = PoolState { waiting: VecDeque::new(), idle: 0, threads: 0 };
-        Self { most, state: Mutex::new(state), more: Condvar::new() }
-    }
-
-    fn take(&'static self, worker: Arc<WorkerShared>) {
-        let mut state = locked(&self.state);
-        state.waiting.push_back(worker);
-        if state.waiting.len() > state.idle && state.threads < self.most {
-            state.threads += 1;
-            let spawned = thread::Builder::new().name("files".to_owned()).spawn(move || self.serve());
-            if let Err(error) = spawned {
-                state.threads -= 1;
-                // The existing threads will take it.
-                error!(%error, threads = state.threads, "no thread for file work");
-            }
-        }
-        drop(state);
-        self.more.notify_one();
-    }
-
-    fn serve(&'static self) {
-        loop {
-            let mut state = locked(&self.state);
-            if state.waiting.is_empty() {
-                state.idle += 1;
-                let waited = self.more.wait_timeout_while(state, IDLE, |state| state.waiting.is_empty());
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                state.idle -= 1;
-            }
-            let Some(worker) = state.waiting.pop_front() else {
-                state.threads -= 1;
-                return;
-            };
-            drop(state);
-            worker.work_off();
         }
     }
 }
@@ -359,9 +305,9 @@ mod tests {
         let release = hang(&hung);
         let no_answer = Err(NoAnswer::Hung(PathBuf::from("/hangs")));
         assert_eq!(hung.run(SHORT, || 1).await, no_answer);
-        let asked = Instant::now();
+        let started = Instant::now();
         assert_eq!(hung.run(SHORT, || 1).await, no_answer);
-        assert!(asked.elapsed() < SHORT, "a hung directory is not waited for");
+        assert!(started.elapsed() < SHORT, "a hung directory is not waited for");
         assert_eq!(other.run(SOON, || 2).await, Ok(2));
         assert_eq!(answers(&worker("/hangs", Purpose::Marker)), Ok(7), "another purpose does not wait");
         drop(release);
@@ -396,16 +342,16 @@ mod tests {
     }
 
     #[test]
-    fn work_that_panics_takes_no_thread_along() {
+    fn work_that_panics_ends_no_thread() {
         let worker = worker("/panics", Purpose::Settings);
-        let broke: Pending<u8> = worker.begin(|| panic!("on purpose"));
-        assert_eq!(broke.wait(Instant::now() + SOON), Err(NoAnswer::Broke(PathBuf::from("/panics"))));
+        let panicked: Pending<u8> = worker.begin(|| panic!("on purpose"));
+        assert_eq!(panicked.wait(Instant::now() + SOON), Err(NoAnswer::Panicked(PathBuf::from("/panics"))));
         assert_eq!(answers(&worker), Ok(7));
     }
 
     #[test]
-    fn a_hundred_profiles_that_hang_leave_the_gateways_own_home_its_threads() {
-        let places: Vec<_> = (0..100).map(|number| worker(&format!("/dead/{number}"), Purpose::Watch)).collect();
+    fn a_hundred_hung_profiles_do_not_use_the_threads_of_the_gateways_own_home() {
+        let places: Vec<_> = (0..100).map(|number| worker(&format!("/hung/{number}"), Purpose::Watch)).collect();
         let held: Vec<_> = places.iter().map(hang).collect();
         let own = FileWorker::of(Path::new("/home"), Purpose::Marker, Owner::Gateway);
         assert_eq!(answers(&own), Ok(7));

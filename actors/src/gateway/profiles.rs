@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::surroundings::{READY_WITHIN, Surroundings, incarnation};
-use crate::config::{ProfileChild, ProfileMaker, TermsMemory};
+use crate::config::{ProfileChild, ProfileMaker, SharedProfileConfig};
 use crate::profile::messages::ProfilePorts;
 use crate::profile::{ProfileActor, ProfileDependencies};
 use caduceus_supervision::{ChildSpec, Mailbox, Readiness, RestartPolicy, WhenExceeded, WorkerThread};
@@ -18,11 +18,11 @@ pub(super) fn maker(
     // One bad profile never ends the process.
     let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..policy };
     let (guard, redactor, thread) = (surroundings.guard.clone(), surroundings.redactor.clone(), thread.clone());
-    Arc::new(move |terms: TermsMemory| {
+    Arc::new(move |config: SharedProfileConfig| {
         let mailbox: Mailbox<ProfileActor> = Mailbox::new();
-        let name = terms.get().profile.name.to_string();
+        let name = config.get().profile.name.to_string();
         let (given, guard, redactor, dependencies) =
-            (terms.clone(), guard.clone(), redactor.clone(), dependencies.clone());
+            (config.clone(), guard.clone(), redactor.clone(), dependencies.clone());
         let factory = move |start: &_| {
             ProfileActor::new(given.get(), guard.clone(), redactor.clone(), dependencies.clone(), incarnation(start))
         };
@@ -38,9 +38,9 @@ pub(super) fn maker(
             verify: mailbox.port(),
             token: mailbox.port(),
             view: mailbox.port(),
-            terms: mailbox.port(),
+            config: mailbox.port(),
             read_again: mailbox.port(),
         };
-        ProfileChild { spec, ports, terms }
+        ProfileChild { spec, ports, config }
     })
 }

@@ -19,7 +19,7 @@ use crate::dispatch::settings::DispatchSettings;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
-use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
+use crate::honcho::actor::{HonchoContext, HonchoOwnPorts, HonchoPorts, HonchoRefreshActor, HonchoSettings};
 use crate::ledger::{LedgerActor, LedgerWriter};
 use crate::locked::locked;
 use crate::profile::messages::ProfilePorts;
@@ -142,9 +142,9 @@ impl Wiring {
 
     pub(super) fn honcho(&self) -> ChildSpec {
         let settings = self.present.settings();
-        let surroundings = HonchoSurroundings {
+        let context = HonchoContext {
             environment: Arc::clone(&settings.environment),
-            client: settings.trust.clone(),
+            client: settings.client.clone(),
             redactor: self.surroundings.redactor.clone(),
         };
         let steps = self.surroundings.refresh_steps.clone();
@@ -152,12 +152,12 @@ impl Wiring {
         let exchanges = self.counts.exchanges.clone();
         let factory = move |start: &_| {
             let exchanges = exchanges.clone();
-            let (in_force, surroundings, steps) = (present.in_force(), surroundings.clone(), steps.clone());
-            let profiles = surroundings.profiles(&in_force);
+            let (in_force, context, steps) = (present.in_force(), context.clone(), steps.clone());
+            let profiles = context.profiles(&in_force);
             let events = events.clone();
-            let settings = HonchoSettings { surroundings, steps, events, exchanges, ..HonchoSettings::new(profiles) };
+            let settings = HonchoSettings { context, steps, events, exchanges, ..HonchoSettings::new(profiles) };
             let ports = HonchoPorts { profiles: HonchoPorts::profiles(&in_force), status: status.clone() };
-            HonchoRefreshActor::new(ports, settings, incarnation(start), HonchoOwn::of(start))
+            HonchoRefreshActor::new(ports, settings, incarnation(start), HonchoOwnPorts::of(start))
         };
         ChildSpec::worker("honcho", &self.mailboxes.honcho, factory)
             .on(&self.control)
@@ -276,7 +276,7 @@ impl Wiring {
             profile: served.name.clone(),
             claims: boxes.links.claims().clone(),
             timings: LinkTimings::of(&settings.values.relay),
-            client: settings.trust.clone(),
+            client: settings.client.clone(),
             media: served.home.join(media::FOLDER),
             counts: LinkCounts::default(),
         };

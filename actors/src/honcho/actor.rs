@@ -6,6 +6,8 @@
 //! for its waiting callers, not the exchange: its thread continues under the lock, and the next incarnation takes the outcome from
 //! the file, or finds the note that the token is in doubt.
 
+mod check; // Checks the files.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,34 +18,28 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, Running,
     WrapFuture,
 };
-use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use super::entries::GrantEntries;
 use super::held::Now;
 pub use super::location::HonchoProfile;
-use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
+use super::plan::{RefreshOrder, TokenDecision, Waits};
+use super::profile_check::{GrantLocation, redacted_as};
 use super::refresh::{Limits, Refresh, unix_now_ms};
-use super::survey::{GrantLocation, Sighting, Survey, redacted_as, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
-pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
-use super::wiring::{RefreshDone, RefreshId};
+use super::wiring::RefreshDone;
+pub use super::wiring::{HonchoContext, HonchoOwnPorts, HonchoPorts, HonchoSettings};
 use crate::clock::Clock;
 use crate::config::messages::SettingsChanged;
 use crate::counts::Count;
-use crate::files::workers::Owner;
-use crate::files::{FileWorker, Purpose};
-use caduceus_contract::messages::honcho::{
-    FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant,
-};
+use caduceus_contract::messages::honcho::{FreshAnswer, FreshToken, GetGrants, GrantUnknown, GrantView, RefreshGrant};
 use caduceus_contract::messages::profile::TokenChanged;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, StartContext};
 
-/// Timeout of a check of one profile's files.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Interval of the plans' ticks; none of their waits is shorter than 5 s.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -56,10 +52,8 @@ pub struct HonchoRefreshActor {
     settings: HonchoSettings,
     incarnation: Incarnation,
     clock: Clock,
-    own: HonchoOwn,
-    /// The place of each profile's grant, once checked.
-    places: BTreeMap<ProfileName, GrantLocation>,
-    grants: BTreeMap<GrantLocation, GrantEntry>,
+    own: HonchoOwnPorts,
+    grants: GrantEntries,
     /// The token last sent to each profile; a profile not in here was sent nothing.
     sent: BTreeMap<ProfileName, Option<SecretString>>,
     watch: Watch,
@@ -84,17 +78,10 @@ enum CheckState {
     Again,
 }
 
-struct GrantEntry {
-    plan: GrantPlan,
-    job: Option<RefreshId>,
-    /// Callers that wait for the current refresh; answered when this is dropped.
-    waiting: Vec<oneshot::Sender<()>>,
-}
-
 impl HonchoRefreshActor {
     /// An actor that begins with a check of the files.
     #[must_use]
-    pub fn new(ports: HonchoPorts, settings: HonchoSettings, incarnation: Incarnation, own: HonchoOwn) -> Self {
+    pub fn new(ports: HonchoPorts, settings: HonchoSettings, incarnation: Incarnation, own: HonchoOwnPorts) -> Self {
         let touched = Arc::<AtomicBool>::default();
         let watch = Watch::new(settings.events.clone(), own.touched.clone(), Arc::clone(&touched));
         Self {
@@ -102,8 +89,7 @@ impl HonchoRefreshActor {
             incarnation,
             clock: Clock::start(),
             own,
-            places: BTreeMap::new(),
-            grants: BTreeMap::new(),
+            grants: GrantEntries::default(),
             sent: BTreeMap::new(),
             watch,
             checking: CheckState::Idle,
@@ -122,102 +108,16 @@ impl HonchoRefreshActor {
     }
 
     fn waits(&self) -> Waits {
-        Waits { caller: self.settings.caller_wait, careful: self.settings.limits.careful }
-    }
-
-    fn entry(&mut self, profile: &ProfileName) -> Option<(GrantLocation, &mut GrantEntry)> {
-        let place = self.places.get(profile)?.clone();
-        let entry = self.grants.get_mut(&place)?;
-        Some((place, entry))
-    }
-
-    /// Checks the files, or once more after a check that is running.
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.checking != CheckState::Idle {
-            self.checking = CheckState::Again;
-            return;
-        }
-        self.checking = CheckState::Running;
-        let careful = self.settings.limits.careful;
-        let before = (self.started, self.ended);
-        let looks = self.settings.profiles.clone().into_iter().map(|profile| {
-            // Each on a separate thread: a profile whose disk hangs delays no other for longer than this.
-            let worker = FileWorker::of(&profile.homes.own, Purpose::Grant, Owner::Profile);
-            let known = self.places.get(&profile.name).cloned();
-            let redactor = self.settings.surroundings.redactor.clone();
-            async move {
-                let checked = profile.clone();
-                match worker.run(CHECK_TIMEOUT, move || survey(&checked, careful, &redactor)).await {
-                    Ok(survey) => survey,
-                    Err(error) => {
-                        let sighting = unanswered(&profile, known.as_ref(), error.to_string());
-                        Survey { sighting, spots: Vec::new() }
-                    }
-                }
-            }
-        });
-        let looks: Vec<_> = looks.collect();
-        ctx.spawn(join_all(looks).into_actor(self).map(move |checked, actor, ctx| {
-            let again = std::mem::replace(&mut actor.checking, CheckState::Idle) == CheckState::Again;
-            let mut sightings = Vec::with_capacity(checked.len());
-            for Survey { sighting, spots } in checked {
-                for spot in &spots {
-                    actor.watch.add(spot);
-                }
-                sightings.push(sighting);
-            }
-            actor.take_in(sightings, before);
-            if again | actor.overtaken(before) {
-                actor.look(ctx);
-            }
-        }));
-    }
-
-    /// Whether a refresh began or ended since; what was seen meanwhile may be outdated.
-    fn overtaken(&self, before: (u64, u64)) -> bool {
-        before != (self.started, self.ended)
-    }
-
-    fn take_in(&mut self, sightings: Vec<Sighting>, before: (u64, u64)) {
-        let overlapped = self.overtaken(before);
-        let now = self.now();
-        let waits = self.waits();
-        for Sighting { profile, place, seen } in sightings {
-            let entry = self.grants.entry(place.clone()).or_insert_with(|| GrantEntry::new(waits));
-            // A refresh sees the file under the lock, which takes precedence; a check that overlapped with one is repeated.
-            let overtaken = overlapped && entry.plan.token().is_some();
-            if !entry.plan.is_refreshing() && !overtaken {
-                if let (Seen::Unreadable(why), true) = (&seen, entry.plan.state() != GrantState::Unreadable) {
-                    warn!(host = place.host, why, "grant file cannot be used; the current token stays in use");
-                }
-                entry.plan.seen(seen, now);
-            }
-            // The profile may have been removed while its file was checked.
-            if self.settings.profiles.iter().any(|served| served.name == profile) {
-                self.places.insert(profile, place);
-            } else {
-                self.settings.surroundings.redactor.remove(&redacted_as(&profile));
-            }
-        }
-        let places = &self.places;
-        self.grants.retain(|place, entry| entry.plan.is_refreshing() || places.values().any(|used| used == place));
-        if !self.checked {
-            self.checked = true;
-            self.incarnation.ready();
-            // A refresh that is due need not wait for the tick.
-            self.tick();
-        }
-        self.early.clear();
-        self.publish();
+        Waits { caller: self.settings.caller_wait, retry_wait: self.settings.limits.retry_wait }
     }
 
     /// Sends its token to every profile whose token has changed, and notifies the status.
     fn publish(&mut self) {
         for (profile, port) in &self.ports.profiles {
-            let Some(place) = self.places.get(profile) else {
+            if self.grants.place(profile).is_none() {
                 continue;
-            };
-            let token = self.grants.get(place).and_then(|entry| entry.plan.token());
+            }
+            let token = self.grants.token(profile);
             if self.sent.get(profile).is_some_and(|sent| same(sent.as_ref(), token)) {
                 continue;
             }
@@ -233,8 +133,8 @@ impl HonchoRefreshActor {
         }
     }
 
-    fn begin(&mut self, place: &GrantLocation, order: Order) {
-        let Some(entry) = self.grants.get_mut(place) else {
+    fn begin(&mut self, place: &GrantLocation, order: RefreshOrder) {
+        let Some(entry) = self.grants.at(place) else {
             return;
         };
         self.started += 1;
@@ -247,9 +147,9 @@ impl HonchoRefreshActor {
             unsaved: order.unsaved,
             by_person: order.by_person,
             limits: self.settings.limits,
-            client: self.settings.surroundings.client.clone(),
+            client: self.settings.context.client.clone(),
             steps: self.settings.steps.clone(),
-            redactor: self.settings.surroundings.redactor.clone(),
+            redactor: self.settings.context.redactor.clone(),
         };
         let (done, place) = (self.own.done.clone(), place.clone());
         let tell = move |report| {
@@ -269,9 +169,7 @@ impl HonchoRefreshActor {
             return;
         }
         let now = self.now();
-        let due = |(place, entry): (&GrantLocation, &mut GrantEntry)| Some((place.clone(), entry.plan.tick(now)?));
-        let due: Vec<_> = self.grants.iter_mut().filter_map(due).collect();
-        for (place, order) in due {
+        for (place, order) in self.grants.due(now) {
             self.begin(&place, order);
         }
     }
@@ -282,7 +180,7 @@ impl HonchoRefreshActor {
         let now = self.now();
         let stopping = self.stopping;
         let served = self.settings.profiles.iter().any(|served| served.name == profile);
-        let Some((place, entry)) = self.entry(&profile) else {
+        let Some((place, entry)) = self.grants.of(&profile) else {
             if !served || now.at >= deadline {
                 return Box::pin(fut::ready(Err(GrantUnknown(profile))));
             }
@@ -293,12 +191,15 @@ impl HonchoRefreshActor {
         };
         let have = |token| Box::pin(fut::ready(Ok(Some(FreshAnswer { token, refreshed: false }))));
         // During shutdown no refresh is started, because it might be interrupted.
-        let asked =
-            if stopping { entry.plan.token().cloned().map_or(Ask::Nothing, Ask::Have) } else { entry.plan.ask(now) };
-        match asked {
-            Ask::Nothing => Box::pin(fut::ready(Ok(None))),
-            Ask::Have(token) => have(token),
-            Ask::Wait { order, until } => {
+        let decision = if stopping {
+            entry.plan.token().cloned().map_or(TokenDecision::NoGrant, TokenDecision::Current)
+        } else {
+            entry.plan.ask(now)
+        };
+        match decision {
+            TokenDecision::NoGrant => Box::pin(fut::ready(Ok(None))),
+            TokenDecision::Current(token) => have(token),
+            TokenDecision::Wait { order, until } => {
                 let before = entry.plan.token().cloned();
                 let (wake, woken) = oneshot::channel();
                 entry.waiting.push(wake);
@@ -307,7 +208,7 @@ impl HonchoRefreshActor {
                 }
                 let timeout = until.saturating_sub(now.at);
                 Box::pin(within(timeout, woken).into_actor(self).map(move |(), actor, _| {
-                    let Some((_, entry)) = actor.entry(&profile) else { return Err(GrantUnknown(profile)) };
+                    let Some((_, entry)) = actor.grants.of(&profile) else { return Err(GrantUnknown(profile)) };
                     let answer = |token| FreshAnswer { refreshed: !same(before.as_ref(), Some(&token)), token };
                     Ok(entry.plan.token().cloned().map(answer))
                 }))
@@ -320,29 +221,12 @@ impl HonchoRefreshActor {
     }
 
     fn view(&self, profile: &ProfileName) -> Option<GrantView> {
-        let place = self.places.get(profile)?;
-        let plan = &self.grants.get(place)?.plan;
-        let now = self.now();
-        (plan.state() != GrantState::None).then(|| GrantView {
-            profile: profile.clone(),
-            host: place.host.clone(),
-            state: plan.state(),
-            expires_in_s: plan.expires_in_s(now),
-            last_refresh_age_s: plan.last_refresh_age(now).map(|age| age.as_secs()),
-            last_error: plan.last_error().map(str::to_owned),
-            remedy: plan.state().remedy(),
-            exchanges: self.exchanges(place).get(),
-        })
+        let exchanges = self.exchanges(self.grants.place(profile)?).get();
+        self.grants.view(profile, exchanges, self.now())
     }
 }
 
-impl GrantEntry {
-    fn new(waits: Waits) -> Self {
-        Self { plan: GrantPlan::new(waits), job: None, waiting: Vec::new() }
-    }
-}
-
-impl HonchoOwn {
+impl HonchoOwnPorts {
     /// The ports of a child of a tree.
     #[must_use]
     pub fn of(start: &StartContext<HonchoRefreshActor>) -> Self {
@@ -354,38 +238,38 @@ impl Actor for HonchoRefreshActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.look(ctx);
+        self.check(ctx);
         ctx.run_interval(TICK, |actor, _| actor.tick());
-        ctx.run_interval(self.settings.poll, Self::look);
+        ctx.run_interval(self.settings.poll, Self::check);
     }
 
     /// A refresh in flight delays the stop, within the supervisor's timeout: a process that ends in the middle of one
     /// leaves a spent token on disk.
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         self.stopping = true;
-        let in_flight = self.grants.values().any(|entry| entry.job.is_some());
+        let in_flight = self.grants.any_in_flight();
         if in_flight && !std::thread::panicking() { Running::Continue } else { Running::Stop }
     }
 }
 
 impl Handler<FreshToken> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Fresh>;
-    fn handle(&mut self, question: FreshToken, _: &mut Self::Context) -> Self::Result {
-        self.fresh(question.profile, self.clock.now() + self.settings.caller_wait)
+    fn handle(&mut self, request: FreshToken, _: &mut Self::Context) -> Self::Result {
+        self.fresh(request.profile, self.clock.now() + self.settings.caller_wait)
     }
 }
 
 impl Handler<RefreshGrant> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Option<GrantView>>;
-    fn handle(&mut self, demand: RefreshGrant, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, request: RefreshGrant, _: &mut Self::Context) -> Self::Result {
         let (now, stopping) = (self.now(), self.stopping);
         let Limits { lock_wait, exchange, .. } = self.settings.limits;
-        let Some((place, entry)) = self.entry(&demand.profile) else {
+        let Some((place, entry)) = self.grants.of(&request.profile) else {
             return Box::pin(fut::ready(None));
         };
-        let order = if stopping { None } else { entry.plan.demand(now) };
+        let order = if stopping { None } else { entry.plan.request_now(now) };
         if order.is_none() && !entry.plan.is_refreshing() {
-            return Box::pin(fut::ready(self.view(&demand.profile)));
+            return Box::pin(fut::ready(self.view(&request.profile)));
         }
         let (wake, woken) = oneshot::channel();
         entry.waiting.push(wake);
@@ -393,7 +277,7 @@ impl Handler<RefreshGrant> for HonchoRefreshActor {
             self.begin(&place, order);
         }
         let wait = within(lock_wait + exchange, woken).into_actor(self);
-        Box::pin(wait.map(move |(), actor, _| actor.view(&demand.profile)))
+        Box::pin(wait.map(move |(), actor, _| actor.view(&request.profile)))
     }
 }
 
@@ -410,13 +294,13 @@ impl Handler<SettingsChanged> for HonchoRefreshActor {
         let profiles = HonchoPorts::profiles(&in_force);
         // A profile that is added again has a new actor, which has received no token.
         self.sent.retain(|profile, _| profiles.contains_key(profile));
-        self.places.retain(|profile, _| profiles.contains_key(profile));
+        self.grants.retain_places(|profile| profiles.contains_key(profile));
         for gone in self.settings.profiles.iter().filter(|served| !profiles.contains_key(&served.name)) {
-            self.settings.surroundings.redactor.remove(&redacted_as(&gone.name));
+            self.settings.context.redactor.remove(&redacted_as(&gone.name));
         }
-        self.settings.profiles = self.settings.surroundings.profiles(&in_force);
+        self.settings.profiles = self.settings.context.profiles(&in_force);
         self.ports.profiles = profiles;
-        self.look(ctx);
+        self.check(ctx);
     }
 }
 
@@ -425,7 +309,7 @@ impl Handler<GrantFileTouched> for HonchoRefreshActor {
     fn handle(&mut self, _: GrantFileTouched, ctx: &mut Self::Context) {
         // Before the check: a change during it notifies again.
         self.touched.store(false, Ordering::SeqCst);
-        self.look(ctx);
+        self.check(ctx);
     }
 }
 
@@ -440,7 +324,7 @@ impl Handler<RefreshDone> for HonchoRefreshActor {
         }
         // The plan does not wait for a refresh of an earlier incarnation; the file has its outcome.
         let now = self.now();
-        if let Some(entry) = self.grants.get_mut(&place).filter(|entry| entry.job == Some(job)) {
+        if let Some(entry) = self.grants.at(&place).filter(|entry| entry.job == Some(job)) {
             entry.job = None;
             entry.plan.ended(report.outcome, report.presented, now);
             entry.waiting.clear();
@@ -449,7 +333,7 @@ impl Handler<RefreshDone> for HonchoRefreshActor {
         if self.stopping {
             ctx.stop();
         } else {
-            self.look(ctx);
+            self.check(ctx);
         }
     }
 }

@@ -85,8 +85,8 @@ pub struct Attempt {
 /// The callback on the loopback address.
 #[derive(Debug)]
 pub enum Callback {
-    /// The user agreed; the code is valid once.
-    Agreed(SecretString),
+    /// The user approved; the code is valid once.
+    Approved(SecretString),
     /// The user, or the server, refused.
     Denied(String),
     /// It does not belong to this login.
@@ -135,7 +135,7 @@ impl Attempt {
         }
         match (find("error"), find("code")) {
             (Some(error), _) => Callback::Denied(word(&error)),
-            (None, Some(code)) => Callback::Agreed(code.into()),
+            (None, Some(code)) => Callback::Approved(code.into()),
             (None, None) => Callback::Empty,
         }
     }
@@ -258,7 +258,7 @@ mod tests {
             assert!(matches!(attempt.judge(query), Callback::Foreign), "{query}");
         }
         let judged = |rest: &str| attempt.judge(&format!("{rest}&state={state}"));
-        assert!(matches!(judged("code=a%2Bb"), Callback::Agreed(code) if code.expose_secret() == "a+b"));
+        assert!(matches!(judged("code=a%2Bb"), Callback::Approved(code) if code.expose_secret() == "a+b"));
         assert!(matches!(judged("error=access_denied&code=x"), Callback::Denied(word) if word == "access_denied"));
         assert!(matches!(judged("code="), Callback::Empty));
         assert!(matches!(judged("error=%1B[2Jboo"), Callback::Denied(word) if word == "an error"));

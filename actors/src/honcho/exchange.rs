@@ -51,7 +51,7 @@ pub enum ExchangeError {
     NoAnswer(String),
     /// The server accepted the token, but its answer is not usable.
     #[error("the answer cannot be used: {0}")]
-    Odd(&'static str),
+    Unusable(&'static str),
     /// The token is spent, revoked or expired: only a login helps.
     #[error("the server refused the token ({INVALID_GRANT})")]
     InvalidGrant,
@@ -137,25 +137,25 @@ fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<TokenAnswer
     if status.is_success() {
         return match (json, answer.broken) {
             (Some(body), _) => good(&body),
-            (None, None) => Err(ExchangeError::Odd("it is not JSON")),
-            (None, Some(HttpError::TooLarge(_))) => Err(ExchangeError::Odd("it is too long")),
+            (None, None) => Err(ExchangeError::Unusable("it is not JSON")),
+            (None, Some(HttpError::TooLarge(_))) => Err(ExchangeError::Unusable("it is too long")),
             (None, Some(broken)) => Err(ExchangeError::NoAnswer(broken.to_string())),
         };
     }
-    let is_no = status.is_client_error();
+    let is_refusal = status.is_client_error();
     match (answer.status, &answer.broken) {
         (100..200, _) => return Err(ExchangeError::NoAnswer("an interim answer, and no other".to_owned())),
         // For these the status is enough. With other redirects than 303 the request has not been carried out.
         (429 | 503 | 300..=302 | 304..400, _) => {}
         // The missing part may be the code that the token is refused.
-        (_, Some(broken)) if is_no => return Err(ExchangeError::NoAnswer(broken.to_string())),
-        _ if is_no => {}
+        (_, Some(broken)) if is_refusal => return Err(ExchangeError::NoAnswer(broken.to_string())),
+        _ if is_refusal => {}
         (code, _) => return Err(ExchangeError::Unclear(code)),
     }
     let code = json.and_then(|body| error_code(&body));
-    let says_so = |body: &[u8]| body.windows(INVALID_GRANT.len()).any(|part| part == INVALID_GRANT.as_bytes());
-    let refused = code.as_deref() == Some(INVALID_GRANT) && is_no;
-    if refused || (matches!(answer.status, 400 | 401) && says_so(&answer.body)) {
+    let names_the_code = |body: &[u8]| body.windows(INVALID_GRANT.len()).any(|part| part == INVALID_GRANT.as_bytes());
+    let refused = code.as_deref() == Some(INVALID_GRANT) && is_refusal;
+    if refused || (matches!(answer.status, 400 | 401) && names_the_code(&answer.body)) {
         return Err(ExchangeError::InvalidGrant);
     }
     Err(ExchangeError::Status { status: answer.status, code, retry_after })
@@ -176,7 +176,7 @@ fn good(body: &SecretJson) -> Result<TokenAnswer, ExchangeError> {
     let text = |name| body.get(name).and_then(Value::as_str).filter(|text: &&str| !text.is_empty());
     let access = text("access_token").filter(|token| is_access_token(token));
     Ok(TokenAnswer {
-        access_token: access.ok_or(ExchangeError::Odd("it has no access token of the right kind"))?.into(),
+        access_token: access.ok_or(ExchangeError::Unusable("it has no access token of the right kind"))?.into(),
         refresh_token: text("refresh_token").map(Into::into),
         life_s: body.get("expires_in").and_then(seconds).unwrap_or(0),
         scope: text("scope").map(str::to_owned),
@@ -283,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn a_success_with_an_unusable_body_is_an_odd_answer() {
+    fn a_success_with_an_unusable_body_is_an_error() {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
-            assert!(matches!(answered(200, body), Err(ExchangeError::Odd(_))), "{body}");
+            assert!(matches!(answered(200, body), Err(ExchangeError::Unusable(_))), "{body}");
         }
         let broken = |why| judge(Collected { status: 200, body: Vec::new().into(), broken: Some(why) }, None);
-        assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Odd(_))));
+        assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Unusable(_))));
         assert!(matches!(broken(HttpError::Cut(String::new())), Err(ExchangeError::NoAnswer(_))));
     }
 

@@ -102,7 +102,7 @@ impl HonchoFile {
     ///
     /// # Errors
     /// [`GrantFileError::Shape`] if it cannot.
-    pub fn make_room(&mut self, host: &str) -> Result<(), GrantFileError> {
+    pub fn ensure_block(&mut self, host: &str) -> Result<(), GrantFileError> {
         let block = self.block_name(host);
         self.make_block(&block).map(drop)
     }

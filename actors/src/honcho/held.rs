@@ -24,7 +24,7 @@ pub(super) struct Now {
 
 /// A grant, and until when it is answered from memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Held {
+pub(super) struct HeldGrant {
     pub(super) grant: Grant,
     /// After this the token is not answered without an attempt at a new one. By both clocks: the wall clock may be set back, and the
     /// monotonic one stops while the machine is suspended.
@@ -36,7 +36,7 @@ pub(super) struct Held {
     pub(super) on_demand: bool,
 }
 
-impl Held {
+impl HeldGrant {
     /// As read from the file: a token that counts as expired is not answered.
     pub(super) fn first(grant: Grant, now: Now) -> Self {
         let left_ms = grant.left_ms(now.unix_ms).saturating_sub(i64::from(EXPIRY_SKEW_S) * 1_000);

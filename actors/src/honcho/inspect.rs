@@ -8,7 +8,7 @@ use rustix::fs::{Access, access};
 use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
-use super::lock::{peek, resolve};
+use super::lock::{read_notes, resolve};
 use super::note::{Fate, Note, PresentationVerdict, verdict};
 use super::store;
 use crate::error_chain::error_chain;
@@ -78,7 +78,7 @@ pub fn inspect(profile: &HonchoProfile, now_ms: i64) -> GrantFact {
     let credential = match &read {
         Err(error) => Credential::Unusable(error_chain(error)),
         Ok(file) => match file.grant(&host) {
-            Some(grant) => credential(&grant, peek(&path).of(&host), now_ms),
+            Some(grant) => credential(&grant, read_notes(&path).of(&host), now_ms),
             None if file.has_plain_key(&host) => Credential::ApiKey,
             None => Credential::None,
         },

@@ -114,7 +114,7 @@ impl ConfigLock {
     ///
     /// # Errors
     /// The system's error, or the file has foreign content, which is not overwritten.
-    pub(super) fn leave(&self, notes: &Notes) -> Result<(), LockError> {
+    pub(super) fn write_notes(&self, notes: &Notes) -> Result<(), LockError> {
         let mut file = self.notes_file();
         let mut write = || {
             let mut held = Vec::new();
@@ -173,7 +173,7 @@ impl HeldLock {
 }
 
 /// Reads the notes without the lock, for a first estimate.
-pub(super) fn peek(path: &Path) -> Notes {
+pub(super) fn read_notes(path: &Path) -> Notes {
     let read = || small::read_text(&lock_path(&resolve(path)?), MAX_NOTES, Links::Refuse).map_err(io::Error::from);
     read().map(|text| Notes::parse(&text)).unwrap_or_default()
 }

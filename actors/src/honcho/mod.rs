@@ -5,6 +5,7 @@
 
 pub mod actor;
 pub mod authorize;
+mod entries;
 pub mod exchange;
 pub mod file;
 pub mod grant;
@@ -15,11 +16,11 @@ pub mod lock;
 mod note;
 pub mod outcome;
 mod plan;
+mod profile_check;
 pub mod refresh;
 pub mod secret_json;
 pub mod steps;
 pub mod store;
-mod survey;
 #[cfg(test)]
 mod trial;
 mod watch;

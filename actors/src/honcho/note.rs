@@ -36,12 +36,12 @@ pub(super) struct Notes {
     presented: BTreeMap<String, Note>,
     /// Refusals by servers for other reasons. An older gateway ignores this.
     #[serde(default)]
-    rests: BTreeMap<String, Rest>,
+    rests: BTreeMap<String, ServerWait>,
 }
 
-/// A token that remains valid and waits, in every process, until its server may be asked again.
+/// A token that remains valid and waits, in every process, until its server accepts requests again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Rest {
+struct ServerWait {
     /// SHA-256 of the refresh token, in hex.
     digest: String,
     /// Unix seconds of the refusal.
@@ -60,9 +60,9 @@ pub(super) struct Note {
     /// Unix seconds of the last time it was presented.
     at_s: i64,
     fate: Fate,
-    /// Careful retries left without a person's request.
+    /// Retries left without a person's request.
     retries: u8,
-    /// Its replacement has a short or unknown lifetime: it rests for [`EXCHANGE_FLOOR`].
+    /// Its replacement has a short or unknown lifetime: it is not exchanged for [`EXCHANGE_FLOOR`].
     #[serde(default)]
     brief: bool,
 }
@@ -86,7 +86,7 @@ pub(super) enum Fate {
 pub(super) enum PresentationVerdict {
     /// It may.
     Present,
-    /// It may be spent; one careful try is due after this time.
+    /// It may be spent; one more try is due after this time.
     Wait(Duration),
     /// It may be spent; only a person's request presents it again.
     Withhold,
@@ -131,22 +131,22 @@ impl Notes {
         host: &str,
         token: &SecretString,
         now_s: i64,
-        asked_for: Option<Duration>,
+        requested: Option<Duration>,
         random: f64,
     ) -> Duration {
         let digest = digest(token);
         let before = self.rests.get(host).filter(|rest| rest.digest == digest);
         let failures = before.map_or(0, |rest| rest.failures);
-        let wait = step(failures, random).max(asked_for.unwrap_or_default().min(MAX_PAUSE));
+        let wait = step(failures, random).max(requested.unwrap_or_default().min(MAX_PAUSE));
         // Timestamps are whole seconds, and no wait may be shorter than requested.
         let wait_s = wait.as_secs() + 1 + u64::from(wait.subsec_nanos() > 0);
-        let rest = Rest { digest, at_s: now_s, wait_s, failures: failures.saturating_add(1) };
+        let rest = ServerWait { digest, at_s: now_s, wait_s, failures: failures.saturating_add(1) };
         self.rests.insert(host.to_owned(), rest);
         Duration::from_secs(wait_s)
     }
 
     /// How long `token` still waits for its server.
-    pub(super) fn rests(&self, host: &str, token: &SecretString, now_s: i64) -> Option<Duration> {
+    pub(super) fn server_wait(&self, host: &str, token: &SecretString, now_s: i64) -> Option<Duration> {
         let rest = self.rests.get(host).filter(|rest| rest.digest == digest(token))?;
         // A clock that was set back must not lengthen a wait.
         let age = Duration::from_secs(u64::try_from(now_s - rest.at_s).unwrap_or(0));
@@ -182,7 +182,7 @@ impl Note {
     }
 
     /// The answer had a token with this lifetime in seconds; 0 if the server gave none.
-    pub(super) fn brought(&self, life_s: i64) -> Self {
+    pub(super) fn with_lifetime(&self, life_s: i64) -> Self {
         Self { brief: life_s < SHORT_LIFE_S, ..self.clone() }
     }
 
@@ -199,7 +199,7 @@ impl Note {
         Self { at_s, ..self.clone() }
     }
 
-    /// Whether a careful retry is left.
+    /// Whether a retry is left.
     pub(super) fn may_retry(&self) -> bool {
         self.retries > 0
     }
@@ -210,13 +210,13 @@ impl Note {
     }
 }
 
-/// Whether `token` may be presented at `now_s`, given the host's note. `careful` is the wait before the careful retry.
+/// Whether `token` may be presented at `now_s`, given the host's note. `retry_wait` is the wait before the only retry.
 pub(super) fn verdict(
     note: Option<&Note>,
     token: &SecretString,
     now_s: i64,
     by_person: bool,
-    careful: Duration,
+    retry_wait: Duration,
 ) -> PresentationVerdict {
     let Some(note) = note else {
         return PresentationVerdict::Present;
@@ -235,7 +235,7 @@ pub(super) fn verdict(
         Fate::Unknown | Fate::Withheld if by_person => PresentationVerdict::Present,
         Fate::Withheld => PresentationVerdict::Withhold,
         Fate::Unknown if note.retries == 0 => PresentationVerdict::Withhold,
-        Fate::Unknown => left(careful).map_or(PresentationVerdict::Present, PresentationVerdict::Wait),
+        Fate::Unknown => left(retry_wait).map_or(PresentationVerdict::Present, PresentationVerdict::Wait),
     }
 }
 
@@ -247,14 +247,14 @@ fn digest(token: &SecretString) -> String {
 mod tests {
     use super::*;
 
-    const CAREFUL: Duration = Duration::from_mins(1);
+    const RETRY_WAIT: Duration = Duration::from_mins(1);
 
     fn token(text: &str) -> SecretString {
         text.into()
     }
 
     fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> PresentationVerdict {
-        verdict(Some(note), &token(text), now_s, by_person, CAREFUL)
+        verdict(Some(note), &token(text), now_s, by_person, RETRY_WAIT)
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_token_without_an_answer_is_presented_once_more_after_a_minute_and_never_again_by_itself() {
         let first = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&first, "r1", 1000, false), PresentationVerdict::Wait(CAREFUL));
+        assert_eq!(judge(&first, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
         assert_eq!(judge(&first, "r1", 1059, false), PresentationVerdict::Wait(Duration::from_secs(1)));
         assert_eq!(judge(&first, "r1", 1060, false), PresentationVerdict::Present);
         let second = Note::presenting(&token("r1"), Some(&first), 1060);
@@ -283,25 +283,25 @@ mod tests {
     #[test]
     fn a_clock_set_back_does_not_lengthen_the_wait() {
         let note = Note::presenting(&token("r1"), None, 1_000_000);
-        assert_eq!(judge(&note, "r1", 1000, false), PresentationVerdict::Wait(CAREFUL));
+        assert_eq!(judge(&note, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
     }
 
     #[test]
     fn another_token_is_presented_at_once() {
         let note = Note::presenting(&token("r1"), None, 1000);
         assert_eq!(judge(&note, "r2", 1000, false), PresentationVerdict::Present);
-        assert_eq!(verdict(None, &token("r1"), 0, false, CAREFUL), PresentationVerdict::Present);
+        assert_eq!(verdict(None, &token("r1"), 0, false, RETRY_WAIT), PresentationVerdict::Present);
         let next = Note::presenting(&token("r2"), Some(&note), 1001);
         assert_eq!(next.retries, 1);
     }
 
     #[test]
     fn a_token_of_a_short_or_unknown_lifetime_waits_half_a_minute_after_a_rotation_except_on_request() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239);
+        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).with_lifetime(239);
         assert_eq!(judge(&note, "r2", 1010, false), PresentationVerdict::TooSoon(Duration::from_secs(20)));
         assert_eq!(judge(&note, "r2", 1010, true), PresentationVerdict::Present);
         assert_eq!(judge(&note, "r2", 1030, false), PresentationVerdict::Present);
-        assert_eq!(judge(&note.brought(240), "r2", 1010, false), PresentationVerdict::Present);
+        assert_eq!(judge(&note.with_lifetime(240), "r2", 1010, false), PresentationVerdict::Present);
     }
 
     #[test]
@@ -324,18 +324,18 @@ mod tests {
         let (mut notes, r1) = (Notes::default(), token("r1"));
         let mut now_s = 1000;
         for step in [6, 11, 21, 41, 81, 161, 301, 301] {
-            assert_eq!(notes.rests("hermes", &r1, now_s), None);
+            assert_eq!(notes.server_wait("hermes", &r1, now_s), None);
             assert_eq!(notes.denied("hermes", &r1, now_s, None, 0.0), Duration::from_secs(step));
-            assert_eq!(notes.rests("hermes", &r1, now_s), Some(Duration::from_secs(step)));
+            assert_eq!(notes.server_wait("hermes", &r1, now_s), Some(Duration::from_secs(step)));
             now_s += i64::try_from(step).unwrap();
         }
         assert_eq!(notes.denied("hermes", &r1, now_s, Some(Duration::from_mins(15)), 0.9), Duration::from_secs(901));
         let years = Some(Duration::from_secs(u64::MAX));
         let hour = Duration::from_secs(3_601);
         assert_eq!(notes.denied("hermes", &r1, now_s, years, 0.0), hour);
-        assert_eq!(notes.rests("hermes", &r1, 0), Some(hour), "independent of the clock");
-        assert_eq!(notes.rests("hermes", &token("r2"), now_s), None, "another token is not affected");
-        assert_eq!(notes.rests("other", &r1, now_s), None);
+        assert_eq!(notes.server_wait("hermes", &r1, 0), Some(hour), "independent of the clock");
+        assert_eq!(notes.server_wait("hermes", &token("r2"), now_s), None, "another token is not affected");
+        assert_eq!(notes.server_wait("other", &r1, now_s), None);
         assert_eq!(Notes::parse(&notes.to_text()), notes);
         notes.answered("hermes");
         assert_eq!(notes.denied("hermes", &r1, now_s, None, 0.5), Duration::from_secs(7), "it starts over");

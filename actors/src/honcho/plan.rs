@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::grant::Grant;
-use super::held::{Held, Now};
+use super::held::{HeldGrant, Now};
 use super::note::step;
 use super::outcome::{Outcome, Unsaved};
 use super::store::same_tokens;
@@ -18,14 +18,14 @@ pub(super) struct Waits {
     /// Longest wait of a caller for a refresh, counted from the start of the refresh.
     pub(super) caller: Duration,
     /// Wait before a token that may be spent is presented once more.
-    pub(super) careful: Duration,
+    pub(super) retry_wait: Duration,
 }
 
 /// The decisions for one grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct GrantPlan {
     waits: Waits,
-    held: Option<Held>,
+    held: Option<HeldGrant>,
     phase: GrantPhase,
     /// Why the file cannot be used; nothing is exchanged meanwhile.
     unreadable: Option<String>,
@@ -54,15 +54,15 @@ enum GrantPhase {
 
 /// The answer to a request for the token.
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(super) enum TokenDecision {
     /// There is no grant.
-    Nothing,
-    /// There is a token.
-    Have(SecretString),
+    NoGrant,
+    /// The current token can be used.
+    Current(SecretString),
     /// A refresh is needed first; the caller waits until `until` at most.
     Wait {
         /// The refresh to start, if none is running.
-        order: Option<Box<Order>>,
+        order: Option<Box<RefreshOrder>>,
         /// After this time the caller receives the old token.
         until: Duration,
     },
@@ -70,7 +70,7 @@ pub(super) enum Ask {
 
 /// A refresh to start.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct RefreshOrder {
     pub(super) known: Option<Grant>,
     pub(super) unsaved: Option<Unsaved>,
     pub(super) by_person: bool,
@@ -78,7 +78,7 @@ pub(super) struct Order {
 
 /// The content of the file, read without the lock.
 #[derive(Debug, Clone)]
-pub(super) enum Seen {
+pub(super) enum FileReading {
     NoGrant,
     Unreadable(String),
     Grant { grant: Grant, doubt: Doubt },
@@ -112,28 +112,28 @@ impl GrantPlan {
     }
 
     /// The token is requested.
-    pub(super) fn ask(&mut self, now: Now) -> Ask {
+    pub(super) fn ask(&mut self, now: Now) -> TokenDecision {
         let Some(held) = &self.held else {
-            return Ask::Nothing;
+            return TokenDecision::NoGrant;
         };
         let token = held.grant.access_token.clone();
         if !held.is_due(now) {
-            return Ask::Have(token);
+            return TokenDecision::Current(token);
         }
         // After a failure the retries run on their own, and no caller waits for one that is likely to fail as well.
         let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
             GrantPhase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
-                Ask::Wait { order, until: since + self.waits.caller }
+                TokenDecision::Wait { order, until: since + self.waits.caller }
             }
-            _ => Ask::Have(token),
+            _ => TokenDecision::Current(token),
         }
     }
 
     /// Some time has passed.
-    pub(super) fn tick(&mut self, now: Now) -> Option<Order> {
+    pub(super) fn tick(&mut self, now: Now) -> Option<RefreshOrder> {
         let wanted = match self.phase {
-            // After a failure the next attempt needs no request, even for a token that is only refreshed on demand.
+            // After a failure the next attempt needs no request, even for a token that is only refreshed on request.
             GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => self.held.is_some(),
             GrantPhase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
             GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
@@ -142,7 +142,7 @@ impl GrantPlan {
     }
 
     /// An operator requests a refresh now. `None` if one is running or cannot help.
-    pub(super) fn demand(&mut self, now: Now) -> Option<Order> {
+    pub(super) fn request_now(&mut self, now: Now) -> Option<RefreshOrder> {
         let possible = match self.phase {
             GrantPhase::Idle | GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => true,
             GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
@@ -159,23 +159,23 @@ impl GrantPlan {
         self.phase = GrantPhase::Idle;
         match outcome {
             Outcome::Rotated { grant, life_s, beside } => {
-                self.settle(Held::exchanged(grant, life_s, now));
+                self.settle(HeldGrant::exchanged(grant, life_s, now));
                 self.unreadable =
                     beside.map(|path| format!("the file is broken; the grant is kept in {}", path.display()));
             }
             Outcome::Withheld { grant, life_s } => {
-                self.settle(Held::exchanged(grant, life_s, now));
+                self.settle(HeldGrant::exchanged(grant, life_s, now));
                 self.phase = GrantPhase::Uncertain { retry_at: None };
                 self.last_error = Some("the server gave no new refresh token".to_owned());
             }
-            Outcome::Adopted(grant) => self.settle(Held::adopted(grant, now)),
+            Outcome::Adopted(grant) => self.settle(HeldGrant::adopted(grant, now)),
             Outcome::NoGrant => {
                 self.held = None;
                 self.unsaved = None;
             }
             Outcome::Unreadable(why) => {
                 if doubt {
-                    self.phase = GrantPhase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
+                    self.phase = GrantPhase::Uncertain { retry_at: Some(now.at + self.waits.retry_wait) };
                 }
                 self.unreadable = Some(why);
             }
@@ -191,7 +191,7 @@ impl GrantPlan {
                 self.phase = GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
             }
             Outcome::Refused { grant, why } => {
-                self.held = Some(Held::first(grant, now));
+                self.held = Some(HeldGrant::first(grant, now));
                 self.unsaved = None;
                 self.last_error = Some(why);
                 self.phase = GrantPhase::ReauthRequired;
@@ -200,37 +200,37 @@ impl GrantPlan {
     }
 
     /// The file was read, and no refresh ran meanwhile.
-    pub(super) fn seen(&mut self, seen: Seen, now: Now) {
+    pub(super) fn seen(&mut self, seen: FileReading, now: Now) {
         let (grant, doubt) = match seen {
-            Seen::Unreadable(why) => {
+            FileReading::Unreadable(why) => {
                 self.unreadable = Some(why);
                 return;
             }
-            Seen::NoGrant => {
+            FileReading::NoGrant => {
                 *self = Self { last_exchange: self.last_exchange, ..Self::new(self.waits) };
                 return;
             }
-            Seen::Grant { grant, doubt } => (grant, doubt),
+            FileReading::Grant { grant, doubt } => (grant, doubt),
         };
         self.unreadable = None;
         if let Some(held) = self.held.as_mut().filter(|held| same_tokens(&held.grant, &grant)) {
             // The file has another expiry than the grant in memory.
             if !held.grant.expires_with(&grant) {
-                *held = Held::first(grant, now);
+                *held = HeldGrant::first(grant, now);
             }
             return;
         }
         if doubt == Doubt::Spent {
             // The file was restored to its content before the last rotation. A refresh searches, under the lock, for the
             // grant that was kept; until then no caller receives a token older than the one in memory.
-            let held = self.held.get_or_insert_with(|| Held::first(grant, now));
+            let held = self.held.get_or_insert_with(|| HeldGrant::first(grant, now));
             held.good_until_ms = now.unix_ms;
             held.on_demand = false;
             self.phase = GrantPhase::Idle;
             return;
         }
         let first = self.held.is_none();
-        self.settle(if first { Held::first(grant, now) } else { Held::adopted(grant, now) });
+        self.settle(if first { HeldGrant::first(grant, now) } else { HeldGrant::adopted(grant, now) });
         self.phase = match doubt {
             Doubt::None | Doubt::Spent => GrantPhase::Idle,
             Doubt::Refused => GrantPhase::ReauthRequired,
@@ -283,17 +283,17 @@ impl GrantPlan {
             }
     }
 
-    fn begin(&mut self, by_person: bool, now: Now) -> Order {
+    fn begin(&mut self, by_person: bool, now: Now) -> RefreshOrder {
         self.phase = GrantPhase::Refreshing { since: now.at, doubt: self.in_doubt() };
         let known = self.held.as_ref().map(|held| held.grant.clone());
-        Order { known, unsaved: self.unsaved.clone(), by_person }
+        RefreshOrder { known, unsaved: self.unsaved.clone(), by_person }
     }
 
     fn in_doubt(&self) -> bool {
         matches!(self.phase, GrantPhase::Uncertain { .. } | GrantPhase::Refreshing { doubt: true, .. })
     }
 
-    fn settle(&mut self, held: Held) {
+    fn settle(&mut self, held: HeldGrant) {
         self.held = Some(held);
         self.unreadable = None;
         self.unsaved = None;
@@ -305,7 +305,7 @@ impl GrantPlan {
         self.last_error = Some(why);
         self.failures = self.failures.saturating_add(1);
         self.phase = if doubt {
-            GrantPhase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
+            GrantPhase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.retry_wait)) }
         } else {
             GrantPhase::Backoff { until: now.at + wait }
         };

@@ -4,7 +4,7 @@ use super::*;
 use crate::exploration::assert_value;
 
 const START_MS: i64 = 1_800_000_000_000;
-const WAITS: Waits = Waits { caller: Duration::from_secs(15), careful: Duration::from_mins(1) };
+const WAITS: Waits = Waits { caller: Duration::from_secs(15), retry_wait: Duration::from_mins(1) };
 
 /// A plan and its own clock.
 struct GrantBench {
@@ -30,9 +30,9 @@ impl GrantBench {
     fn with(life_s: i64) -> Self {
         let start = Duration::from_secs(1_000);
         let now = Now { unix_ms: START_MS, at: start, random: 0.0 };
-        let mut stage = Self { plan: GrantPlan::new(WAITS), start, now };
-        stage.see(1, life_s, Doubt::None);
-        stage
+        let mut bench = Self { plan: GrantPlan::new(WAITS), start, now };
+        bench.see(1, life_s, Doubt::None);
+        bench
     }
 
     fn at(&mut self, second: u32) -> &mut Self {
@@ -42,10 +42,10 @@ impl GrantBench {
     }
 
     fn see(&mut self, number: u32, life_s: i64, doubt: Doubt) {
-        self.plan.seen(Seen::Grant { grant: grant(number, life_s, self.now), doubt }, self.now);
+        self.plan.seen(FileReading::Grant { grant: grant(number, life_s, self.now), doubt }, self.now);
     }
 
-    fn ask(&mut self) -> Ask {
+    fn ask(&mut self) -> TokenDecision {
         self.plan.ask(self.now)
     }
 
@@ -71,14 +71,14 @@ impl GrantBench {
 
     fn has(&mut self) -> String {
         match self.ask() {
-            Ask::Have(token) => token.expose_secret().to_owned(),
+            TokenDecision::Current(token) => token.expose_secret().to_owned(),
             other => panic!("no token at once: {other:?}"),
         }
     }
 
     fn waits_until(&mut self, begins: bool) -> u64 {
         match self.ask() {
-            Ask::Wait { order, until } if order.is_some() == begins => until.as_secs() - self.start.as_secs(),
+            TokenDecision::Wait { order, until } if order.is_some() == begins => until.as_secs() - self.start.as_secs(),
             other => panic!("no such wait: {other:?}"),
         }
     }
@@ -91,281 +91,281 @@ fn the_plan_is_a_value() {
 
 #[test]
 fn memory_answers_until_two_minutes_before_the_end() {
-    let mut stage = GrantBench::with(3600);
-    assert_eq!(stage.at(3479).has(), "hch-at-1");
-    assert_eq!(stage.at(3480).waits_until(true), 3495);
+    let mut bench = GrantBench::with(3600);
+    assert_eq!(bench.at(3479).has(), "hch-at-1");
+    assert_eq!(bench.at(3480).waits_until(true), 3495);
 }
 
 #[test]
 fn callers_wait_for_one_refresh_and_at_most_until_fifteen_seconds_after_its_start() {
-    let mut stage = GrantBench::with(60);
-    assert_eq!(stage.waits_until(true), 15);
-    assert_eq!(stage.at(10).waits_until(false), 15);
-    assert_eq!(stage.at(15).has(), "hch-at-1");
-    stage.rotates(2, 3600);
-    assert_eq!(stage.has(), "hch-at-2");
+    let mut bench = GrantBench::with(60);
+    assert_eq!(bench.waits_until(true), 15);
+    assert_eq!(bench.at(10).waits_until(false), 15);
+    assert_eq!(bench.at(15).has(), "hch-at-1");
+    bench.rotates(2, 3600);
+    assert_eq!(bench.has(), "hch-at-2");
 }
 
 #[test]
 fn a_refresh_starts_shortly_before_it_is_needed_and_not_in_all_processes_at_once() {
     for (random, second) in [(0.0, 3480 - 15), (0.999, 3480 - 59)] {
-        let mut stage = GrantBench::with(60);
-        stage.now.random = random;
-        stage.rotates(2, 3600);
-        assert!(!stage.at(second - 2).begins());
-        assert!(stage.at(second).begins());
-        assert_eq!(stage.has(), "hch-at-2");
+        let mut bench = GrantBench::with(60);
+        bench.now.random = random;
+        bench.rotates(2, 3600);
+        assert!(!bench.at(second - 2).begins());
+        assert!(bench.at(second).begins());
+        assert_eq!(bench.has(), "hch-at-2");
     }
 }
 
 #[test]
 fn a_clock_that_is_set_back_does_not_lengthen_the_life_of_a_token() {
-    let mut stage = GrantBench::with(3600);
-    stage.at(3480).now.unix_ms = START_MS;
-    stage.waits_until(true);
+    let mut bench = GrantBench::with(3600);
+    bench.at(3480).now.unix_ms = START_MS;
+    bench.waits_until(true);
 }
 
 #[test]
 fn after_a_suspension_the_wall_clock_triggers_the_refresh() {
-    let mut stage = GrantBench::with(3600);
-    stage.now.unix_ms += 7_200_000;
-    stage.waits_until(true);
+    let mut bench = GrantBench::with(3600);
+    bench.now.unix_ms += 7_200_000;
+    bench.waits_until(true);
 }
 
 #[test]
 fn a_failed_refresh_is_retried_with_growing_waits_and_not_by_every_call() {
-    let mut stage = GrantBench::with(60);
+    let mut bench = GrantBench::with(60);
     let mut second = 0;
     for wait in [5, 10, 20, 40, 80, 160, 300, 300] {
-        assert!(stage.at(second).begins(), "no attempt in second {second}");
-        stage.fails();
-        assert_eq!(stage.plan.state(), GrantState::Backoff);
-        assert_eq!(stage.at(second + wait - 1).has(), "hch-at-1");
-        assert!(!stage.begins());
+        assert!(bench.at(second).begins(), "no attempt in second {second}");
+        bench.fails();
+        assert_eq!(bench.plan.state(), GrantState::Backoff);
+        assert_eq!(bench.at(second + wait - 1).has(), "hch-at-1");
+        assert!(!bench.begins());
         second += wait;
     }
-    assert!(stage.at(second).begins());
-    stage.rotates(2, 60);
-    stage.at(second + 31).waits_until(true);
-    stage.fails();
-    assert!(stage.at(second + 36).begins(), "a success does not reset the failures");
+    assert!(bench.at(second).begins());
+    bench.rotates(2, 60);
+    bench.at(second + 31).waits_until(true);
+    bench.fails();
+    assert!(bench.at(second + 36).begins(), "a success does not reset the failures");
 }
 
 #[test]
 fn after_a_failure_no_caller_waits_for_the_next_attempt() {
-    let mut stage = GrantBench::with(60);
-    stage.waits_until(true);
-    stage.fails();
-    assert_eq!(stage.at(5).has(), "hch-at-1");
-    assert!(stage.begins());
-    assert_eq!(stage.has(), "hch-at-1");
-    stage.no_answer(Some(Duration::from_mins(1)));
-    assert!(stage.at(65).begins());
-    assert_eq!(stage.has(), "hch-at-1");
-    stage.rotates(2, 60);
-    stage.at(65 + 30).waits_until(true);
+    let mut bench = GrantBench::with(60);
+    bench.waits_until(true);
+    bench.fails();
+    assert_eq!(bench.at(5).has(), "hch-at-1");
+    assert!(bench.begins());
+    assert_eq!(bench.has(), "hch-at-1");
+    bench.no_answer(Some(Duration::from_mins(1)));
+    assert!(bench.at(65).begins());
+    assert_eq!(bench.has(), "hch-at-1");
+    bench.rotates(2, 60);
+    bench.at(65 + 30).waits_until(true);
 }
 
 #[test]
 fn an_earlier_expiry_in_the_file_applies_at_once() {
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    stage.rotates(2, 3600);
-    let fraction = Grant { expires_at_ms: (START_MS + 3_600_300).into(), ..grant(2, 3600, stage.now) };
-    stage.plan.seen(Seen::Grant { grant: fraction, doubt: Doubt::None }, stage.now);
-    assert!(!stage.begins());
-    stage.see(2, -3600, Doubt::None);
-    assert!(stage.begins());
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    bench.rotates(2, 3600);
+    let fraction = Grant { expires_at_ms: (START_MS + 3_600_300).into(), ..grant(2, 3600, bench.now) };
+    bench.plan.seen(FileReading::Grant { grant: fraction, doubt: Doubt::None }, bench.now);
+    assert!(!bench.begins());
+    bench.see(2, -3600, Doubt::None);
+    assert!(bench.begins());
 }
 
 #[test]
 fn the_backoff_is_jittered_within_its_bounds() {
-    let mut stage = GrantBench::with(60);
-    stage.now.random = 0.999;
-    assert!(stage.begins());
-    stage.fails();
-    assert!(!stage.at(6).begins());
-    assert!(stage.at(7).begins());
+    let mut bench = GrantBench::with(60);
+    bench.now.random = 0.999;
+    assert!(bench.begins());
+    bench.fails();
+    assert!(!bench.at(6).begins());
+    assert!(bench.at(7).begins());
 }
 
 #[test]
 fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_never() {
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    stage.no_answer(Some(Duration::from_mins(1)));
-    assert_eq!(stage.plan.state(), GrantState::Uncertain);
-    assert_eq!(stage.at(59).has(), "hch-at-1");
-    assert!(!stage.begins());
-    assert!(stage.at(60).begins());
-    stage.no_answer(None);
-    assert!(!stage.at(100_000).begins());
-    assert_eq!(stage.has(), "hch-at-1");
-    assert!(stage.plan.demand(stage.now).is_some_and(|order| order.by_person));
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    bench.no_answer(Some(Duration::from_mins(1)));
+    assert_eq!(bench.plan.state(), GrantState::Uncertain);
+    assert_eq!(bench.at(59).has(), "hch-at-1");
+    assert!(!bench.begins());
+    assert!(bench.at(60).begins());
+    bench.no_answer(None);
+    assert!(!bench.at(100_000).begins());
+    assert_eq!(bench.has(), "hch-at-1");
+    assert!(bench.plan.request_now(bench.now).is_some_and(|order| order.by_person));
 }
 
 #[test]
-fn after_a_failed_careful_retry_the_token_stays_in_doubt() {
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    stage.no_answer(Some(Duration::from_mins(1)));
-    assert!(stage.at(60).begins());
-    stage.fails();
-    assert_eq!(stage.plan.state(), GrantState::Uncertain);
-    assert!(!stage.at(119).begins());
-    assert!(stage.at(120).begins());
+fn after_a_failed_retry_the_token_stays_in_doubt() {
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    bench.no_answer(Some(Duration::from_mins(1)));
+    assert!(bench.at(60).begins());
+    bench.fails();
+    assert_eq!(bench.plan.state(), GrantState::Uncertain);
+    assert!(!bench.at(119).begins());
+    assert!(bench.at(120).begins());
 }
 
 #[test]
 fn a_rotation_by_another_process_ends_the_doubt() {
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    stage.no_answer(Some(Duration::from_mins(1)));
-    stage.see(1, 60, Doubt::Unknown { retry_in: None });
-    assert_eq!(stage.plan.state(), GrantState::Uncertain);
-    stage.see(2, 3600, Doubt::None);
-    assert_eq!((stage.plan.state(), stage.has()), (GrantState::Fresh, "hch-at-2".to_owned()));
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    bench.no_answer(Some(Duration::from_mins(1)));
+    bench.see(1, 60, Doubt::Unknown { retry_in: None });
+    assert_eq!(bench.plan.state(), GrantState::Uncertain);
+    bench.see(2, 3600, Doubt::None);
+    assert_eq!((bench.plan.state(), bench.has()), (GrantState::Fresh, "hch-at-2".to_owned()));
 }
 
 #[test]
 fn a_refused_token_is_not_presented_again_until_the_file_changes() {
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    let refused = grant(1, 60, stage.now);
-    stage.ends(Outcome::Refused { grant: refused, why: "invalid_grant".to_owned() });
-    assert!(!stage.at(100_000).begins());
-    assert_eq!(stage.has(), "hch-at-1");
-    assert!(stage.plan.demand(stage.now).is_none());
-    stage.see(1, 60, Doubt::None);
-    assert_eq!(stage.plan.state(), GrantState::ReauthRequired);
-    stage.see(2, 3600, Doubt::None);
-    assert_eq!(stage.plan.state(), GrantState::Fresh);
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    let refused = grant(1, 60, bench.now);
+    bench.ends(Outcome::Refused { grant: refused, why: "invalid_grant".to_owned() });
+    assert!(!bench.at(100_000).begins());
+    assert_eq!(bench.has(), "hch-at-1");
+    assert!(bench.plan.request_now(bench.now).is_none());
+    bench.see(1, 60, Doubt::None);
+    assert_eq!(bench.plan.state(), GrantState::ReauthRequired);
+    bench.see(2, 3600, Doubt::None);
+    assert_eq!(bench.plan.state(), GrantState::Fresh);
 }
 
 #[test]
 fn a_short_lived_token_is_used_for_half_its_life() {
-    let mut stage = GrantBench::with(60);
-    stage.rotates(2, 200);
-    assert!(!stage.at(89).begins());
-    assert_eq!(stage.at(99).has(), "hch-at-2");
-    stage.at(100).waits_until(true);
+    let mut bench = GrantBench::with(60);
+    bench.rotates(2, 200);
+    assert!(!bench.at(89).begins());
+    assert_eq!(bench.at(99).has(), "hch-at-2");
+    bench.at(100).waits_until(true);
 }
 
 #[test]
 fn no_token_is_exchanged_within_thirty_seconds_of_the_last_exchange() {
     for life_s in [0, 10, 50] {
-        let mut stage = GrantBench::with(60);
-        stage.rotates(2, life_s);
-        assert!(!stage.at(29).begins());
-        assert_eq!(stage.has(), "hch-at-2");
-        stage.at(30).waits_until(true);
+        let mut bench = GrantBench::with(60);
+        bench.rotates(2, life_s);
+        assert!(!bench.at(29).begins());
+        assert_eq!(bench.has(), "hch-at-2");
+        bench.at(30).waits_until(true);
     }
 }
 
 #[test]
 fn a_token_of_unknown_lifetime_is_refreshed_only_on_request() {
-    let mut stage = GrantBench::with(60);
-    stage.rotates(2, 0);
-    assert!(!stage.at(100_000).begins());
-    stage.waits_until(true);
+    let mut bench = GrantBench::with(60);
+    bench.rotates(2, 0);
+    assert!(!bench.at(100_000).begins());
+    bench.waits_until(true);
 }
 
 #[test]
 fn a_rotation_by_another_process_is_not_exchanged_at_once_however_short_its_lifetime() {
-    let mut stage = GrantBench::with(3600);
-    stage.see(2, 40, Doubt::None);
-    assert_eq!(stage.at(29).has(), "hch-at-2");
-    assert!(!stage.begins());
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    let theirs = grant(2, 3600, stage.now);
-    stage.plan.ended(Outcome::Adopted(theirs), false, stage.now);
-    assert_eq!(stage.has(), "hch-at-2");
+    let mut bench = GrantBench::with(3600);
+    bench.see(2, 40, Doubt::None);
+    assert_eq!(bench.at(29).has(), "hch-at-2");
+    assert!(!bench.begins());
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    let theirs = grant(2, 3600, bench.now);
+    bench.plan.ended(Outcome::Adopted(theirs), false, bench.now);
+    assert_eq!(bench.has(), "hch-at-2");
 }
 
 #[test]
 fn an_access_token_without_a_new_refresh_token_is_used_and_the_old_one_is_not_presented() {
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    let kept = Grant { refresh_token: "hch-rt-1".into(), ..grant(2, 3600, stage.now) };
-    stage.ends(Outcome::Withheld { grant: kept, life_s: 3600 });
-    assert_eq!((stage.has(), stage.plan.state()), ("hch-at-2".to_owned(), GrantState::Uncertain));
-    assert!(!stage.at(100_000).begins());
-    assert_eq!(stage.has(), "hch-at-2");
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    let kept = Grant { refresh_token: "hch-rt-1".into(), ..grant(2, 3600, bench.now) };
+    bench.ends(Outcome::Withheld { grant: kept, life_s: 3600 });
+    assert_eq!((bench.has(), bench.plan.state()), ("hch-at-2".to_owned(), GrantState::Uncertain));
+    assert!(!bench.at(100_000).begins());
+    assert_eq!(bench.has(), "hch-at-2");
 }
 
 #[test]
 fn an_unsaved_grant_is_not_answered_and_is_saved_first_the_next_time() {
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    let now = stage.now;
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    let now = bench.now;
     let unsaved = Unsaved { grant: grant(2, 3600, now), life_s: 3600, replaces: grant(1, 60, now) };
-    stage.ends(Outcome::Unsaved { unsaved, why: "disk full".to_owned() });
-    assert_eq!(stage.has(), "hch-at-1");
-    stage.at(5);
-    let order = stage.plan.tick(stage.now).expect("the next try is due");
+    bench.ends(Outcome::Unsaved { unsaved, why: "disk full".to_owned() });
+    assert_eq!(bench.has(), "hch-at-1");
+    bench.at(5);
+    let order = bench.plan.tick(bench.now).expect("the next try is due");
     assert!(order.unsaved.is_some());
 }
 
 #[test]
 fn a_broken_file_stops_every_exchange_and_keeps_the_token() {
-    let mut stage = GrantBench::with(60);
-    stage.plan.seen(Seen::Unreadable("broken".to_owned()), stage.now);
-    assert!(!stage.begins());
-    assert_eq!((stage.has(), stage.plan.state()), ("hch-at-1".to_owned(), GrantState::Unreadable));
-    assert!(stage.plan.demand(stage.now).is_none());
-    stage.see(1, 60, Doubt::None);
-    assert!(stage.begins());
+    let mut bench = GrantBench::with(60);
+    bench.plan.seen(FileReading::Unreadable("broken".to_owned()), bench.now);
+    assert!(!bench.begins());
+    assert_eq!((bench.has(), bench.plan.state()), ("hch-at-1".to_owned(), GrantState::Unreadable));
+    assert!(bench.plan.request_now(bench.now).is_none());
+    bench.see(1, 60, Doubt::None);
+    assert!(bench.begins());
 }
 
 #[test]
 fn a_file_restored_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted() {
-    let mut stage = GrantBench::with(60);
-    stage.rotates(2, 3600);
-    stage.see(1, 60, Doubt::Spent);
-    assert_eq!(stage.plan.token().unwrap().expose_secret(), "hch-at-2");
-    assert!(stage.begins());
+    let mut bench = GrantBench::with(60);
+    bench.rotates(2, 3600);
+    bench.see(1, 60, Doubt::Spent);
+    assert_eq!(bench.plan.token().unwrap().expose_secret(), "hch-at-2");
+    assert!(bench.begins());
 }
 
 #[test]
 fn notes_of_other_processes_count_at_the_first_reading() {
     let fresh = |doubt| {
-        let mut stage = GrantBench::with(60);
-        stage.plan.seen(Seen::NoGrant, stage.now);
-        stage.see(1, 60, doubt);
-        stage
+        let mut bench = GrantBench::with(60);
+        bench.plan.seen(FileReading::NoGrant, bench.now);
+        bench.see(1, 60, doubt);
+        bench
     };
-    let mut stage = fresh(Doubt::Unknown { retry_in: Some(Duration::from_secs(20)) });
-    assert_eq!(stage.plan.state(), GrantState::Uncertain);
-    assert!(!stage.at(19).begins() && stage.at(20).begins());
+    let mut bench = fresh(Doubt::Unknown { retry_in: Some(Duration::from_secs(20)) });
+    assert_eq!(bench.plan.state(), GrantState::Uncertain);
+    assert!(!bench.at(19).begins() && bench.at(20).begins());
     assert!(!fresh(Doubt::Unknown { retry_in: None }).at(9999).begins());
     assert_eq!(fresh(Doubt::Refused).plan.state(), GrantState::ReauthRequired);
 }
 
 #[test]
 fn a_removed_grant_yields_no_token() {
-    let mut stage = GrantBench::with(3600);
-    stage.plan.seen(Seen::NoGrant, stage.now);
-    assert!(matches!(stage.ask(), Ask::Nothing));
-    assert_eq!(stage.plan.state(), GrantState::None);
-    let mut stage = GrantBench::with(60);
-    assert!(stage.begins());
-    stage.ends(Outcome::NoGrant);
-    assert!(matches!(stage.ask(), Ask::Nothing));
+    let mut bench = GrantBench::with(3600);
+    bench.plan.seen(FileReading::NoGrant, bench.now);
+    assert!(matches!(bench.ask(), TokenDecision::NoGrant));
+    assert_eq!(bench.plan.state(), GrantState::None);
+    let mut bench = GrantBench::with(60);
+    assert!(bench.begins());
+    bench.ends(Outcome::NoGrant);
+    assert!(matches!(bench.ask(), TokenDecision::NoGrant));
 }
 
 #[test]
 fn an_odd_expiry_never_panics() {
     for life_s in [i64::MAX, i64::MIN, 1_000_000_000_000_000_000, -START_MS / 1_000] {
-        let mut stage = GrantBench::with(life_s);
-        stage.begins();
-        stage.ask();
-        stage.plan.expires_in_s(stage.now);
+        let mut bench = GrantBench::with(life_s);
+        bench.begins();
+        bench.ask();
+        bench.plan.expires_in_s(bench.now);
     }
 }
 
 #[test]
 fn debug_shows_no_token() {
-    let stage = GrantBench::with(60);
-    let shown = format!("{:?}", stage.plan);
+    let bench = GrantBench::with(60);
+    let shown = format!("{:?}", bench.plan);
     assert!(!shown.contains("hch-at-1") && !shown.contains("hch-rt-1"), "{shown}");
 }

@@ -16,7 +16,7 @@ use super::lock::ConfigLock;
 use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, PresentationVerdict, verdict};
 use super::outcome::{Outcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
-use super::store::{self, Room, Saved};
+use super::store::{self, ReservedFile, Saved};
 use crate::error_chain::error_chain;
 use crate::http_client::HttpClient;
 use crate::profile::redact::Redactor;
@@ -29,13 +29,17 @@ pub struct Limits {
     /// Timeout of the whole exchange.
     pub exchange: Duration,
     /// Wait before a token that may be spent is presented once more.
-    pub careful: Duration,
+    pub retry_wait: Duration,
 }
 
 impl Default for Limits {
     /// 20 s, 15 s, 60 s. Another process may hold the lock for one exchange, so its timeout is the longer one.
     fn default() -> Self {
-        Self { lock_wait: Duration::from_secs(20), exchange: Duration::from_secs(15), careful: Duration::from_mins(1) }
+        Self {
+            lock_wait: Duration::from_secs(20),
+            exchange: Duration::from_secs(15),
+            retry_wait: Duration::from_mins(1),
+        }
     }
 }
 
@@ -85,11 +89,11 @@ impl Refresh {
     /// # Errors
     /// The system's error if there is no thread; `done` is called as well.
     pub fn spawn(self, done: impl FnOnce(Report) + Send + 'static) -> io::Result<()> {
-        let mut last_word = LastWord { done: Some(done), started: false, careful: self.limits.careful };
+        let mut report_guard = ReportGuard { done: Some(done), started: false, retry_wait: self.limits.retry_wait };
         let work = move || {
-            last_word.started = true;
+            report_guard.started = true;
             let report = self.run();
-            last_word.say(report);
+            report_guard.send(report);
         };
         thread::Builder::new().name("honcho-refresh".to_owned()).spawn(work).map(drop)
     }
@@ -107,83 +111,83 @@ impl Refresh {
         self.steps.reached(RefreshStep::Read);
         let now = unix_now_ms();
         let now_s = now / 1_000;
-        let mut turn = Turn { lock, block, current, notes: Notes::default(), steps: self.steps.clone() };
-        turn.notes = turn.lock.notes();
+        let mut locked = LockedRefresh { lock, block, current, notes: Notes::default(), steps: self.steps.clone() };
+        locked.notes = locked.lock.notes();
 
-        if let Some(unsaved) = turn.left_behind(self.unsaved.as_ref(), now) {
-            let room = Room::make(&turn.lock).map_err(|error| failed(&error))?;
-            let note = Note::presenting(&turn.current.refresh_token, turn.note(), now_s);
-            return Ok(turn.keep(room, unsaved, &note));
+        if let Some(unsaved) = locked.unsaved_grant(self.unsaved.as_ref(), now) {
+            let reserved = ReservedFile::create(&locked.lock).map_err(|error| failed(&error))?;
+            let note = Note::presenting(&locked.current.refresh_token, locked.note(), now_s);
+            return Ok(locked.keep(reserved, unsaved, &note));
         }
-        let rested = turn.notes.rests(&turn.block, &turn.current.refresh_token, now_s);
-        let rotated = self.known.as_ref().is_some_and(|known| !store::same_tokens(known, &turn.current));
+        let server_wait = locked.notes.server_wait(&locked.block, &locked.current.refresh_token, now_s);
+        let rotated = self.known.as_ref().is_some_and(|known| !store::same_tokens(known, &locked.current));
         let floor_ms = i64::try_from(EXCHANGE_FLOOR.as_millis()).expect("half a minute fits");
-        if rotated && turn.current.left_ms(now) > -floor_ms {
-            return Ok(Outcome::Adopted(turn.current));
+        if rotated && locked.current.left_ms(now) > -floor_ms {
+            return Ok(Outcome::Adopted(locked.current));
         }
         let withheld =
             |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
-        match verdict(turn.note(), &turn.current.refresh_token, now_s, self.by_person, self.limits.careful) {
+        match verdict(locked.note(), &locked.current.refresh_token, now_s, self.by_person, self.limits.retry_wait) {
             PresentationVerdict::Present => {
-                if let Some(left) = rested.filter(|_| !self.by_person) {
+                if let Some(left) = server_wait.filter(|_| !self.by_person) {
                     let why = "the server refused recently, in this process or another".to_owned();
                     return Ok(Outcome::Denied { why, retry_in: left });
                 }
             }
-            PresentationVerdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
+            PresentationVerdict::TooSoon(_) => return Ok(Outcome::Adopted(locked.current)),
             PresentationVerdict::Wait(left) => return Ok(withheld(Some(left))),
             PresentationVerdict::Withhold => return Ok(withheld(None)),
             PresentationVerdict::Spent => {
                 let why = "the refresh token in the file is spent or was refused before".to_owned();
-                return Ok(Outcome::Refused { grant: turn.current, why });
+                return Ok(Outcome::Refused { grant: locked.current, why });
             }
         }
 
-        let room = Room::make(&turn.lock).map_err(|error| failed(&error))?;
-        let before = turn.note().cloned();
-        let note = Note::presenting(&turn.current.refresh_token, before.as_ref(), now_s);
-        turn.put_note(note.clone()).map_err(|error| failed(&error))?;
+        let reserved = ReservedFile::create(&locked.lock).map_err(|error| failed(&error))?;
+        let before = locked.note().cloned();
+        let note = Note::presenting(&locked.current.refresh_token, before.as_ref(), now_s);
+        locked.put_note(note.clone()).map_err(|error| failed(&error))?;
         self.steps.reached(RefreshStep::BeforeSend);
-        let answer = talk(&self.client, &turn.current, self.limits.exchange);
+        let answer = exchange_blocking(&self.client, &locked.current, self.limits.exchange);
         self.steps.reached(RefreshStep::Answered);
         *presented = !matches!(answer, Err(ExchangeError::NotSent(_)));
         match answer {
             Ok(answer) => {
-                let unsaved = taken_in(answer, &turn.current);
+                let unsaved = to_grant(answer, &locked.current);
                 let Grant { access_token, refresh_token, .. } = &unsaved.grant;
                 let new = [("HONCHO_API_KEY", access_token), ("HONCHO_REFRESH_TOKEN", refresh_token)];
                 self.redactor.replace(&format!("refresh of {} in {}", self.host, self.path.display()), new);
-                Ok(turn.keep(room, unsaved, &note))
+                Ok(locked.keep(reserved, unsaved, &note))
             }
             Err(error @ ExchangeError::NotSent(_)) => {
-                turn.restore_note(before);
+                locked.restore_note(before);
                 Err(failed(&error))
             }
             Err(ref error @ ExchangeError::Status { retry_after, .. }) => {
-                let (host, token) = (&turn.block, &turn.current.refresh_token);
+                let (host, token) = (&locked.block, &locked.current.refresh_token);
                 // In the notes, so that other processes need not try themselves.
-                let retry_in = turn.notes.denied(host, token, unix_now_ms() / 1_000, retry_after, fastrand::f64());
-                turn.restore_note(before);
+                let retry_in = locked.notes.denied(host, token, unix_now_ms() / 1_000, retry_after, fastrand::f64());
+                locked.restore_note(before);
                 Err(Outcome::Denied { why: error_chain(error), retry_in })
             }
-            Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Odd(_) | ExchangeError::Unclear(_))) => {
+            Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Unusable(_) | ExchangeError::Unclear(_))) => {
                 // The wait counts from now, not from before a long silence.
                 let note = note.at(unix_now_ms() / 1_000);
-                turn.notes.answered(&turn.block);
-                let retry_in = note.may_retry().then_some(self.limits.careful);
-                turn.put_note_or_warn(note);
+                locked.notes.answered(&locked.block);
+                let retry_in = note.may_retry().then_some(self.limits.retry_wait);
+                locked.put_note_or_warn(note);
                 Err(Outcome::Ambiguous { why: error_chain(&error), retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
-                turn.put_note_or_warn(note.with(Fate::Refused));
-                Err(Outcome::Refused { grant: turn.current, why: error_chain(&error) })
+                locked.put_note_or_warn(note.with(Fate::Refused));
+                Err(Outcome::Refused { grant: locked.current, why: error_chain(&error) })
             }
         }
     }
 }
 
 /// The state while the lock is held.
-struct Turn {
+struct LockedRefresh {
     lock: ConfigLock,
     block: String,
     /// The grant in the file.
@@ -192,51 +196,52 @@ struct Turn {
     steps: StepHook,
 }
 
-impl Turn {
+impl LockedRefresh {
     fn note(&self) -> Option<&Note> {
         self.notes.of(&self.block)
     }
 
     fn put_note(&mut self, note: Note) -> Result<(), super::lock::LockError> {
         self.notes.put(&self.block, note);
-        self.lock.leave(&self.notes)
+        self.lock.write_notes(&self.notes)
     }
 
-    // The exchange is over: without the note other processes are only more careful, or less.
+    // The exchange is over: without the note other processes wait longer than necessary, or not long enough.
     fn put_note_or_warn(&mut self, note: Note) {
         if let Err(error) = self.put_note(note) {
-            warn!(error = error_chain(&error), "fate of a refresh token not noted");
+            warn!(error = error_chain(&error), "outcome of a refresh token not recorded");
         }
     }
 
     fn restore_note(&mut self, before: Option<Note>) {
         self.notes.restore(&self.block, before);
-        if let Err(error) = self.lock.leave(&self.notes) {
-            warn!(error = error_chain(&error), "fate of a refresh token not noted");
+        if let Err(error) = self.lock.write_notes(&self.notes) {
+            warn!(error = error_chain(&error), "outcome of a refresh token not recorded");
         }
     }
 
     /// The grant that an earlier exchange returned for the token in the file, and that is not in the file.
-    fn left_behind(&self, unsaved: Option<&Unsaved>, now_ms: i64) -> Option<Unsaved> {
+    fn unsaved_grant(&self, unsaved: Option<&Unsaved>, now_ms: i64) -> Option<Unsaved> {
         let ours = unsaved.filter(|unsaved| store::same_refresh_token(&unsaved.replaces, &self.current));
         ours.cloned().or_else(|| {
             let presented = self.note().is_some_and(|note| note.is_about(&self.current.refresh_token));
-            let grant = presented.then(|| store::salvage(self.lock.target(), &self.block, &self.current)).flatten()?;
+            let grant =
+                presented.then(|| store::find_replacement(self.lock.target(), &self.block, &self.current)).flatten()?;
             let life_s = (grant.left_ms(now_ms) / 1_000).max(0);
             Some(Unsaved { grant, life_s, replaces: self.current.clone() })
         })
     }
 
     /// Writes a new grant to disk; only then may it be used.
-    fn keep(mut self, room: Room, unsaved: Unsaved, note: &Note) -> Outcome {
+    fn keep(mut self, reserved: ReservedFile, unsaved: Unsaved, note: &Note) -> Outcome {
         let Unsaved { grant, life_s, .. } = &unsaved;
         let withheld = store::same_refresh_token(grant, &self.current);
-        match store::save(&self.lock, room, &self.block, grant, &self.current, &self.steps) {
+        match store::save(&self.lock, reserved, &self.block, grant, &self.current, &self.steps) {
             Ok(Saved::Overtaken(theirs)) => Outcome::Adopted(theirs),
             Ok(saved) => {
                 let fate = if withheld { Fate::Withheld } else { Fate::Rotated };
                 self.notes.answered(&self.block);
-                self.put_note_or_warn(note.with(fate).brought(*life_s));
+                self.put_note_or_warn(note.with(fate).with_lifetime(*life_s));
                 let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };
                 let (grant, life_s) = (grant.clone(), *life_s);
                 if withheld { Outcome::Withheld { grant, life_s } } else { Outcome::Rotated { grant, life_s, beside } }
@@ -249,7 +254,7 @@ impl Turn {
     }
 }
 
-fn taken_in(answer: TokenAnswer, current: &Grant) -> Unsaved {
+fn to_grant(answer: TokenAnswer, current: &Grant) -> Unsaved {
     let grant = Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.unwrap_or_else(|| current.refresh_token.clone()),
@@ -263,7 +268,7 @@ fn taken_in(answer: TokenAnswer, current: &Grant) -> Unsaved {
 }
 
 /// The exchange on a separate runtime, because this thread has none.
-fn talk(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnswer, ExchangeError> {
+fn exchange_blocking(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnswer, ExchangeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ExchangeError::NotSent(error.to_string()))?;
     let answer = runtime.block_on(exchange(client, grant, limit));
@@ -280,28 +285,28 @@ pub fn unix_now_ms() -> i64 {
 }
 
 /// Ensures that the caller receives the end, even if the thread panics or never starts.
-struct LastWord<F: FnOnce(Report)> {
+struct ReportGuard<F: FnOnce(Report)> {
     done: Option<F>,
     started: bool,
-    careful: Duration,
+    retry_wait: Duration,
 }
 
-impl<F: FnOnce(Report)> LastWord<F> {
-    fn say(&mut self, report: Report) {
+impl<F: FnOnce(Report)> ReportGuard<F> {
+    fn send(&mut self, report: Report) {
         if let Some(done) = self.done.take() {
             done(report);
         }
     }
 }
 
-impl<F: FnOnce(Report)> Drop for LastWord<F> {
+impl<F: FnOnce(Report)> Drop for ReportGuard<F> {
     fn drop(&mut self) {
         let outcome = if self.started {
             let why = "the refresh ended without a report".to_owned();
-            Outcome::Ambiguous { why, retry_in: Some(self.careful) }
+            Outcome::Ambiguous { why, retry_in: Some(self.retry_wait) }
         } else {
             Outcome::Failed("there is no thread for the refresh".to_owned())
         };
-        self.say(Report { outcome, presented: self.started });
+        self.send(Report { outcome, presented: self.started });
     }
 }

@@ -1,11 +1,10 @@
 //! `honcho.json` on disk: read, and replaced in one step. Everything here blocks.
 //!
-//! Room for the new file is reserved *before* the token is presented, so that a full or read-only disk costs no token. A
+//! Space for the new file is reserved *before* the token is presented, so that a full or read-only disk costs no token. A
 //! file that does not parse is never replaced: the grant is then kept beside it.
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
@@ -99,14 +98,14 @@ pub fn read(path: &Path) -> Result<Option<HonchoFile>, ReadError> {
         .map_err(|source| ReadError::Broken { path: path.to_owned(), source })
 }
 
-/// Whether a grant for `host` could be saved: the file, if there is one, can take it, and the disk has room.
+/// Whether a grant for `host` could be saved: the file, if there is one, can take it, and the disk has space.
 ///
 /// # Errors
 /// [`SaveError`], the same as of [`install`]; nothing was changed.
-pub fn rehearse(lock: &ConfigLock, host: &str) -> Result<(), SaveError> {
+pub fn check_install(lock: &ConfigLock, host: &str) -> Result<(), SaveError> {
     let mut file = read(lock.target())?.unwrap_or_else(HonchoFile::empty);
-    file.make_room(host).map_err(|source| ReadError::Broken { path: lock.target().to_owned(), source })?;
-    Room::make(lock).map(drop)
+    file.ensure_block(host).map_err(|source| ReadError::Broken { path: lock.target().to_owned(), source })?;
+    ReservedFile::create(lock).map(drop)
 }
 
 /// Writes the grant of a login to the file, with the settings of the login, under a lock held by the caller.
@@ -119,56 +118,48 @@ pub fn install(
     grant: &Grant,
     config: Option<&Map<String, Value>>,
 ) -> Result<Installed, SaveError> {
-    let room = Room::make(lock)?;
+    let reserved = ReservedFile::create(lock)?;
     let steps = StepHook::default();
     let mut file = match read(lock.target()) {
         Ok(file) => file.unwrap_or_else(HonchoFile::empty),
-        Err(_) => return keep_beside(lock, room, host, grant, &steps).map(Installed::Beside),
+        Err(_) => return keep_beside(lock, reserved, host, grant, &steps).map(Installed::Beside),
     };
     if let Some(config) = config {
         file.merge(config);
     }
     let block = file.block_name(host);
     if file.set_grant(&block, grant).is_err() {
-        return keep_beside(lock, room, host, grant, &steps).map(Installed::Beside);
+        return keep_beside(lock, reserved, host, grant, &steps).map(Installed::Beside);
     }
-    room.replace(lock.target(), &file, &steps)?;
-    forget_strays(lock, &block, &file);
+    reserved.replace(lock.target(), &file, &steps)?;
+    remove_left_over_files(lock, &block, &file);
     Ok(Installed::InPlace)
 }
 
 /// A temporary file in the right directory, as large as needed. Dropping it removes it.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct ReservedFile {
     file: NamedTempFile,
 }
 
-impl Room {
-    pub(super) fn make(lock: &ConfigLock) -> Result<Self, SaveError> {
+impl ReservedFile {
+    pub(super) fn create(lock: &ConfigLock) -> Result<Self, SaveError> {
         let target = lock.target();
-        let make = || {
+        let create = || {
             // A rename would replace it nevertheless; its permissions were set on purpose.
             if target.exists() {
                 rustix::fs::access(target, rustix::fs::Access::WRITE_OK)?;
             }
             // The crate creates it with mode 0600.
-            let mut file = tempfile::Builder::new().prefix(&stray_prefix(target)).tempfile_in(directory(target))?;
-            own::give_to_owner_of(Some(directory(target)), file.as_file());
-            let mut needed = SLACK;
-            if let Ok(old) = fs::metadata(target) {
-                needed += usize::try_from(old.len()).unwrap_or(SLACK);
-                let new = file.as_file().metadata()?;
-                if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-                    // Started as root on a user's file: the owner stays. Without the permission to do so the file becomes ours,
-                    // as with the original.
-                    let _ = std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
-                }
-            }
-            file.write_all(&vec![0; needed])?;
+            let mut file = tempfile::Builder::new().prefix(&temporary_prefix(target)).tempfile_in(directory(target))?;
+            // Started as root on a user's file: the owner stays, as with the original.
+            own::keep_owner_of(target, file.as_file());
+            let old = fs::metadata(target).map_or(0, |old| usize::try_from(old.len()).unwrap_or(SLACK));
+            file.write_all(&vec![0; old + SLACK])?;
             file.as_file().sync_all()?;
             Ok(Self { file })
         };
-        make().map_err(|source| SaveError::Io { path: target.to_owned(), source })
+        create().map_err(|source| SaveError::Io { path: target.to_owned(), source })
     }
 
     /// Makes the temporary file the one at `path`.
@@ -195,7 +186,7 @@ impl Room {
 /// decides.
 pub(super) fn save(
     lock: &ConfigLock,
-    room: Room,
+    reserved: ReservedFile,
     block: &str,
     grant: &Grant,
     before: &Grant,
@@ -204,22 +195,22 @@ pub(super) fn save(
     let target = lock.target();
     let mut file = match read(target) {
         Ok(file) => file.unwrap_or_else(HonchoFile::empty),
-        Err(_) => return keep_beside(lock, room, block, grant, steps).map(Saved::Beside),
+        Err(_) => return keep_beside(lock, reserved, block, grant, steps).map(Saved::Beside),
     };
     if let Some(now) = file.grant(block).filter(|now| !same_refresh_token(now, before)) {
         return Ok(Saved::Overtaken(now));
     }
     if file.set_grant(block, grant).is_err() {
-        return keep_beside(lock, room, block, grant, steps).map(Saved::Beside);
+        return keep_beside(lock, reserved, block, grant, steps).map(Saved::Beside);
     }
-    room.replace(target, &file, steps)?;
-    forget_strays(lock, block, &file);
+    reserved.replace(target, &file, steps)?;
+    remove_left_over_files(lock, block, &file);
     Ok(Saved::InPlace)
 }
 
 fn keep_beside(
     lock: &ConfigLock,
-    room: Room,
+    reserved: ReservedFile,
     block: &str,
     grant: &Grant,
     steps: &StepHook,
@@ -227,7 +218,7 @@ fn keep_beside(
     let path = kept_path(lock.target(), block);
     let mut file = HonchoFile::empty();
     file.set_grant(block, grant).map_err(|source| ReadError::Broken { path: path.clone(), source })?;
-    room.replace(&path, &file, steps)?;
+    reserved.replace(&path, &file, steps)?;
     Ok(path)
 }
 
@@ -238,30 +229,30 @@ pub(super) fn kept_beside(target: &Path, block: &str) -> Option<PathBuf> {
 
 /// A grant that replaced `spent` and never got into the file: kept beside it, or in a temporary file of a process
 /// that was killed at the last step.
-pub(super) fn salvage(target: &Path, block: &str, spent: &Grant) -> Option<Grant> {
+pub(super) fn find_replacement(target: &Path, block: &str, spent: &Grant) -> Option<Grant> {
     let kept = std::iter::once(kept_path(target, block));
-    kept.chain(strays(target)).find_map(|path| came_for(spent, &read(&path).ok().flatten()?, block))
+    kept.chain(temporary_files(target)).find_map(|path| replacement_in(spent, &read(&path).ok().flatten()?, block))
 }
 
 /// The grant in `block` of a left-over file, if it replaced `spent`.
-fn came_for(spent: &Grant, left: &HonchoFile, block: &str) -> Option<Grant> {
+fn replacement_in(spent: &Grant, left: &HonchoFile, block: &str) -> Option<Grant> {
     let grant = left.grant(block)?;
     (!same_refresh_token(&grant, spent) && grant.expires_at_ms > spent.expires_at_ms).then_some(grant)
 }
 
-/// Removes what [`salvage`] would find for `block`, if `written` has the grant; only the holder of the lock
+/// Removes what [`find_replacement`] would find for `block`, if `written` has the grant; only the holder of the lock
 /// has such files. Grants of other hosts in the file stay.
-fn forget_strays(lock: &ConfigLock, block: &str, written: &HonchoFile) {
+fn remove_left_over_files(lock: &ConfigLock, block: &str, written: &HonchoFile) {
     let notes = lock.notes();
     let is_awaited = |path: &PathBuf| {
         let Ok(Some(left)) = read(path) else { return false };
         written.hosts().filter(|host| *host != block).any(|host| {
             let presented = |grant: &Grant| notes.of(host).is_some_and(|note| note.is_about(&grant.refresh_token));
-            written.grant(host).filter(presented).is_some_and(|spent| came_for(&spent, &left, host).is_some())
+            written.grant(host).filter(presented).is_some_and(|spent| replacement_in(&spent, &left, host).is_some())
         })
     };
-    let strays = strays(lock.target()).into_iter().filter(|path| !is_awaited(path));
-    for path in std::iter::once(kept_path(lock.target(), block)).chain(strays) {
+    let temporary_files = temporary_files(lock.target()).into_iter().filter(|path| !is_awaited(path));
+    for path in std::iter::once(kept_path(lock.target(), block)).chain(temporary_files) {
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -286,7 +277,7 @@ fn name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn stray_prefix(target: &Path) -> String {
+fn temporary_prefix(target: &Path) -> String {
     format!(".{}.caduceus-", name(target))
 }
 
@@ -297,8 +288,8 @@ fn kept_path(target: &Path, block: &str) -> PathBuf {
     target.with_file_name(format!("{}.kept-{block}", name(target)))
 }
 
-fn strays(target: &Path) -> Vec<PathBuf> {
-    let prefix = stray_prefix(target);
+fn temporary_files(target: &Path) -> Vec<PathBuf> {
+    let prefix = temporary_prefix(target);
     let ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix);
     let entries = fs::read_dir(directory(target)).into_iter().flatten().flatten();
     entries.filter(ours).map(|entry| entry.path()).collect()

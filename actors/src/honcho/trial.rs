@@ -19,6 +19,7 @@ mod actor_tests;
 mod answers_tests;
 mod files_tests;
 mod kill_tests;
+mod lock_tests;
 #[path = "../../tests/support/oauth_server.rs"]
 #[expect(unreachable_pub, reason = "it is shared with tests outside the crate")]
 mod oauth_server;
@@ -30,12 +31,12 @@ use oauth_server::{Fault, OauthServer};
 const SOON: Duration = Duration::from_secs(10);
 
 /// A home with a file in it, and the server of its grant.
-struct Trial {
+struct GrantTrial {
     home: TempDir,
     server: OauthServer,
 }
 
-impl Trial {
+impl GrantTrial {
     /// The remaining lifetime of the access token.
     fn with_life(life_s: i64) -> Self {
         // A second call has no effect.
@@ -53,7 +54,7 @@ impl Trial {
         self.home.path().join("honcho.json")
     }
 
-    /// Writes the file as a login would, with a neighbour that must not change.
+    /// Writes the file as a login would, with the block of another host, which must not change.
     fn log_in(&self, number: u32, life_s: i64) {
         let expires_at = unix_now_ms() / 1_000 + life_s;
         let oauth = json!({"refreshToken": format!("hch-rt-{number}"), "expiresAt": expires_at, "clientId": "hermes-agent",
@@ -72,7 +73,7 @@ impl Trial {
             known: grant_in(&self.path()),
             unsaved: None,
             by_person: false,
-            limits: Limits { lock_wait: SOON, exchange: Duration::from_secs(2), careful: Duration::from_mins(1) },
+            limits: Limits { lock_wait: SOON, exchange: Duration::from_secs(2), retry_wait: Duration::from_mins(1) },
             client: crate::http_client::HttpClient::default(),
             redactor: Redactor::default(),
             steps: StepHook::default(),
@@ -83,10 +84,10 @@ impl Trial {
         self.refresh().run().outcome
     }
 
-    /// Ends the careful wait.
+    /// Runs a refresh as if the wait before the retry were over.
     fn run_after_the_wait(&self) -> Outcome {
         let mut refresh = self.refresh();
-        refresh.limits.careful = Duration::ZERO;
+        refresh.limits.retry_wait = Duration::ZERO;
         refresh.run().outcome
     }
 
@@ -112,7 +113,7 @@ impl Trial {
     }
 
     /// Everything in the home except the file and its lock.
-    fn litter(&self) -> Vec<String> {
+    fn other_files(&self) -> Vec<String> {
         let names = fs::read_dir(self.home.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let names = names.map(|name| name.to_string_lossy().into_owned());
         names.filter(|name| !matches!(name.as_str(), "honcho.json" | "honcho.json.lock")).collect()

@@ -24,15 +24,15 @@ pub struct GrantFileTouched;
 
 /// A file that may have a grant, and its directory: device and number, `None` if there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spot {
+pub(super) struct WatchedPlace {
     file: PathBuf,
     directory: Option<(u64, u64)>,
 }
 
-impl Spot {
+impl WatchedPlace {
     /// Examines the directory of `file`. Blocks.
     pub(super) fn of(file: &Path) -> Self {
-        let directory = match file.parent().map(Stamp::look) {
+        let directory = match file.parent().map(Stamp::read) {
             Some(Stamp::Present { device, inode, .. }) => Some((device, inode)),
             _ => None,
         };
@@ -56,12 +56,12 @@ impl Watch {
     }
 
     /// Adds the directory of a file, if it exists and is not watched yet.
-    pub(super) fn add(&mut self, spot: &Spot) {
-        let (Some(directory), Some(name)) = (spot.file.parent(), spot.file.file_name()) else {
+    pub(super) fn add(&mut self, place: &WatchedPlace) {
+        let (Some(directory), Some(name)) = (place.file.parent(), place.file.file_name()) else {
             return;
         };
         locked(&self.names).insert(name.to_owned());
-        let Some(identity) = spot.directory else {
+        let Some(identity) = place.directory else {
             // It may be created again as a new directory.
             self.listening.remove(directory);
             return;

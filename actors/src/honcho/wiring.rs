@@ -8,9 +8,9 @@ use std::time::Duration;
 use actix::Message;
 
 use super::location::HonchoProfile;
+use super::profile_check::GrantLocation;
 use super::refresh::{Limits, Report};
 use super::steps::StepHook;
-use super::survey::GrantLocation;
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
 use crate::counts::CountBy;
@@ -35,7 +35,7 @@ pub struct HonchoSettings {
     /// Interval of checks without events, for file systems that have none.
     pub poll: Duration,
     /// The inputs of the served profiles, for changes of the settings.
-    pub surroundings: HonchoSurroundings,
+    pub context: HonchoContext,
     /// Called at every step of every refresh, for tests that kill the process at one.
     pub steps: StepHook,
     /// Notifies of possible changes of a file.
@@ -53,7 +53,7 @@ impl HonchoSettings {
             limits: Limits::default(),
             caller_wait: Duration::from_secs(15),
             poll: Duration::from_secs(10),
-            surroundings: HonchoSurroundings::default(),
+            context: HonchoContext::default(),
             steps: StepHook::default(),
             events: FileEvents::default(),
             exchanges: CountBy::default(),
@@ -63,7 +63,7 @@ impl HonchoSettings {
 
 /// The inputs that are the same for all profiles, or for the owner of the environment.
 #[derive(Debug, Clone, Default)]
-pub struct HonchoSurroundings {
+pub struct HonchoContext {
     /// The environment of the process at its start.
     pub environment: Arc<Environment>,
     /// The client for the exchanges.
@@ -72,7 +72,7 @@ pub struct HonchoSurroundings {
     pub redactor: Redactor,
 }
 
-impl HonchoSurroundings {
+impl HonchoContext {
     /// The served profiles, as far as their grants are concerned.
     #[must_use]
     pub fn profiles(&self, in_force: &InForce) -> Vec<HonchoProfile> {
@@ -93,7 +93,7 @@ pub struct HonchoPorts {
 
 /// The actor's own ports, for what outlives one incarnation.
 #[derive(Debug, Clone)]
-pub struct HonchoOwn {
+pub struct HonchoOwnPorts {
     /// For the refreshing threads.
     pub done: Port<RefreshDone>,
     /// For the watch of the files.

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 use zeroize::Zeroizing;
 
+use super::decompress::Decompressor;
 use super::error::{HttpError, HttpLimits};
-use super::unpack::Unpack;
 use crate::error_chain::error_chain;
 
 /// The answer of a server whose head has arrived. Dropping it ends the call.
@@ -28,7 +28,7 @@ pub struct HttpAnswer {
     due: Option<Instant>,
     /// Bytes that may still arrive, before and after decompression.
     left: [usize; 2],
-    packed: Option<Unpack>,
+    decompressor: Option<Decompressor>,
 }
 
 /// A body that has ended, with or without an error.
@@ -51,12 +51,12 @@ impl HttpAnswer {
         if head.status.is_redirection() && head.headers.contains_key(LOCATION) {
             return Err(HttpError::Redirect { status, to: head.headers.get(LOCATION).and_then(origin) });
         }
-        let packed = encoding(&head.headers).map(|encoding| {
+        let decompressor = encoding(&head.headers).map(|encoding| {
             debug!(encoding, "compressed answer although none was accepted");
-            Unpack::of(&encoding).ok_or(HttpError::Compressed(encoding))
+            Decompressor::of(&encoding).ok_or(HttpError::Compressed(encoding))
         });
         let left = [limits.body; 2];
-        Ok(Self { status, headers: head.headers, body, limits, due, left, packed: packed.transpose()? })
+        Ok(Self { status, headers: head.headers, body, limits, due, left, decompressor: decompressor.transpose()? })
     }
 
     /// The status code.
@@ -77,7 +77,7 @@ impl HttpAnswer {
             let idle_due = Instant::now() + self.limits.idle;
             let due = self.due.map_or(idle_due, |due| due.min(idle_due));
             let frame = match timeout_at(due, self.body.frame()).await {
-                Ok(None) => return self.packed.take()?.end().map(Err),
+                Ok(None) => return self.decompressor.take()?.end().map(Err),
                 Ok(Some(frame)) => frame,
                 Err(_) if due < idle_due => {
                     return Some(Err(HttpError::TooSlow(self.limits.total.unwrap_or_default())));
@@ -116,8 +116,8 @@ impl HttpAnswer {
         let [raw, unpacked] = &mut self.left;
         let too_large = HttpError::TooLarge(self.limits.body);
         *raw = raw.checked_sub(bytes.len()).ok_or_else(|| too_large.clone())?;
-        let bytes = match &mut self.packed {
-            Some(packed) => packed.feed(&bytes, *unpacked)?.ok_or_else(|| too_large.clone())?,
+        let bytes = match &mut self.decompressor {
+            Some(decompressor) => decompressor.feed(&bytes, *unpacked)?.ok_or_else(|| too_large.clone())?,
             None => bytes,
         };
         *unpacked = unpacked.checked_sub(bytes.len()).ok_or(too_large)?;
@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_is_given_in_seconds_or_by_a_date() {
+    fn a_wait_is_given_in_seconds_or_by_a_date() {
         assert_eq!(retry_after(" 30 "), Some(Duration::from_secs(30)));
         assert_eq!(retry_after("1.5"), Some(Duration::from_millis(1_500)));
         assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));

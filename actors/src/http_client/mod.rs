@@ -9,13 +9,13 @@
 
 mod answer;
 mod connect;
+mod decompress;
 mod error;
 mod proxy;
 mod refusals;
 mod roots;
 #[cfg(test)]
 mod tests;
-mod unpack;
 mod websocket;
 
 use std::cell::RefCell;
@@ -37,7 +37,7 @@ pub use answer::{Collected, HttpAnswer, json};
 pub use error::{HttpError, HttpLimits};
 pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
 pub use refusals::UpgradeRefused;
-pub use roots::{BadAuthority, TlsRoots};
+pub use roots::{AuthorityError, TlsRoots};
 
 use crate::error_chain::error_chain;
 use connect::{ConnectError, TransportConnector};

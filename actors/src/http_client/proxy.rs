@@ -51,7 +51,7 @@ enum Exempt {
 
 /// Why a value is not a proxy. The text contains none of it: it may have a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum BadProxy {
+enum ProxyError {
     #[error("not an address such as http://proxy.example:3128")]
     Address,
     #[error("only http and https proxies can be used, no SOCKS")]
@@ -121,17 +121,17 @@ impl Proxies {
 }
 
 impl Proxy {
-    fn read(variable: &'static str, value: &str) -> Result<Self, BadProxy> {
+    fn read(variable: &'static str, value: &str) -> Result<Self, ProxyError> {
         let with_scheme = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
         let with_scheme = Zeroizing::new(with_scheme);
-        let url = Url::parse(&with_scheme).map_err(|_| BadProxy::Address)?;
+        let url = Url::parse(&with_scheme).map_err(|_| ProxyError::Address)?;
         let tls = match url.scheme() {
             "http" => false,
             "https" => true,
-            _ => return Err(BadProxy::Scheme),
+            _ => return Err(ProxyError::Scheme),
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(BadProxy::Address)?;
-        let port = url.port_or_known_default().filter(|port| *port != 0).ok_or(BadProxy::Address)?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(ProxyError::Address)?;
+        let port = url.port_or_known_default().filter(|port| *port != 0).ok_or(ProxyError::Address)?;
         let login = (!url.username().is_empty() || url.password().is_some()).then(|| {
             let mut pair = Zeroizing::new(percent_decoded(url.username()));
             pair.push(b':');
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn exceptions_are_hosts_suffixes_ports_networks_and_a_star() {
-        let straight = |list: &str, url: &str| {
+        let is_direct = |list: &str, url: &str| {
             let (proxies, warnings) = read(&[("ALL_PROXY", "http://p:1"), ("NO_PROXY", list)]);
             assert_eq!(warnings, Vec::<String>::new(), "{list}");
             route(&proxies, url).is_none()
@@ -278,7 +278,7 @@ mod tests {
             ("", "http://a.localhost"),
             ("", "http://[::1]"),
         ] {
-            assert!(straight(list, url), "{list} {url}");
+            assert!(is_direct(list, url), "{list} {url}");
         }
         for (list, url) in [
             ("", "https://a.example"),
@@ -289,7 +289,7 @@ mod tests {
             ("3", "http://10.1.2.3"),
             ("0.0.1", "http://10.0.0.1"),
         ] {
-            assert!(!straight(list, url), "{list} {url}");
+            assert!(!is_direct(list, url), "{list} {url}");
         }
     }
 

@@ -57,7 +57,7 @@ where
         Box::pin(async move {
             match answering.await? {
                 ConnectResponse::Tunnel(head, _) if head.status != StatusCode::SWITCHING_PROTOCOLS => {
-                    let wait = head.headers().get(RETRY_AFTER).and_then(|text| pause(text.to_str().ok()?));
+                    let wait = head.headers().get(RETRY_AFTER).and_then(|text| wait_of(text.to_str().ok()?));
                     let refused = UpgradeRefused { status: head.status, retry_after: wait };
                     Err(SendRequestError::Custom(Box::new(refused), Box::new("upgrade")))
                 }
@@ -68,7 +68,7 @@ where
 }
 
 /// A number of seconds beyond the range of a time is a long time nevertheless.
-fn pause(text: &str) -> Option<Duration> {
+fn wait_of(text: &str) -> Option<Duration> {
     let digits = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_digit());
     retry_after(text).or(digits.then_some(Duration::MAX))
 }
@@ -78,8 +78,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_without_end_is_a_long_one() {
-        assert_eq!((pause(" 7 "), pause(&"9".repeat(30))), (Some(Duration::from_secs(7)), Some(Duration::MAX)));
-        assert_eq!((pause(""), pause("soon"), pause("-1")), (None, None, None));
+    fn a_wait_beyond_the_range_is_the_longest_wait() {
+        assert_eq!((wait_of(" 7 "), wait_of(&"9".repeat(30))), (Some(Duration::from_secs(7)), Some(Duration::MAX)));
+        assert_eq!((wait_of(""), wait_of("soon"), wait_of("-1")), (None, None, None));
     }
 }

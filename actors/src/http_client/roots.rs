@@ -20,7 +20,7 @@ struct SharedRoots {
 
 /// Why a file is not a valid authority. The text contains none of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadAuthority {
+pub enum AuthorityError {
     /// It is in another format, or empty.
     #[error("it has no certificate in PEM form")]
     Empty,
@@ -33,18 +33,18 @@ impl TlsRoots {
     /// Adds the authorities in `pem`.
     ///
     /// # Errors
-    /// [`BadAuthority`] unless it has only valid certificates.
-    pub fn with_authority(pem: &[u8]) -> Result<Self, BadAuthority> {
+    /// [`AuthorityError`] unless it has only valid certificates.
+    pub fn with_authority(pem: &[u8]) -> Result<Self, AuthorityError> {
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        let authority = read.map_err(|_| BadAuthority::Broken)?;
+        let authority = read.map_err(|_| AuthorityError::Broken)?;
         if authority.is_empty() {
-            return Err(BadAuthority::Empty);
+            return Err(AuthorityError::Empty);
         }
         let mut trial = RootCertStore::empty();
         authority
             .iter()
             .try_for_each(|certificate| trial.add(certificate.clone()))
-            .map_err(|_| BadAuthority::Broken)?;
+            .map_err(|_| AuthorityError::Broken)?;
         Ok(Self(Arc::new(SharedRoots { authority, config: OnceLock::new() })))
     }
 
@@ -105,10 +105,10 @@ mod tests {
     #[test]
     fn an_invalid_authority_is_an_error_without_its_content() {
         for (pem, why) in [
-            ("", BadAuthority::Empty),
-            ("hunter2", BadAuthority::Empty),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", BadAuthority::Broken),
-            ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", BadAuthority::Broken),
+            ("", AuthorityError::Empty),
+            ("hunter2", AuthorityError::Empty),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", AuthorityError::Broken),
+            ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", AuthorityError::Broken),
         ] {
             assert_eq!(TlsRoots::with_authority(pem.as_bytes()).unwrap_err(), why, "{pem}");
         }

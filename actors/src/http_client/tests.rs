@@ -73,7 +73,7 @@ fn every_form_of_an_answer_is_read_or_refused_with_its_reason() {
 }
 
 #[test]
-fn a_compressed_body_is_named_where_it_cannot_be_unpacked() {
+fn an_unsupported_encoding_of_a_body_is_named() {
     let server = by_path();
     let url = format!("{}/brotli", server.url());
     let error = run(fetch(&HttpClient::default(), &url, HttpLimits::within(LONG, 1024))).unwrap_err();
@@ -81,7 +81,7 @@ fn a_compressed_body_is_named_where_it_cannot_be_unpacked() {
 }
 
 #[test]
-fn a_body_is_no_longer_than_it_may_be_packed_or_not() {
+fn the_limit_of_a_body_applies_before_and_after_decompression() {
     // A kilobyte of this is a megabyte.
     let server = FormServer::start(|request| {
         let form = request.split(['/', ' ', '?']).nth(2).unwrap().to_owned();
@@ -98,11 +98,11 @@ fn a_body_is_no_longer_than_it_may_be_packed_or_not() {
             assert!(over.body.len() <= 99_999);
         }
     });
-    let mut bomb = unpack::Unpack::of("gzip").unwrap();
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    packer.write_all(&vec![0; 10_000_000]).unwrap();
-    assert_eq!(bomb.feed(&packer.finish().unwrap(), 1_000_000), Ok(None));
-    let mut cut = unpack::Unpack::of("gzip").unwrap();
+    let mut bomb = decompress::Decompressor::of("gzip").unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&vec![0; 10_000_000]).unwrap();
+    assert_eq!(bomb.feed(&encoder.finish().unwrap(), 1_000_000), Ok(None));
+    let mut cut = decompress::Decompressor::of("gzip").unwrap();
     let body = gzip(b"hunter2");
     assert!(cut.feed(&body[..body.len() - 9], 100).is_ok());
     assert!(cut.end().is_some(), "half a body is none");
@@ -161,13 +161,13 @@ fn interim_answers_without_end_are_not_waited_for() {
 fn a_connection_is_used_again_only_by_calls_that_may() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (tell, told) = mpsc::channel();
+    let (report, requests) = mpsc::channel();
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
-            let (mut stream, tell) = (stream.unwrap(), tell.clone());
+            let (mut stream, report) = (stream.unwrap(), report.clone());
             thread::spawn(move || {
                 while read_request(&mut stream).is_some() {
-                    tell.send(number).unwrap();
+                    report.send(number).unwrap();
                     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
                 }
             });
@@ -181,7 +181,7 @@ fn a_connection_is_used_again_only_by_calls_that_may() {
             assert!(client.send(call).await.unwrap().collect().await.json().is_some());
         }
     });
-    let used: Vec<usize> = told.try_iter().collect();
+    let used: Vec<usize> = requests.try_iter().collect();
     assert_eq!(used, [0, 0, 1, 2, 0]);
 }
 
@@ -190,28 +190,28 @@ fn a_connection_is_used_again_only_by_calls_that_may() {
 fn proxy(refusal: Option<&'static str>) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (report, requests) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let (mut stream, tell) = (stream, tell.clone());
+            let (mut stream, report) = (stream, report.clone());
             thread::spawn(move || {
                 let Some(request) = read_request(&mut stream) else { return };
                 let connect = request.starts_with("CONNECT ");
-                tell.send(request).unwrap();
+                report.send(request).unwrap();
                 match (connect, refusal) {
                     (true, Some(refusal)) => stream.write_all(refusal.as_bytes()).unwrap(),
                     (true, None) => {
                         stream.write_all(b"HTTP/1.0 200 Connection established\r\nX-Via: p\r\n\r\n").unwrap();
                         let mut first = [0];
                         let read = stream.read(&mut first).unwrap_or_default();
-                        tell.send(format!("{:?}", &first[..read])).unwrap();
+                        report.send(format!("{:?}", &first[..read])).unwrap();
                     }
                     (false, _) => answer(&mut stream, "close", "application/json", BODY.as_bytes()).unwrap(),
                 }
             });
         }
     });
-    (address, told)
+    (address, requests)
 }
 
 fn through(variables: &[(&str, String)]) -> HttpClient {
@@ -226,24 +226,24 @@ fn through(variables: &[(&str, String)]) -> HttpClient {
 
 #[test]
 fn a_plain_call_is_forwarded_by_the_proxy_and_an_encrypted_one_is_tunnelled() {
-    let (address, asked) = proxy(None);
+    let (address, requests) = proxy(None);
     let client = through(&[("ALL_PROXY", format!("http://me:hunter2@{address}"))]);
     let limits = HttpLimits::within(LONG, 1024);
     run(async {
         let got = fetch(&client, "http://server.example:8080/path", limits).await.unwrap();
         assert_eq!(got.json().unwrap()["token"], "hunter2");
-        let request = asked.recv_timeout(LONG).unwrap();
+        let request = requests.recv_timeout(LONG).unwrap();
         assert!(request.starts_with("POST http://server.example:8080/path HTTP/1.1\r\n"), "{request}");
         // base64 of me:hunter2
         assert!(request.contains("proxy-authorization: Basic bWU6aHVudGVyMg=="), "{request}");
 
         let error = fetch(&client, "https://server.example/path", limits).await.unwrap_err();
         assert!(matches!(error, HttpError::Tls(_)), "{error:?}");
-        let request = asked.recv_timeout(LONG).unwrap();
+        let request = requests.recv_timeout(LONG).unwrap();
         assert!(request.starts_with("CONNECT server.example:443 HTTP/1.1\r\n"), "{request}");
         let lower = request.to_lowercase();
         assert!(lower.contains("proxy-authorization: basic ") && !lower.contains("bearer"), "{request}");
-        assert_eq!(asked.recv_timeout(LONG).unwrap(), "[22]", "the first byte of TLS");
+        assert_eq!(requests.recv_timeout(LONG).unwrap(), "[22]", "the first byte of TLS");
     });
 }
 
@@ -271,13 +271,13 @@ fn a_failure_of_the_proxy_is_reported_and_nothing_was_sent() {
 }
 
 #[test]
-fn loopback_and_exceptions_go_straight() {
-    let (address, asked) = proxy(None);
+fn loopback_addresses_and_exceptions_use_no_proxy() {
+    let (address, requests) = proxy(None);
     let server = by_path();
     let client = through(&[("HTTP_PROXY", format!("http://{address}"))]);
     let got = run(fetch(&client, &format!("{}/length", server.url()), HttpLimits::within(LONG, 1024))).unwrap();
     assert!(got.json().is_some());
-    assert!(asked.try_recv().is_err());
+    assert!(requests.try_recv().is_err());
 }
 
 #[test]

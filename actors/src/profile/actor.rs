@@ -20,9 +20,9 @@ use super::agent::AgentSettings;
 use super::call::Caller;
 use super::dial::Link;
 use super::env_source;
-use super::input::TokenNews;
+use super::input::TokenSender;
 use super::launch::GuardCommand;
-use super::messages::ProfileTerms;
+use super::messages::ProfileConfig;
 use super::plan::{self, Health};
 use super::provisioning::Provisioning;
 use super::redact::Redactor;
@@ -41,7 +41,7 @@ use caduceus_supervision::{Incarnation, Port};
 /// Owns the secrets of one profile, and does the work that needs them.
 #[derive(Debug)]
 pub struct ProfileActor {
-    terms: Arc<ProfileTerms>,
+    config: Arc<ProfileConfig>,
     guard: GuardCommand,
     redactor: Redactor,
     ports: ProfileDependencies,
@@ -53,16 +53,17 @@ pub struct ProfileActor {
     provision_task: Option<SpawnHandle>,
     health: Health,
     token: Option<SecretString>,
-    token_news: TokenNews,
+    token_sender: TokenSender,
     /// The issue time in the last upgrade token, in seconds since 1970.
     minted_s: u64,
     /// The last contents; `None` before the first read.
     stamp: Option<Stamp>,
     /// Another input of the values has changed: the next check reads the file in any case.
     stale: bool,
-    /// Numbers the reads of the file, so that a slow one cannot overwrite a later one.
-    looks: u64,
-    applied: u64,
+    /// Reads of the file that were begun; a slow read must not overwrite the result of a later one.
+    reads: u64,
+    /// The number of the last read whose values were applied.
+    read_applied: u64,
     touched: Arc<Notify>,
     /// Dropped with the actor.
     listening: Option<Listening>,
@@ -93,16 +94,16 @@ impl ProfileActor {
     /// A profile that has not read its file yet; it is ready once it has.
     #[must_use]
     pub fn new(
-        terms: Arc<ProfileTerms>,
+        config: Arc<ProfileConfig>,
         guard: GuardCommand,
         redactor: Redactor,
         ports: ProfileDependencies,
         incarnation: Incarnation,
     ) -> Self {
         let mut actor = Self {
-            agent: Arc::new(terms.profile.agent.clone()),
+            agent: Arc::new(config.profile.agent.clone()),
             health: Health::default(),
-            terms,
+            config,
             guard,
             redactor,
             ports,
@@ -111,21 +112,21 @@ impl ProfileActor {
             provisioning: Provisioning::default(),
             provision_task: None,
             token: None,
-            token_news: TokenNews::new(),
+            token_sender: TokenSender::new(),
             minted_s: 0,
             stamp: None,
             stale: false,
-            looks: 0,
-            applied: 0,
+            reads: 0,
+            read_applied: 0,
             touched: Arc::new(Notify::new()),
             listening: None,
         };
-        actor.judge_agent();
+        actor.check_agent();
         actor
     }
 
     fn profile(&self) -> &ProfileSettings {
-        &self.terms.profile
+        &self.config.profile
     }
 
     fn file(&self) -> PathBuf {
@@ -134,11 +135,11 @@ impl ProfileActor {
 
     /// Whether this profile's home is the gateway's own.
     fn is_home(&self) -> bool {
-        self.terms.lent.is_some()
+        self.config.inherited.is_some()
     }
 
     /// The parts of the agent's state that need no secrets.
-    fn judge_agent(&mut self) {
+    fn check_agent(&mut self) {
         self.health.problems = self.profile().problems.clone();
         self.health.agent =
             self.agent.process().and_then(|exec| plan::command(exec).err().map(|error| error.to_string()));
@@ -158,17 +159,17 @@ impl ProfileActor {
         let text = ExposeSecret::expose_secret;
         if self.token.as_ref().map(text) != token.as_ref().map(text) {
             self.token = token;
-            self.feed_redactor();
-            self.token_news.tell(self.token.as_ref(), &self.redactor);
+            self.update_redactor();
+            self.token_sender.send(self.token.as_ref(), &self.redactor);
         }
     }
 
-    fn set_agent_trouble(&mut self, trouble: Option<String>) {
-        if self.health.agent != trouble {
-            if let Some(trouble) = &trouble {
-                warn!(profile = %self.profile().name, trouble, "agent of the profile cannot be run");
+    fn set_agent_problem(&mut self, problem: Option<String>) {
+        if self.health.agent != problem {
+            if let Some(problem) = &problem {
+                warn!(profile = %self.profile().name, problem, "agent of the profile cannot be run");
             }
-            self.health.agent = trouble;
+            self.health.agent = problem;
             self.touch_status();
         }
     }
@@ -179,6 +180,6 @@ impl Actor for ProfileActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.listening = Some(env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched)));
-        self.keep_looking(ctx);
+        self.watch_env(ctx);
     }
 }

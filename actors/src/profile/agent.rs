@@ -117,7 +117,7 @@ impl AgentSettings {
 
     /// Whether a running agent receives a token that changes.
     #[must_use]
-    pub fn hears_of_tokens(&self) -> bool {
+    pub fn receives_tokens(&self) -> bool {
         self.process().is_some_and(|exec| exec.credentials_live && exec.reply == ReplyForm::Jsonl)
     }
 }

@@ -61,14 +61,14 @@ impl Drop for CallerShared {
 }
 
 /// One prepared call.
-pub(super) struct Request {
+pub(super) struct PreparedCall {
     url: Zeroizing<String>,
     key: Option<SecretString>,
     body: Bytes,
 }
 
 /// The call to `agent` with this `body`.
-pub(super) fn prepare(agent: &AgentSettings, scope: &Scope, body: Bytes) -> Result<Request, CallError> {
+pub(super) fn prepare(agent: &AgentSettings, scope: &Scope, body: Bytes) -> Result<PreparedCall, CallError> {
     let openai = agent.server().ok_or(CallError::NotAServer)?;
     let unset = |key: &str, name: &str| CallError::Unusable(format!("{key} needs {name}, which is not set"));
     let base = reference::resolve(&openai.base_url, scope).map_err(|name| unset("agent.base_url", name))?;
@@ -84,7 +84,7 @@ pub(super) fn prepare(agent: &AgentSettings, scope: &Scope, body: Bytes) -> Resu
         }
         Ok(SecretString::from(value))
     });
-    Ok(Request { url, key: key.transpose()?, body })
+    Ok(PreparedCall { url, key: key.transpose()?, body })
 }
 
 fn is_callable(url: &str) -> bool {
@@ -102,13 +102,13 @@ impl Caller {
     }
 
     /// Begins a call.
-    pub(super) fn call(&self, request: Request, secrets: Lease) -> Result<Call, CallError> {
-        let (tell, head) = oneshot::channel();
+    pub(super) fn call(&self, request: PreparedCall, secrets: Lease) -> Result<Call, CallError> {
+        let (head_sender, head) = oneshot::channel();
         let (pieces, body) = mpsc::channel(MAX_PIECES);
         let (client, timings) = (self.0.client.clone(), self.0.timings);
         let thread = self.thread().map_err(|error| CallError::NotNow(error.to_string()))?;
         let begun = thread.spawn_fn(move || {
-            caduceus_supervision::spawn(carry_out(client, request, timings, tell, pieces));
+            caduceus_supervision::spawn(carry_out(client, request, timings, head_sender, pieces));
         });
         if begun {
             Ok(Call { head, body, secrets })
@@ -129,9 +129,9 @@ impl Caller {
 /// Makes the call; ends at once when its receiver is dropped.
 async fn carry_out(
     client: HttpClient,
-    request: Request,
+    request: PreparedCall,
     timings: CallTimings,
-    tell: oneshot::Sender<Result<Head, CallBroken>>,
+    head_sender: oneshot::Sender<Result<Head, CallBroken>>,
     pieces: mpsc::Sender<Result<Bytes, CallBroken>>,
 ) {
     let answer = tokio::select! {
@@ -142,17 +142,17 @@ async fn carry_out(
     // A dropped receiver is noticed on the other channel.
     match answer {
         Ok(answer) => {
-            let _ = tell.send(Ok(Head { status: answer.status(), retry_after: answer.retry_after() }));
+            let _ = head_sender.send(Ok(Head { status: answer.status(), retry_after: answer.retry_after() }));
             pass_on(answer, &pieces).await;
         }
         Err(broken) => {
-            let _ = tell.send(Err(broken));
+            let _ = head_sender.send(Err(broken));
         }
     }
 }
 
-async fn send(client: &HttpClient, request: Request, timings: CallTimings) -> Result<HttpAnswer, CallBroken> {
-    let Request { url, key, body } = request;
+async fn send(client: &HttpClient, request: PreparedCall, timings: CallTimings) -> Result<HttpAnswer, CallBroken> {
+    let PreparedCall { url, key, body } = request;
     let CallTimings { connect, idle } = timings;
     let limits = HttpLimits { connect, head: idle, idle, total: None, body: MAX_BODY };
     let mut call = HttpCall::post(&url, "application/json", body, limits)
@@ -200,7 +200,7 @@ mod tests {
     use crate::profile::agent::{AgentResource, OpenAiSettings};
     use crate::profile::env_file::parse;
 
-    fn prepared(base_url: &str, key: Option<&str>) -> Result<Request, String> {
+    fn prepared(base_url: &str, key: Option<&str>) -> Result<PreparedCall, String> {
         let scope = Scope::new(&parse("KEY=sk-one\nBLANK= \nODD=a\u{1}b\nHOST=models.example"), None);
         let server = AgentResource::Server(OpenAiSettings {
             base_url: base_url.to_owned(),

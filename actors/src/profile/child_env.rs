@@ -5,7 +5,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::globals::{child_may_hold, is_deployment, is_global, is_own};
+use super::globals::{is_deployment, is_global, is_own, is_valid_variable};
 use super::scope::Scope;
 use crate::settings::Environment;
 use caduceus_contract::profile_name::ProfileName;
@@ -18,7 +18,7 @@ pub const TURN_ID: &str = "CADUCEUS_TURN_ID";
 
 /// The turn and profile in the child's environment.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct ChildContext<'a> {
     /// The profile.
     pub profile: &'a ProfileName,
     /// Its home.
@@ -41,27 +41,27 @@ pub(super) fn child_env(
     environment: &Environment,
     passed: &[String],
     scope: &Scope,
-    facts: &Facts<'_>,
+    context: &ChildContext<'_>,
 ) -> BTreeMap<String, SecretString> {
     let mut child = BTreeMap::new();
     child.extend(scope.iter().filter(|(name, _)| is_the_profiles(name)).map(owned));
     // After the profile's own values, which cannot override them.
     child.extend(self::passed(environment, passed).map(owned));
     child.extend(environment.globals.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
-    if let Some(token) = facts.token {
+    if let Some(token) = context.token {
         child.insert(HONCHO_API_KEY.to_owned(), token.clone());
     }
-    let home = facts.home.to_string_lossy();
-    let attempt = facts.attempt.to_string();
+    let home = context.home.to_string_lossy();
+    let attempt = context.attempt.to_string();
     let turn_values = [
         ("HERMES_HOME", &*home),
-        ("HERMES_PROFILE", facts.profile.as_str()),
-        (TURN_ID, facts.turn),
-        ("CADUCEUS_SESSION_KEY", facts.session),
+        ("HERMES_PROFILE", context.profile.as_str()),
+        (TURN_ID, context.turn),
+        ("CADUCEUS_SESSION_KEY", context.session),
         ("CADUCEUS_ATTEMPT", &attempt),
     ];
     child.extend(turn_values.map(|(name, value)| (name.to_owned(), SecretString::from(value))));
-    child.retain(|name, value| child_may_hold(name, value.expose_secret()));
+    child.retain(|name, value| is_valid_variable(name, value.expose_secret()));
     child
 }
 
@@ -104,7 +104,7 @@ mod tests {
     fn child(env_file: &str, passed: &[&str], token: Option<&str>) -> BTreeMap<String, String> {
         let token = token.map(SecretString::from);
         let name = ProfileName::parse("work").unwrap();
-        let facts = Facts {
+        let context = ChildContext {
             profile: &name,
             home: Path::new("/home/profiles/work"),
             turn: "turn-1",
@@ -113,7 +113,7 @@ mod tests {
             token: token.as_ref(),
         };
         let passed: Vec<String> = passed.iter().map(|name| (*name).to_owned()).collect();
-        let built = child_env(&process(), &passed, &Scope::new(&parse(env_file), None), &facts);
+        let built = child_env(&process(), &passed, &Scope::new(&parse(env_file), None), &context);
         built.into_iter().map(|(name, value)| (name, value.expose_secret().to_owned())).collect()
     }
 
@@ -175,7 +175,7 @@ mod tests {
         #[test]
         fn no_file_yields_an_invalid_environment(text in "(?s).{0,200}") {
             for (name, value) in child(&text, &[], None) {
-                prop_assert!(child_may_hold(&name, &value));
+                prop_assert!(is_valid_variable(&name, &value));
             }
         }
     }

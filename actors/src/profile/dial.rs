@@ -107,8 +107,8 @@ impl Link {
     }
 }
 
-/// Problems in the settings of the process's link, one sentence each.
-pub(super) fn oddities(scope: &Scope) -> Option<&'static str> {
+/// The problem in the settings of the process's link, as one sentence.
+pub(super) fn setting_problem(scope: &Scope) -> Option<&'static str> {
     identities(&|name| scope.setting(name)).1
 }
 
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_invalid_platform_name_is_left_out_and_reported() {
-        let odd = |file: &str| oddities(&Scope::new(&parse(file), None)).is_some();
+        let odd = |file: &str| setting_problem(&Scope::new(&parse(file), None)).is_some();
         assert_eq!(fronted("GATEWAY_RELAY_PLATFORMS=discord,two words\n"), pairs(&[("discord", "")]));
         assert_eq!(fronted("GATEWAY_RELAY_PLATFORM=ä\n"), pairs(&[("relay", "")]));
         assert!(odd("GATEWAY_RELAY_PLATFORMS=discord,two words") && odd("GATEWAY_RELAY_PLATFORM=ä"));
@@ -236,12 +236,12 @@ mod tests {
 
     #[test]
     fn a_gateway_without_a_complete_pair_requests_one_and_a_pinned_pair_is_kept() {
-        let asked = |file: &str| provision(&Scope::new(&parse(file), None)).map(|order| order.gateway_id);
-        assert_eq!(asked(FULL), None);
-        assert_eq!(asked(&FULL.replace("SECRET=s3cret", "SECRET=")), Some("gw-1".to_owned()));
-        assert!(asked(&FULL.replace("ID=gw-1", "ID=")).is_some_and(|id| id.starts_with("gw-")));
-        assert_eq!(asked("GATEWAY_RELAY_URL="), None);
-        assert_eq!(asked("GATEWAY_RELAY_URL=relay.example"), None);
+        let requested = |file: &str| provision(&Scope::new(&parse(file), None)).map(|order| order.gateway_id);
+        assert_eq!(requested(FULL), None);
+        assert_eq!(requested(&FULL.replace("SECRET=s3cret", "SECRET=")), Some("gw-1".to_owned()));
+        assert!(requested(&FULL.replace("ID=gw-1", "ID=")).is_some_and(|id| id.starts_with("gw-")));
+        assert_eq!(requested("GATEWAY_RELAY_URL="), None);
+        assert_eq!(requested("GATEWAY_RELAY_URL=relay.example"), None);
     }
 
     #[test]
@@ -276,6 +276,6 @@ mod tests {
     fn bot_ids_that_are_no_json_are_reported_and_the_platforms_are_still_fronted() {
         let file = "GATEWAY_RELAY_PLATFORMS=discord\nGATEWAY_RELAY_BOT_IDS=nonsense";
         assert_eq!(fronted(file), pairs(&[("discord", "")]));
-        assert!(oddities(&Scope::new(&parse(file), None)).is_some());
+        assert!(setting_problem(&Scope::new(&parse(file), None)).is_some());
     }
 }

@@ -43,7 +43,7 @@ fn assigned(text: &str, name: &str, value: &str) -> Zeroizing<String> {
         Some(span) => join(&[&text[..span.start], &written, &text[span.end..]]),
         None => appended(text, name, &written),
     };
-    // A line that only the original sees (after a form feed, for example) may override it there.
+    // A line that only the original reads (after a form feed, for example) may override it there.
     let read = parse_lines(changed.split(ends_line));
     if read.get(name).is_some_and(|read| read.expose_secret() == value) {
         changed
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_assignment_only_the_original_sees_does_not_win_there() {
+    fn an_assignment_that_only_the_original_reads_does_not_override_the_merged_value() {
         let text = merged("# note\u{c}A=old\nA=older\n# x\u{2028}A=oldest\n", "A", "new");
         let read = parse_lines(text.split(ends_line));
         assert_eq!(read.get("A").unwrap().expose_secret(), "new");

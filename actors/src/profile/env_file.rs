@@ -12,19 +12,19 @@ pub const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Clone, Default)]
 pub struct EnvFile {
     values: BTreeMap<String, SecretString>,
-    /// Problems in the lines that count.
-    oddities: BTreeMap<String, Oddity>,
+    /// The ambiguous ones, by name.
+    ambiguities: BTreeMap<String, Ambiguity>,
 }
 
 /// A value that other readers of `.env` files read differently. The value counts as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Oddity {
+pub enum Ambiguity {
     /// It begins with a quote that is not closed on its line.
     OpenQuote,
     /// Text in the form of a comment follows it, and is part of it.
     Comment,
     /// It contains an invisible character, or a typographic quote.
-    OddCharacter,
+    UnusualCharacter,
     /// Backticks enclose it, and are part of it.
     Backticks,
     /// It refers to another variable by `${NAME}`, which stays unchanged.
@@ -42,9 +42,9 @@ pub(super) fn parse_lines<'a>(lines: impl Iterator<Item = &'a str>) -> EnvFile {
     let mut file = EnvFile::default();
     for found in lines.filter_map(Assignment::of) {
         file.values.insert(found.name.to_owned(), SecretString::from(found.value));
-        match found.oddity() {
-            Some(oddity) => file.oddities.insert(found.name.to_owned(), oddity),
-            None => file.oddities.remove(found.name),
+        match found.ambiguity() {
+            Some(ambiguity) => file.ambiguities.insert(found.name.to_owned(), ambiguity),
+            None => file.ambiguities.remove(found.name),
         };
     }
     file
@@ -79,9 +79,9 @@ impl EnvFile {
         self.values.is_empty()
     }
 
-    /// The names with problematic values, sorted.
-    pub fn oddities(&self) -> impl Iterator<Item = (&str, Oddity)> {
-        self.oddities.iter().map(|(name, oddity)| (name.as_str(), *oddity))
+    /// The names with ambiguous values, sorted.
+    pub fn ambiguities(&self) -> impl Iterator<Item = (&str, Ambiguity)> {
+        self.ambiguities.iter().map(|(name, ambiguity)| (name.as_str(), *ambiguity))
     }
 }
 
@@ -123,26 +123,26 @@ impl<'a> Assignment<'a> {
         Some(Self { name, value, value_at: value_at + indent, quoted })
     }
 
-    /// The problem of the value, if there is one.
-    fn oddity(&self) -> Option<Oddity> {
+    /// The ambiguity of the value, if there is one.
+    fn ambiguity(&self) -> Option<Ambiguity> {
         let odd = |c: char| {
             matches!(c, '\u{feff}' | '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}')
                 || matches!(c, '\u{2018}'..='\u{201f}')
         };
         if self.name.contains(odd) || self.value.contains(odd) {
-            return Some(Oddity::OddCharacter);
+            return Some(Ambiguity::UnusualCharacter);
         }
         if self.quoted != Some('\'') && refers(self.value) {
-            return Some(Oddity::Reference);
+            return Some(Ambiguity::Reference);
         }
         if self.quoted.is_some() {
             return None;
         }
         let opened = ['"', '\'', '`'].into_iter().find_map(|quote| Some((quote, self.value.strip_prefix(quote)?)));
         match opened {
-            Some((quote, rest)) if !rest.contains(quote) => Some(Oddity::OpenQuote),
-            Some(('`', rest)) if rest.find('`') == Some(rest.len() - 1) => Some(Oddity::Backticks),
-            _ if [" #", "\t#"].iter().any(|mark| self.value.contains(mark)) => Some(Oddity::Comment),
+            Some((quote, rest)) if !rest.contains(quote) => Some(Ambiguity::OpenQuote),
+            Some(('`', rest)) if rest.find('`') == Some(rest.len() - 1) => Some(Ambiguity::Backticks),
+            _ if [" #", "\t#"].iter().any(|mark| self.value.contains(mark)) => Some(Ambiguity::Comment),
             _ => None,
         }
     }
@@ -197,17 +197,17 @@ mod tests {
     #[test]
     fn values_that_other_readers_read_differently_are_named_by_the_last_line_of_the_name() {
         for (line, expected) in [
-            ("K=\"-----BEGIN PRIVATE KEY-----", Some(Oddity::OpenQuote)),
-            ("K='", Some(Oddity::OpenQuote)),
-            ("K=sk-1 # my key", Some(Oddity::Comment)),
-            ("K=\"sk-1\" # my key", Some(Oddity::Comment)),
-            ("K=sk-1\t# my key", Some(Oddity::Comment)),
-            ("K=\u{201c}sk-1\u{201d}", Some(Oddity::OddCharacter)),
-            ("K=sk-1\u{200b}", Some(Oddity::OddCharacter)),
-            ("K=`sk-1`", Some(Oddity::Backticks)),
+            ("K=\"-----BEGIN PRIVATE KEY-----", Some(Ambiguity::OpenQuote)),
+            ("K='", Some(Ambiguity::OpenQuote)),
+            ("K=sk-1 # my key", Some(Ambiguity::Comment)),
+            ("K=\"sk-1\" # my key", Some(Ambiguity::Comment)),
+            ("K=sk-1\t# my key", Some(Ambiguity::Comment)),
+            ("K=\u{201c}sk-1\u{201d}", Some(Ambiguity::UnusualCharacter)),
+            ("K=sk-1\u{200b}", Some(Ambiguity::UnusualCharacter)),
+            ("K=`sk-1`", Some(Ambiguity::Backticks)),
             ("K=`sk-1` and `more`", None),
-            ("K=${BASE}-key", Some(Oddity::Reference)),
-            ("K=\"${BASE}-key\"", Some(Oddity::Reference)),
+            ("K=${BASE}-key", Some(Ambiguity::Reference)),
+            ("K=\"${BASE}-key\"", Some(Ambiguity::Reference)),
             ("K='${BASE}-key'", None),
             ("K=pa${$w0rd}1", None),
             ("K=pa$$w0rd", None),
@@ -216,9 +216,9 @@ mod tests {
             ("K=it's", None),
             ("# K=\"x", None),
             ("K=\"open\nK=good", None),
-            ("K=good\nK=\"open", Some(Oddity::OpenQuote)),
+            ("K=good\nK=\"open", Some(Ambiguity::OpenQuote)),
         ] {
-            assert_eq!(parse(line).oddities().next(), expected.map(|oddity| ("K", oddity)), "{line:?}");
+            assert_eq!(parse(line).ambiguities().next(), expected.map(|ambiguity| ("K", ambiguity)), "{line:?}");
         }
     }
 

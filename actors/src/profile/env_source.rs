@@ -13,7 +13,7 @@ pub(super) const FILE_NAME: &str = ".env";
 
 /// The contents of the file.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(super) enum EnvContent {
     /// Empty, if there is no file.
     Values(EnvFile),
     /// The file exists and cannot be used; the reason contains none of its content.
@@ -21,26 +21,26 @@ pub(super) enum Content {
 }
 
 /// Reads `path` unless its stamp is still `last`.
-pub(super) fn read(path: &Path, last: Option<&Stamp>) -> Option<(Stamp, Content)> {
-    let stamp = Stamp::look(path);
+pub(super) fn read(path: &Path, last: Option<&Stamp>) -> Option<(Stamp, EnvContent)> {
+    let stamp = Stamp::read(path);
     if last == Some(&stamp) {
         return None;
     }
     Some(match small::read(path, MAX_BYTES, Links::Follow) {
-        Ok(contents) => (Stamp::seen(&contents.metadata), parse(&contents).unwrap_or_else(unusable)),
-        Err(FileError { why: Unusable::Missing, .. }) => (Stamp::Missing, Content::Values(EnvFile::default())),
+        Ok(contents) => (Stamp::of_metadata(&contents.metadata), parse(&contents).unwrap_or_else(unusable)),
+        Err(FileError { why: Unusable::Missing, .. }) => (Stamp::Missing, EnvContent::Values(EnvFile::default())),
         Err(error @ FileError { why: Unusable::Dangling, .. }) => (Stamp::Dangling, unusable(error.why)),
         Err(error) => (stamp, unusable(error.why)),
     })
 }
 
-fn parse(contents: &Contents) -> Result<Content, Unusable> {
-    contents.text().map(|text| Content::Values(env_file::parse(text)))
+fn parse(contents: &Contents) -> Result<EnvContent, Unusable> {
+    contents.text().map(|text| EnvContent::Values(env_file::parse(text)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is the end of it")]
-fn unusable(why: Unusable) -> Content {
-    Content::Unusable(why.to_string())
+#[expect(clippy::needless_pass_by_value, reason = "the reason is consumed")]
+fn unusable(why: Unusable) -> EnvContent {
+    EnvContent::Unusable(why.to_string())
 }
 
 /// Notifies `touched` of every event on the file in `home`, until the returned value is dropped.
@@ -53,16 +53,16 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::files::odd::{ODD, place};
+    use crate::files::special::{SPECIAL, place};
 
-    fn content(path: &Path) -> Content {
+    fn content(path: &Path) -> EnvContent {
         read(path, None).unwrap().1
     }
 
     #[test]
     fn a_missing_file_is_empty_and_no_error() {
         let home = tempfile::tempdir().unwrap();
-        assert!(matches!(content(&home.path().join(FILE_NAME)), Content::Values(values) if values.is_empty()));
+        assert!(matches!(content(&home.path().join(FILE_NAME)), EnvContent::Values(values) if values.is_empty()));
     }
 
     #[test]
@@ -70,19 +70,19 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(FILE_NAME);
         fs::write(&path, b"KEY=hunter2\xff").unwrap();
-        let Content::Unusable(reason) = content(&path) else { panic!("it was taken") };
+        let EnvContent::Unusable(reason) = content(&path) else { panic!("it was accepted") };
         assert_eq!(reason, "it is not UTF-8 at byte 11");
         fs::write(&path, vec![b'x'; 1_048_577]).unwrap();
-        assert!(matches!(content(&path), Content::Unusable(_)));
+        assert!(matches!(content(&path), EnvContent::Unusable(_)));
     }
 
     #[test]
     fn a_special_file_is_named_and_does_not_block() {
-        for (kind, expected) in ODD {
+        for (kind, expected) in SPECIAL {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join(FILE_NAME);
             let _held = place(kind, &path);
-            let Content::Unusable(reason) = content(&path) else { panic!("{kind} was taken for a file") };
+            let EnvContent::Unusable(reason) = content(&path) else { panic!("{kind} was accepted as a file") };
             assert!(reason.contains(expected), "{kind}: {reason}");
         }
     }
@@ -108,9 +108,9 @@ mod tests {
         let (missing, _) = read(&path, None).unwrap();
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
         let (dangling, content) = read(&path, Some(&missing)).expect("it is not as before");
-        assert!(matches!(content, Content::Unusable(_)));
+        assert!(matches!(content, EnvContent::Unusable(_)));
         fs::remove_file(&path).unwrap();
         let (stamp, content) = read(&path, Some(&dangling)).expect("it is not as before");
-        assert!(stamp == missing && matches!(content, Content::Values(_)));
+        assert!(stamp == missing && matches!(content, EnvContent::Values(_)));
     }
 }

@@ -71,7 +71,7 @@ const MISTYPED: usize = 2;
 
 /// The known name nearest to the unknown `name`: one of those that the gateway reads, or of `needed`.
 #[must_use]
-pub fn probably_meant<'a>(name: &str, needed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest_known<'a>(name: &str, needed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let needed: Vec<&str> = needed.into_iter().collect();
     if READ.contains(&name) || needed.contains(&name) {
         return None;
@@ -112,7 +112,7 @@ pub fn is_own(name: &str) -> bool {
 
 /// Whether a process can have this variable: no NUL, `=` or white space in the name, no NUL in the value.
 #[must_use]
-pub fn child_may_hold(name: &str, value: &str) -> bool {
+pub fn is_valid_variable(name: &str, value: &str) -> bool {
     let bad = |c: char| c == '\0' || c == '=' || c.is_whitespace();
     !name.is_empty() && !name.contains(bad) && !value.contains('\0')
 }
@@ -139,7 +139,7 @@ mod tests {
             ("STRIPE_SECRET", None),
             ("OPENAI_API_KEY", None),
         ] {
-            assert_eq!(probably_meant(typed, ["OPENAI_API_KEY", "K"]), meant, "{typed}");
+            assert_eq!(nearest_known(typed, ["OPENAI_API_KEY", "K"]), meant, "{typed}");
         }
         assert!(is_unread("GATEWAY_RELAY_TOKEN") && !is_unread("GATEWAY_RELAY_URL") && !is_unread("TOKEN"));
     }
@@ -155,9 +155,9 @@ mod tests {
 
     #[test]
     fn a_child_receives_no_invalid_variable() {
-        assert!(child_may_hold("A", "") && child_may_hold("K-1", "a=b c\n"));
+        assert!(is_valid_variable("A", "") && is_valid_variable("K-1", "a=b c\n"));
         for (name, value) in [("", "x"), ("A B", "x"), ("A=", "x"), ("A\0", "x"), ("A", "x\0"), ("A\u{a0}", "x")] {
-            assert!(!child_may_hold(name, value), "{name:?}");
+            assert!(!is_valid_variable(name, value), "{name:?}");
         }
     }
 }

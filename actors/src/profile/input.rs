@@ -20,32 +20,32 @@ use super::redact::{Lease, Redactor};
 
 /// The token of a profile's grant on its way to the running agents: only the newest matters.
 #[derive(Debug)]
-pub(super) struct TokenNews(watch::Sender<Option<NewToken>>);
+pub(super) struct TokenSender(watch::Sender<Option<NewToken>>);
 
 /// A token, and the lease that keeps it out of the log until each receiver has one.
 #[derive(Debug)]
 struct NewToken(SecretString, Lease);
 
-impl TokenNews {
+impl TokenSender {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(None))
     }
 
     /// Sends the token to every subscribed agent.
-    pub(super) fn tell(&self, token: Option<&SecretString>, redactor: &Redactor) {
-        let new = token.map(|token| NewToken(token.clone(), redactor.hold(HONCHO_API_KEY, token)));
+    pub(super) fn send(&self, token: Option<&SecretString>, redactor: &Redactor) {
+        let new = token.map(|token| NewToken(token.clone(), redactor.lease_value(HONCHO_API_KEY, token)));
         self.0.send_replace(new);
     }
 
     /// Receives the tokens from now on, for an agent whose `secrets` are kept out of the log.
-    pub(super) fn listen(&self, secrets: &Lease) -> TokenReceiver {
-        TokenReceiver { news: self.0.subscribe(), secrets: secrets.clone() }
+    pub(super) fn subscribe(&self, secrets: &Lease) -> TokenReceiver {
+        TokenReceiver { channel: self.0.subscribe(), secrets: secrets.clone() }
     }
 }
 
 /// Receives each token that replaces the last, for one agent. Opaque.
 pub(super) struct TokenReceiver {
-    news: watch::Receiver<Option<NewToken>>,
+    channel: watch::Receiver<Option<NewToken>>,
     /// The tokens are kept out of the log as long as the values of the start: the agent may write a token long after it was
     /// replaced or its grant was removed.
     secrets: Lease,
@@ -107,12 +107,12 @@ async fn write(mut pipe: pipe::Sender, mut lines: mpsc::Receiver<String>, mut to
 
 /// The line with the next token; never completes for an agent that receives none. The removal of a grant is not sent.
 async fn changed(token: &mut Option<TokenReceiver>) -> Zeroizing<String> {
-    while let Some(TokenReceiver { news, secrets }) = token {
-        if news.changed().await.is_err() {
+    while let Some(TokenReceiver { channel, secrets }) = token {
+        if channel.changed().await.is_err() {
             // The profile was restarted: no more tokens arrive.
             *token = None;
-        } else if let Some(NewToken(value, lease)) = &*news.borrow_and_update() {
-            secrets.keep(lease);
+        } else if let Some(NewToken(value, lease)) = &*channel.borrow_and_update() {
+            secrets.extend(lease);
             return credential(value);
         }
     }
@@ -138,15 +138,15 @@ mod tests {
     const CEILING: Duration = Duration::from_secs(20);
 
     /// An agent that receives new tokens, the sender of its lines, and the reader of its input.
-    fn agent(news: &TokenNews) -> (mpsc::Sender<String>, impl Future<Output = ()> + use<>, PipeReader) {
+    fn agent(tokens: &TokenSender) -> (mpsc::Sender<String>, impl Future<Output = ()> + use<>, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
         let (lines, queue) = mpsc::channel(8);
-        let input = AgentInput::new(writer.into(), Some(news.listen(&Redactor::default().lease("work"))));
+        let input = AgentInput::new(writer.into(), Some(tokens.subscribe(&Redactor::default().lease("work"))));
         (lines, input.serve(queue).unwrap(), reader)
     }
 
-    fn tell_all(news: &TokenNews, token: Option<&str>) {
-        news.tell(token.map(SecretString::from).as_ref(), &Redactor::default());
+    fn send_token(tokens: &TokenSender, token: Option<&str>) {
+        tokens.send(token.map(SecretString::from).as_ref(), &Redactor::default());
     }
 
     fn lines(reader: PipeReader) -> Vec<String> {
@@ -155,11 +155,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_document_is_first_and_of_several_changes_only_the_newest_is_sent() {
-        let news = TokenNews::new();
-        let (tell, serving, reader) = agent(&news);
-        tell_all(&news, Some("one"));
-        tell_all(&news, Some("t\"wo"));
-        tell.try_send("document\n".to_owned()).unwrap();
+        let tokens = TokenSender::new();
+        let (turn, serving, reader) = agent(&tokens);
+        send_token(&tokens, Some("one"));
+        send_token(&tokens, Some("t\"wo"));
+        turn.try_send("document\n".to_owned()).unwrap();
         let reading = tokio::task::spawn_blocking(move || {
             let mut reader = BufReader::new(reader);
             let mut read = || {
@@ -181,22 +181,22 @@ mod tests {
 
     #[tokio::test]
     async fn an_agent_receives_no_earlier_token_and_no_removal() {
-        let news = TokenNews::new();
-        tell_all(&news, Some("before"));
-        let (tell, serving, reader) = agent(&news);
-        tell.try_send("document\n".to_owned()).unwrap();
-        tell_all(&news, None);
-        drop(tell);
+        let tokens = TokenSender::new();
+        send_token(&tokens, Some("before"));
+        let (turn, serving, reader) = agent(&tokens);
+        turn.try_send("document\n".to_owned()).unwrap();
+        send_token(&tokens, None);
+        drop(turn);
         serving.await;
         assert_eq!(lines(reader), ["document"]);
     }
 
     #[actix::test]
     async fn a_line_longer_than_the_pipe_is_not_cut_in_two_by_a_token() {
-        let news = TokenNews::new();
-        let (tell, serving, mut reader) = agent(&news);
+        let tokens = TokenSender::new();
+        let (turn, serving, mut reader) = agent(&tokens);
         let long = format!("{}\n", "x".repeat(1_000_000));
-        tell.try_send(long.clone()).unwrap();
+        turn.try_send(long.clone()).unwrap();
         let serving = caduceus_supervision::spawn(serving);
         // The pipe is full by now, and the line is incomplete.
         let mut first = [0; 1_000];
@@ -206,7 +206,7 @@ mod tests {
         })
         .await
         .unwrap();
-        tell_all(&news, Some("token"));
+        send_token(&tokens, Some("token"));
         let reading = tokio::task::spawn_blocking(move || {
             let mut text = String::new();
             let mut whole = BufReader::new(&mut reader);
@@ -216,17 +216,17 @@ mod tests {
         });
         let text = tokio::time::timeout(CEILING, reading).await.unwrap().unwrap();
         assert!(text.starts_with(&long[1_000..]) && text.ends_with("\"value\":\"token\"}\n"));
-        drop(tell);
+        drop(turn);
         serving.await.unwrap();
     }
 
     #[tokio::test]
     async fn without_its_profile_a_turn_can_still_write() {
-        let news = TokenNews::new();
-        let (tell, serving, reader) = agent(&news);
-        drop(news);
-        tell.try_send("document\n".to_owned()).unwrap();
-        drop(tell);
+        let tokens = TokenSender::new();
+        let (turn, serving, reader) = agent(&tokens);
+        drop(tokens);
+        turn.try_send("document\n".to_owned()).unwrap();
+        drop(turn);
         serving.await;
         assert_eq!(lines(reader), ["document"]);
     }

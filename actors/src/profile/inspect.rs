@@ -10,13 +10,13 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use super::agent::ExecSettings;
-use super::child_env::{Facts, child_env};
+use super::child_env::{ChildContext, child_env};
 use super::dial::{self, Link};
 use super::env_file::EnvFile;
-use super::env_source::{self, Content};
+use super::env_source::{self, EnvContent};
 use super::plan;
 pub use super::plan::Missing;
-use super::scope::{Lent, Scope};
+use super::scope::{Inherited, Scope};
 use crate::files::workers::{Owner, TIMEOUT};
 use crate::files::{FileWorker, Purpose};
 use crate::relay::claims::GatewayKey;
@@ -31,7 +31,7 @@ pub struct Inspection {
     /// Its `.env`; empty if that cannot be used.
     pub own: EnvFile,
     /// Why its `.env` cannot be used. Contains none of its content.
-    pub trouble: Option<String>,
+    pub problem: Option<String>,
     /// The names that its configuration needs and its scope lacks.
     pub missing: Vec<Missing>,
     /// The gateway in its settings, if they make a link.
@@ -46,23 +46,24 @@ pub fn inspect(profile: &ProfileSettings, settings: &Settings) -> Inspection {
     let path = profile.home.join(env_source::FILE_NAME);
     let worker = FileWorker::of(&profile.home, Purpose::Secrets, Owner::Profile);
     let read = worker.begin(move || env_source::read(&path, None)).wait(Instant::now() + TIMEOUT);
-    let (own, trouble) = match read {
-        Ok(Some((_, Content::Values(own)))) => (own, None),
-        Ok(Some((_, Content::Unusable(reason)))) => (EnvFile::default(), Some(reason)),
+    let (own, problem) = match read {
+        Ok(Some((_, EnvContent::Values(own)))) => (own, None),
+        Ok(Some((_, EnvContent::Unusable(reason)))) => (EnvFile::default(), Some(reason)),
         // Only a file with an unchanged stamp is not read.
         Ok(None) => (EnvFile::default(), None),
         Err(error) => (EnvFile::default(), Some(error.to_string())),
     };
-    let lent = Lent { environment: &settings.environment, relay: &settings.relay, shared: settings.multiplex };
-    let scope = Scope::new(&own, (profile.home == settings.home).then_some(lent));
+    let inherited =
+        Inherited { environment: &settings.environment, relay: &settings.relay, shared: settings.multiplex };
+    let scope = Scope::new(&own, (profile.home == settings.home).then_some(inherited));
     let missing = plan::missing(&profile.agent, &scope);
     let link = if profile.home == settings.home { Link::Process } else { Link::Own };
     let gateway = dial::gateway(&scope, link);
-    Inspection { own, trouble, missing, gateway, scope }
+    Inspection { own, problem, missing, gateway, scope }
 }
 
 impl Inspection {
-    /// For a profile with this file and nothing lent.
+    /// For a profile with this file that inherits nothing.
     #[must_use]
     pub fn of(own: EnvFile) -> Self {
         let scope = Scope::new(&own, None);
@@ -72,7 +73,7 @@ impl Inspection {
     /// For a profile whose `.env` cannot be read, for this reason.
     #[must_use]
     pub fn unanswered(why: String) -> Self {
-        Self { trouble: Some(why), ..Self::default() }
+        Self { problem: Some(why), ..Self::default() }
     }
 
     /// Every name in its scope, sorted.
@@ -130,8 +131,8 @@ impl Inspection {
 
     /// The names in its agent's environment, sorted.
     #[must_use]
-    pub fn child_sees(&self, settings: &Settings, exec: &ExecSettings, facts: &Facts<'_>) -> Vec<String> {
-        child_env(&settings.environment, &exec.env_pass, &self.scope, facts).into_keys().collect()
+    pub fn child_variables(&self, settings: &Settings, exec: &ExecSettings, context: &ChildContext<'_>) -> Vec<String> {
+        child_env(&settings.environment, &exec.env_pass, &self.scope, context).into_keys().collect()
     }
 
     /// The secrets of at least `min_chars`: the name of each, and a hash that means nothing without `key` and is the same for the

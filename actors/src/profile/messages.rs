@@ -32,40 +32,40 @@ pub struct ProfilePorts {
     /// The view of the profile.
     pub view: Port<GetProfile>,
     /// Its settings changed.
-    pub terms: Port<TermsChanged>,
+    pub config: Port<ProfileConfigChanged>,
     /// Reads its `.env` again.
     pub read_again: Port<ReadEnvAgain>,
 }
 
-/// The settings of a profile. Its own secrets are not included; the profile reads them itself.
+/// The configuration of a profile. Its own secrets are not included; the profile reads them itself.
 #[derive(Debug)]
-pub struct ProfileTerms {
+pub struct ProfileConfig {
     /// The profile's own settings.
     pub profile: ProfileSettings,
     /// The environment of the process at its start.
     pub environment: Arc<Environment>,
-    /// The values that the process lends to the profile whose home is the gateway's.
-    pub lent: Option<LentTerms>,
+    /// What the profile whose home is the gateway's inherits from the process.
+    pub inherited: Option<InheritedSettings>,
 }
 
-/// The values that the process lends to one profile.
+/// The settings that one profile inherits from the process.
 #[derive(Debug)]
-pub struct LentTerms {
+pub struct InheritedSettings {
     /// The relay settings in `config.yaml`.
     pub relay: BTreeMap<&'static str, SecretString>,
     /// Whether this process has other profiles: then the rest of the environment belongs to none of them.
     pub shared: bool,
 }
 
-impl ProfileTerms {
-    /// The terms of `profile` under `settings`.
+impl ProfileConfig {
+    /// The configuration of `profile` under `settings`.
     #[must_use]
     pub fn of(profile: &ProfileSettings, settings: &Settings) -> Self {
-        let lent = || LentTerms { relay: settings.relay.clone(), shared: settings.multiplex };
+        let inherited = || InheritedSettings { relay: settings.relay.clone(), shared: settings.multiplex };
         Self {
             profile: profile.clone(),
             environment: Arc::clone(&settings.environment),
-            lent: (profile.home == settings.home).then(lent),
+            inherited: (profile.home == settings.home).then(inherited),
         }
     }
 }
@@ -73,7 +73,7 @@ impl ProfileTerms {
 /// The settings of the profile have changed: they apply from its next turn on.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct TermsChanged(pub Arc<ProfileTerms>);
+pub struct ProfileConfigChanged(pub Arc<ProfileConfig>);
 
 /// Asks for the parameters of one dial of the relay, with a new token.
 #[derive(Debug, Clone, Copy, Message)]

@@ -38,11 +38,11 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn state(&self) -> ProfileState {
-        if self.troubles().is_empty() { ProfileState::Ready } else { ProfileState::Degraded }
+        if self.reasons().is_empty() { ProfileState::Ready } else { ProfileState::Degraded }
     }
 
-    /// One sentence each.
-    pub(super) fn troubles(&self) -> Vec<String> {
+    /// Why it is degraded, one sentence each.
+    pub(super) fn reasons(&self) -> Vec<String> {
         let file =
             self.file.as_ref().map(|reason| format!(".env cannot be used, so the profile has no secrets: {reason}"));
         let relay = self.relay.map(str::to_owned).into_iter().chain(self.link.clone());
@@ -70,7 +70,7 @@ pub(super) fn command(exec: &ExecSettings) -> Result<Vec<String>, SpawnError> {
     words(exec).map_err(|name| SpawnError::CommandNotFound {
         command: exec.command.first().cloned().unwrap_or_default(),
         reason: format!(
-            "agent.command refers to {name}, whose value anyone could read in the list of processes; have the agent read \
+            "agent.command refers to {name}, whose value every user could read in the list of processes; have the agent read \
              {name} from its environment"
         ),
     })
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(file.state(), ProfileState::Degraded);
         let missing = Missing { key: "agent.cwd", name: "B".into() };
         let missing = Health { missing: vec![missing], ..Health::default() };
-        assert_eq!(missing.troubles(), ["agent.cwd needs B, which is not set"]);
+        assert_eq!(missing.reasons(), ["agent.cwd needs B, which is not set"]);
         assert_eq!(missing.state(), ProfileState::Degraded);
     }
 }

@@ -43,7 +43,7 @@ type NamedForms = (Arc<str>, Vec<Zeroizing<Vec<u8>>>);
 struct HeldValues {
     index: Index,
     key: RandomState,
-    present: HashMap<String, SourceValues>,
+    sources: HashMap<String, SourceValues>,
     /// The number of holders of each set, its source included.
     holders: HashMap<u64, usize>,
     sets: u64,
@@ -64,7 +64,7 @@ impl Redactor {
             let exposed: Vec<_> = values.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
             let digest = held.key.hash_one(exposed);
             // Files are read again and again, and mostly have not changed.
-            if held.present.get(source).is_some_and(|present| present.digest == digest) {
+            if held.sources.get(source).is_some_and(|source| source.digest == digest) {
                 return;
             }
             digest
@@ -72,7 +72,7 @@ impl Redactor {
         let forms = forms_of(values);
         let mut held = self.write();
         let set = held.add(forms);
-        let before = held.present.insert(source.to_owned(), SourceValues { set, digest });
+        let before = held.sources.insert(source.to_owned(), SourceValues { set, digest });
         if let Some(before) = before {
             held.release(before.set);
         }
@@ -80,7 +80,7 @@ impl Redactor {
 
     /// Keeps one value for as long as the lease exists, whatever happens to its source.
     #[must_use]
-    pub(super) fn hold(&self, name: &str, value: &SecretString) -> Lease {
+    pub(super) fn lease_value(&self, name: &str, value: &SecretString) -> Lease {
         let forms = forms_of([(name, value)]);
         let set = self.write().add(forms);
         self.lease_on(set)
@@ -89,7 +89,7 @@ impl Redactor {
     /// Removes the values of `source`.
     pub fn remove(&self, source: &str) {
         let mut held = self.write();
-        let before = held.present.remove(source);
+        let before = held.sources.remove(source);
         if let Some(before) = before {
             held.release(before.set);
         }
@@ -99,8 +99,8 @@ impl Redactor {
     #[must_use]
     pub fn lease(&self, source: &str) -> Lease {
         let mut held = self.write();
-        let set = match held.present.get(source).map(|present| present.set) {
-            Some(set) => held.one_more(set),
+        let set = match held.sources.get(source).map(|source| source.set) {
+            Some(set) => held.add_holder(set),
             // A source without values needs no lease.
             None => held.new_set(),
         };
@@ -161,13 +161,13 @@ impl Redactor {
 
 impl Lease {
     /// Also keeps the values of `other`, a lease of the same redactor.
-    pub(super) fn keep(&self, other: &Self) {
+    pub(super) fn extend(&self, other: &Self) {
         let more = other.0.sets().clone();
         let mut sets = self.0.sets();
         let mut held = self.0.redactor.write();
         for set in more {
             if !sets.contains(&set) {
-                sets.push(held.one_more(set));
+                sets.push(held.add_holder(set));
             }
         }
     }
@@ -203,7 +203,7 @@ impl HeldValues {
         self.sets
     }
 
-    fn one_more(&mut self, set: u64) -> u64 {
+    fn add_holder(&mut self, set: u64) -> u64 {
         *self.holders.entry(set).or_default() += 1;
         set
     }

@@ -20,9 +20,9 @@ pub(super) struct Scope {
     provisioned: BTreeMap<String, SecretString>,
 }
 
-/// The values that the process lends to a profile besides its own `.env`.
+/// The values that a profile inherits from the process besides its own `.env`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lent<'a> {
+pub(super) struct Inherited<'a> {
     /// The environment of the process.
     pub(super) environment: &'a Environment,
     /// The relay settings in `config.yaml`.
@@ -32,16 +32,16 @@ pub(super) struct Lent<'a> {
 }
 
 impl Scope {
-    /// The scope of a profile. Only the one whose home is the gateway's receives `lent`.
+    /// The scope of a profile. Only the one whose home is the gateway's receives `inherited`.
     #[must_use]
-    pub(super) fn new(own: &EnvFile, lent: Option<Lent<'_>>) -> Self {
+    pub(super) fn new(own: &EnvFile, inherited: Option<Inherited<'_>>) -> Self {
         let mut scope = Self::default();
-        if let Some(lent) = lent {
-            if !lent.shared {
-                scope.values.clone_from(lent.environment.rest.values());
+        if let Some(inherited) = inherited {
+            if !inherited.shared {
+                scope.values.clone_from(inherited.environment.rest.values());
             }
-            let configured = lent.relay.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-            scope.deployment = vec![lent.environment.deployment.values().clone(), configured.collect()];
+            let configured = inherited.relay.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            scope.deployment = vec![inherited.environment.deployment.values().clone(), configured.collect()];
         }
         // The profile's own values take precedence.
         scope.values.extend(own.iter().map(|(name, value)| (name.to_owned(), value.clone())));
@@ -137,18 +137,18 @@ mod tests {
         scope.get(name).map(ExposeSecret::expose_secret)
     }
 
-    fn lent<'a>(
+    fn inherited<'a>(
         environment: &'a Environment,
         relay: &'a BTreeMap<&'static str, SecretString>,
         shared: bool,
-    ) -> Lent<'a> {
-        Lent { environment, relay, shared }
+    ) -> Inherited<'a> {
+        Inherited { environment, relay, shared }
     }
 
     #[test]
     fn a_single_profile_has_the_environment_and_its_own_file_overrides_it() {
         let (environment, relay) = (environment(), BTreeMap::new());
-        let alone = lent(&environment, &relay, false);
+        let alone = inherited(&environment, &relay, false);
         assert_eq!(shown(&Scope::new(&parse(""), Some(alone)), "OPENAI_API_KEY"), Some("of the process"));
         assert_eq!(shown(&Scope::new(&parse("OPENAI_API_KEY=mine"), Some(alone)), "OPENAI_API_KEY"), Some("mine"));
     }
@@ -156,13 +156,13 @@ mod tests {
     #[test]
     fn with_several_profiles_none_has_the_environment() {
         let (environment, relay) = (environment(), BTreeMap::new());
-        let scope = Scope::new(&parse("A=1"), Some(lent(&environment, &relay, true)));
+        let scope = Scope::new(&parse("A=1"), Some(inherited(&environment, &relay, true)));
         assert_eq!(shown(&scope, "OPENAI_API_KEY"), None);
         assert_eq!(scope.len(), 1);
     }
 
     #[test]
-    fn a_named_profile_is_lent_nothing() {
+    fn a_named_profile_inherits_nothing() {
         let scope = Scope::new(&parse("A=1"), None);
         assert_eq!(scope.setting("GATEWAY_RELAY_ID"), None);
         assert_eq!(shown(&scope, "A"), Some("1"));
@@ -175,12 +175,12 @@ mod tests {
             ("GATEWAY_RELAY_ID", SecretString::from("gw-config")),
             ("GATEWAY_RELAY_URL", SecretString::from(" wss://config ")),
         ]);
-        let lent = lent(&environment, &relay, true);
+        let inherited = inherited(&environment, &relay, true);
         assert_eq!(
-            Scope::new(&parse("GATEWAY_RELAY_ID=gw-file"), Some(lent)).setting("GATEWAY_RELAY_ID"),
+            Scope::new(&parse("GATEWAY_RELAY_ID=gw-file"), Some(inherited)).setting("GATEWAY_RELAY_ID"),
             Some("gw-file")
         );
-        let blank = Scope::new(&parse("GATEWAY_RELAY_ID="), Some(lent));
+        let blank = Scope::new(&parse("GATEWAY_RELAY_ID="), Some(inherited));
         assert_eq!(blank.setting("GATEWAY_RELAY_ID"), Some("gw-env"));
         assert_eq!(blank.setting("GATEWAY_RELAY_URL"), Some("wss://config"));
     }

@@ -19,14 +19,14 @@ use super::arrival::{Arrival, PLACES};
 use super::claims::{Claims, GatewayClaim};
 use super::counts::LinkCounts;
 use super::descriptors::Descriptors;
-use super::intake::Intake;
-use super::lineup::Lineup;
 use super::media::Fetcher;
+use super::pending::{NOT_CONNECTED, PendingSends, QUEUE_FULL};
 use super::plan::LinkPlan;
+use super::reorder::ReorderBuffer;
 use super::socket::{Connection, NotQueued};
 use super::steps::{At, CloseWith, Idleness, LinkStep};
 use super::timings::LinkTimings;
-use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
+use super::unacked::UnackedEvents;
 use crate::clock::Clock;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
@@ -108,15 +108,15 @@ pub struct RelayActor {
     pub(super) slot: Arc<Semaphore>,
     /// Places for arrivals, shared by all connections: arrivals of an older connection may still wait for an answer.
     pub(super) places: Arc<Semaphore>,
-    pub(super) waiting: Waiting,
+    pub(super) pending: PendingSends,
     /// Events, some of which wait for their media.
-    pub(super) lineup: Lineup<Arrival>,
-    pub(super) intake: Intake<Arrival>,
+    pub(super) reorder: ReorderBuffer<Arrival>,
+    pub(super) unacked: UnackedEvents<Arrival>,
     pub(super) descriptors: Descriptors,
     /// The generation of the connection whose time to describe every identity has passed.
     pub(super) described: Option<u64>,
     pub(super) counts: LinkCounts,
-    idle_askers: Vec<oneshot::Sender<IdleAnswer>>,
+    idle_waiters: Vec<oneshot::Sender<IdleAnswer>>,
     timer: Option<SpawnHandle>,
     /// A graceful stop has begun: no more dials.
     stopping: bool,
@@ -146,13 +146,13 @@ impl RelayActor {
             connection: None,
             slot: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(PLACES as usize)),
-            waiting: Waiting::default(),
-            lineup: Lineup::default(),
-            intake: Intake::default(),
+            pending: PendingSends::default(),
+            reorder: ReorderBuffer::default(),
+            unacked: UnackedEvents::default(),
             descriptors: Descriptors::default(),
             described: None,
             counts,
-            idle_askers: Vec::new(),
+            idle_waiters: Vec::new(),
             timer: None,
             stopping: false,
         }
@@ -238,15 +238,15 @@ impl RelayActor {
     }
 
     pub(super) fn answer_idle(&mut self, answer: IdleAnswer) {
-        for asker in self.idle_askers.drain(..) {
+        for waiter in self.idle_waiters.drain(..) {
             // A caller whose timeout has passed has dropped its receiver.
-            let _ = asker.send(answer);
+            let _ = waiter.send(answer);
         }
     }
 
-    fn go(&mut self, how: Idleness, ctx: &mut Context<Self>) -> ResponseFuture<IdleAnswer> {
-        let (asker, answer) = oneshot::channel();
-        self.idle_askers.push(asker);
+    fn go_idle(&mut self, how: Idleness, ctx: &mut Context<Self>) -> ResponseFuture<IdleAnswer> {
+        let (waiter, answer) = oneshot::channel();
+        self.idle_waiters.push(waiter);
         self.decide(ctx, |plan, at| plan.go_idle(how, at));
         // A link that is stopping, or whose actor has stopped, counts as not connected.
         ResponseFuture::new(async move { answer.await.unwrap_or(IdleAnswer::NotConnected) })
@@ -291,7 +291,7 @@ impl Actor for RelayActor {
         }
         self.stopping = true;
         self.answer_idle(IdleAnswer::NotConnected);
-        self.waiting.lose_all();
+        self.pending.fail_all();
         let Some(connection) = self.connection.take() else { return Running::Stop };
         connection.close(CloseWith::Away);
         // The slot is free once the socket is closed; the timeout of the closing handshake bounds this wait.
@@ -317,7 +317,7 @@ impl Handler<SendAction> for RelayActor {
             platform,
             bot_id,
         };
-        let (ticket, answer) = self.waiting.admit(request_id, self.timings.result);
+        let (ticket, answer) = self.pending.admit(request_id, self.timings.result);
         match connection.send(frame.to_line(), ticket) {
             Ok(()) => {
                 self.counts.frame("outbound");
@@ -334,7 +334,7 @@ impl Handler<GoIdle> for RelayActor {
     type Result = ResponseFuture<IdleAnswer>;
 
     fn handle(&mut self, _: GoIdle, ctx: &mut Self::Context) -> Self::Result {
-        self.go(Idleness::Leaving, ctx)
+        self.go_idle(Idleness::Leaving, ctx)
     }
 }
 
@@ -342,7 +342,7 @@ impl Handler<GoDormant> for RelayActor {
     type Result = ResponseFuture<IdleAnswer>;
 
     fn handle(&mut self, _: GoDormant, ctx: &mut Self::Context) -> Self::Result {
-        self.go(Idleness::Dormant, ctx)
+        self.go_idle(Idleness::Dormant, ctx)
     }
 }
 
@@ -383,7 +383,7 @@ impl Handler<GetLink> for RelayActor {
             frames: counts.frames,
             skipped: counts.skipped,
             dead_letters: counts.dead_letters,
-            waiting: self.waiting.len(),
+            waiting: self.pending.len(),
             platforms: platforms.into_iter().cloned().collect(),
             descriptors: self.descriptors.all().to_vec(),
         })

@@ -21,7 +21,7 @@ const BYTES_A_PLACE: usize = 64 * 1024;
 /// A frame on its way to the ledger.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    pub(super) cargo: Cargo,
+    pub(super) content: ArrivalContent,
     pub(super) buffer_id: Option<String>,
     pub(super) digest: [u8; 32],
     /// Released once the frame is answered and its acknowledgement written.
@@ -30,16 +30,16 @@ pub(super) struct Arrival {
 
 /// The contents of a frame.
 #[derive(Debug)]
-pub(super) enum Cargo {
+pub(super) enum ArrivalContent {
     /// For the dispatcher.
-    Event(EventCargo),
+    Event(ArrivedEvent),
     /// For the ledger alone.
     Dead(DeadLetter),
 }
 
 /// An event, and what the frame adds to it.
 #[derive(Debug)]
-pub(super) struct EventCargo {
+pub(super) struct ArrivedEvent {
     pub(super) event: Arc<InboundEvent>,
     pub(super) raw_event: Arc<Value>,
     /// The identity that the frame names.
@@ -62,7 +62,7 @@ pub(super) enum ArrivalError {
     UnknownType,
 }
 
-impl EventCargo {
+impl ArrivedEvent {
     /// The event of an `inbound` frame.
     pub(super) fn of_inbound(frame: &Inbound) -> Result<Self, ArrivalError> {
         let (raw, event) = frame.read()?;
@@ -84,14 +84,19 @@ impl EventCargo {
 
 impl Arrival {
     /// Reads the frame in `line`.
-    pub(super) fn of(cargo: Cargo, buffer_id: Option<String>, line: &[u8], place: OwnedSemaphorePermit) -> Self {
-        Self { cargo, buffer_id, digest: Sha256::digest(line).into(), place }
+    pub(super) fn of(
+        content: ArrivalContent,
+        buffer_id: Option<String>,
+        line: &[u8],
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { content, buffer_id, digest: Sha256::digest(line).into(), place }
     }
 
     /// A line that was too long to be buffered.
-    pub(super) fn passed_by(line: SkippedLine, place: OwnedSemaphorePermit) -> Self {
-        let letter = DeadLetter::passed_by(line.bytes, LineTooLong.to_string());
-        Self { cargo: Cargo::Dead(letter), buffer_id: Some(line.buffer_id), digest: line.digest, place }
+    pub(super) fn skipped(line: SkippedLine, place: OwnedSemaphorePermit) -> Self {
+        let letter = DeadLetter::skipped(line.bytes, LineTooLong.to_string());
+        Self { content: ArrivalContent::Dead(letter), buffer_id: Some(line.buffer_id), digest: line.digest, place }
     }
 }
 

@@ -51,8 +51,8 @@ fn connector(url: &str) -> String {
     let port = if port.is_empty() { default } else { port };
     let port = port.trim_start_matches('0');
     let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_lowercase();
-    let near = host.parse::<IpAddr>().map(|address| address.to_canonical());
-    let host = match near {
+    let address = host.parse::<IpAddr>().map(|address| address.to_canonical());
+    let host = match address {
         Ok(address) if address.is_loopback() || address.is_unspecified() => "localhost".to_owned(),
         Ok(address) => address.to_string(),
         Err(_) => host,
@@ -66,13 +66,13 @@ fn connector(url: &str) -> String {
 pub enum ClaimRefused {
     /// Another link serves this gateway.
     #[error(
-        "GATEWAY_RELAY_ID names the gateway that {} fronts already at this connector; no second link is dialled",
+        "GATEWAY_RELAY_ID names the gateway that {} already serves at this connector; no second link is dialled",
         shown(.0)
     )]
     Taken(LinkOwner),
     /// Another link is releasing it; try again in a moment.
     #[error("{} is closing its link of this gateway", shown(.0))]
-    GivenUp(LinkOwner),
+    BeingReleased(LinkOwner),
     /// The process has reached the limit of links.
     #[error("the limit of {MAX_LINKS} links is reached; this profile has no link of its own")]
     TooMany,
@@ -99,7 +99,7 @@ struct ClaimTable {
     /// The owners that have a link in this process.
     links: BTreeSet<LinkOwner>,
     /// The owners that have no link because the limit is reached.
-    surplus: BTreeSet<LinkOwner>,
+    over_limit: BTreeSet<LinkOwner>,
     /// The gateways in the settings.
     wanted: BTreeMap<LinkOwner, GatewayKey>,
     /// The gateway that a link dials or has open, and the number of its claim.
@@ -117,7 +117,7 @@ impl Claims {
         let mut table = ClaimTable { links: BTreeSet::from([None]), ..ClaimTable::default() };
         for profile in profiles.into_iter().collect::<BTreeSet<_>>() {
             let room = table.links.len() < MAX_LINKS;
-            let place = if room { &mut table.links } else { &mut table.surplus };
+            let place = if room { &mut table.links } else { &mut table.over_limit };
             place.insert(Some(profile));
         }
         Self(Arc::new(SharedClaims { table: Mutex::new(table), changed: watch::Sender::new(0) }))
@@ -150,7 +150,7 @@ impl Claims {
     /// [`ClaimRefused`]: it must not dial.
     pub fn take(&self, owner: &LinkOwner, key: GatewayKey) -> Result<GatewayClaim, ClaimRefused> {
         let taken = self.table().take(owner, key);
-        if matches!(taken, Err(ClaimRefused::GivenUp(_))) {
+        if matches!(taken, Err(ClaimRefused::BeingReleased(_))) {
             self.0.changed.send_modify(|count| *count += 1);
         }
         taken.map(|number| GatewayClaim { claims: self.clone(), owner: owner.clone(), number })
@@ -191,28 +191,29 @@ impl Drop for GatewayClaim {
 impl ClaimTable {
     fn refusal(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
         let wanted = self.wanted.get(owner)?;
-        if self.surplus.contains(owner) {
+        if self.over_limit.contains(owner) {
             return Some(ClaimRefused::TooMany);
         }
-        self.before(owner, wanted).map(ClaimRefused::Taken)
+        self.preceding(owner, wanted).map(ClaimRefused::Taken)
     }
 
     /// The link that takes precedence over `owner` for this gateway. An owner without a link of its own has the lowest precedence.
-    fn before(&self, owner: &LinkOwner, key: &GatewayKey) -> Option<LinkOwner> {
+    fn preceding(&self, owner: &LinkOwner, key: &GatewayKey) -> Option<LinkOwner> {
         let has_link = self.links.contains(owner);
-        let rivals = self.wanted.iter().filter(|(rival, wanted)| *rival != owner && *wanted == key);
-        let mut rivals = rivals.map(|(rival, _)| rival).filter(|rival| self.links.contains(*rival));
-        rivals.find(|rival| !has_link || *rival < owner).cloned()
+        let competitors = self.wanted.iter().filter(|(competitor, wanted)| *competitor != owner && *wanted == key);
+        let mut competitors =
+            competitors.map(|(competitor, _)| competitor).filter(|competitor| self.links.contains(*competitor));
+        competitors.find(|competitor| !has_link || *competitor < owner).cloned()
     }
 
     fn take(&mut self, owner: &LinkOwner, key: GatewayKey) -> Result<u64, ClaimRefused> {
-        if let Some(before) = self.before(owner, &key) {
-            return Err(ClaimRefused::Taken(before));
+        if let Some(preceding) = self.preceding(owner, &key) {
+            return Err(ClaimRefused::Taken(preceding));
         }
         let other = self.held.iter().find(|(other, (held, _))| *other != owner && *held == key);
         if let Some(other) = other.map(|(other, _)| other.clone()) {
             self.evicted.insert(other.clone());
-            return Err(ClaimRefused::GivenUp(other));
+            return Err(ClaimRefused::BeingReleased(other));
         }
         self.last += 1;
         self.held.insert(owner.clone(), (key, self.last));
@@ -316,7 +317,7 @@ mod tests {
         // A connector provisioned this id for the process.
         claims.declare(&None, Some(key("given")));
         assert!(!claims.is_evicted(&work), "until it is dialled the link stays");
-        assert_eq!(refused(&claims, &None, "given"), Some(ClaimRefused::GivenUp(work.clone())));
+        assert_eq!(refused(&claims, &None, "given"), Some(ClaimRefused::BeingReleased(work.clone())));
         assert!(claims.is_evicted(&work) && changes.has_changed().unwrap());
         drop(held);
         assert!(!claims.is_evicted(&work));
@@ -330,7 +331,7 @@ mod tests {
         let former = claims.take(&work, key("gw")).unwrap();
         let _held = claims.take(&work, key("gw")).unwrap();
         drop(former);
-        assert_eq!(refused(&claims, &None, "gw"), Some(ClaimRefused::GivenUp(work)));
+        assert_eq!(refused(&claims, &None, "gw"), Some(ClaimRefused::BeingReleased(work)));
     }
 
     #[test]
@@ -352,7 +353,7 @@ mod tests {
         }
         let held = claims.take(&a, key("gw")).unwrap();
         claims.declare(&a, None);
-        assert_eq!(refused(&claims, &b, "gw"), Some(ClaimRefused::GivenUp(a)));
+        assert_eq!(refused(&claims, &b, "gw"), Some(ClaimRefused::BeingReleased(a)));
         drop(held);
         assert_eq!(refused(&claims, &b, "gw"), None);
     }

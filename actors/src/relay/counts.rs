@@ -11,10 +11,10 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// The counters of one link since the process started. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct LinkCounts(Arc<Mutex<Counted>>);
+pub struct LinkCounts(Arc<Mutex<LinkCounters>>);
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Counted {
+pub(super) struct LinkCounters {
     pub(super) frames: BTreeMap<String, u64>,
     pub(super) skipped: u64,
     /// Frames that could not be used and are stored in the ledger.
@@ -69,11 +69,11 @@ impl LinkCounts {
     }
 
     /// A copy of all counters.
-    pub(super) fn get(&self) -> Counted {
+    pub(super) fn get(&self) -> LinkCounters {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counted> {
+    fn lock(&self) -> MutexGuard<'_, LinkCounters> {
         locked(&self.0)
     }
 }

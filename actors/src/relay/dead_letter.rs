@@ -32,7 +32,7 @@ impl DeadLetter {
     }
 
     /// For a line that was skipped unread.
-    pub(super) fn passed_by(bytes: u64, reason: String) -> Self {
+    pub(super) fn skipped(bytes: u64, reason: String) -> Self {
         Self { reason, bytes, frame: None }
     }
 
@@ -99,6 +99,6 @@ mod tests {
             (kept["frame"].as_str().unwrap().chars().count(), &kept["bytes"]),
             (MAX_KEPT / 2, &json!(MAX_KEPT * 2))
         );
-        assert_eq!(row(&DeadLetter::passed_by(9, String::new()))["frame"], Value::Null);
+        assert_eq!(row(&DeadLetter::skipped(9, String::new()))["frame"], Value::Null);
     }
 }

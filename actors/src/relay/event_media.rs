@@ -7,7 +7,7 @@ use actix::prelude::*;
 use tracing::warn;
 
 use super::actor::RelayActor;
-use super::arrival::{Arrival, Cargo};
+use super::arrival::{Arrival, ArrivalContent};
 use super::media;
 use caduceus_contract::messages::dispatch::{NotTaken, OfferEvent};
 use caduceus_contract::messages::relay::Deliver;
@@ -15,27 +15,27 @@ use caduceus_contract::wire::event::InboundEvent;
 
 impl RelayActor {
     pub(super) fn arrived(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
-        let host = match &arrival.cargo {
-            Cargo::Event(event) => self.media_host(&event.event).map(|url| (url, event)),
-            Cargo::Dead(_) => None,
+        let host = match &arrival.content {
+            ArrivalContent::Event(event) => self.media_host(&event.event).map(|url| (url, event)),
+            ArrivalContent::Dead(_) => None,
         };
         let Some((url, event)) = host else {
-            if let Some(arrival) = self.lineup.whole(arrival) {
+            if let Some(arrival) = self.reorder.push_complete(arrival) {
                 self.accept(generation, arrival, ctx);
             }
             return;
         };
-        let place = self.lineup.expect();
+        let place = self.reorder.reserve();
         let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
         ctx.spawn(fetching.into_actor(self).map(move |(event, raw_event), link, ctx| {
             if link.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
                 return;
             }
             let mut arrival = arrival;
-            if let Cargo::Event(fetched) = &mut arrival.cargo {
+            if let ArrivalContent::Event(fetched) = &mut arrival.content {
                 (fetched.event, fetched.raw_event) = (event, raw_event);
             }
-            for arrival in link.lineup.completed(place, arrival) {
+            for arrival in link.reorder.completed(place, arrival) {
                 link.accept(generation, arrival, ctx);
             }
         }));

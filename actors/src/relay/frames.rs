@@ -12,11 +12,11 @@ use caduceus_contract::wire::session::names_session_of;
 
 impl RelayActor {
     /// Handles a frame that carries no event.
-    pub(super) fn take_frame(&mut self, generation: u64, frame: FromConnector, ctx: &mut Context<Self>) {
+    pub(super) fn handle_frame(&mut self, generation: u64, frame: FromConnector, ctx: &mut Context<Self>) {
         match frame {
             FromConnector::Descriptor { descriptor } => self.described(generation, *descriptor, ctx),
             FromConnector::OutboundResult { request_id, result } => {
-                if !self.waiting.settle(&request_id, result) {
+                if !self.pending.settle(&request_id, result) {
                     debug!(link = %self.link.0, "result without a pending send");
                 }
             }

@@ -41,7 +41,7 @@ pub enum IdentitySource {
         /// The files, in order of precedence.
         files: Vec<PathBuf>,
         /// `GATEWAY_RELAY_ACCESS_TOKEN`.
-        handed: Option<SecretString>,
+        configured_token: Option<SecretString>,
     },
 }
 
@@ -85,7 +85,7 @@ impl IdentitySource {
         let around = above.and_then(Path::parent).map(|around| around.join(LOGIN_FILE));
         Self::Login {
             files: std::iter::once(home.join(LOGIN_FILE)).chain(around).collect(),
-            handed: setting("GATEWAY_RELAY_ACCESS_TOKEN").map(SecretString::from),
+            configured_token: setting("GATEWAY_RELAY_ACCESS_TOKEN").map(SecretString::from),
         }
     }
 
@@ -99,7 +99,7 @@ impl IdentitySource {
                 let (id, secret) = client_id.zip(client_secret).ok_or(NoIdentity::Incomplete)?;
                 from_provider(client, &token_url, &id, &secret, scope.as_deref()).await
             }
-            Self::Login { files, handed } => {
+            Self::Login { files, configured_token } => {
                 let place = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("/")).to_owned();
                 let worker = FileWorker::of(&place, Purpose::Secrets, Owner::Profile);
                 let found = worker.run(TIMEOUT, move || from_login(&files, now_s)).await;
@@ -107,7 +107,7 @@ impl IdentitySource {
                     warn!(%error, "the portal login cannot be read");
                     Err(NoIdentity::NotLoggedIn)
                 });
-                found.or_else(|reason| handed.ok_or(reason))
+                found.or_else(|reason| configured_token.ok_or(reason))
             }
         }
     }

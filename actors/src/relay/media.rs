@@ -48,12 +48,12 @@ pub(super) struct Fetcher {
     timeout: Duration,
     client: HttpClient,
     folder: PathBuf,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// Why a file was not fetched; its address is passed on unchanged.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
+enum FetchError {
     #[error("there is no token for it")]
     NoToken,
     #[error("the connector did not send it: {0}")]
@@ -68,7 +68,7 @@ enum Failed {
 
 impl Fetcher {
     pub(super) fn new(profile: Port<PrepareDial>, timeout: Duration, client: HttpClient, folder: PathBuf) -> Self {
-        Self { profile, timeout, client, folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { profile, timeout, client, folder, permits: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// The event, with files in place of the addresses at the connector `url`.
@@ -80,7 +80,7 @@ impl Fetcher {
     ) -> (Arc<InboundEvent>, Arc<Value>) {
         let (mut event, mut raw) = (event, raw);
         let wanted = hosted(&event, &url);
-        let Ok(_room) = self.room.acquire().await else { return (event, raw) };
+        let Ok(_permit) = self.permits.acquire().await else { return (event, raw) };
         self.sweep().await;
         for index in wanted {
             match self.fetch(&event.media_urls[index], &url).await {
@@ -110,11 +110,11 @@ impl Fetcher {
         }
     }
 
-    async fn fetch(&self, address: &str, url: &str) -> Result<PathBuf, Failed> {
+    async fn fetch(&self, address: &str, url: &str) -> Result<PathBuf, FetchError> {
         let dial = self.profile.ask(PrepareDial, self.timeout).await.ok().and_then(Result::ok);
         // The settings may have changed while the connection is open: a token for another connector is not sent to this one.
         let dial = dial.filter(|dial| dial.url == url);
-        let token = dial.and_then(|dial| dial.token).ok_or(Failed::NoToken)?;
+        let token = dial.and_then(|dial| dial.token).ok_or(FetchError::NoToken)?;
         let folder = self.folder.clone();
         let path = folder.join(file_name(address));
         let made = tokio::task::spawn_blocking(move || {
@@ -126,7 +126,7 @@ impl Fetcher {
             std::io::Result::Ok(())
         });
         made.await.map_err(std::io::Error::other)??;
-        let fetched = timeout(LIMIT, self.download(address, &token, &path)).await.unwrap_or(Err(Failed::TooSlow));
+        let fetched = timeout(LIMIT, self.download(address, &token, &path)).await.unwrap_or(Err(FetchError::TooSlow));
         if fetched.is_err() {
             // It may not exist.
             let gone = path.clone();
@@ -135,12 +135,13 @@ impl Fetcher {
         fetched.map(|()| path)
     }
 
-    async fn download(&self, address: &str, token: &SecretString, path: &Path) -> Result<(), Failed> {
-        let call =
-            HttpCall::get(address, HttpLimits::within(LIMIT, MAX_FILE)).bearer(token).map_err(|_| Failed::NoToken)?;
+    async fn download(&self, address: &str, token: &SecretString, path: &Path) -> Result<(), FetchError> {
+        let call = HttpCall::get(address, HttpLimits::within(LIMIT, MAX_FILE))
+            .bearer(token)
+            .map_err(|_| FetchError::NoToken)?;
         let mut answer = self.client.send(call).await?;
         if answer.status() != 200 {
-            return Err(Failed::Status(answer.status()));
+            return Err(FetchError::Status(answer.status()));
         }
         let place = path.to_owned();
         let created = tokio::task::spawn_blocking(move || own::create_new(&place, own::Use::Append, 0o600)).await;

@@ -2,7 +2,7 @@
 
 pub mod actor;
 mod arrival;
-mod carry;
+mod carry_out;
 pub mod claims;
 pub mod counts;
 mod dead_letter;
@@ -12,19 +12,19 @@ mod dial;
 mod event_media;
 mod frames;
 pub mod identity;
-mod intake;
-mod lineup;
 pub mod media;
+mod pending;
 mod plan;
 pub mod policy;
 pub mod post;
 pub mod probe;
 pub mod provision;
+mod reorder;
 pub mod route;
 mod socket;
 mod steps;
 pub mod timings;
-mod waiting;
+mod unacked;
 mod writer;
 
-pub use waiting::NOT_CONNECTED;
+pub use pending::NOT_CONNECTED;

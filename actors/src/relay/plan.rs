@@ -2,8 +2,11 @@
 //!
 //! Without actix or I/O: takes an event with the time and a random number, returns the next steps. Times are on the clock of the actor.
 
+mod phase;
+
 use std::time::Duration;
 
+use self::phase::{IdleProgress, LinkPhase};
 use super::steps::{At, CloseWith, Idleness, LinkStep, Loss, Prepared};
 use super::timings::LinkTimings;
 use caduceus_contract::messages::relay::{IdleAnswer, LinkState};
@@ -22,56 +25,15 @@ pub(super) struct LinkPlan {
     /// Credentials of the present dial.
     credentials: u64,
     /// Whether a handshake has ever succeeded: before that a 4401 may mean "not provisioned yet".
-    shaken: bool,
+    had_handshake: bool,
     /// Credentials that were refused once after a handshake and get one more dial.
-    strike: Option<u64>,
+    refused_once: Option<u64>,
     /// Credentials that were revoked; never dialled again.
     revoked: Option<u64>,
     last_error: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum LinkPhase {
-    /// `ask_at` is `None` while an answer of the profile is pending.
-    Disabled {
-        ask_at: Option<Duration>,
-    },
-    Preparing,
-    Dialling {
-        until: Duration,
-    },
-    Handshaking {
-        until: Duration,
-    },
-    Up {
-        since: Duration,
-        last_seen: Duration,
-        ping_at: Duration,
-        going: Going,
-    },
-    /// Without a connection.
-    Idle {
-        dial_at: Option<Duration>,
-    },
-    Waiting {
-        until: Duration,
-        /// The connector requested this wait; [`LinkPlan::wake`] does not shorten it.
-        ordered: bool,
-    },
-    Revoked {
-        ask_at: Option<Duration>,
-    },
-}
-
-/// The progress of the present connection towards idleness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Going {
-    Not,
-    Asked { how: Idleness, until: Duration },
-    Left,
-}
-
-type Steps = Vec<LinkStep>;
+type LinkSteps = Vec<LinkStep>;
 
 impl LinkPlan {
     pub(super) fn new(timings: LinkTimings, now: Duration) -> Self {
@@ -82,8 +44,8 @@ impl LinkPlan {
             generation: 0,
             attempt: 0,
             credentials: 0,
-            shaken: false,
-            strike: None,
+            had_handshake: false,
+            refused_once: None,
             revoked: None,
             last_error: None,
         }
@@ -91,15 +53,7 @@ impl LinkPlan {
 
     /// The state as shown.
     pub(super) fn state(&self) -> LinkState {
-        match self.state {
-            LinkPhase::Disabled { .. } => LinkState::Disabled,
-            LinkPhase::Preparing | LinkPhase::Dialling { .. } => LinkState::Connecting,
-            LinkPhase::Handshaking { .. } => LinkState::Handshaking,
-            LinkPhase::Up { going: Going::Left, .. } | LinkPhase::Idle { .. } => LinkState::Idle,
-            LinkPhase::Up { .. } => LinkState::Connected,
-            LinkPhase::Waiting { .. } => LinkState::Waiting,
-            LinkPhase::Revoked { .. } => LinkState::Revoked,
-        }
+        self.state.shown()
     }
 
     /// When the state was entered.
@@ -122,37 +76,22 @@ impl LinkPlan {
 
     /// When the next dial is due, when waiting for it.
     pub(super) fn next_dial(&self) -> Option<Duration> {
-        match self.state {
-            LinkPhase::Waiting { until, .. } => Some(until),
-            LinkPhase::Idle { dial_at } => dial_at,
-            _ => None,
-        }
+        self.state.next_dial()
     }
 
     /// When [`LinkPlan::tick`] is due.
     pub(super) fn next_tick(&self) -> Option<Duration> {
-        match self.state {
-            LinkPhase::Disabled { ask_at } | LinkPhase::Revoked { ask_at } => ask_at,
-            LinkPhase::Preparing => None,
-            LinkPhase::Dialling { until } | LinkPhase::Handshaking { until } | LinkPhase::Waiting { until, .. } => {
-                Some(until)
-            }
-            LinkPhase::Idle { dial_at } => dial_at,
-            LinkPhase::Up { last_seen, ping_at, going, .. } => {
-                let due = ping_at.min(last_seen + self.timings.silence);
-                Some(if let Going::Asked { until, .. } = going { due.min(until) } else { due })
-            }
-        }
+        self.state.next_tick(self.timings.silence)
     }
 
     /// The actor has started.
-    pub(super) fn start(&mut self, at: At) -> Steps {
+    pub(super) fn start(&mut self, at: At) -> LinkSteps {
         self.enter(LinkPhase::Preparing, at.now);
         vec![LinkStep::Prepare]
     }
 
     /// The profile has answered.
-    pub(super) fn prepared(&mut self, answer: Prepared, at: At) -> Steps {
+    pub(super) fn prepared(&mut self, answer: Prepared, at: At) -> LinkSteps {
         let expected = matches!(
             self.state,
             LinkPhase::Preparing | LinkPhase::Disabled { ask_at: None } | LinkPhase::Revoked { ask_at: None }
@@ -194,7 +133,7 @@ impl LinkPlan {
     }
 
     /// The upgrade succeeded.
-    pub(super) fn dialled(&mut self, generation: u64, at: At) -> Steps {
+    pub(super) fn dialled(&mut self, generation: u64, at: At) -> LinkSteps {
         if generation != self.generation || !matches!(self.state, LinkPhase::Dialling { .. }) {
             return Vec::new();
         }
@@ -207,10 +146,13 @@ impl LinkPlan {
         if generation != self.generation || !matches!(self.state, LinkPhase::Handshaking { .. }) {
             return;
         }
-        self.shaken = true;
+        self.had_handshake = true;
         self.last_error = None;
         let ping_at = at.now + self.timings.ping;
-        self.enter(LinkPhase::Up { since: at.now, last_seen: at.now, ping_at, going: Going::Not }, at.now);
+        self.enter(
+            LinkPhase::Up { since: at.now, last_seen: at.now, ping_at, idling: IdleProgress::NotRequested },
+            at.now,
+        );
     }
 
     /// The connection last received a frame at this time.
@@ -223,16 +165,16 @@ impl LinkPlan {
     }
 
     /// The dial failed, or the connection ended.
-    pub(super) fn lost(&mut self, generation: u64, loss: &Loss, at: At) -> Steps {
+    pub(super) fn lost(&mut self, generation: u64, loss: &Loss, at: At) -> LinkSteps {
         let open =
             matches!(self.state, LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } | LinkPhase::Up { .. });
         if generation != self.generation || !open { Vec::new() } else { self.give_up(loss, at) }
     }
 
     /// `going_idle` was acknowledged.
-    pub(super) fn idle_acked(&mut self, generation: u64, at: At) -> Steps {
+    pub(super) fn idle_acked(&mut self, generation: u64, at: At) -> LinkSteps {
         match self.state {
-            LinkPhase::Up { going: Going::Asked { how, .. }, .. } if generation == self.generation => {
+            LinkPhase::Up { idling: IdleProgress::Requested { how, .. }, .. } if generation == self.generation => {
                 self.idle(how, IdleAnswer::Acknowledged, at)
             }
             _ => Vec::new(),
@@ -240,21 +182,21 @@ impl LinkPlan {
     }
 
     /// An order to go idle.
-    pub(super) fn go_idle(&mut self, how: Idleness, at: At) -> Steps {
+    pub(super) fn go_idle(&mut self, how: Idleness, at: At) -> LinkSteps {
         let until = at.now + self.timings.idle_ack;
         match &mut self.state {
-            LinkPhase::Up { going: going @ Going::Not, .. } => {
-                *going = Going::Asked { how, until };
+            LinkPhase::Up { idling: idling @ IdleProgress::NotRequested, .. } => {
+                *idling = IdleProgress::Requested { how, until };
                 vec![LinkStep::SendGoingIdle]
             }
             // Leaving takes precedence over dormant; one answer is for both requests.
-            LinkPhase::Up { going: Going::Asked { how: asked, .. }, .. } => {
+            LinkPhase::Up { idling: IdleProgress::Requested { how: requested, .. }, .. } => {
                 if how == Idleness::Leaving {
-                    *asked = how;
+                    *requested = how;
                 }
                 Vec::new()
             }
-            LinkPhase::Up { going: Going::Left, .. } => vec![LinkStep::AnswerIdle(IdleAnswer::Acknowledged)],
+            LinkPhase::Up { idling: IdleProgress::Left, .. } => vec![LinkStep::AnswerIdle(IdleAnswer::Acknowledged)],
             _ if how == Idleness::Dormant => vec![LinkStep::AnswerIdle(IdleAnswer::NotConnected)],
             LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } => {
                 self.enter(LinkPhase::Idle { dial_at: None }, at.now);
@@ -268,7 +210,7 @@ impl LinkPlan {
     }
 
     /// An order to wake: a dormant or waiting link dials at once.
-    pub(super) fn wake(&mut self, at: At) -> Steps {
+    pub(super) fn wake(&mut self, at: At) -> LinkSteps {
         match self.state {
             LinkPhase::Idle { dial_at: Some(_) } | LinkPhase::Waiting { ordered: false, .. } => self.start(at),
             _ => Vec::new(),
@@ -276,18 +218,18 @@ impl LinkPlan {
     }
 
     /// Another link has the claim to this gateway: this link closes, and tries later to take the claim.
-    pub(super) fn evicted(&mut self, at: At) -> Steps {
-        let going = match self.state {
-            LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } => Going::Not,
-            LinkPhase::Up { going, .. } => going,
+    pub(super) fn evicted(&mut self, at: At) -> LinkSteps {
+        let idling = match self.state {
+            LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } => IdleProgress::NotRequested,
+            LinkPhase::Up { idling, .. } => idling,
             _ => return Vec::new(),
         };
-        self.wipe_slate(at.now);
-        self.last_error = Some("another link of this process fronts the same gateway".into());
+        self.clear_old_failures(at.now);
+        self.last_error = Some("another link of this process serves the same gateway".into());
         let mut steps = vec![LinkStep::Close(CloseWith::Away)];
-        let asked = matches!(going, Going::Asked { .. });
-        steps.extend(asked.then_some(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)));
-        let leaving = matches!(going, Going::Left | Going::Asked { how: Idleness::Leaving, .. });
+        let requested = matches!(idling, IdleProgress::Requested { .. });
+        steps.extend(requested.then_some(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)));
+        let leaving = matches!(idling, IdleProgress::Left | IdleProgress::Requested { how: Idleness::Leaving, .. });
         let later = Some(at.now + self.timings.settings);
         self.enter(
             if leaving { LinkPhase::Idle { dial_at: None } } else { LinkPhase::Disabled { ask_at: later } },
@@ -297,7 +239,7 @@ impl LinkPlan {
     }
 
     /// Time has passed.
-    pub(super) fn tick(&mut self, at: At) -> Steps {
+    pub(super) fn tick(&mut self, at: At) -> LinkSteps {
         let due = |then: Duration| then <= at.now;
         match &mut self.state {
             LinkPhase::Disabled { ask_at } | LinkPhase::Revoked { ask_at } if ask_at.is_some_and(due) => {
@@ -317,8 +259,8 @@ impl LinkPlan {
         }
     }
 
-    fn tick_up(&mut self, at: At) -> Steps {
-        let LinkPhase::Up { last_seen, ping_at, going, .. } = &mut self.state else { return Vec::new() };
+    fn tick_up(&mut self, at: At) -> LinkSteps {
+        let LinkPhase::Up { last_seen, ping_at, idling, .. } = &mut self.state else { return Vec::new() };
         if *last_seen + self.timings.silence <= at.now {
             return self.give_up(&Loss::Other("the connector is silent".into()), at);
         }
@@ -327,7 +269,7 @@ impl LinkPlan {
             *ping_at = at.now + self.timings.ping;
             steps.push(LinkStep::Ping);
         }
-        if let Going::Asked { how, until } = *going
+        if let IdleProgress::Requested { how, until } = *idling
             && until <= at.now
         {
             steps.extend(self.idle(how, IdleAnswer::NotAcknowledged, at));
@@ -335,54 +277,54 @@ impl LinkPlan {
         steps
     }
 
-    fn idle(&mut self, how: Idleness, answer: IdleAnswer, at: At) -> Steps {
-        if let (Idleness::Leaving, LinkPhase::Up { going, .. }) = (how, &mut self.state) {
-            *going = Going::Left;
+    fn idle(&mut self, how: Idleness, answer: IdleAnswer, at: At) -> LinkSteps {
+        if let (Idleness::Leaving, LinkPhase::Up { idling, .. }) = (how, &mut self.state) {
+            *idling = IdleProgress::Left;
             self.since = at.now;
             return vec![LinkStep::AnswerIdle(answer)];
         }
-        self.wipe_slate(at.now);
+        self.clear_old_failures(at.now);
         self.enter(LinkPhase::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
         vec![LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(answer)]
     }
 
     /// The end of a connection that held long enough clears older failures.
-    fn wipe_slate(&mut self, now: Duration) {
+    fn clear_old_failures(&mut self, now: Duration) {
         if let LinkPhase::Up { since, .. } = self.state
             && now.saturating_sub(since) >= self.timings.held
         {
             self.attempt = 0;
-            self.strike = None;
+            self.refused_once = None;
         }
     }
 
     /// Ends the present connection or dial and decides the next state. No other function does.
-    fn give_up(&mut self, loss: &Loss, at: At) -> Steps {
+    fn give_up(&mut self, loss: &Loss, at: At) -> LinkSteps {
         let mut steps = vec![LinkStep::Close(if *loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
-        let going = if let LinkPhase::Up { going, .. } = self.state { going } else { Going::Not };
-        self.wipe_slate(at.now);
-        let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
+        let idling = if let LinkPhase::Up { idling, .. } = self.state { idling } else { IdleProgress::NotRequested };
+        self.clear_old_failures(at.now);
+        let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.had_handshake;
         self.last_error = Some(loss.text());
-        let asked = matches!(going, Going::Asked { .. });
-        steps.extend(asked.then_some(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)));
-        if unauthorized && self.strike == Some(self.credentials) {
+        let requested = matches!(idling, IdleProgress::Requested { .. });
+        steps.extend(requested.then_some(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)));
+        if unauthorized && self.refused_once == Some(self.credentials) {
             self.revoked = Some(self.credentials);
-            self.strike = None;
+            self.refused_once = None;
             self.enter(LinkPhase::Revoked { ask_at: Some(at.now + self.timings.settings) }, at.now);
             return steps;
         }
-        match going {
-            Going::Left | Going::Asked { how: Idleness::Leaving, .. } => {
+        match idling {
+            IdleProgress::Left | IdleProgress::Requested { how: Idleness::Leaving, .. } => {
                 self.enter(LinkPhase::Idle { dial_at: None }, at.now);
             }
-            Going::Asked { how: Idleness::Dormant, .. } => {
+            IdleProgress::Requested { how: Idleness::Dormant, .. } => {
                 self.enter(LinkPhase::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
             }
-            Going::Not if unauthorized => {
-                self.strike = Some(self.credentials);
+            IdleProgress::NotRequested if unauthorized => {
+                self.refused_once = Some(self.credentials);
                 steps.extend(self.start(at));
             }
-            Going::Not => self.wait(loss.ordered_wait(), at),
+            IdleProgress::NotRequested => self.wait(loss.ordered_wait(), at),
         }
         steps
     }
@@ -406,5 +348,5 @@ impl LinkPlan {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
+#[path = "plan_tests/mod.rs"]
 mod tests;

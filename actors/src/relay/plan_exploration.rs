@@ -32,7 +32,7 @@ struct LinkWorld {
     /// Generations whose dial is running or whose socket is open.
     sockets: BTreeSet<u64>,
     /// An answer of the profile is pending.
-    asked: bool,
+    preparing: bool,
     /// Credentials of the last dial.
     credentials: u64,
     revoked: Option<u64>,
@@ -64,7 +64,7 @@ impl LinkWorld {
             plan: LinkPlan::new(LinkTimings::default(), Duration::ZERO),
             now: Duration::ZERO,
             sockets: BTreeSet::new(),
-            asked: true,
+            preparing: true,
             credentials: 0,
             revoked: None,
             leaving: false,
@@ -87,10 +87,10 @@ impl LinkWorld {
     }
 
     /// Applies an event to the plan.
-    fn decide(&mut self, event: &LinkEvent) -> Steps {
+    fn decide(&mut self, event: &LinkEvent) -> LinkSteps {
         match event {
             LinkEvent::Prepared(answer) => {
-                self.asked = false;
+                self.preparing = false;
                 self.plan.prepared(answer.clone(), self.at())
             }
             LinkEvent::Dialled(generation) => self.plan.dialled(*generation, self.at()),
@@ -125,7 +125,7 @@ impl LinkWorld {
 
     fn carry_out(&mut self, step: &LinkStep, event: &LinkEvent) -> Result<(), String> {
         match step {
-            LinkStep::Prepare => self.asked = true,
+            LinkStep::Prepare => self.preparing = true,
             LinkStep::Dial { generation } => {
                 let LinkEvent::Prepared(Prepared::Dialable { credentials }) = event else {
                     return Err("a dial without an address".to_owned());
@@ -166,7 +166,7 @@ impl LinkWorld {
         let has_left = self.leaving && self.plan.state() == LinkState::Idle;
         match self.plan.next_tick() {
             Some(due) if due > self.now + LONGEST_WAIT => Err("the next step is too far away".to_owned()),
-            None if !(self.asked || has_left) => Err("a link without a next step".to_owned()),
+            None if !(self.preparing || has_left) => Err("a link without a next step".to_owned()),
             _ => Ok(()),
         }
     }
@@ -187,7 +187,7 @@ impl Explored for LinkWorld {
     fn events(&self) -> Vec<LinkEvent> {
         let mut events = vec![LinkEvent::Wake, LinkEvent::Evicted, LinkEvent::Tick, LinkEvent::Hold];
         events.extend([Idleness::Leaving, Idleness::Dormant].map(LinkEvent::GoIdle));
-        if self.asked {
+        if self.preparing {
             let dialable = [1, 2].map(|credentials| Prepared::Dialable { credentials });
             events.extend(dialable.map(LinkEvent::Prepared));
             events.extend([Prepared::Nothing(None), Prepared::Silent].map(LinkEvent::Prepared));

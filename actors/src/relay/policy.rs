@@ -11,13 +11,13 @@ use caduceus_contract::wire::provisioning::RelevancePolicy;
 /// The settings of a configuration, by platform.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Relevance {
-    platforms: BTreeMap<String, Knobs>,
+    platforms: BTreeMap<String, RelevanceSettings>,
     /// Apply to a platform without settings of its own.
-    common: Knobs,
+    common: RelevanceSettings,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Knobs {
+struct RelevanceSettings {
     require_mention: Option<bool>,
     free_response: Option<Vec<String>>,
 }
@@ -33,11 +33,11 @@ impl Relevance {
         for blocks in [original.clone(), nested, below(original.get("platforms"))] {
             for (name, block) in blocks {
                 if let Value::Object(block) = block {
-                    platforms.entry(name).or_insert_with(|| Knobs::read(&block));
+                    platforms.entry(name).or_insert_with(|| RelevanceSettings::read(&block));
                 }
             }
         }
-        Self { platforms, common: Knobs::read(original) }
+        Self { platforms, common: RelevanceSettings::read(original) }
     }
 
     /// The policy of `platform`; `None` if the connector's default applies.
@@ -59,7 +59,7 @@ impl Relevance {
     }
 }
 
-impl Knobs {
+impl RelevanceSettings {
     fn read(block: &Map<String, Value>) -> Self {
         Self {
             require_mention: block.get("require_mention").and_then(truth),
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn only_two_values_admit_other_bots() {
-        for (word, let_in) in [("mentions", true), (" ALL ", true), ("true", false), ("none", false), ("", false)] {
-            assert_eq!(policy(json!({}), Some(word)).is_some(), let_in, "{word}");
+        for (word, admitted) in [("mentions", true), (" ALL ", true), ("true", false), ("none", false), ("", false)] {
+            assert_eq!(policy(json!({}), Some(word)).is_some(), admitted, "{word}");
         }
     }
 

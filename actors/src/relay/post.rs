@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn a_servers_text_is_shown_short_and_without_control_characters() {
-        let said = |error: Value| PostAnswer { status: 403, body: json!({"error": error}) }.sentence();
-        assert_eq!(said(json!("tenant\u{1b}[2J mismatch\n")).as_deref(), Some("tenant[2J mismatch"));
-        assert_eq!(said(json!("x".repeat(1_000))).unwrap().len(), MAX_SENTENCE);
-        assert_eq!((said(json!(" ")), said(json!(7))), (None, None));
+        let sentence = |error: Value| PostAnswer { status: 403, body: json!({"error": error}) }.sentence();
+        assert_eq!(sentence(json!("tenant\u{1b}[2J mismatch\n")).as_deref(), Some("tenant[2J mismatch"));
+        assert_eq!(sentence(json!("x".repeat(1_000))).unwrap().len(), MAX_SENTENCE);
+        assert_eq!((sentence(json!(" ")), sentence(json!(7))), (None, None));
     }
 }

@@ -44,7 +44,7 @@ pub struct Provisioned {
 
 /// Why a platform was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum ProvisionError {
     /// No answer.
     #[error("the connector cannot be reached: {0}")]
     Unreachable(#[from] PostError),
@@ -87,11 +87,11 @@ impl ProvisionOrder {
     ///
     /// # Errors
     /// The refusal of the last platform, when all were refused.
-    pub async fn carry_out(&self, client: &HttpClient, token: &SecretString) -> Result<Provisioned, Refused> {
+    pub async fn carry_out(&self, client: &HttpClient, token: &SecretString) -> Result<Provisioned, ProvisionError> {
         let url = RelayUrl::new(&self.url).provision();
         let mut first = None;
         let mut platforms = Vec::new();
-        let mut last = Refused::NoSecret;
+        let mut last = ProvisionError::NoSecret;
         for identity in &self.identities {
             let platform = &identity.platform;
             match self.ask(client, &url, token, identity).await {
@@ -114,7 +114,7 @@ impl ProvisionOrder {
         url: &str,
         token: &SecretString,
         identity: &Identity,
-    ) -> Result<GatewayGrant, Refused> {
+    ) -> Result<GatewayGrant, ProvisionError> {
         granted(&post::json(client, url, token, &self.request(identity)).await?, &self.gateway_id)
     }
 
@@ -134,12 +134,12 @@ impl ProvisionOrder {
 /// The credentials in an answer to a gateway whose request named `gateway_id`.
 ///
 /// # Errors
-/// [`Refused`] unless it holds a secret.
-pub fn granted(answer: &post::PostAnswer, gateway_id: &str) -> Result<GatewayGrant, Refused> {
+/// [`ProvisionError`] unless it holds a secret.
+pub fn granted(answer: &post::PostAnswer, gateway_id: &str) -> Result<GatewayGrant, ProvisionError> {
     if !answer.is_success() {
-        return Err(Refused::Status { status: answer.status, sentence: answer.sentence() });
+        return Err(ProvisionError::Status { status: answer.status, sentence: answer.sentence() });
     }
-    GatewayGrant::read(&answer.body, gateway_id).ok_or(Refused::NoSecret)
+    GatewayGrant::read(&answer.body, gateway_id).ok_or(ProvisionError::NoSecret)
 }
 
 /// The id of a gateway that has none in the settings: derived from its host.
@@ -203,8 +203,8 @@ mod tests {
         let granted = of(200, json!({"secret": "s", "gatewayId": "theirs"})).ok().unwrap();
         assert_eq!((granted.gateway_id.as_str(), granted.tenant), ("theirs", None));
         assert_eq!(of(200, json!({"secret": "s", "gatewayId": ""})).ok().unwrap().gateway_id, "mine");
-        assert_eq!(of(200, json!({"secret": ""})).err(), Some(Refused::NoSecret));
-        assert_eq!(of(200, json!(null)).err(), Some(Refused::NoSecret));
+        assert_eq!(of(200, json!({"secret": ""})).err(), Some(ProvisionError::NoSecret));
+        assert_eq!(of(200, json!(null)).err(), Some(ProvisionError::NoSecret));
         let refused = of(403, json!({"error": "tenant mismatch"})).err().unwrap().to_string();
         assert_eq!(refused, "the connector answered with status 403: tenant mismatch");
     }

@@ -1,7 +1,7 @@
 //! One connection: a task that reads lines, writes queued frames, and reports how it ended.
 //!
 //! Reading and writing run concurrently and never wait for each other. Reading pauses while the dispatcher is
-//! saturated, so that the connector sees backpressure.
+//! saturated, which is backpressure for the connector.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,11 +16,11 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::arrival::{Arrival, ArrivalError, Cargo, EventCargo, places};
+use super::arrival::{Arrival, ArrivalContent, ArrivalError, ArrivedEvent, places};
 use super::dead_letter::DeadLetter;
 use super::dial::Socket;
+use super::pending::Ticket;
 use super::steps::{CloseWith, Loss, plain};
-use super::waiting::Ticket;
 use super::writer::{Control, Outbound, SocketWriter};
 use caduceus_contract::wire::frame::{FromConnector, ReceivedFrame};
 use caduceus_contract::wire::lines::{LineBuffer, LineTooLong, SocketLine};
@@ -33,7 +33,7 @@ pub(super) const OUTBOUND_LIMIT: usize = 1024;
 const CONTROL_LIMIT: usize = 1024;
 
 /// Places of the control queue that pongs cannot take; only a flood of pings gets that far.
-const NOT_FOR_PONGS: usize = 512;
+const RESERVED_PLACES: usize = 512;
 
 /// Events in the queue of the actor, which handles them quickly.
 const EVENTS_LIMIT: usize = 256;
@@ -46,7 +46,7 @@ pub(super) enum SocketEvent {
     /// A frame without an event.
     Frame(Box<FromConnector>),
     /// The frame before this one has no event and expects an acknowledgement all the same.
-    WantsAck(String),
+    AckRequested(String),
     /// A type of a later contract.
     Unknown,
     /// An invalid line.
@@ -68,7 +68,7 @@ pub(super) struct Connection {
 }
 
 /// The arguments of a connection.
-pub(super) struct Opening {
+pub(super) struct ConnectionArgs {
     pub(super) generation: u64,
     /// The single permit for an open socket; released when this one is closed.
     pub(super) slot: OwnedSemaphorePermit,
@@ -95,26 +95,26 @@ struct LastSeen {
 
 impl Connection {
     /// Starts the connection's task; the receiver yields its events.
-    pub(super) fn open(socket: Socket, opening: Opening) -> (Self, mpsc::Receiver<SocketEvent>) {
+    pub(super) fn open(socket: Socket, args: ConnectionArgs) -> (Self, mpsc::Receiver<SocketEvent>) {
         let (control, control_queue) = mpsc::channel(CONTROL_LIMIT);
         let (outbound, outbound_queue) = mpsc::channel(OUTBOUND_LIMIT);
         let (events, events_queue) = mpsc::channel(EVENTS_LIMIT);
         let (pause, paused) = watch::channel(false);
         let (close, closed) = oneshot::channel();
         let last_seen = Rc::new(LastSeen { at: Cell::new(Instant::now()), suspended: Cell::new(false) });
-        let generation = opening.generation;
+        let generation = args.generation;
         let (sink, stream) = socket.split();
         let reader = SocketReader {
             stream,
             lines: LineBuffer::new(),
-            places: opening.places,
+            places: args.places,
             paused,
             events,
             pongs: control.clone(),
             last_seen: Rc::clone(&last_seen),
         };
         let writer = SocketWriter { sink, control: control_queue, outbound: outbound_queue };
-        let (close_timeout, slot) = (opening.close_timeout, opening.slot);
+        let (close_timeout, slot) = (args.close_timeout, args.slot);
         let task = caduceus_supervision::spawn(async move {
             run(reader, writer, closed, close_timeout).await;
             drop(slot);
@@ -180,8 +180,8 @@ impl<T> From<mpsc::error::TrySendError<T>> for NotQueued {
 }
 
 /// Why a connection ends.
-enum End {
-    Asked(CloseWith),
+enum ConnectionEnd {
+    Requested(CloseWith),
     Lost(Loss),
     /// The peer closed; its close frame is not answered yet.
     ByPeer(Loss),
@@ -195,21 +195,21 @@ async fn run(
 ) {
     let end = tokio::select! {
         biased;
-        Ok(with) = &mut closed => End::Asked(with),
+        Ok(with) = &mut closed => ConnectionEnd::Requested(with),
         end = reader.read() => end,
-        error = writer.write() => End::Lost(Loss::Other(format!("writing failed: {error}"))),
+        error = writer.write() => ConnectionEnd::Lost(Loss::Other(format!("writing failed: {error}"))),
     };
     // Pending sends are answered before the closing handshake, which takes time.
     let closing = match end {
-        End::Asked(CloseWith::Away) => Some((CloseCode::Away, PeerState::Open)),
-        End::Asked(CloseWith::TooBig) => Some((CloseCode::Size, PeerState::Open)),
-        End::Lost(loss) => {
+        ConnectionEnd::Requested(CloseWith::Away) => Some((CloseCode::Away, PeerState::Open)),
+        ConnectionEnd::Requested(CloseWith::TooBig) => Some((CloseCode::Size, PeerState::Open)),
+        ConnectionEnd::Lost(loss) => {
             let closing = (loss == Loss::TooBig).then_some((CloseCode::Size, PeerState::Open));
-            reader.tell(SocketEvent::Ended(loss)).await;
+            reader.report(SocketEvent::Ended(loss)).await;
             closing
         }
-        End::ByPeer(loss) => {
-            reader.tell(SocketEvent::Ended(loss)).await;
+        ConnectionEnd::ByPeer(loss) => {
+            reader.report(SocketEvent::Ended(loss)).await;
             Some((CloseCode::Normal, PeerState::Closed))
         }
     };
@@ -254,13 +254,13 @@ struct SocketReader {
 }
 
 impl SocketReader {
-    async fn read(&mut self) -> End {
+    async fn read(&mut self) -> ConnectionEnd {
         loop {
             let frame = match self.stream.next().await {
                 Some(Ok(frame)) => frame,
-                Some(Err(ProtocolError::Overflow)) => return End::Lost(Loss::TooBig),
-                Some(Err(error)) => return End::Lost(Loss::Other(format!("reading failed: {error}"))),
-                None => return End::Lost(Loss::Other("the connector cut the connection".into())),
+                Some(Err(ProtocolError::Overflow)) => return ConnectionEnd::Lost(Loss::TooBig),
+                Some(Err(error)) => return ConnectionEnd::Lost(Loss::Other(format!("reading failed: {error}"))),
+                None => return ConnectionEnd::Lost(Loss::Other("the connector cut the connection".into())),
             };
             self.last_seen.at.set(Instant::now());
             match frame {
@@ -271,16 +271,16 @@ impl SocketReader {
                 ) => {
                     self.lines.push(&bytes);
                     if self.read_lines().await.is_err() {
-                        return End::Lost(Loss::TooBig);
+                        return ConnectionEnd::Lost(Loss::TooBig);
                     }
                 }
                 Frame::Ping(bytes) => {
-                    if self.pongs.capacity() > NOT_FOR_PONGS {
+                    if self.pongs.capacity() > RESERVED_PLACES {
                         let _ = self.pongs.try_send(Control { message: Message::Pong(bytes), place: None });
                     }
                 }
                 Frame::Pong(_) => {}
-                Frame::Close(reason) => return End::ByPeer(closed_by_peer(reason)),
+                Frame::Close(reason) => return ConnectionEnd::ByPeer(closed_by_peer(reason)),
             }
         }
     }
@@ -288,10 +288,10 @@ impl SocketReader {
     async fn read_lines(&mut self) -> Result<(), LineTooLong> {
         while let Some(line) = self.lines.next_line()? {
             match line {
-                SocketLine::Whole(line) => self.take(&line).await,
+                SocketLine::Whole(line) => self.handle_line(&line).await,
                 SocketLine::TooLong(line) => {
                     if let Some(place) = self.place(0).await {
-                        self.tell(SocketEvent::Arrived(Box::new(Arrival::passed_by(line, place)))).await;
+                        self.report(SocketEvent::Arrived(Box::new(Arrival::skipped(line, place)))).await;
                     }
                 }
             }
@@ -300,36 +300,36 @@ impl SocketReader {
         Ok(())
     }
 
-    /// Reads one line and returns its event.
-    async fn take(&mut self, line: &Bytes) {
+    /// Reads one line and sends its event to the actor.
+    async fn handle_line(&mut self, line: &Bytes) {
         let ReceivedFrame { frame, buffer_id } = FromConnector::read(line);
         let event = match frame {
             Ok(None) if buffer_id.is_none() => SocketEvent::Unknown,
             Ok(None) => return self.arrive(Err(ArrivalError::UnknownType), buffer_id, line).await,
             Ok(Some(FromConnector::Inbound(frame))) => {
-                return self.arrive(EventCargo::of_inbound(&frame), buffer_id, line).await;
+                return self.arrive(ArrivedEvent::of_inbound(&frame), buffer_id, line).await;
             }
             Ok(Some(FromConnector::PassthroughForward(frame))) => {
-                return self.arrive(EventCargo::of_forward(&frame), buffer_id, line).await;
+                return self.arrive(ArrivedEvent::of_forward(&frame), buffer_id, line).await;
             }
             Err(error) => return self.arrive(Err(error.into()), buffer_id, line).await,
             Ok(Some(frame)) => SocketEvent::Frame(Box::new(frame)),
         };
-        self.tell(event).await;
+        self.report(event).await;
         if let Some(buffer_id) = buffer_id {
-            self.tell(SocketEvent::WantsAck(buffer_id)).await;
+            self.report(SocketEvent::AckRequested(buffer_id)).await;
         }
     }
 
     /// A line that is not an event is stored if it would be sent again, and skipped if not.
-    async fn arrive(&mut self, event: Result<EventCargo, ArrivalError>, buffer_id: Option<String>, line: &Bytes) {
-        let cargo = match event {
-            Ok(event) => Cargo::Event(event),
-            Err(error) if buffer_id.is_some() => Cargo::Dead(DeadLetter::of(line, error.to_string())),
-            Err(error) => return self.tell(SocketEvent::Skipped(error.to_string())).await,
+    async fn arrive(&mut self, event: Result<ArrivedEvent, ArrivalError>, buffer_id: Option<String>, line: &Bytes) {
+        let content = match event {
+            Ok(event) => ArrivalContent::Event(event),
+            Err(error) if buffer_id.is_some() => ArrivalContent::Dead(DeadLetter::of(line, error.to_string())),
+            Err(error) => return self.report(SocketEvent::Skipped(error.to_string())).await,
         };
         if let Some(place) = self.place(line.len()).await {
-            self.tell(SocketEvent::Arrived(Box::new(Arrival::of(cargo, buffer_id, line, place)))).await;
+            self.report(SocketEvent::Arrived(Box::new(Arrival::of(content, buffer_id, line, place)))).await;
         }
     }
 
@@ -354,7 +354,7 @@ impl SocketReader {
         done
     }
 
-    async fn tell(&self, event: SocketEvent) {
+    async fn report(&self, event: SocketEvent) {
         // Without an actor there is no receiver, and this task is about to be dropped.
         let _ = self.events.send(event).await;
     }

@@ -6,7 +6,7 @@ use futures_util::stream::SplitSink;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::dial::Socket;
-use super::waiting::Ticket;
+use super::pending::Ticket;
 
 /// Most frames that are passed to the socket before it is flushed and their places are released.
 const BATCH: usize = 64;

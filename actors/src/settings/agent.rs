@@ -32,7 +32,7 @@ mod tests {
             let agent = json!({"backend": "exec", "command": ["a"], "reply": reply, "credentials": "live"});
             let mut problems = Vec::new();
             let mut root = Section::root([("agent".to_owned(), agent)].into_iter().collect(), &mut problems);
-            assert_eq!(read(&mut root).is_some_and(|agent| agent.hears_of_tokens()), good, "{reply}");
+            assert_eq!(read(&mut root).is_some_and(|agent| agent.receives_tokens()), good, "{reply}");
             root.finish();
             assert_eq!(problems.is_empty(), good, "{problems:?}");
         }

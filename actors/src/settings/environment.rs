@@ -8,7 +8,7 @@ use crate::http_client::PROXY_VARIABLES;
 use crate::profile::globals::{is_deployment, is_global, is_own};
 use crate::profile::sealed::Sealed;
 
-/// The environment at start, sorted by who may read it. Names or values that are not UTF-8 are left out.
+/// The environment at start, sorted by the parts that may read it. Names or values that are not UTF-8 are left out.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// Variables without secrets: children receive them.

@@ -36,7 +36,7 @@ pub(super) fn usable(home: &Path) -> Result<PathBuf, SettingsError> {
 }
 
 /// The profile of a home of the form `…/profiles/<name>`.
-pub(super) fn solo_profile(home: &Path) -> Option<ProfileName> {
+pub(super) fn single_profile(home: &Path) -> Option<ProfileName> {
     let above = home.parent()?.file_name()?;
     let name = ProfileName::parse(home.file_name()?.to_str()?).ok()?;
     (above == "profiles" && !name.is_default()).then_some(name)

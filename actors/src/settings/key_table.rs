@@ -7,7 +7,7 @@ use super::yaml::Section;
 
 /// When a changed value of a key applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holds {
+pub(super) enum Applies {
     /// From the next message, turn or drain.
     AtOnce,
     /// From the next start of the process.
@@ -21,7 +21,7 @@ pub(super) enum Holds {
 pub(super) struct KeyEntry {
     /// The path of the key in the file.
     pub(super) key: &'static str,
-    pub(super) holds: Holds,
+    pub(super) applies: Applies,
     /// The sentences of its documentation.
     pub(super) doc: String,
 }
@@ -31,14 +31,14 @@ pub(super) struct KeyEntry {
 pub(super) struct KeyRow {
     pub(super) keys: Vec<String>,
     pub(super) default: String,
-    pub(super) holds: Holds,
+    pub(super) applies: Applies,
     pub(super) doc: String,
 }
 
 impl KeyEntry {
     /// Its line in the documentation.
     pub(super) fn row(&self, default: String) -> KeyRow {
-        KeyRow { keys: vec![self.key.to_owned()], default, holds: self.holds, doc: self.doc.clone() }
+        KeyRow { keys: vec![self.key.to_owned()], default, applies: self.applies, doc: self.doc.clone() }
     }
 }
 
@@ -46,17 +46,17 @@ impl KeyRow {
     /// As a line of a table in Markdown.
     pub(super) fn markdown(&self) -> String {
         let keys: Vec<_> = self.keys.iter().map(|key| format!("`{key}`")).collect();
-        let applies = match self.holds {
-            Holds::AtOnce => "at once",
-            Holds::AtStart => "at the next start",
-            Holds::PerKey => "by key",
+        let applies = match self.applies {
+            Applies::AtOnce => "at once",
+            Applies::AtStart => "at the next start",
+            Applies::PerKey => "by key",
         };
         format!("| {} | {} | {applies} | {} |\n", keys.join(", "), self.default, self.doc)
     }
 }
 
 /// A key whose value changed.
-pub(super) type ChangedKey = (&'static str, Holds);
+pub(super) type ChangedKey = (&'static str, Applies);
 
 /// How the value of a key is written in the file, with its bounds.
 pub(super) trait Form<T: Clone + PartialEq> {
@@ -69,12 +69,12 @@ pub(super) trait Form<T: Clone + PartialEq> {
 
     /// The keys whose value is different in `now`.
     fn changes(&self, entry: &KeyEntry, before: &T, now: &T) -> Vec<ChangedKey> {
-        if before == now { Vec::new() } else { vec![(entry.key, entry.holds)] }
+        if before == now { Vec::new() } else { vec![(entry.key, entry.applies)] }
     }
 
     /// Keeps the value of the start, if a changed one applies at the next start only.
     fn keep(&self, entry: &KeyEntry, first: &T, now: &mut T) {
-        if entry.holds == Holds::AtStart {
+        if entry.applies == Applies::AtStart {
             *now = first.clone();
         }
     }
@@ -95,7 +95,7 @@ pub(super) trait KeyTable: Clone + PartialEq {
     fn keep(&mut self, first: &Self);
 }
 
-/// A mapping that has a table of its own. If its entry has [`Holds::PerKey`], a change names the key, otherwise the mapping.
+/// A mapping that has a table of its own. If its entry has [`Applies::PerKey`], a change names the key, otherwise the mapping.
 pub(super) struct Mapping;
 
 impl<T: KeyTable> Form<T> for Mapping {
@@ -111,10 +111,10 @@ impl<T: KeyTable> Form<T> for Mapping {
     }
 
     fn changes(&self, entry: &KeyEntry, before: &T, now: &T) -> Vec<ChangedKey> {
-        match entry.holds {
-            Holds::PerKey => before.changes(now),
-            Holds::AtOnce | Holds::AtStart if before == now => Vec::new(),
-            Holds::AtOnce | Holds::AtStart => vec![(entry.key, entry.holds)],
+        match entry.applies {
+            Applies::PerKey => before.changes(now),
+            Applies::AtOnce | Applies::AtStart if before == now => Vec::new(),
+            Applies::AtOnce | Applies::AtStart => vec![(entry.key, entry.applies)],
         }
     }
 
@@ -133,7 +133,7 @@ macro_rules! key_table {
     (
         $(#[$meta:meta])*
         $vis:vis struct $Name:ident $(, checked by $check:path)? {
-            $($(#[doc = $doc:literal])+ $field:ident: $Type:ty = $key:literal, $form:expr, $default:expr, $holds:ident;)+
+            $($(#[doc = $doc:literal])+ $field:ident: $Type:ty = $key:literal, $form:expr, $default:expr, $applies:ident;)+
         }
     ) => {
         $(#[$meta])*
@@ -162,7 +162,7 @@ macro_rules! key_table {
             fn rows(&self) -> Vec<$crate::settings::key_table::KeyRow> {
                 use $crate::settings::key_table::Form;
                 let mut rows = Vec::new();
-                $(rows.extend(Form::<$Type>::rows(&$form, &key_table!(@entry $($doc)+, $key, $holds), &self.$field));)+
+                $(rows.extend(Form::<$Type>::rows(&$form, &key_table!(@entry $($doc)+, $key, $applies), &self.$field));)+
                 rows
             }
 
@@ -170,7 +170,7 @@ macro_rules! key_table {
                 use $crate::settings::key_table::Form;
                 let mut changes = Vec::new();
                 $(changes.extend(Form::<$Type>::changes(
-                    &$form, &key_table!(@entry $($doc)+, $key, $holds), &self.$field, &now.$field,
+                    &$form, &key_table!(@entry $($doc)+, $key, $applies), &self.$field, &now.$field,
                 ));)+
                 changes
             }
@@ -178,15 +178,15 @@ macro_rules! key_table {
             fn keep(&mut self, first: &Self) {
                 use $crate::settings::key_table::Form;
                 $(Form::<$Type>::keep(
-                    &$form, &key_table!(@entry $($doc)+, $key, $holds), &first.$field, &mut self.$field,
+                    &$form, &key_table!(@entry $($doc)+, $key, $applies), &first.$field, &mut self.$field,
                 );)+
             }
         }
     };
-    (@entry $($doc:literal)+, $key:literal, $holds:ident) => {
+    (@entry $($doc:literal)+, $key:literal, $applies:ident) => {
         $crate::settings::key_table::KeyEntry {
             key: $key,
-            holds: $crate::settings::key_table::Holds::$holds,
+            applies: $crate::settings::key_table::Applies::$applies,
             doc: concat!($($doc),+).trim().to_owned(),
         }
     };

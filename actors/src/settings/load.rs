@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::environment::{DRAIN_SECRET, Environment, MULTIPLEX};
 use super::error::SettingsError;
-use super::home::{FILE_NAME, ORIGINAL_FILE_NAME, env_file_of, solo_profile, usable};
+use super::home::{FILE_NAME, ORIGINAL_FILE_NAME, env_file_of, single_profile, usable};
 use super::key_table::KeyTable as _;
 use super::profiles::{self, ProfileSettings};
 use super::values::Values;
@@ -37,8 +37,8 @@ pub struct Settings {
     pub profiles: Vec<ProfileSettings>,
     /// The relay's keys of `config.yaml`; environment and `.env` override them.
     pub relay: BTreeMap<&'static str, SecretString>,
-    /// The TLS roots and the proxies of HTTP calls.
-    pub trust: HttpClient,
+    /// The client for HTTP calls, with its TLS roots and proxies.
+    pub client: HttpClient,
     /// The credential for draining.
     pub drain_auth: DrainAuth,
     /// Warnings that do not stop the gateway, one sentence each.
@@ -48,7 +48,7 @@ pub struct Settings {
 /// The settings without the profiles and without what may hold a secret. [`Settings`] derefs to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenSettings {
-    /// The home; the process holds its `gateway.lock`.
+    /// The home; the process holds the `gateway.lock`.
     pub home: PathBuf,
     /// Whether named profiles are served beside the default one.
     pub multiplex: bool,
@@ -68,7 +68,7 @@ impl Deref for Settings {
     }
 }
 
-/// Who may drain.
+/// The credential that allows a drain.
 #[derive(Debug, Clone)]
 pub struct DrainAuth {
     /// The shared secret; the HTTP authenticator keeps a digest of it only.
@@ -105,15 +105,15 @@ impl Settings {
         let home = usable(home)?;
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
-        let original = taken(yaml::read_original(&home.join(ORIGINAL_FILE_NAME)), &mut problems);
-        let ours = read(&home.join(FILE_NAME), &mut problems);
+        let original = or_report(yaml::read_original(&home.join(ORIGINAL_FILE_NAME)), &mut problems);
+        let own_file = read(&home.join(FILE_NAME), &mut problems);
 
-        let solo = solo_profile(&home);
-        let multiplex = solo.is_none() && multiplex(&original, &environment, &mut warnings);
+        let single = single_profile(&home);
+        let multiplex = single.is_none() && multiplex(&original, &environment, &mut warnings);
         let (routes, skipped) = Routes::parse(lookup(&original, "profile_routes").unwrap_or(&Value::Null));
         warnings.extend(skipped.iter().map(ToString::to_string));
 
-        let mut root = Section::root(ours, &mut problems);
+        let mut root = Section::root(own_file, &mut problems);
         let values = Values::read(&mut root, &Values::default());
         let agent = agent::read(&mut root);
         root.finish();
@@ -131,21 +131,21 @@ impl Settings {
             return Err(SettingsError::Wrong(problems));
         }
         let default = ProfileSettings {
-            name: solo.unwrap_or_else(ProfileName::default_profile),
+            name: single.unwrap_or_else(ProfileName::default_profile),
             home: home.clone(),
             agent,
             relevance: Relevance::read(&original),
             own_link: false,
             problems: Vec::new(),
         };
-        let trust = relay::client(&home, &environment, values.relay.ca_file.as_deref(), &mut warnings);
+        let client = relay::client(&home, &environment, values.relay.ca_file.as_deref(), &mut warnings);
         let session_rules = session_rules(&original);
         Ok(Self {
             open: Arc::new(OpenSettings { home, multiplex, session_rules, routes, values }),
             environment,
             profiles: std::iter::once(default).chain(named).collect(),
             relay: relay::original(&original),
-            trust,
+            client,
             drain_auth: drain_auth(&original),
             warnings,
         })
@@ -153,10 +153,10 @@ impl Settings {
 }
 
 fn read(path: &Path, problems: &mut Vec<String>) -> Map<String, Value> {
-    taken(yaml::read_file(path), problems)
+    or_report(yaml::read_file(path), problems)
 }
 
-fn taken(read: Result<Map<String, Value>, String>, problems: &mut Vec<String>) -> Map<String, Value> {
+fn or_report(read: Result<Map<String, Value>, String>, problems: &mut Vec<String>) -> Map<String, Value> {
     read.unwrap_or_else(|problem| {
         problems.push(problem);
         Map::new()

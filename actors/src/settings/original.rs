@@ -238,10 +238,10 @@ mod tests {
     fn a_file_that_would_crash_or_hang_the_gateway_is_refused_with_a_reason() {
         let next = |(at, before): (char, char)| format!("{at}: &{at} [*{before}, *{before}, *{before}, *{before}]\n");
         let steps: Vec<String> = ('b'..='z').zip('a'..='y').map(next).collect();
-        let laughs = format!("a: &a [x, x, x, x]\n{}", steps.concat());
+        let expanding = format!("a: &a [x, x, x, x]\n{}", steps.concat());
         let flow = format!("x: {}", "[".repeat(200_000));
         let block = nested(1_500);
-        for text in [laughs, flow, block] {
+        for text in [expanding, flow, block] {
             let begun = std::time::Instant::now();
             let error = parse(&text).unwrap_err();
             println!("{} bytes refused after {:?}: {error}", text.len(), begun.elapsed());

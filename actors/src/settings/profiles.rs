@@ -16,7 +16,7 @@ use crate::profile::agent::AgentSettings;
 use crate::relay::policy::Relevance;
 use caduceus_contract::profile_name::ProfileName;
 
-/// The directory that holds the homes of the named profiles.
+/// The directory of the homes of the named profiles.
 pub(super) const DIRECTORY: &str = "profiles";
 
 /// Timeout for reading the files of one home, or the list of homes. A home whose disk hangs is degraded, and delays no other for
@@ -195,17 +195,17 @@ mod tests {
     fn a_home_whose_disk_does_not_answer_is_degraded_alone_and_keeps_its_agent() {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join(ORIGINAL_FILE_NAME), "gateway: {multiplex_profiles: true}\n").unwrap();
-        for name in ["dead", "well"] {
+        for name in ["hung", "working"] {
             let own = home.path().join(DIRECTORY).join(name);
             std::fs::create_dir_all(&own).unwrap();
             std::fs::write(own.join(FILE_NAME), "agent: {backend: echo}\n").unwrap();
         }
         let load = || Settings::load(home.path(), Environment::default()).unwrap();
         let before = load();
-        let dead = before.home.join(DIRECTORY).join("dead");
+        let hung = before.home.join(DIRECTORY).join("hung");
         // A hung file system blocks the thread that reads it.
         let (release, released) = mpsc::channel::<()>();
-        let worker = FileWorker::of(&dead, Purpose::Settings, Owner::Profile);
+        let worker = FileWorker::of(&hung, Purpose::Settings, Owner::Profile);
         assert!(worker.post(move || {
             let _ = released.recv();
         }));

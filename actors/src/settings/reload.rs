@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 
 use super::error::SettingsError;
 use super::home::{FILE_NAME, ORIGINAL_FILE_NAME};
-use super::key_table::{Holds, KeyTable as _};
+use super::key_table::{Applies, KeyTable as _};
 use super::load::{OpenSettings, Settings};
 use super::profiles::{self, ProfileSettings};
 use super::values::Values;
@@ -19,9 +19,9 @@ use crate::files::Stamp;
 
 /// How long the files must be unchanged before they are read. An editor that writes in place empties the file first, and an empty
 /// file is valid and serves no named profile.
-const REST: Duration = Duration::from_millis(100);
+const SETTLE_TIME: Duration = Duration::from_millis(100);
 /// Checks of files that keep changing, before they are read as they are.
-const MAX_LOOKS: u32 = 10;
+const MAX_CHECKS: u32 = 10;
 /// The name reported when anything of the relay changed, including the proxies and the authorities of HTTP calls.
 const RELAY: &str = "relay";
 
@@ -60,23 +60,23 @@ pub struct Reading {
     /// The settings from now on.
     pub settings: Settings,
     /// The mistakes in the home's own files, one sentence each: with any, the last valid content stays in force.
-    pub troubles: Vec<String>,
+    pub problems: Vec<String>,
 }
 
 impl Sources {
     /// Reads the metadata of the files of `home`, and of every profile whose disk answers. Blocks.
     #[must_use]
-    pub fn look(home: &Path) -> Self {
+    pub fn read(home: &Path) -> Self {
         let place = home.join(profiles::DIRECTORY);
         let mut sources = Self::default();
         for file in [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| home.join(file)) {
-            let stamp = Stamp::look(&file);
+            let stamp = Stamp::read(&file);
             sources.files.insert(file, stamp);
         }
-        sources.directories.insert(home.to_owned(), Stamp::look(home).into());
+        sources.directories.insert(home.to_owned(), Stamp::read(home).into());
         let named = match profiles::homes(&place) {
             Ok(named) => {
-                sources.directories.insert(place.clone(), Stamp::look(&place).into());
+                sources.directories.insert(place.clone(), Stamp::read(&place).into());
                 named
             }
             Err(error) => {
@@ -85,14 +85,14 @@ impl Sources {
                 Vec::new()
             }
         };
-        let looked = profiles::each(named, |profile| {
-            let stamps = || [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| Stamp::look(&profile.home.join(file)));
-            profile.is_directory().then(|| (Stamp::look(&profile.home).into(), stamps()))
+        let metadata = profiles::each(named, |profile| {
+            let stamps = || [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| Stamp::read(&profile.home.join(file)));
+            profile.is_directory().then(|| (Stamp::read(&profile.home).into(), stamps()))
         });
-        for (profile, looked) in looked {
+        for (profile, metadata) in metadata {
             let unanswered =
                 || Some((DirectoryState::NoAnswer, [const { Stamp::Unreachable(ErrorKind::TimedOut) }; 2]));
-            let Some((directory, stamps)) = looked.unwrap_or_else(|_| unanswered()) else { continue };
+            let Some((directory, stamps)) = metadata.unwrap_or_else(|_| unanswered()) else { continue };
             for (file, stamp) in [FILE_NAME, ORIGINAL_FILE_NAME].into_iter().zip(stamps) {
                 sources.files.insert(profile.home.join(file), stamp);
             }
@@ -122,20 +122,20 @@ impl Settings {
     /// The environment of the process and the secret for draining stay as they were at start.
     #[must_use]
     pub fn reread(&self, last: &Sources) -> Option<Reading> {
-        let mut sources = Sources::look(&self.home);
+        let mut sources = Sources::read(&self.home);
         if sources == *last {
             return None;
         }
-        for _ in 0..MAX_LOOKS {
-            sleep(REST);
-            let again = Sources::look(&self.home);
+        for _ in 0..MAX_CHECKS {
+            sleep(SETTLE_TIME);
+            let again = Sources::read(&self.home);
             if again == sources {
                 break;
             }
             sources = again;
         }
-        let (settings, troubles) = self.reload();
-        Some(Reading { sources, settings, troubles })
+        let (settings, problems) = self.reload();
+        Some(Reading { sources, settings, problems })
     }
 
     fn reload(&self) -> (Self, Vec<String>) {
@@ -143,7 +143,7 @@ impl Settings {
             Ok(settings) => return (settings, Vec::new()),
             Err(error) => error,
         };
-        let mut troubles = match error {
+        let mut problems = match error {
             SettingsError::Wrong(problems) => problems,
             unusable => vec![unusable.to_string()],
         };
@@ -157,8 +157,8 @@ impl Settings {
         {
             settings.profiles = own.chain(named).collect();
         }
-        troubles.dedup();
-        (settings, troubles)
+        problems.dedup();
+        (settings, problems)
     }
 
     /// Keys whose values are different in `now` and apply at the next start only.
@@ -170,8 +170,8 @@ impl Settings {
             own.map(|profile| profile.name.clone()).collect::<BTreeSet<_>>()
         };
         let mut keys = differing([("the relay of a profile", own_links(self) != own_links(now))]);
-        keys.extend(self.values.changed(&now.values, Holds::AtStart));
-        if self.trust != now.trust && !keys.contains(&RELAY) {
+        keys.extend(self.values.changed(&now.values, Applies::AtStart));
+        if self.client != now.client && !keys.contains(&RELAY) {
             keys.push(RELAY);
         }
         keys.extend(differing([("dashboard.drain_auth", auth(self) != auth(now))]));
@@ -193,8 +193,8 @@ impl Settings {
     pub fn differs_for<'a>(&'a self, profile: &ProfileSettings, now: &'a Self) -> bool {
         let own = |settings: &Self| settings.profiles.iter().find(|one| one.name == profile.name).cloned();
         let relay = |settings: &'a Self| settings.relay.iter().map(|(name, value)| (*name, value.expose_secret()));
-        let lent = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
-        own(self) != own(now) || (profile.home == now.home && lent())
+        let inherited = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
+        own(self) != own(now) || (profile.home == now.home && inherited())
     }
 }
 
@@ -207,7 +207,7 @@ impl OpenSettings {
             ("session rules", self.session_rules != now.session_rules),
             ("profile_routes", self.routes != now.routes),
         ]);
-        keys.extend(self.values.changed(&now.values, Holds::AtOnce));
+        keys.extend(self.values.changed(&now.values, Applies::AtOnce));
         keys
     }
 
@@ -221,8 +221,8 @@ impl OpenSettings {
 }
 
 impl Values {
-    fn changed(&self, now: &Self, when: Holds) -> impl Iterator<Item = &'static str> + use<> {
-        self.changes(now).into_iter().filter_map(move |(key, holds)| (holds == when).then_some(key))
+    fn changed(&self, now: &Self, when: Applies) -> impl Iterator<Item = &'static str> + use<> {
+        self.changes(now).into_iter().filter_map(move |(key, applies)| (applies == when).then_some(key))
     }
 }
 
@@ -286,11 +286,11 @@ mod tests {
         fs::write(home.path().join(FILE_NAME), "agent: [hunter2-secret").unwrap();
         fs::create_dir(home.path().join("profiles/new")).unwrap();
         fs::remove_dir(home.path().join("profiles/work")).unwrap();
-        let (now, troubles) = settings.reload();
+        let (now, problems) = settings.reload();
         assert_eq!((now.values.sessions.busy, names(&now)), (Busy::Reject, vec!["default", "new"]));
         assert_eq!(now.profiles[1].agent, AgentSettings::built_in("echo"));
-        assert!(troubles.len() == 1 && troubles[0].contains(FILE_NAME), "{troubles:?}");
-        assert!(!troubles[0].contains("hunter2"), "{troubles:?}");
+        assert!(problems.len() == 1 && problems[0].contains(FILE_NAME), "{problems:?}");
+        assert!(!problems[0].contains("hunter2"), "{problems:?}");
     }
 
     #[test]
@@ -300,8 +300,8 @@ mod tests {
         fs::write(&file, "agent: {backend: exec, command: [run]}\n").unwrap();
         let settings = load(&home);
         fs::write(&file, "agent: {backend: exec, command: 7}\n").unwrap();
-        let (now, troubles) = settings.reload();
-        assert_eq!(troubles, Vec::<String>::new());
+        let (now, problems) = settings.reload();
+        assert_eq!(problems, Vec::<String>::new());
         assert_eq!(now.profiles[1].agent, settings.profiles[1].agent);
         assert!(!now.profiles[1].problems.is_empty());
         fs::remove_file(&file).unwrap();
@@ -314,9 +314,9 @@ mod tests {
         let home = home();
         let settings = load(&home);
         fs::rename(home.path(), home.path().with_extension("away")).unwrap();
-        let (now, troubles) = settings.reload();
+        let (now, problems) = settings.reload();
         fs::rename(home.path().with_extension("away"), home.path()).unwrap();
-        assert_eq!((names(&now), troubles.len()), (vec!["default", "work"], 1));
+        assert_eq!((names(&now), problems.len()), (vec!["default", "work"], 1));
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
         let file = home.path().join(ORIGINAL_FILE_NAME);
         fs::write(&file, "").unwrap();
         let writer = std::thread::spawn(move || {
-            sleep(REST / 2);
+            sleep(SETTLE_TIME / 2);
             fs::write(file, "gateway: {multiplex_profiles: yes}\n").unwrap();
         });
         let reading = settings.reread(&Sources::default()).unwrap();

@@ -186,7 +186,7 @@ key_table! {
 }
 
 key_table! {
-    /// `notices`: who is notified of what the gateway does.
+    /// `notices`: the chat that is notified of start and shutdown.
     pub struct NoticeValues {
         /// `{platform: …, chat_id: …}`: the home channel, a chat that is notified of start and shutdown; both keys are required.
         /// A drain with `suppress_notification` suppresses the notice of the shutdown that ends it

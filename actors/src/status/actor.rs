@@ -3,45 +3,36 @@
 //! Owns the last [`Snapshot`]. Every actor notifies it of changes; it queries their views. Changes close together make one
 //! snapshot. A restart loses the subscribers, who are disconnected and subscribe again, and the snapshot, which is rebuilt by queries.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
-use futures_util::future::join_all;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
 use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::listener::Listener;
 use super::platforms;
 use super::process;
+pub use super::queries::StatusPorts;
+use super::queries::query_all;
 pub use super::views::ViewMemory;
 use super::views::Views;
 use crate::config::messages::{InForce, SettingsChanged};
-use crate::counts::CountBy;
 use crate::locked::locked;
-use caduceus_contract::link::LinkId;
-use caduceus_contract::messages::config::{ConfigView, GetConfig};
-use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
-use caduceus_contract::messages::drain::{DrainView, GetDrain};
-use caduceus_contract::messages::honcho::{GetGrants, GrantView};
-use caduceus_contract::messages::ledger::{GetLedger, LedgerView};
-use caduceus_contract::messages::profile::{GetProfile, ProfileView};
-use caduceus_contract::messages::relay::{GetLink, LinkState, LinkView};
+use caduceus_contract::messages::profile::ProfileView;
+use caduceus_contract::messages::relay::LinkView;
 use caduceus_contract::messages::status::{GetSnapshot, Phase, SnapshotChanged, StatusTouched, Subscribe};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::status::lifecycle;
 use caduceus_contract::status::lifecycle::ProcessPhase;
 use caduceus_contract::status::readiness::ReadinessLevel;
-use caduceus_contract::status::snapshot::{ProcessView, Snapshot, Totals};
-use caduceus_supervision::{AskError, Board, ChildState, Port, ResponseFuture, StartContext, TreeNode};
+use caduceus_contract::status::snapshot::{Snapshot, Totals};
+use caduceus_supervision::{Board, Port, ResponseFuture, StartContext};
 
 /// How long changes are collected before a snapshot is made: too short to notice, long enough for a burst.
 const GATHER: Duration = Duration::from_millis(25);
 /// Interval of snapshots without a change: ages and memory change by themselves.
 const TICK: Duration = Duration::from_secs(1);
-/// Timeout of an actor's view; after that its last view is shown.
-const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The settings of the status.
 #[derive(Debug, Clone)]
@@ -73,30 +64,9 @@ impl PhaseMemory {
         locked(&self.0).clone()
     }
 
-    fn set(&self, news: Phase) {
-        *locked(&self.0) = (news.phase, news.exit_reason);
+    fn set(&self, phase: Phase) {
+        *locked(&self.0) = (phase.phase, phase.exit_reason);
     }
-}
-
-/// Where the status sends its queries.
-#[derive(Clone)]
-pub struct StatusPorts {
-    /// The gate.
-    pub drain: Port<GetDrain>,
-    /// The dispatcher.
-    pub dispatch: Port<GetDispatch>,
-    /// The ledger.
-    pub ledger: Port<GetLedger>,
-    /// The grants.
-    pub honcho: Port<GetGrants>,
-    /// The settings.
-    pub config: Port<GetConfig>,
-    /// The links.
-    pub links: Vec<(LinkId, Port<GetLink>)>,
-    /// Children started, counted by the profiles.
-    pub agents_started: CountBy<ProfileName>,
-    /// Tokens exchanged, counted by the actor of the grants.
-    pub exchanges: CountBy<(PathBuf, String)>,
 }
 
 /// The actor of the status.
@@ -145,8 +115,9 @@ impl StatusActor {
         self.busy = true;
         self.begun += 1;
         let number = self.begun;
-        let asked = ask_everyone(self.ports.clone(), self.settings.clone(), self.board.snapshot());
-        ctx.spawn(asked.into_actor(self).map(move |answers, actor, ctx| {
+        let StatusSettings { in_force, started, .. } = self.settings.clone();
+        let queries = query_all(self.ports.clone(), in_force, started, self.board.snapshot());
+        ctx.spawn(queries.into_actor(self).map(move |answers, actor, ctx| {
             answers.store(&mut actor.settings.views.lock());
             actor.publish();
             for (_, waiter) in actor.awaited.extract_if(.., |(awaited, _)| *awaited <= number) {
@@ -167,91 +138,8 @@ impl StatusActor {
         let views = &mut self.settings.views.lock();
         self.snapshot = Arc::new(build(&self.settings, &self.ports, views, &self.board, before));
         self.settings.listener.tell(&self.snapshot);
-        let news = SnapshotChanged(Arc::clone(&self.snapshot));
-        self.subscribers.retain(|subscriber| subscriber.tell(news.clone()).is_ok());
-    }
-}
-
-/// The answers of all actors, each with the queried incarnation.
-struct ViewAnswers {
-    drain: Answer<DrainView>,
-    dispatch: Answer<DispatchView>,
-    ledger: Answer<LedgerView>,
-    grants: Answer<Vec<GrantView>>,
-    config: Answer<ConfigView>,
-    profiles: Vec<(ProfileName, Answer<ProfileView>)>,
-    links: Vec<(LinkId, Answer<LinkView>)>,
-    process: Option<ProcessView>,
-}
-
-type Answer<T> = (Result<T, AskError>, u64);
-
-/// Queries the actor at `node`, unless it is down: the query would wait for its successor.
-async fn ask<M>(port: &Port<M>, message: M, node: Option<&TreeNode>) -> Answer<M::Result>
-where
-    M: Message + Send + 'static,
-    M::Result: Send,
-{
-    let generation = node.map_or(0, |node| node.generation);
-    let down = |node: &TreeNode| {
-        matches!(node.state, ChildState::Failed | ChildState::Stopped | ChildState::Backoff | ChildState::Stopping)
-    };
-    match node {
-        Some(node) if down(node) => (Err(AskError::Closed), generation),
-        _ => (port.ask(message, TIMEOUT).await, generation),
-    }
-}
-
-async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNode) -> ViewAnswers {
-    let (served, started) = (&settings.in_force.profiles, settings.started);
-    let node = |path: &str| tree.find(path);
-    let profiles = served.iter().map(|profile| async {
-        let node = node(&format!("profiles/{}", profile.name));
-        (profile.name.clone(), ask(&profile.ports.view, GetProfile, node).await)
-    });
-    let links = ports.links.iter().map(|(id, port)| async {
-        let node = node(&format!("relays/{}", id.0));
-        (id.clone(), ask(port, GetLink, node).await)
-    });
-    let (drain, dispatch, ledger, grants, config, profiles, links, process) = futures_util::join!(
-        ask(&ports.drain, GetDrain, node("drain")),
-        ask(&ports.dispatch, GetDispatch, node("dispatch")),
-        ask(&ports.ledger, GetLedger, node("ledger")),
-        ask(&ports.honcho, GetGrants, node("honcho")),
-        ask(&ports.config, GetConfig, node("config")),
-        join_all(profiles),
-        join_all(links),
-        tokio::task::spawn_blocking(move || process::view(started)),
-    );
-    ViewAnswers { drain, dispatch, ledger, grants, config, profiles, links, process: process.ok() }
-}
-
-impl ViewAnswers {
-    /// An actor that did not answer keeps its last view.
-    fn store(self, views: &mut Views) {
-        views.drain.store(self.drain.0, self.drain.1);
-        views.dispatch.store(self.dispatch.0, self.dispatch.1);
-        views.ledger.store(self.ledger.0, self.ledger.1);
-        views.grants.store(self.grants.0, self.grants.1);
-        views.config.store(self.config.0, self.config.1);
-        for (name, (answer, generation)) in self.profiles {
-            views.profiles.entry(name).or_default().store(answer.map(Some), generation);
-        }
-        for (id, (answer, generation)) in self.links {
-            let known = views.links.entry(id).or_default();
-            let answer = answer.map(|mut view| {
-                // A new incarnation does not have its configuration yet.
-                if view.platforms.is_empty()
-                    && view.state != LinkState::Disabled
-                    && let Some(before) = known.value()
-                {
-                    view.platforms.clone_from(&before.platforms);
-                }
-                Some(view)
-            });
-            known.store(answer, generation);
-        }
-        views.process = self.process.or(views.process);
+        let change = SnapshotChanged(Arc::clone(&self.snapshot));
+        self.subscribers.retain(|subscriber| subscriber.tell(change.clone()).is_ok());
     }
 }
 
@@ -273,13 +161,13 @@ fn build(
     let active = views.drain.value().active_agents;
     let profiles = served.iter().map(|name| {
         let known = views.profiles.get(name).cloned().unwrap_or_default();
-        let view = known.value().clone().unwrap_or_else(|| ProfileView::unheard(name.clone()));
+        let view = known.value().clone().unwrap_or_else(|| ProfileView::unknown(name.clone()));
         known.shown(view, actors.find(&format!("profiles/{name}")), moment, started)
     });
     let secrets = profiles.collect();
     let links = ports.links.iter().map(|(id, _)| {
         let known = views.links.get(id).cloned().unwrap_or_default();
-        let view = known.value().clone().unwrap_or_else(|| LinkView::unheard(id.clone()));
+        let view = known.value().clone().unwrap_or_else(|| LinkView::unknown(id.clone()));
         known.shown(view, actors.find(&format!("relays/{}", id.0)), moment, started)
     });
     let links: Vec<_> = links.collect();
@@ -370,9 +258,9 @@ impl Handler<Phase> for StatusActor {
     type Result = ResponseFuture<()>;
 
     /// Answered once all actors were queried in the new phase and the snapshot is made.
-    fn handle(&mut self, news: Phase, ctx: &mut Self::Context) -> Self::Result {
-        let is_up = news.phase == ProcessPhase::Running;
-        self.settings.phase.set(news);
+    fn handle(&mut self, phase: Phase, ctx: &mut Self::Context) -> Self::Result {
+        let is_up = phase.phase == ProcessPhase::Running;
+        self.settings.phase.set(phase);
         // `running` is reported only after a query of all actors; every other phase at once.
         if !is_up {
             self.publish();

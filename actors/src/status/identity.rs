@@ -1,6 +1,6 @@
 //! The process of this gateway, and whether the process of a record runs.
 
-use crate::files::small::of_the_kernel;
+use crate::files::small::read_kernel_file;
 use caduceus_contract::files::epoch;
 use caduceus_contract::files::process_identity::{ProcessIdentity, RecordedProcess};
 
@@ -20,7 +20,7 @@ pub fn is_alive(written: &RecordedProcess) -> bool {
 /// The start time of a process, in ticks since the machine started; `None` if there is no process, or no `/proc`.
 #[must_use]
 pub fn start_time(pid: u32) -> Option<u64> {
-    epoch::start_time(&of_the_kernel(format!("/proc/{pid}/stat"))?)?.parse().ok()
+    epoch::start_time(&read_kernel_file(format!("/proc/{pid}/stat"))?)?.parse().ok()
 }
 
 #[cfg(test)]

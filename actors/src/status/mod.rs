@@ -5,5 +5,6 @@ pub mod identity;
 pub mod listener;
 mod platforms;
 mod process;
+mod queries;
 pub mod state_file;
 mod views;

@@ -112,7 +112,7 @@ mod tests {
             state,
             last_error: Some("401".into()),
             platforms: platforms.iter().map(ToString::to_string).collect(),
-            ..LinkView::unheard(LinkId(name.into()))
+            ..LinkView::unknown(LinkId(name.into()))
         };
         ShownLink::new(view, actor, true, Duration::ZERO)
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_not_set_up_spoils_no_platform() {
+    fn a_disabled_link_does_not_change_the_state_of_its_platform() {
         let links = [
             link("relay", &[], ChildState::Running, LinkState::Disabled),
             link("relay-b", &["relay"], ChildState::Running, LinkState::Connected),

@@ -17,7 +17,7 @@ pub(super) fn bare(started: Instant) -> ProcessView {
 }
 
 fn resident() -> Option<u64> {
-    let statm = crate::files::small::of_the_kernel("/proc/self/statm")?;
+    let statm = crate::files::small::read_kernel_file("/proc/self/statm")?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }

@@ -50,7 +50,7 @@ impl StateFile {
         let slot = Mutex::new(Slot { record, closed: false, done: false });
         let file = Self(Arc::new(StateFileShared { path, slot, changed: Condvar::new() }));
         let writer = Arc::clone(&file.0);
-        thread::Builder::new().name("state-file".to_owned()).spawn(move || writer.write_on())?;
+        thread::Builder::new().name("state-file".to_owned()).spawn(move || writer.run())?;
         Ok(file)
     }
 
@@ -81,7 +81,7 @@ pub fn read(home: &Path) -> Option<FoundRecord> {
 }
 
 impl StateFileShared {
-    fn write_on(&self) {
+    fn run(&self) {
         let mut written: Option<StateRecord> = None;
         let mut warned = false;
         loop {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_written_down_and_the_last_one_before_the_end() {
+    fn each_change_is_written_and_the_last_one_before_the_end() {
         let home = tempfile::tempdir().unwrap();
         let file = start(home.path());
         let first = until(home.path(), |found| found.state == Some(GatewayState::Starting));

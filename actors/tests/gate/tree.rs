@@ -151,7 +151,7 @@ fn served(name: ProfileName, home: PathBuf) -> Served {
         verify: mailbox.port(),
         token: mailbox.port(),
         view: mailbox.port(),
-        terms: mailbox.port(),
+        config: mailbox.port(),
         read_again: mailbox.port(),
     };
     Served { name, home, ports }

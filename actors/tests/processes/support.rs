@@ -13,7 +13,7 @@ use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::drain::permit::{Gate, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::http_client::HttpClient;
-use caduceus_actors::profile::messages::ProfileTerms;
+use caduceus_actors::profile::messages::ProfileConfig;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
 use caduceus_actors::relay::NOT_CONNECTED;
 use caduceus_actors::settings::{Environment, Settings};
@@ -295,7 +295,7 @@ impl Fixture {
         let variables = environment.iter().map(owned).chain([("PATH".to_owned(), path)]);
         let settings = Settings::load(self.home.path(), Environment::sort(variables)).unwrap();
         let profile = settings.profiles.iter().find(|profile| profile.name.as_str() == name).unwrap();
-        let terms = Arc::new(ProfileTerms::of(profile, &settings));
+        let config = Arc::new(ProfileConfig::of(profile, &settings));
         let caller = Caller::new(HttpClient::default(), self.call_timings);
         let dependencies = ProfileDependencies {
             claims: caduceus_actors::relay::claims::Claims::new([]),
@@ -308,7 +308,7 @@ impl Fixture {
             events: FileEvents::default(),
         };
         let incarnation = Incarnation::new(format!("profiles/{name}"), 1);
-        ProfileActor::new(terms, guard_command(), self.redactor.clone(), dependencies, incarnation).start()
+        ProfileActor::new(config, guard_command(), self.redactor.clone(), dependencies, incarnation).start()
     }
 
     pub(crate) async fn permit(&self, id: TurnId, session: &SessionKey) -> TurnPermit {

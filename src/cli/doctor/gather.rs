@@ -80,7 +80,7 @@ pub(super) fn facts(home: &Path, environment: Environment) -> HomeFacts {
 
 fn of_settings(facts: &mut HomeFacts, mut settings: Settings) {
     facts.warnings = std::mem::take(&mut settings.warnings);
-    facts.proxies = settings.trust.describe_proxies();
+    facts.proxies = settings.client.describe_proxies();
     let (profiles, files): (Vec<_>, Vec<_>) = each_profile(&settings).into_iter().unzip();
     facts.profiles = profiles;
     let mut files: Vec<FileFact> = files.into_iter().flatten().collect();
@@ -185,7 +185,7 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         problems: profile.problems.clone(),
         agent: agent::inspect(&profile.agent, &profile.home, &inspection, path),
         env: env_lines::findings(&inspection.own, &inspection.missing),
-        env_error: inspection.trouble,
+        env_error: inspection.problem,
         gateway: inspection.gateway,
         missing: inspection.missing,
         grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_ms()),
@@ -234,7 +234,7 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
         (None, true) => Sent::Withheld,
         (None, false) => Sent::None,
     };
-    let answer = System::new().block_on(async { timeout(PROBE_TIMEOUT, probe(&settings.trust, &url, token)).await });
+    let answer = System::new().block_on(async { timeout(PROBE_TIMEOUT, probe(&settings.client, &url, token)).await });
     let silent = |_| Probe::Unreachable(format!("it did not answer in {} s", PROBE_TIMEOUT.as_secs()));
     LinkFact::Probed { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
 }

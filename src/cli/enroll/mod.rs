@@ -11,7 +11,7 @@ use actix_web::rt::System;
 use caduceus_actors::profile::inspect::{Inspection, inspect};
 use caduceus_actors::relay::identity::NoIdentity;
 use caduceus_actors::relay::post::{self, PostError};
-use caduceus_actors::relay::provision::{Refused, default_gateway_id, granted};
+use caduceus_actors::relay::provision::{ProvisionError, default_gateway_id, granted};
 use caduceus_actors::settings::{Environment, Settings, SettingsError, find_home};
 use caduceus_contract::wire::provisioning::{EnrollRequest, GatewayGrant};
 use caduceus_contract::wire::url::{NotDialable, RelayUrl};
@@ -186,20 +186,20 @@ async fn redeem(
     gateway_id: &str,
 ) -> Result<GatewayGrant, EnrollError> {
     let source = inspection.identity(&settings.home);
-    let identity = source.token(&settings.trust, jiff::Timestamp::now().as_second()).await;
+    let identity = source.token(&settings.client, jiff::Timestamp::now().as_second()).await;
     let identity = identity.map_err(|error| match error {
         NoIdentity::NotLoggedIn => EnrollError::NotLoggedIn,
         error => EnrollError::NoIdentity(error),
     })?;
     let body = EnrollRequest { enrollment_token: token.clone(), gateway_id: gateway_id.to_owned() };
-    let answer = post::json(&settings.trust, &url.enroll(), &identity, &body).await;
+    let answer = post::json(&settings.client, &url.enroll(), &identity, &body).await;
     let answer = answer.map_err(|error| EnrollError::Unreachable(url.enroll_base().to_owned(), error))?;
     granted(&answer, gateway_id).map_err(|refused| match refused {
-        Refused::Status { status: 401, .. } => EnrollError::Unauthorized,
-        Refused::Status { status: 403, sentence } => EnrollError::Forbidden(sentence),
-        Refused::Status { status, sentence } => EnrollError::Status(status, sentence),
-        Refused::Unreachable(error) => EnrollError::Unreachable(url.enroll_base().to_owned(), error),
-        Refused::NoSecret => EnrollError::NoSecret,
+        ProvisionError::Status { status: 401, .. } => EnrollError::Unauthorized,
+        ProvisionError::Status { status: 403, sentence } => EnrollError::Forbidden(sentence),
+        ProvisionError::Status { status, sentence } => EnrollError::Status(status, sentence),
+        ProvisionError::Unreachable(error) => EnrollError::Unreachable(url.enroll_base().to_owned(), error),
+        ProvisionError::NoSecret => EnrollError::NoSecret,
     })
 }
 

@@ -1,11 +1,10 @@
 //! Writes credentials into a `.env`: whole or not at all, for its owner alone, and every other byte as it was.
 
-use std::fs::{self, Permissions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::ErrorKind;
 use std::path::Path;
 
-use caduceus_actors::files::{Links, own, small};
+use caduceus_actors::atomic;
+use caduceus_actors::files::{Links, small};
 use caduceus_actors::profile::env_edit::{MergeError, merge};
 use caduceus_actors::profile::env_file::MAX_BYTES;
 use secrecy::SecretString;
@@ -38,26 +37,15 @@ pub(super) fn write_env(path: &Path, values: &[(&str, SecretString)]) -> Result<
     let text = std::str::from_utf8(&text).map_err(|_| EnvWriteError::NotText)?;
     let values: Vec<_> = values.iter().map(|(name, value)| (*name, value)).collect();
     let merged = merge(text, &values)?;
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Made for its owner alone before its first byte.
-    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
-    file.write_all(merged.as_bytes())?;
-    file.as_file().sync_all()?;
     // Run by root for another user's home: the file keeps its owner.
-    if let Ok(before) = fs::metadata(&target).or_else(|_| fs::metadata(folder)) {
-        use std::os::unix::fs::MetadataExt as _;
-        let made = file.as_file().metadata()?;
-        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
-            // Without the right to change the owner, the file keeps the user of this process.
-            let _ = std::os::unix::fs::fchown(file.as_file(), Some(before.uid()), Some(before.gid()));
-        }
-    }
-    file.persist(&target).map_err(|error| error.error)?;
-    Ok(own::sync_directory(folder)?)
+    Ok(atomic::replace_keeping_owner(&target, merged.as_bytes())?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -105,7 +105,7 @@ impl From<ExchangeError> for LoginError {
             | ExchangeError::Unclear(_)
             | ExchangeError::Status { status: 500.., .. } => Self::Unreachable(error),
             ExchangeError::InvalidGrant => Self::CodeRefused,
-            ExchangeError::Odd(_) | ExchangeError::Status { .. } => Self::InvalidAnswer(error),
+            ExchangeError::Unusable(_) | ExchangeError::Status { .. } => Self::InvalidAnswer(error),
         }
     }
 }
@@ -117,7 +117,7 @@ pub(super) fn run(arguments: LoginGrantArguments) -> ExitCode {
         Err(code) => return code,
     };
     let Some(random) = random() else { return no_randomness() };
-    let client = settings.trust.clone();
+    let client = settings.client.clone();
     let login = LoginFlow { client, browser: !no_browser, tokens_only, limit: Duration::from_secs(limit_s) };
     match login.run(&profile, &settings.environment, &random) {
         Ok(good_for_s) => {
@@ -200,7 +200,7 @@ impl LoginFlow {
         place: &GrantPlace,
     ) -> Result<u64, LoginError> {
         let code = match attempt.judge(query) {
-            Callback::Agreed(code) => code,
+            Callback::Approved(code) => code,
             Callback::Denied(word) => return Err(LoginError::Denied(word)),
             Callback::Foreign => return Err(LoginError::Foreign),
             Callback::Empty => return Err(LoginError::Empty),
@@ -218,7 +218,7 @@ impl GrantPlace {
     /// Checks that a grant could be saved, before a person logs in.
     fn rehearse(&self, environment: &Environment) -> Result<Endpoints, LoginError> {
         let lock = self.lock()?;
-        store::rehearse(&lock, &self.host).map_err(LoginError::NotReady)?;
+        store::check_install(&lock, &self.host).map_err(LoginError::NotReady)?;
         let file = store::read(lock.target()).map_err(|error: ReadError| LoginError::NotReady(error.into()))?;
         let file = file.unwrap_or_else(HonchoFile::empty);
         Endpoints::resolve(environment, &file, &self.host).map_err(LoginError::Endpoint)
@@ -282,6 +282,6 @@ mod tests {
         assert_eq!(code(ExchangeError::Status { status: 503, code: None, retry_after: None }), TRY_AGAIN);
         assert_eq!(code(ExchangeError::InvalidGrant), DENIED);
         assert_eq!(code(ExchangeError::Status { status: 400, code: None, retry_after: None }), PROTOCOL);
-        assert_eq!(code(ExchangeError::Odd("x")), PROTOCOL);
+        assert_eq!(code(ExchangeError::Unusable("x")), PROTOCOL);
     }
 }

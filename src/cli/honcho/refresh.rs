@@ -57,7 +57,7 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         unsaved: None,
         by_person: arguments.force,
         limits: Limits::default(),
-        client: settings.trust.clone(),
+        client: settings.client.clone(),
         steps: StepHook::default(),
         redactor: Redactor::default(),
     };

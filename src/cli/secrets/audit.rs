@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use caduceus_actors::profile::globals::{child_may_hold, is_deployment, is_global, is_own};
+use caduceus_actors::profile::globals::{is_deployment, is_global, is_own, is_valid_variable};
 use caduceus_actors::profile::inspect::Inspection;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -124,7 +124,7 @@ fn names(profile: &ProfileFacts) -> ProfileReport {
 
 fn withheld_reason(name: &str, value: &str) -> Option<WithheldReason> {
     let table = [
-        (!child_may_hold(name, value), WithheldReason::Impossible),
+        (!is_valid_variable(name, value), WithheldReason::Impossible),
         (is_global(name), WithheldReason::Global),
         (is_deployment(name), WithheldReason::Deployment),
         (is_own(name), WithheldReason::Process),
@@ -138,7 +138,7 @@ fn of_one(profile: &ProfileFacts) -> Vec<Finding> {
     for problem in problems {
         found.push(Finding::error("configuration", problem, "correct the file").of(name));
     }
-    if let Some(reason) = &inspection.trouble {
+    if let Some(reason) = &inspection.problem {
         let detail = format!(".env cannot be used, so the profile has no secret: {reason}");
         found.push(Finding::error("env_unusable", detail, "make it a readable UTF-8 file").of(name));
     }
@@ -146,7 +146,7 @@ fn of_one(profile: &ProfileFacts) -> Vec<Finding> {
         found.push(missing_name(missing.key, &missing.name, profile.closed).of(name));
     }
     for (variable, value) in inspection.own.iter() {
-        if !child_may_hold(variable, value.expose_secret()) {
+        if !is_valid_variable(variable, value.expose_secret()) {
             let detail = format!("{} is a variable that no process can have; no agent gets it", shown(variable));
             let remedy = "take white space out of the name and NUL out of the value";
             found.push(Finding::warn("impossible_variable", detail, remedy).of(name));
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn every_problem_of_a_profile_is_a_finding() {
         let mut facts = profile("work", "");
-        facts.inspection.trouble = Some("it is not UTF-8 at byte 3".into());
+        facts.inspection.problem = Some("it is not UTF-8 at byte 3".into());
         facts.inspection.missing = vec![Missing { key: "agent.command", name: "NEEDED".into() }];
         facts.problems = vec!["x.yaml: is not UTF-8".into()];
         facts.files = vec![FileFact { path: "/h/.env".into(), mode: 0o644 }];

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use caduceus_actors::honcho::grant::host_name;
 use caduceus_actors::honcho::location::{Homes, is_there};
 use caduceus_actors::honcho::store;
-use caduceus_actors::profile::child_env::Facts;
+use caduceus_actors::profile::child_env::ChildContext;
 use caduceus_actors::profile::inspect::{Inspection, inspect};
 use caduceus_actors::settings::{ProfileSettings, Settings};
 use secrecy::SecretString;
@@ -60,7 +60,7 @@ fn of(profile: &ProfileSettings, settings: &Settings) -> ProfileFacts {
     };
     // The real function with a placeholder turn, so that the report shows what a child gets.
     let token = has_grant.then(|| SecretString::from("-"));
-    let turn = Facts {
+    let turn = ChildContext {
         profile: &profile.name,
         home: &profile.home,
         turn: "-",
@@ -68,7 +68,7 @@ fn of(profile: &ProfileSettings, settings: &Settings) -> ProfileFacts {
         attempt: 1,
         token: token.as_ref(),
     };
-    let child = profile.agent.process().map(|exec| inspection.child_sees(settings, exec, &turn));
+    let child = profile.agent.process().map(|exec| inspection.child_variables(settings, exec, &turn));
     let problems = profile.problems.iter().cloned().chain(grant_error).collect();
     let closed = settings.multiplex || profile.home != settings.home;
     ProfileFacts { name: profile.name.to_string(), closed, inspection, child, problems, files }

@@ -17,7 +17,7 @@ pub struct ReadAgainDone {
     /// Changed keys of the home's files, and `profile NAME` for changed profiles.
     pub changed: Vec<String>,
     /// The errors in the home's files, one sentence each.
-    pub troubles: Vec<String>,
+    pub problems: Vec<String>,
 }
 
 /// Requests the state of the configuration.

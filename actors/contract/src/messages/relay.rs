@@ -115,7 +115,7 @@ pub struct LinkView {
 impl LinkView {
     /// The view of a link that has not reported yet.
     #[must_use]
-    pub fn unheard(link: LinkId) -> Self {
+    pub fn unknown(link: LinkId) -> Self {
         Self {
             link,
             state: LinkState::Disabled,

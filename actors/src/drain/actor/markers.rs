@@ -46,7 +46,7 @@ impl DrainActor {
         let working = async move {
             // No home has that name.
             let Some((worker, home)) = place else { return Ok(false) };
-            let done = worker.run_to_the_end(move || work(&home)).await;
+            let done = worker.run_to_end(move || work(&home)).await;
             done.unwrap_or_else(|error| Err(io::Error::other(error)))
         };
         ctx.spawn(working.into_actor(self).map(move |done, actor, ctx| {
@@ -63,7 +63,7 @@ impl DrainActor {
         let (known, place) = (self.epoch.clone(), home.clone());
         let worker = worker(&scope, &home);
         let reading = async move {
-            let read = worker.run_to_the_end(move || {
+            let read = worker.run_to_end(move || {
                 let epoch = known.or_else(epoch::current);
                 let found = store::read(&place, epoch.as_ref());
                 (epoch, found)

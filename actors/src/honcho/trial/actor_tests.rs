@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
-use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
+use super::super::actor::{HonchoOwnPorts, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
 use super::super::steps::RefreshStep;
 use super::*;
@@ -31,8 +31,8 @@ impl Actor for Recorder {
 
 impl Handler<TokenChanged> for Recorder {
     type Result = ();
-    fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
-        let token = news.token.map(|token| token.expose_secret().to_owned());
+    fn handle(&mut self, change: TokenChanged, _: &mut Self::Context) {
+        let token = change.token.map(|token| token.expose_secret().to_owned());
         self.tokens.lock().unwrap().push(token);
     }
 }
@@ -53,14 +53,14 @@ fn token_only(token: Port<TokenChanged>) -> ProfilePorts {
         verify: unread.port(),
         token,
         view: unread.port(),
-        terms: unread.port(),
+        config: unread.port(),
         read_again: unread.port(),
     }
 }
 
 struct GrantActorBench {
     addr: Addr<HonchoRefreshActor>,
-    listener: Recorder,
+    recorder: Recorder,
     incarnation: Incarnation,
 }
 
@@ -69,31 +69,33 @@ fn name() -> ProfileName {
 }
 
 impl GrantActorBench {
-    fn start(trial: &Trial, adjust: impl FnOnce(&mut HonchoSettings)) -> Self {
+    fn start(trial: &GrantTrial, adjust: impl FnOnce(&mut HonchoSettings)) -> Self {
         let home = trial.home.path().to_owned();
         let homes = Homes { own: home.clone(), default: home, user: None };
         let mut settings = HonchoSettings::new(vec![HonchoProfile { name: name(), homes, host: None }]);
         adjust(&mut settings);
-        let listener = Recorder::default();
-        let ears = listener.clone().start();
-        let ports =
-            HonchoPorts { profiles: BTreeMap::from([(name(), Port::from(ears.clone()))]), status: Port::from(ears) };
+        let recorder = Recorder::default();
+        let address = recorder.clone().start();
+        let ports = HonchoPorts {
+            profiles: BTreeMap::from([(name(), Port::from(address.clone()))]),
+            status: Port::from(address),
+        };
         let incarnation = Incarnation::new("honcho", 1);
         let given = incarnation.clone();
         let addr = HonchoRefreshActor::create(move |ctx| {
-            let own = HonchoOwn { done: Port::from(ctx.address()), touched: Port::from(ctx.address()) };
+            let own = HonchoOwnPorts { done: Port::from(ctx.address()), touched: Port::from(ctx.address()) };
             HonchoRefreshActor::new(ports, settings, given, own)
         });
-        Self { addr, listener, incarnation }
+        Self { addr, recorder, incarnation }
     }
 
     /// The settings changed: these profiles are served from now on.
-    fn serve(&self, trial: &Trial, names: &[&ProfileName]) {
-        let ears = self.listener.clone().start();
+    fn serve(&self, trial: &GrantTrial, names: &[&ProfileName]) {
+        let address = self.recorder.clone().start();
         let served = |name: &&ProfileName| Served {
             name: (*name).clone(),
             home: trial.home.path().to_owned(),
-            ports: token_only(Port::from(ears.clone())),
+            ports: token_only(Port::from(address.clone())),
         };
         let settings = Arc::new(OpenSettings { home: trial.home.path().to_owned(), ..OpenSettings::default() });
         let in_force = InForce { settings, profiles: names.iter().map(served).collect() };
@@ -126,7 +128,7 @@ impl GrantActorBench {
     }
 
     fn sent(&self) -> Vec<Option<String>> {
-        self.listener.tokens.lock().unwrap().clone()
+        self.recorder.tokens.lock().unwrap().clone()
     }
 
     async fn until_sent(&self, last: Option<&str>) {
@@ -149,7 +151,7 @@ fn no_poll(settings: &mut HonchoSettings) {
 
 #[actix::test]
 async fn a_good_token_is_answered_from_memory() {
-    let trial = Trial::with_life(3600);
+    let trial = GrantTrial::with_life(3600);
     let grants = GrantActorBench::start(&trial, no_poll);
     assert_eq!(grants.token().await, ("hch-at-0".to_owned(), false));
     tokio::time::timeout(SOON, grants.incarnation.until_ready()).await.expect("it never got ready");
@@ -159,7 +161,7 @@ async fn a_good_token_is_answered_from_memory() {
 
 #[actix::test]
 async fn a_profile_added_while_running_receives_its_token_at_once_and_a_removed_one_receives_nothing() {
-    let trial = Trial::with_life(3600);
+    let trial = GrantTrial::with_life(3600);
     let text = fs::read_to_string(trial.path()).unwrap().replace("\"hermes\"", "\"hermes_work\"");
     fs::write(trial.path(), text).unwrap();
     let grants = GrantActorBench::start(&trial, no_poll);
@@ -178,7 +180,7 @@ async fn a_profile_added_while_running_receives_its_token_at_once_and_a_removed_
 
 #[actix::test]
 async fn callers_share_one_refresh_and_the_profile_is_notified() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(Duration::from_millis(150)));
     let grants = GrantActorBench::start(&trial, no_poll);
     let answers = futures_util::future::join_all((0..20).map(|_| grants.token())).await;
@@ -191,7 +193,7 @@ async fn callers_share_one_refresh_and_the_profile_is_notified() {
 
 #[actix::test]
 async fn eight_actors_with_one_expired_grant_exchange_it_once() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(Duration::from_millis(100)));
     let actors: Vec<_> = (0..8).map(|_| GrantActorBench::start(&trial, |_| {})).collect();
     let answers = futures_util::future::join_all(actors.iter().map(GrantActorBench::token)).await;
@@ -202,7 +204,7 @@ async fn eight_actors_with_one_expired_grant_exchange_it_once() {
 
 #[actix::test]
 async fn a_caller_gets_the_old_token_when_the_refresh_takes_too_long() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(Duration::from_millis(600)));
     let grants = GrantActorBench::start(&trial, |settings| settings.caller_wait = Duration::from_millis(200));
     assert_eq!(grants.token().await, ("hch-at-0".to_owned(), false));
@@ -213,7 +215,7 @@ async fn a_caller_gets_the_old_token_when_the_refresh_takes_too_long() {
 
 #[actix::test]
 async fn a_failed_refresh_is_no_error_and_the_next_attempt_waits() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Status(503, String::new()));
     let grants = GrantActorBench::start(&trial, no_poll);
     for _ in 0..50 {
@@ -226,7 +228,7 @@ async fn a_failed_refresh_is_no_error_and_the_next_attempt_waits() {
 
 #[actix::test]
 async fn a_login_by_another_process_ends_a_required_one_at_once() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.revoke();
     let grants = GrantActorBench::start(&trial, no_poll);
     assert_eq!(grants.token().await.0, "hch-at-0");
@@ -239,7 +241,7 @@ async fn a_login_by_another_process_ends_a_required_one_at_once() {
 
 #[actix::test]
 async fn a_file_system_without_events_is_polled() {
-    let trial = Trial::with_life(3600);
+    let trial = GrantTrial::with_life(3600);
     let grants = GrantActorBench::start(&trial, |settings| settings.poll = Duration::from_millis(50));
     grants.until_sent(Some("hch-at-0")).await;
     // A directory that is moved away and back gives no event for its contents.
@@ -252,7 +254,7 @@ async fn a_file_system_without_events_is_polled() {
 
 #[actix::test]
 async fn a_broken_file_keeps_the_token_and_is_shown() {
-    let trial = Trial::with_life(3600);
+    let trial = GrantTrial::with_life(3600);
     let grants = GrantActorBench::start(&trial, no_poll);
     grants.until_sent(Some("hch-at-0")).await;
     fs::write(trial.path(), "garbage").unwrap();
@@ -265,7 +267,7 @@ async fn a_broken_file_keeps_the_token_and_is_shown() {
 
 #[actix::test]
 async fn a_valid_token_is_refreshed_on_request() {
-    let trial = Trial::with_life(3600);
+    let trial = GrantTrial::with_life(3600);
     let grants = GrantActorBench::start(&trial, no_poll);
     grants.fresh().await;
     let view = grants.addr.send(RefreshGrant { profile: name() }).await.unwrap().unwrap();
@@ -276,7 +278,7 @@ async fn a_valid_token_is_refreshed_on_request() {
 
 #[actix::test]
 async fn a_profile_without_a_grant_is_notified_once() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     fs::remove_file(trial.path()).unwrap();
     let grants = GrantActorBench::start(&trial, |settings| settings.poll = Duration::from_millis(20));
     assert!(grants.fresh().await.is_none());
@@ -289,7 +291,7 @@ async fn a_profile_without_a_grant_is_notified_once() {
 
 #[actix::test]
 async fn a_new_incarnation_adopts_the_result_of_the_old_ones_thread() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let (go, gate) = std::sync::mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let reached = Arc::new(Mutex::new(false));
@@ -318,7 +320,7 @@ async fn a_new_incarnation_adopts_the_result_of_the_old_ones_thread() {
 
 #[actix::test]
 async fn the_view_of_the_actor_shows_no_token() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let grants = GrantActorBench::start(&trial, no_poll);
     let answer = grants.fresh().await;
     let shown = format!("{answer:?} {:?}", grants.view().await);
@@ -327,7 +329,7 @@ async fn the_view_of_the_actor_shows_no_token() {
 
 #[actix::test]
 async fn every_token_of_the_file_and_every_new_one_is_redacted_until_its_profile_is_removed() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let file = json!({"hosts": {
         "hermes": {"apiKey": "hch-at-ours-0123456789", "oauth": {"refreshToken": "hch-rt-ours-0123456789", "expiresAt": 4_000_000_000_u64,
             "clientId": "c", "tokenEndpoint": "http://127.0.0.1:1/t"}},
@@ -335,12 +337,12 @@ async fn every_token_of_the_file_and_every_new_one_is_redacted_until_its_profile
     }});
     fs::write(trial.path(), file.to_string()).unwrap();
     let redactor = Redactor::default();
-    let grants = GrantActorBench::start(&trial, |settings| settings.surroundings.redactor = redactor.clone());
+    let grants = GrantActorBench::start(&trial, |settings| settings.context.redactor = redactor.clone());
     grants.until("the grant", |view| view.state == GrantState::Fresh).await;
     let [key, refresh] = ["[redacted:HONCHO_API_KEY]", "[redacted:HONCHO_REFRESH_TOKEN]"];
-    for whose in ["ours", "other"] {
-        assert_eq!(redactor.redact(&format!("hch-at-{whose}-0123456789")), key);
-        assert_eq!(redactor.redact(&format!("hch-rt-{whose}-0123456789")), refresh);
+    for owner in ["ours", "other"] {
+        assert_eq!(redactor.redact(&format!("hch-at-{owner}-0123456789")), key);
+        assert_eq!(redactor.redact(&format!("hch-rt-{owner}-0123456789")), refresh);
     }
     grants.serve(&trial, &[]);
     assert!(grants.view().await.is_none(), "no profile is served any more");
@@ -349,7 +351,7 @@ async fn every_token_of_the_file_and_every_new_one_is_redacted_until_its_profile
 
 #[test]
 fn the_tokens_of_a_refresh_are_redacted_before_they_are_on_disk() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let mut refresh = trial.refresh();
     refresh.redactor = Redactor::default();
     let grant = rotated(refresh.run().outcome);

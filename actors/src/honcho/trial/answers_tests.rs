@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::outcome::Outcome;
 use super::oauth_server::Fault;
-use super::{SOON, Trial, rotated};
+use super::{GrantTrial, SOON, rotated};
 
 /// Every form of an answer; how often the token is presented before any wait is over, and after all waits are over; and how often it
 /// is replayed then.
@@ -37,10 +37,10 @@ fn answers() -> Vec<(&'static str, Fault, [usize; 3])> {
 #[test]
 fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
     for (name, fault, expected) in answers() {
-        let trial = Trial::expired();
+        let trial = GrantTrial::expired();
         trial.server.script(fault);
         // Eight processes that share only the file and its lock.
-        let siblings = || {
+        let run_eight = || {
             let threads: Vec<_> =
                 (0..8).map(|_| trial.refresh()).map(|refresh| thread::spawn(move || refresh.run())).collect();
             for thread in threads {
@@ -48,11 +48,11 @@ fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
             }
             trial.server.presented().iter().filter(|token| *token == "hch-rt-0").count()
         };
-        let at_once = siblings();
+        let at_once = run_eight();
         trial.waits_are_over();
-        let after = siblings();
+        let after = run_eight();
         trial.waits_are_over();
-        let (last, replays) = (siblings(), trial.server.replays());
+        let (last, replays) = (run_eight(), trial.server.replays());
         println!("{name}: presented {at_once} times, {after} after the wait, {last} in the end; {replays} replays");
         assert_eq!(([at_once, after, replays], last), (expected, after), "{name}");
     }
@@ -60,7 +60,7 @@ fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
 
 #[test]
 fn a_server_that_does_not_answer_times_out_and_the_token_is_not_presented_again() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(SOON));
     let mut refresh = trial.refresh();
     refresh.limits.exchange = Duration::from_millis(100);
@@ -74,7 +74,7 @@ fn a_server_that_does_not_answer_times_out_and_the_token_is_not_presented_again(
 
 #[test]
 fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     for (step, least_s) in [5, 10, 20, 40].into_iter().enumerate() {
         trial.server.script(Fault::Status(503, String::new()));
         let threads: Vec<_> =
@@ -93,13 +93,13 @@ fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
 
 #[test]
 fn a_wait_that_the_server_requests_is_observed_except_on_request() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::StatusWith(429, "retry-after: 900\r\n".to_owned()));
     let Outcome::Denied { retry_in, .. } = trial.run() else { panic!("it is not denied") };
     assert_eq!(retry_in, Duration::from_secs(901));
     assert!(matches!(trial.run(), Outcome::Denied { .. }));
     assert_eq!(trial.server.presented().len(), 1);
-    let mut asked = trial.refresh();
-    asked.by_person = true;
-    rotated(asked.run().outcome);
+    let mut requested = trial.refresh();
+    requested.by_person = true;
+    rotated(requested.run().outcome);
 }

@@ -1,17 +1,15 @@
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use super::super::lock::{ConfigLock, LockError, lock_path};
+use super::super::lock::{ConfigLock, lock_path};
 use super::super::steps::RefreshStep;
 use super::super::store::Installed;
 use super::*;
 
 #[test]
 fn a_rotation_is_on_disk_before_it_is_reported_and_changes_nothing_else() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let grant = rotated(trial.run());
     assert_eq!(access(&grant), "hch-at-n1");
     let file = trial.json();
@@ -24,7 +22,7 @@ fn a_rotation_is_on_disk_before_it_is_reported_and_changes_nothing_else() {
     let order: Vec<_> = file.as_object().unwrap().keys().collect();
     assert_eq!(order, ["z", "hosts", "a"]);
     assert_eq!(fs::metadata(trial.path()).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(trial.litter(), Vec::<String>::new());
+    assert_eq!(trial.other_files(), Vec::<String>::new());
     trial.assert_no_replay();
 }
 
@@ -34,7 +32,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn two_threads_on_one_file_exchange_once() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(Duration::from_millis(200)));
     let refreshes = [trial.refresh(), trial.refresh()];
     let ends = refreshes.map(|refresh| thread::spawn(move || refresh.run().outcome)).map(|end| end.join().unwrap());
@@ -46,7 +44,7 @@ fn two_threads_on_one_file_exchange_once() {
 
 #[test]
 fn a_short_lived_rotation_of_another_process_is_adopted_and_not_exchanged() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     for life in [json!(30), json!(null), json!("odd"), json!(-7)] {
         trial.server.tokens_live(life.clone());
         let mut late = trial.refresh();
@@ -66,7 +64,7 @@ fn a_short_lived_rotation_of_another_process_is_adopted_and_not_exchanged() {
 
 #[test]
 fn a_file_that_does_not_parse_is_never_overwritten() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let refresh = trial.refresh();
     fs::write(trial.path(), "{\"hosts\": hch-at-").unwrap();
     let Outcome::Unreadable(why) = refresh.run().outcome else { panic!("it was used") };
@@ -77,7 +75,7 @@ fn a_file_that_does_not_parse_is_never_overwritten() {
 
 #[test]
 fn if_the_file_breaks_during_the_exchange_the_grant_is_kept_beside_it_and_restored_after_the_repair() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let (path, good) = (trial.path(), fs::read_to_string(trial.path()).unwrap());
     let mut refresh = trial.refresh();
     let broken = path.clone();
@@ -94,107 +92,15 @@ fn if_the_file_breaks_during_the_exchange_the_grant_is_kept_beside_it_and_restor
     fs::write(&path, good).unwrap();
     let repaired = rotated(trial.run());
     assert_eq!(access(&repaired), "hch-at-n1");
-    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!((trial.server.presented().len(), trial.other_files()), (1, Vec::new()));
     assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
 }
 
 #[test]
-fn a_symbolic_link_is_written_through_and_both_names_are_locked() {
-    let trial = Trial::expired();
-    let real = TempDir::new().unwrap();
-    let target = real.path().join("shared.json");
-    fs::rename(trial.path(), &target).unwrap();
-    symlink(&target, trial.path()).unwrap();
-    let held = ConfigLock::take(&trial.path(), SOON).unwrap();
-    for path in [trial.path(), target.clone()] {
-        let busy = ConfigLock::take(&path, Duration::from_millis(60));
-        assert!(matches!(busy, Err(LockError::Busy { .. })), "{} is free", path.display());
-    }
-    drop(held);
-    rotated(trial.run());
-    assert!(fs::symlink_metadata(trial.path()).unwrap().is_symlink());
-    assert_eq!(access(&grant_in(&target).unwrap()), "hch-at-n1");
-}
-
-#[test]
-fn two_names_of_one_directory_are_no_deadlock() {
-    let trial = Trial::expired();
-    let other = TempDir::new().unwrap();
-    let alias = other.path().join("alias");
-    symlink(trial.home.path(), &alias).unwrap();
-    let mut refresh = trial.refresh();
-    refresh.path = alias.join("honcho.json");
-    rotated(refresh.run().outcome);
-    assert_eq!(trial.json()["hosts"]["hermes"]["apiKey"], "hch-at-n1");
-}
-
-/// The original's way of holding the lock, until its input ends.
-fn original_holds(path: &Path) -> Child {
-    const HOLD: &str = "import fcntl,sys\nf=open(sys.argv[1],'a+b')\nfcntl.flock(f.fileno(),fcntl.LOCK_EX)\nprint('held',flush=True)\nsys.stdin.read()";
-    let mut holder = Command::new("python3")
-        .args(["-c", HOLD])
-        .arg(lock_path(path))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("this test needs python3");
-    let mut line = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "held\n");
-    holder
-}
-
-#[test]
-fn while_the_original_holds_the_lock_nothing_is_exchanged() {
-    let trial = Trial::expired();
-    let mut holder = original_holds(&trial.path());
-    let mut refresh = trial.refresh();
-    refresh.limits.lock_wait = Duration::from_millis(150);
-    let Outcome::Failed(why) = refresh.run().outcome else { panic!("it continued without the lock") };
-    assert!(why.contains("another process"), "{why}");
-    assert_eq!(trial.server.presented().len(), 0);
-    drop(holder.stdin.take());
-    holder.wait().unwrap();
-    rotated(trial.run());
-}
-
-#[test]
-fn the_original_waits_while_the_lock_is_held() {
-    const TRY: &str =
-        "import fcntl,sys\nf=open(sys.argv[1],'a+b')\nfcntl.flock(f.fileno(),fcntl.LOCK_EX|fcntl.LOCK_NB)";
-    let trial = Trial::expired();
-    let tries = || {
-        let path = lock_path(&trial.path());
-        Command::new("python3").args(["-c", TRY]).arg(path).stderr(Stdio::null()).status().unwrap().success()
-    };
-    let lock = ConfigLock::take(&trial.path(), SOON).unwrap();
-    assert!(!tries());
-    drop(lock);
-    assert!(tries());
-}
-
-#[test]
-fn a_lock_file_that_was_deleted_during_the_wait_does_not_count() {
-    let trial = Trial::expired();
-    let path = trial.path();
-    let first = ConfigLock::take(&path, SOON).unwrap();
-    let waiting = thread::spawn({
-        let path = path.clone();
-        move || ConfigLock::take(&path, SOON).unwrap()
-    });
-    thread::sleep(Duration::from_millis(60));
-    fs::remove_file(lock_path(&path)).unwrap();
-    drop(first);
-    let second = waiting.join().unwrap();
-    assert!(matches!(ConfigLock::take(&path, Duration::from_millis(60)), Err(LockError::Busy { .. })));
-    drop(second);
-}
-
-#[test]
 fn after_a_lost_answer_no_process_presents_the_token_for_a_minute() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     for fault in [Fault::LostAnswer, Fault::CutAnswer, Fault::Body("<html>".to_owned())] {
-        let trial = Trial::expired();
+        let trial = GrantTrial::expired();
         trial.server.script(fault.clone());
         assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }), "{fault:?}");
         for _ in 0..5 {
@@ -215,15 +121,15 @@ fn after_a_lost_answer_no_process_presents_the_token_for_a_minute() {
 }
 
 #[test]
-fn a_server_that_hangs_times_out_and_the_careful_retry_is_the_last() {
-    let trial = Trial::expired();
+fn a_server_that_hangs_times_out_and_is_retried_once() {
+    let trial = GrantTrial::expired();
     for _ in 0..2 {
         trial.server.script(Fault::Status(0, String::new()));
     }
     // A malformed status line is not an answer either.
     let mut hangs = trial.refresh();
     hangs.limits.exchange = Duration::from_millis(300);
-    hangs.limits.careful = Duration::ZERO;
+    hangs.limits.retry_wait = Duration::ZERO;
     assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: Some(_), .. }));
     assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: None, .. }));
     assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: None, .. }));
@@ -231,7 +137,7 @@ fn a_server_that_hangs_times_out_and_the_careful_retry_is_the_last() {
     hangs.by_person = true;
     rotated(hangs.run().outcome);
 
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(SOON));
     let mut hangs = trial.refresh();
     hangs.limits.exchange = Duration::from_millis(100);
@@ -241,7 +147,7 @@ fn a_server_that_hangs_times_out_and_the_careful_retry_is_the_last() {
 
 #[test]
 fn a_refusing_or_unreachable_server_costs_no_token() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let faults = [
         Fault::Status(503, "{}".to_owned()),
         Fault::Status(429, String::new()),
@@ -271,7 +177,7 @@ fn a_refusing_or_unreachable_server_costs_no_token() {
 
 #[test]
 fn a_refused_token_is_presented_once_by_all_processes_together() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.revoke();
     for _ in 0..4 {
         assert!(matches!(trial.run(), Outcome::Refused { .. }));
@@ -281,7 +187,7 @@ fn a_refused_token_is_presented_once_by_all_processes_together() {
 
 #[test]
 fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_request() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::NoRefreshToken);
     trial.server.tokens_live(json!(100));
     assert!(matches!(trial.run(), Outcome::Withheld { .. }));
@@ -289,14 +195,14 @@ fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_req
     assert_eq!((&block["apiKey"], &block["oauth"]["refreshToken"]), (&json!("hch-at-n1"), &json!("hch-rt-0")));
     assert!(matches!(trial.run_after_the_wait(), Outcome::Ambiguous { retry_in: None, .. }));
     assert_eq!(trial.server.presented().len(), 1);
-    let mut asked = trial.refresh();
-    asked.by_person = true;
-    rotated(asked.run().outcome);
+    let mut requested = trial.refresh();
+    requested.by_person = true;
+    rotated(requested.run().outcome);
 }
 
 #[test]
 fn if_the_file_cannot_be_written_no_token_is_presented() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let mut refresh = trial.refresh();
     let home = trial.home.path().to_owned();
     // Permission bits do not bind root, a missing directory does.
@@ -312,7 +218,7 @@ fn if_the_file_cannot_be_written_no_token_is_presented() {
 
 #[test]
 fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let (home, away) = (trial.home.path().to_owned(), trial.home.path().with_extension("away"));
     let mut refresh = trial.refresh();
     refresh.steps = StepHook::new({
@@ -328,13 +234,13 @@ fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
     let mut next = trial.refresh();
     next.unsaved = Some(unsaved);
     assert_eq!(access(&rotated(next.run().outcome)), "hch-at-n1");
-    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!((trial.server.presented().len(), trial.other_files()), (1, Vec::new()));
     assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
 }
 
 #[test]
 fn a_login_during_the_exchange_takes_precedence() {
-    let trial = Arc::new(Trial::expired());
+    let trial = Arc::new(GrantTrial::expired());
     let mut refresh = trial.refresh();
     let logging_in = Arc::clone(&trial);
     refresh.steps = StepHook::new(move |step| {
@@ -348,7 +254,7 @@ fn a_login_during_the_exchange_takes_precedence() {
 
 #[test]
 fn an_older_block_is_renewed_in_place() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let text = fs::read_to_string(trial.path()).unwrap().replace("\"hermes\"", "\"hermes.work\"");
     fs::write(trial.path(), text).unwrap();
     let mut refresh = trial.refresh();
@@ -362,18 +268,18 @@ fn an_older_block_is_renewed_in_place() {
 fn a_login_with_its_settings_is_installed_without_a_file() {
     let home = TempDir::new().unwrap();
     let path = home.path().join(".honcho").join("config.json");
-    let grant = grant_in(&Trial::expired().path()).unwrap();
+    let grant = grant_in(&GrantTrial::expired().path()).unwrap();
     let lock = ConfigLock::take(&path, SOON).unwrap();
     let config = json!({"workspace": "w"});
-    store::rehearse(&lock, "hermes").unwrap();
-    assert!(!path.exists(), "a rehearsal creates no file");
+    store::check_install(&lock, "hermes").unwrap();
+    assert!(!path.exists(), "the check creates no file");
     assert_eq!(store::install(&lock, "hermes", &grant, config.as_object()).unwrap(), Installed::InPlace);
     drop(lock);
     assert_eq!(access(&grant_in(&path).unwrap()), "hch-at-0");
     assert_eq!(mode(&path), 0o600);
     fs::write(&path, "garbage").unwrap();
     let lock = ConfigLock::take(&path, SOON).unwrap();
-    assert!(store::rehearse(&lock, "hermes").is_err());
+    assert!(store::check_install(&lock, "hermes").is_err());
     let Installed::Beside(kept) = store::install(&lock, "hermes", &grant, None).unwrap() else { panic!("not beside") };
     assert_eq!(fs::read_to_string(&path).unwrap(), "garbage");
     assert_eq!((access(&grant_in(&kept).unwrap()), mode(&kept)), ("hch-at-0", 0o600));
@@ -381,7 +287,7 @@ fn a_login_with_its_settings_is_installed_without_a_file() {
 
 #[test]
 fn the_end_is_reported_even_if_the_thread_panics_and_the_lock_is_held_until_then() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let (done, reports) = mpsc::channel();
     let mut refresh = trial.refresh();
     let path = trial.path();
@@ -402,7 +308,7 @@ fn the_end_is_reported_even_if_the_thread_panics_and_the_lock_is_held_until_then
 
 #[test]
 fn no_token_is_in_any_debug_text_or_reason() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Status(403, r#"{"error":"hch-rt-0 is bad"}"#.to_owned()));
     let shown = format!("{:?} {:?}", trial.refresh(), trial.refresh().run());
     trial.waits_are_over();

@@ -1,12 +1,13 @@
-//! A process that is killed at each step of a refresh: the test runs itself as the victim.
+//! A process that is killed at each step of a refresh: the test binary runs itself as a child process.
 
 use std::process::{Command, Stdio};
 
 use super::super::lock::ConfigLock;
 use super::super::steps::RefreshStep;
 use super::*;
+use crate::settings::Environment;
 
-const VICTIM: &str = "CADUCEUS_TEST_REFRESH_VICTIM";
+const CHILD_STEP: &str = "CADUCEUS_TEST_REFRESH_STEP";
 const STEPS: [RefreshStep; 6] = [
     RefreshStep::Locked,
     RefreshStep::Read,
@@ -16,11 +17,11 @@ const STEPS: [RefreshStep; 6] = [
     RefreshStep::Renamed,
 ];
 
-/// Not a separate test: does nothing unless it is run as a victim.
+/// Not a separate test: does nothing unless it is run as a child process.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the environment gives the victim the step at which it is killed")]
-fn the_victim_is_killed_at_the_given_step() {
-    let Ok(order) = std::env::var(VICTIM) else {
+fn the_child_is_killed_at_the_given_step() {
+    let environment = Environment::capture();
+    let Some(order) = environment.own.get(CHILD_STEP) else {
         return;
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -43,25 +44,25 @@ fn the_victim_is_killed_at_the_given_step() {
         }),
     };
     let _ = refresh.run();
-    unreachable!("the victim was not killed");
+    unreachable!("the child was not killed");
 }
 
-fn kill_on(step: RefreshStep, trial: &Trial) {
+fn kill_on(step: RefreshStep, trial: &GrantTrial) {
     let index = STEPS.iter().position(|other| *other == step).unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "honcho::trial::kill_tests::the_victim_is_killed_at_the_given_step"])
-        .env(VICTIM, format!("{index} {}", trial.path().display()))
+        .args(["--exact", "honcho::trial::kill_tests::the_child_is_killed_at_the_given_step"])
+        .env(CHILD_STEP, format!("{index} {}", trial.path().display()))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .unwrap();
-    assert!(!status.success() && status.code().is_none(), "the victim was not killed: {status}");
+    assert!(!status.success() && status.code().is_none(), "the child was not killed: {status}");
 }
 
 #[test]
 fn a_kill_before_the_token_is_presented_costs_nothing() {
     for step in [RefreshStep::Locked, RefreshStep::Read] {
-        let trial = Trial::expired();
+        let trial = GrantTrial::expired();
         kill_on(step, &trial);
         rotated(trial.run());
         assert_eq!(trial.server.presented().len(), 1);
@@ -71,17 +72,17 @@ fn a_kill_before_the_token_is_presented_costs_nothing() {
 
 #[test]
 fn a_kill_just_before_presenting_costs_a_minute() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     kill_on(RefreshStep::BeforeSend, &trial);
     assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
     rotated(trial.run_after_the_wait());
-    assert_eq!(trial.litter(), Vec::<String>::new());
+    assert_eq!(trial.other_files(), Vec::<String>::new());
     trial.assert_no_replay();
 }
 
 #[test]
 fn a_kill_after_the_answer_requires_a_login_and_does_not_loop() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     kill_on(RefreshStep::Answered, &trial);
     for _ in 0..3 {
         assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
@@ -94,16 +95,16 @@ fn a_kill_after_the_answer_requires_a_login_and_does_not_loop() {
 
 #[test]
 fn after_a_kill_before_the_rename_the_grant_is_restored_from_the_temporary_file() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     kill_on(RefreshStep::TemporaryWritten, &trial);
     assert_eq!(access(&rotated(trial.run())), "hch-at-n1");
-    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!((trial.server.presented().len(), trial.other_files()), (1, Vec::new()));
     assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
 }
 
 #[test]
 fn a_kill_after_the_rename_costs_nothing() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     let before = trial.refresh();
     kill_on(RefreshStep::Renamed, &trial);
     assert!(matches!(before.run().outcome, Outcome::Adopted(grant) if access(&grant) == "hch-at-n1"));
@@ -112,7 +113,7 @@ fn a_kill_after_the_rename_costs_nothing() {
 
 #[test]
 fn a_write_by_another_program_keeps_the_grant_of_a_killed_process() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     kill_on(RefreshStep::TemporaryWritten, &trial);
     let mut theirs = grant_in(&trial.path()).unwrap();
     theirs.access_token = "hch-at-7".into();
@@ -121,7 +122,7 @@ fn a_write_by_another_program_keeps_the_grant_of_a_killed_process() {
     store::install(&lock, "other", &theirs, None).unwrap();
     drop(lock);
     assert_eq!(access(&rotated(trial.run())), "hch-at-n1");
-    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!((trial.server.presented().len(), trial.other_files()), (1, Vec::new()));
     assert_eq!(trial.json()["hosts"]["other"]["apiKey"], "hch-at-7");
     trial.assert_no_replay();
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use actix::{Actor, Context, Handler};
 
-use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
+use super::super::actor::{HonchoOwnPorts, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
 use super::super::steps::RefreshStep;
 use super::*;
@@ -26,7 +26,7 @@ impl Handler<StatusTouched> for UnreachableStatus {
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }
 
-fn start(trial: &Trial, steps: StepHook) -> RootHandle {
+fn start(trial: &GrantTrial, steps: StepHook) -> RootHandle {
     let home = trial.home.path().to_owned();
     let homes = Homes { own: home.clone(), default: home, user: None };
     let profile = HonchoProfile { name: ProfileName::default_profile(), homes, host: None };
@@ -34,7 +34,7 @@ fn start(trial: &Trial, steps: StepHook) -> RootHandle {
     let ports = HonchoPorts { profiles: BTreeMap::new(), status: Port::from(UnreachableStatus.start()) };
     let mailbox = Mailbox::new();
     let grants = ChildSpec::worker("honcho", &mailbox, move |start| {
-        HonchoRefreshActor::new(ports.clone(), settings.clone(), start.incarnation().clone(), HonchoOwn::of(start))
+        HonchoRefreshActor::new(ports.clone(), settings.clone(), start.incarnation().clone(), HonchoOwnPorts::of(start))
     });
     let grants = grants.readiness(Readiness::Reported { within: SOON }).grace(SOON);
     Root::start(SupervisorSpec::new(Strategy::OneForOne).child(grants), RootOptions::default())
@@ -43,7 +43,7 @@ fn start(trial: &Trial, steps: StepHook) -> RootHandle {
 
 #[actix::test]
 async fn a_stop_waits_for_the_exchange_in_flight_to_be_on_disk() {
-    let trial = Trial::expired();
+    let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(Duration::from_millis(300)));
     let (steps, reached) = mpsc::channel();
     let steps = StepHook::new(move |step| {
@@ -59,7 +59,7 @@ async fn a_stop_waits_for_the_exchange_in_flight_to_be_on_disk() {
 
 #[actix::test]
 async fn a_stop_with_nothing_in_flight_is_immediate() {
-    let trial = Trial::with_life(3600);
+    let trial = GrantTrial::with_life(3600);
     let root = start(&trial, StepHook::default());
     let begun = Instant::now();
     tokio::time::timeout(SOON, root.stop()).await.expect("the tree stops");

@@ -20,7 +20,7 @@ impl ProfileActor {
         let pinned = order.is_none() && self.scope.setting("GATEWAY_RELAY_SECRET").is_some();
         let task = self.provisioning.wanted(order, pinned);
         self.carry_out(task, ctx);
-        self.scope.provision(self.provisioning.given());
+        self.scope.provision(self.provisioning.credentials());
     }
 
     fn carry_out(&mut self, task: Option<ProvisionTask>, ctx: &mut Context<Self>) {
@@ -33,8 +33,8 @@ impl ProfileActor {
             ProvisionTask::Ask(order) => {
                 let fingerprint = order.fingerprint();
                 let source = IdentitySource::of(&|name| self.scope.setting(name), &self.profile().home);
-                let asking = provisioning::ask(order, source, self.ports.client.clone(), self.redactor.clone());
-                Some(ctx.spawn(asking.into_actor(self).map(move |outcome, actor, ctx| {
+                let attempt = provisioning::attempt(order, source, self.ports.client.clone(), self.redactor.clone());
+                Some(ctx.spawn(attempt.into_actor(self).map(move |outcome, actor, ctx| {
                     actor.provision_task = None;
                     actor.attempt_ended(fingerprint, outcome, ctx);
                 })))
@@ -50,9 +50,9 @@ impl ProfileActor {
     fn attempt_ended(&mut self, fingerprint: u64, outcome: Attempted, ctx: &mut Context<Self>) {
         match self.provisioning.ended(fingerprint, outcome) {
             AttemptEnd::Granted => {
-                self.scope.provision(self.provisioning.given());
+                self.scope.provision(self.provisioning.credentials());
                 self.declare_gateway();
-                self.feed_redactor();
+                self.update_redactor();
                 if let Some(Err(error)) = self.ports.link.as_ref().map(|link| link.tell(Wake)) {
                     debug!(%error, "link not notified of its credentials; it requests them at its next dial");
                 }

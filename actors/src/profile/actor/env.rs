@@ -12,8 +12,8 @@ use super::ProfileActor;
 use crate::files::{FileWorker, NoAnswer, Purpose, Stamp, workers};
 use crate::profile::child_env::{self, HONCHO_API_KEY};
 use crate::profile::env_file::EnvFile;
-use crate::profile::env_source::{self, Content};
-use crate::profile::scope::{Lent, Scope};
+use crate::profile::env_source::{self, EnvContent};
+use crate::profile::scope::{Inherited, Scope};
 use crate::profile::{dial, plan, shown};
 use crate::relay::claims::LinkOwner;
 
@@ -26,49 +26,49 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl ProfileActor {
     /// Reads the file if it has changed. Off the arbiter.
-    pub(super) fn look(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
-        self.looks += 1;
+    pub(super) fn read_env(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
+        self.reads += 1;
         let last = self.stamp.clone().filter(|_| !self.stale);
-        let (look, path) = (self.looks, self.file());
+        let (number, path) = (self.reads, self.file());
         let owner = if self.is_home() { workers::Owner::Gateway } else { workers::Owner::Profile };
         let worker = FileWorker::of(&self.profile().home, Purpose::Secrets, owner);
         let reading = async move { worker.run(READ_TIMEOUT, move || env_source::read(&path, last.as_ref())).await };
         reading.into_actor(self).map(move |read, actor, ctx| match read {
-            Ok(Some((stamp, content))) if look > actor.applied => {
-                actor.note_disk(None);
-                actor.applied = look;
+            Ok(Some((stamp, content))) if number > actor.read_applied => {
+                actor.set_disk_problem(None);
+                actor.read_applied = number;
                 actor.stale = false;
                 actor.apply(stamp, content, ctx);
             }
             Ok(_) => {
-                actor.note_disk(None);
-                actor.note_refusal();
+                actor.set_disk_problem(None);
+                actor.update_link_refusal();
             }
-            Err(error) => actor.note_disk(Some(error)),
+            Err(error) => actor.set_disk_problem(Some(error)),
         })
     }
 
     /// Whether the disk under the home answers; logged once per outage.
-    fn note_disk(&mut self, error: Option<NoAnswer>) {
-        let trouble = error.map(|error| error.to_string());
-        if trouble == self.health.disk {
+    fn set_disk_problem(&mut self, error: Option<NoAnswer>) {
+        let problem = error.map(|error| error.to_string());
+        if problem == self.health.disk {
             return;
         }
-        let name = &self.terms.profile.name;
-        if let Some(reason) = &trouble {
+        let name = &self.config.profile.name;
+        if let Some(reason) = &problem {
             warn!(profile = %name, %reason, "disk does not answer: the last .env stays in force, and no agent is started");
         } else {
             info!(profile = %name, "disk under the profile's home answers again");
         }
-        self.health.disk = trouble;
+        self.health.disk = problem;
         // A degraded profile is started; waiting for this disk would delay the tree.
         self.incarnation.ready();
         self.touch_status();
     }
 
     /// Checks the file for as long as the actor runs: at every event, and once a second.
-    pub(super) fn keep_looking(&mut self, ctx: &mut Context<Self>) {
-        let looking = self.look().then(|(), actor: &mut Self, _| {
+    pub(super) fn watch_env(&mut self, ctx: &mut Context<Self>) {
+        let reading = self.read_env().then(|(), actor: &mut Self, _| {
             let touched = Arc::clone(&actor.touched);
             let waiting = async move {
                 // The file is checked in either case.
@@ -76,23 +76,26 @@ impl ProfileActor {
             };
             waiting.into_actor(actor)
         });
-        ctx.spawn(looking.map(|(), actor, ctx| actor.keep_looking(ctx)));
+        ctx.spawn(reading.map(|(), actor, ctx| actor.watch_env(ctx)));
     }
 
-    fn apply(&mut self, stamp: Stamp, content: Content, ctx: &mut Context<Self>) {
-        let (values, trouble) = match content {
-            Content::Values(values) => (values, None),
-            Content::Unusable(reason) => (EnvFile::default(), Some(reason)),
+    fn apply(&mut self, stamp: Stamp, content: EnvContent, ctx: &mut Context<Self>) {
+        let (values, problem) = match content {
+            EnvContent::Values(values) => (values, None),
+            EnvContent::Unusable(reason) => (EnvFile::default(), Some(reason)),
         };
-        let lent = self.terms.lent.as_ref();
-        let lent =
-            lent.map(|lent| Lent { environment: &self.terms.environment, relay: &lent.relay, shared: lent.shared });
-        let before = std::mem::replace(&mut self.scope, Scope::new(&values, lent));
+        let inherited = self.config.inherited.as_ref();
+        let inherited = inherited.map(|inherited| Inherited {
+            environment: &self.config.environment,
+            relay: &inherited.relay,
+            shared: inherited.shared,
+        });
+        let before = std::mem::replace(&mut self.scope, Scope::new(&values, inherited));
         self.provision(ctx);
         // Before the new values can be used, and so before anything can write one to a log.
-        self.feed_redactor();
-        let name = &self.terms.profile.name;
-        if let Some(reason) = &trouble {
+        self.update_redactor();
+        let name = &self.config.profile.name;
+        if let Some(reason) = &problem {
             warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own");
         } else if self.stamp.is_none() {
             info!(profile = %name, names = values.len(), ".env read");
@@ -104,9 +107,9 @@ impl ProfileActor {
         for missing in missing.iter().filter(|missing| !self.health.missing.contains(missing)) {
             warn!(profile = %name, key = missing.key, name = missing.name, "name needed by the configuration is not set");
         }
-        self.health.file = trouble;
+        self.health.file = problem;
         self.health.missing = missing;
-        self.health.relay = dial::oddities(&self.scope);
+        self.health.relay = dial::setting_problem(&self.scope);
         self.declare_gateway();
         self.stamp = Some(stamp);
         self.incarnation.ready();
@@ -116,7 +119,7 @@ impl ProfileActor {
     /// Declares the gateway in the settings, so that one gateway has one link.
     pub(super) fn declare_gateway(&mut self) {
         self.ports.claims.declare(&self.owner(), dial::gateway(&self.scope, self.link()));
-        self.note_refusal();
+        self.update_link_refusal();
     }
 
     /// The owner of the link.
@@ -125,12 +128,12 @@ impl ProfileActor {
     }
 
     /// The reasons against a link of its own also change with the settings of other profiles.
-    fn note_refusal(&mut self) {
+    fn update_link_refusal(&mut self) {
         let refusal = self.ports.claims.refusal(&self.owner()).map(|reason| reason.to_string());
         if self.health.link == refusal {
             return;
         }
-        let profile = &self.terms.profile.name;
+        let profile = &self.config.profile.name;
         if let Some(reason) = &refusal {
             warn!(%profile, reason, "profile has no link of its own");
         } else {
@@ -140,7 +143,7 @@ impl ProfileActor {
         self.touch_status();
     }
 
-    pub(super) fn feed_redactor(&self) {
+    pub(super) fn update_redactor(&self) {
         // There may be several, each of which is a secret.
         let lists = self.scope.secrets().filter(|(name, _)| *name == DELIVERY_KEY);
         let keys: Vec<SecretString> =
@@ -148,7 +151,7 @@ impl ProfileActor {
         let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
         let passed = self.agent.process().map_or(&[][..], |exec| &*exec.env_pass);
         // The agent may write the values that it receives.
-        let passed = child_env::passed(&self.terms.environment, passed);
+        let passed = child_env::passed(&self.config.environment, passed);
         let values = self.scope.secrets().chain(token).chain(passed).chain(keys.iter().map(|key| (DELIVERY_KEY, key)));
         self.redactor.replace(self.profile().name.as_str(), values);
     }

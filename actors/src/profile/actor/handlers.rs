@@ -12,9 +12,9 @@ use crate::profile::agent::AgentSettings;
 use crate::profile::agent::messages::{
     AuthorisedCall, Call, CallError, GetAgent, SpawnChild, SpawnError, SpawnedChild,
 };
-use crate::profile::child_env::{Facts, child_env};
+use crate::profile::child_env::{ChildContext, child_env};
 use crate::profile::launch::Launch;
-use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial, TermsChanged};
+use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial, ProfileConfigChanged};
 use crate::profile::{call, dial, env_source, plan};
 use caduceus_contract::messages::honcho::FreshToken;
 use caduceus_contract::messages::profile::{GetProfile, ProfileView, ReadEnvAgain, TokenChanged, VerifyDelivery};
@@ -32,14 +32,14 @@ impl ProfileActor {
     /// The grant's token, fresh if the grants' actor answers in time. A turn never fails because of it.
     fn fresh_token(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
         let profile = self.profile().name.clone();
-        let asked = self.ports.fresh_token.as_ref().map(|port| port.ask(FreshToken { profile }, TOKEN_TIMEOUT));
-        let asking = async move {
-            match asked {
-                Some(asked) => Some(asked.await),
+        let answer = self.ports.fresh_token.as_ref().map(|port| port.ask(FreshToken { profile }, TOKEN_TIMEOUT));
+        let answer = async move {
+            match answer {
+                Some(answer) => Some(answer.await),
                 None => None,
             }
         };
-        asking.into_actor(self).map(|answer, actor, _| match answer {
+        answer.into_actor(self).map(|answer, actor, _| match answer {
             Some(Ok(Ok(answer))) => actor.set_token(answer.map(|answer| answer.token)),
             Some(Ok(Err(error))) => warn!(%error, "no fresh token; the last one is used"),
             Some(Err(error)) => warn!(profile = %actor.profile().name, %error, "no fresh token; the last one is used"),
@@ -50,8 +50,8 @@ impl ProfileActor {
     /// Everything that the start of one agent needs, at present.
     fn launch(&self, order: &SpawnChild) -> Result<Launch, SpawnError> {
         let exec = order.agent.process().ok_or(SpawnError::NotACommand)?;
-        if let Some(trouble) = &self.health.disk {
-            return Err(SpawnError::System(trouble.clone()));
+        if let Some(problem) = &self.health.disk {
+            return Err(SpawnError::System(problem.clone()));
         }
         if self.stamp.is_none() {
             return Err(SpawnError::System("the profile's .env has not been read yet".to_owned()));
@@ -62,7 +62,7 @@ impl ProfileActor {
             command: shown.clone(),
             reason: format!("agent.cwd needs {name}, which is not set"),
         })?;
-        let facts = Facts {
+        let context = ChildContext {
             profile: &self.profile().name,
             home: &self.profile().home,
             turn: &order.turn.to_string(),
@@ -70,9 +70,9 @@ impl ProfileActor {
             attempt: order.attempt,
             token: self.token.as_ref(),
         };
-        let environment = child_env(&self.terms.environment, &exec.env_pass, &self.scope, &facts);
+        let environment = child_env(&self.config.environment, &exec.env_pass, &self.scope, &context);
         let secrets = self.redactor.lease(self.profile().name.as_str());
-        let token = order.agent.hears_of_tokens().then(|| self.token_news.listen(&secrets));
+        let token = order.agent.receives_tokens().then(|| self.token_sender.subscribe(&secrets));
         Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token, secrets })
     }
 }
@@ -90,7 +90,7 @@ impl Handler<SpawnChild> for ProfileActor {
 
     fn handle(&mut self, order: SpawnChild, _: &mut Self::Context) -> Self::Result {
         // Checked once more, so that a value written a moment ago applies to this turn.
-        let ready = self.look().then(|(), actor: &mut Self, _| actor.fresh_token());
+        let ready = self.read_env().then(|(), actor: &mut Self, _| actor.fresh_token());
         let started = ready.then(move |(), actor, _| {
             let launch = actor.launch(&order);
             let starting = async move {
@@ -105,9 +105,9 @@ impl Handler<SpawnChild> for ProfileActor {
             match &started {
                 Ok(_) => {
                     actor.ports.children.of(&actor.profile().name).one();
-                    actor.set_agent_trouble(None);
+                    actor.set_agent_problem(None);
                 }
-                Err(error @ SpawnError::CommandNotFound { .. }) => actor.set_agent_trouble(Some(error.to_string())),
+                Err(error @ SpawnError::CommandNotFound { .. }) => actor.set_agent_problem(Some(error.to_string())),
                 Err(SpawnError::NotACommand | SpawnError::System(_)) => {}
             }
             started
@@ -120,16 +120,16 @@ impl Handler<AuthorisedCall> for ProfileActor {
 
     fn handle(&mut self, order: AuthorisedCall, _: &mut Self::Context) -> Self::Result {
         // Checked once more, so that a key written a moment ago applies to this turn.
-        Box::pin(self.look().map(move |(), actor, _| {
+        Box::pin(self.read_env().map(move |(), actor, _| {
             if actor.stamp.is_none() {
                 return Err(CallError::NotNow("the profile's .env has not been read yet".to_owned()));
             }
             let prepared = call::prepare(&order.agent, &actor.scope, order.body);
             match &prepared {
-                Ok(_) => actor.set_agent_trouble(None),
+                Ok(_) => actor.set_agent_problem(None),
                 // The missing name is already reported with its key.
-                Err(CallError::Unusable(trouble)) if actor.health.missing.is_empty() => {
-                    actor.set_agent_trouble(Some(trouble.clone()));
+                Err(CallError::Unusable(problem)) if actor.health.missing.is_empty() => {
+                    actor.set_agent_problem(Some(problem.clone()));
                 }
                 Err(_) => {}
             }
@@ -145,7 +145,7 @@ impl Handler<PrepareDial> for ProfileActor {
 
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
         // Waits for credentials that are being requested.
-        let settled = self.look().then(|(), actor: &mut Self, _| {
+        let settled = self.read_env().then(|(), actor: &mut Self, _| {
             let settled = tokio::time::timeout(PROVISION_TIMEOUT, actor.provisioning.settled());
             settled.into_actor(actor)
         });
@@ -162,7 +162,7 @@ impl Handler<VerifyDelivery> for ProfileActor {
     type Result = Later<Result<(), DeliveryError>>;
 
     fn handle(&mut self, delivery: VerifyDelivery, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.look().then(move |(), actor, _| {
+        Box::pin(self.read_env().then(move |(), actor, _| {
             let keys = dial::delivery_keys(&actor.scope, actor.link());
             let verifying = async move {
                 if keys.is_empty() {
@@ -185,26 +185,26 @@ impl Handler<VerifyDelivery> for ProfileActor {
 impl Handler<TokenChanged> for ProfileActor {
     type Result = ();
 
-    fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
-        self.set_token(news.token);
+    fn handle(&mut self, change: TokenChanged, _: &mut Self::Context) {
+        self.set_token(change.token);
     }
 }
 
-impl Handler<TermsChanged> for ProfileActor {
+impl Handler<ProfileConfigChanged> for ProfileActor {
     type Result = ();
 
-    fn handle(&mut self, TermsChanged(terms): TermsChanged, _: &mut Self::Context) {
-        info!(profile = %terms.profile.name, agent = terms.profile.agent.backend, "profile's settings changed");
-        for problem in terms.profile.problems.iter().filter(|problem| !self.health.problems.contains(problem)) {
-            warn!(profile = %terms.profile.name, problem, "profile's own configuration is invalid");
+    fn handle(&mut self, ProfileConfigChanged(config): ProfileConfigChanged, _: &mut Self::Context) {
+        info!(profile = %config.profile.name, agent = config.profile.agent.backend, "profile's settings changed");
+        for problem in config.profile.problems.iter().filter(|problem| !self.health.problems.contains(problem)) {
+            warn!(profile = %config.profile.name, problem, "profile's own configuration is invalid");
         }
-        self.agent = Arc::new(terms.profile.agent.clone());
-        self.terms = terms;
-        self.judge_agent();
+        self.agent = Arc::new(config.profile.agent.clone());
+        self.config = config;
+        self.check_agent();
         // Another directory may have replaced the one that was watched.
         self.listening = Some(env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched)));
         self.health.missing = plan::missing(&self.agent, &self.scope);
-        // The values that the process lends may have changed.
+        // The inherited values may have changed.
         self.stale = true;
         self.touched.notify_one();
         self.touch_status();
@@ -216,7 +216,7 @@ impl Handler<ReadEnvAgain> for ProfileActor {
 
     fn handle(&mut self, _: ReadEnvAgain, _: &mut Self::Context) -> Self::Result {
         self.stale = true;
-        Box::pin(self.look())
+        Box::pin(self.read_env())
     }
 }
 
@@ -229,7 +229,7 @@ impl Handler<GetProfile> for ProfileActor {
         MessageResult(ProfileView {
             name: self.profile().name.clone(),
             state: self.health.state(),
-            troubles: self.health.troubles(),
+            troubles: self.health.reasons(),
             secrets: self.scope.len(),
             missing,
             agent: self.agent.backend,

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::redact::Redactor;
 use crate::http_client::HttpClient;
 use crate::relay::identity::{IdentitySource, NoIdentity};
-use crate::relay::provision::{ProvisionOrder, Provisioned, Refused};
+use crate::relay::provision::{ProvisionError, ProvisionOrder, Provisioned};
 use caduceus_supervision::Backoff;
 use plan::{ProvisionPlan, ProvisionStep};
 
@@ -30,8 +30,8 @@ pub(super) struct Provisioning {
     /// The current request, or the provisioned credentials.
     order: Option<ProvisionOrder>,
     /// Whether an attempt is running; a dial waits for its end.
-    under_way: watch::Sender<bool>,
-    given: BTreeMap<String, SecretString>,
+    in_progress: watch::Sender<bool>,
+    credentials: BTreeMap<String, SecretString>,
     /// The last reason that was logged; each reason is logged once.
     logged: Option<String>,
     /// It was logged that the pair is pinned.
@@ -44,7 +44,7 @@ pub(super) enum NotProvisioned {
     #[error(transparent)]
     Identity(#[from] NoIdentity),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    ProvisionError(#[from] ProvisionError),
 }
 
 /// The result of an attempt: the request, and the credentials for it.
@@ -55,7 +55,7 @@ pub(super) type Attempted = Result<(ProvisionOrder, Provisioned), NotProvisioned
 pub(super) enum ProvisionTask {
     /// None.
     Stop,
-    /// Make this request, by [`ask`]; then call [`Provisioning::ended`].
+    /// Make this request, by [`attempt`]; then call [`Provisioning::ended`].
     Ask(ProvisionOrder),
     /// After this time, call [`Provisioning::due`] with this fingerprint.
     AskAfter(u64, Duration),
@@ -64,7 +64,7 @@ pub(super) enum ProvisionTask {
 /// The effect of an attempt's end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AttemptEnd {
-    /// There are new credentials, see [`Provisioning::given`].
+    /// There are new credentials, see [`Provisioning::credentials`].
     Granted,
     /// There are none, and this is the next step.
     Failed(Option<ProvisionTask>),
@@ -76,7 +76,7 @@ pub(super) enum AttemptEnd {
 ///
 /// # Errors
 /// [`NotProvisioned`] if there is no token, or no credentials for it.
-pub(super) async fn ask(
+pub(super) async fn attempt(
     order: ProvisionOrder,
     source: IdentitySource,
     client: HttpClient,
@@ -84,7 +84,7 @@ pub(super) async fn ask(
 ) -> Attempted {
     let now_s = jiff::Timestamp::now().as_second();
     let token = source.token(&client, now_s).await?;
-    let _held = redactor.hold("GATEWAY_RELAY_ACCESS_TOKEN", &token);
+    let _held = redactor.lease_value("GATEWAY_RELAY_ACCESS_TOKEN", &token);
     let provisioned = order.carry_out(&client, &token).await?;
     Ok((order, provisioned))
 }
@@ -94,8 +94,8 @@ impl Default for Provisioning {
         Self {
             plan: ProvisionPlan::new(Backoff::new(FLOOR, CEILING).expect("the floor is below the ceiling")),
             order: None,
-            under_way: watch::Sender::new(false),
-            given: BTreeMap::new(),
+            in_progress: watch::Sender::new(false),
+            credentials: BTreeMap::new(),
             logged: None,
             pinned: false,
         }
@@ -105,16 +105,16 @@ impl Default for Provisioning {
 impl Provisioning {
     /// Completes once no attempt is running.
     pub(super) fn settled(&self) -> impl Future<Output = ()> + use<> {
-        let mut under_way = self.under_way.subscribe();
+        let mut in_progress = self.in_progress.subscribe();
         async move {
             // The sender is in the actor; without it there is nothing to wait for.
-            let _ = under_way.wait_for(|under_way| !under_way).await;
+            let _ = in_progress.wait_for(|in_progress| !in_progress).await;
         }
     }
 
     /// The provisioned credentials, by name; empty without any.
-    pub(super) fn given(&self) -> BTreeMap<String, SecretString> {
-        self.given.clone()
+    pub(super) fn credentials(&self) -> BTreeMap<String, SecretString> {
+        self.credentials.clone()
     }
 
     /// The settings were read: they make this request. `pinned`: they have the credentials themselves.
@@ -135,15 +135,15 @@ impl Provisioning {
 
     /// The attempt at the request with this fingerprint has ended.
     pub(super) fn ended(&mut self, fingerprint: u64, outcome: Attempted) -> AttemptEnd {
-        self.under_way.send_replace(false);
+        self.in_progress.send_replace(false);
         match outcome {
             Ok((order, provisioned)) if self.plan.granted(fingerprint) => {
-                self.take(&order, provisioned);
+                self.store(&order, provisioned);
                 AttemptEnd::Granted
             }
             Ok(_) => AttemptEnd::Outdated,
             Err(reason) => {
-                self.say_why_not(&reason);
+                self.log_failure(&reason);
                 let step = self.plan.failed(fingerprint, fastrand::f64());
                 AttemptEnd::Failed(self.task(step))
             }
@@ -154,20 +154,20 @@ impl Provisioning {
         match (step, self.order.clone()) {
             (ProvisionStep::Nothing, _) => None,
             (ProvisionStep::Ask, Some(order)) => {
-                self.given.clear();
-                self.under_way.send_replace(true);
+                self.credentials.clear();
+                self.in_progress.send_replace(true);
                 Some(ProvisionTask::Ask(order))
             }
             (ProvisionStep::AskAfter(wait), Some(order)) => Some(ProvisionTask::AskAfter(order.fingerprint(), wait)),
             (ProvisionStep::Drop, _) | (_, None) => {
-                self.given.clear();
-                self.under_way.send_replace(false);
+                self.credentials.clear();
+                self.in_progress.send_replace(false);
                 Some(ProvisionTask::Stop)
             }
         }
     }
 
-    fn take(&mut self, order: &ProvisionOrder, Provisioned { granted, platforms }: Provisioned) {
+    fn store(&mut self, order: &ProvisionOrder, Provisioned { granted, platforms }: Provisioned) {
         info!(
             gateway = granted.gateway_id,
             tenant = granted.tenant.as_deref().unwrap_or("?"),
@@ -182,12 +182,12 @@ impl Provisioning {
         let pair =
             [named("GATEWAY_RELAY_ID", granted.gateway_id.into()), named("GATEWAY_RELAY_SECRET", granted.secret)];
         let key = granted.delivery_key.map(|key| named("GATEWAY_RELAY_DELIVERY_KEY", key));
-        self.given = pair.into_iter().chain(key).collect();
+        self.credentials = pair.into_iter().chain(key).collect();
         self.logged = None;
     }
 
     /// Logs each reason once, however many attempts fail with it.
-    fn say_why_not(&mut self, reason: &NotProvisioned) {
+    fn log_failure(&mut self, reason: &NotProvisioned) {
         let text = reason.to_string();
         if self.logged.as_ref() != Some(&text) {
             let none = matches!(reason, NotProvisioned::Identity(_));
@@ -230,12 +230,15 @@ mod tests {
         let mut provisioning = Provisioning::default();
         let order = order("gw-1");
         assert_eq!(provisioning.wanted(Some(order.clone()), false), Some(ProvisionTask::Ask(order.clone())));
-        assert!(provisioning.given().is_empty());
+        assert!(provisioning.credentials().is_empty());
         assert_eq!(provisioning.ended(order.fingerprint(), Ok((order.clone(), granted()))), AttemptEnd::Granted);
         assert_eq!(provisioning.wanted(Some(order), false), None, "the file was read again");
-        assert_eq!(provisioning.given().into_keys().collect::<Vec<_>>(), ["GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"]);
+        assert_eq!(
+            provisioning.credentials().into_keys().collect::<Vec<_>>(),
+            ["GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"]
+        );
         assert_eq!(provisioning.wanted(None, true), Some(ProvisionTask::Stop));
-        assert!(provisioning.given().is_empty());
+        assert!(provisioning.credentials().is_empty());
     }
 
     #[test]
@@ -243,7 +246,7 @@ mod tests {
         let mut provisioning = Provisioning::default();
         let order = order("gw-1");
         provisioning.wanted(Some(order.clone()), false);
-        let end = provisioning.ended(order.fingerprint(), Err(Refused::NoSecret.into()));
+        let end = provisioning.ended(order.fingerprint(), Err(ProvisionError::NoSecret.into()));
         let AttemptEnd::Failed(Some(ProvisionTask::AskAfter(fingerprint, wait))) = end else { panic!("{end:?}") };
         assert!(wait <= FLOOR, "{wait:?}");
         assert_eq!(provisioning.due(fingerprint), Some(ProvisionTask::Ask(order)));

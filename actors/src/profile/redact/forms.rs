@@ -27,12 +27,12 @@ type ValueForm = Zeroizing<Vec<u8>>;
 /// For a value of several lines also each line, because logs are written line by line; for a URL its password; for JSON its leaves.
 pub(super) fn of(value: &SecretString) -> Vec<ValueForm> {
     let mut parts = Vec::new();
-    take_apart(value.expose_secret().as_bytes(), 0, &mut parts);
+    collect_parts(value.expose_secret().as_bytes(), 0, &mut parts);
     parts.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
     parts.dedup();
     let mut forms = Vec::new();
     for part in &parts {
-        write_down(part, &mut forms);
+        add_encodings(part, &mut forms);
     }
     forms.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
     forms.dedup();
@@ -42,30 +42,30 @@ pub(super) fn of(value: &SecretString) -> Vec<ValueForm> {
 }
 
 /// The parts of `value` that are secret by themselves.
-fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<ValueForm>) {
-    take_lines(value, parts);
+fn collect_parts(value: &[u8], depth: usize, parts: &mut Vec<ValueForm>) {
+    collect_lines(value, parts);
     let mut rounds = vec![Zeroizing::new(value.to_vec())];
     while let Some(view) =
         rounds.last().filter(|_| rounds.len() <= views::MAX_ROUNDS).and_then(|text| views::unescaped(text))
     {
-        take_lines(&view.bytes, parts);
+        collect_lines(&view.bytes, parts);
         rounds.push(view.bytes);
     }
     if rounds.last().is_some_and(|text| text.len() < WINDOW) && is_long(value) {
-        take_escaped(value, parts);
+        collect_escaped(value, parts);
     }
     if depth == MAX_DEPTH {
         return;
     }
     if let Ok(text) = std::str::from_utf8(value) {
         for secret in url_secrets(text) {
-            take_apart(secret.as_bytes(), depth + 1, parts);
+            collect_parts(secret.as_bytes(), depth + 1, parts);
         }
     }
     // A JSON value may be in the file with its quotes escaped.
     for text in &rounds {
         if let Ok(mut json) = serde_json::from_slice::<Value>(text) {
-            take_leaves(&json, depth, parts);
+            collect_leaves(&json, depth, parts);
             wipe(&mut json);
             break;
         }
@@ -73,7 +73,7 @@ fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<ValueForm>) {
 }
 
 /// A value that is too short without its own escapes is also searched for with them, so that some escapes of the text go too.
-fn take_escaped(value: &[u8], parts: &mut Vec<ValueForm>) {
+fn collect_escaped(value: &[u8], parts: &mut Vec<ValueForm>) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     let json = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
     parts.extend(json.get(1..json.len().saturating_sub(1)).map(|json| Zeroizing::new(json.as_bytes().to_vec())));
@@ -81,7 +81,7 @@ fn take_escaped(value: &[u8], parts: &mut Vec<ValueForm>) {
 }
 
 /// `text` and its lines, with and without surrounding blanks.
-fn take_lines(text: &[u8], parts: &mut Vec<ValueForm>) {
+fn collect_lines(text: &[u8], parts: &mut Vec<ValueForm>) {
     let lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
     for part in std::iter::once(text).chain(lines) {
         let trimmed = std::str::from_utf8(part).map_or(part, |part| part.trim().as_bytes());
@@ -93,11 +93,11 @@ fn take_lines(text: &[u8], parts: &mut Vec<ValueForm>) {
     }
 }
 
-fn take_leaves(json: &Value, depth: usize, parts: &mut Vec<ValueForm>) {
+fn collect_leaves(json: &Value, depth: usize, parts: &mut Vec<ValueForm>) {
     match json {
-        Value::String(leaf) => take_apart(leaf.as_bytes(), depth + 1, parts),
-        Value::Array(items) => items.iter().for_each(|item| take_leaves(item, depth, parts)),
-        Value::Object(fields) => fields.values().for_each(|field| take_leaves(field, depth, parts)),
+        Value::String(leaf) => collect_parts(leaf.as_bytes(), depth + 1, parts),
+        Value::Array(items) => items.iter().for_each(|item| collect_leaves(item, depth, parts)),
+        Value::Object(fields) => fields.values().for_each(|field| collect_leaves(field, depth, parts)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -122,7 +122,7 @@ fn is_long(text: &[u8]) -> bool {
     chars.sum::<usize>() >= MIN_CHARS
 }
 
-fn write_down(value: &[u8], forms: &mut Vec<ValueForm>) {
+fn add_encodings(value: &[u8], forms: &mut Vec<ValueForm>) {
     let mut add = |text: Vec<u8>| forms.push(Zeroizing::new(text));
     add(value.to_vec());
     if value.contains(&b' ') {

@@ -76,17 +76,17 @@ impl Index {
 
     /// The ranges of values, in order. Overlapping ones are merged, so that no end of either is left.
     pub(super) fn spans(&self, bytes: &[u8]) -> Vec<Span<'_>> {
-        self.look(bytes, &mut 0)
+        self.find(bytes, &mut 0)
     }
 
-    /// The same; counts the lookups of forms in `looks`.
-    fn look(&self, bytes: &[u8], looks: &mut usize) -> Vec<Span<'_>> {
+    /// The same; counts the lookups of forms in `lookups`.
+    fn find(&self, bytes: &[u8], lookups: &mut usize) -> Vec<Span<'_>> {
         if self.is_empty() {
             return Vec::new();
         }
-        let mut found = self.matches(bytes, looks);
+        let mut found = self.matches(bytes, lookups);
         views::each(bytes, |view| {
-            let spelled = self.matches(&view.bytes, looks);
+            let spelled = self.matches(&view.bytes, lookups);
             found.extend(spelled.into_iter().map(|(span, name)| (view.place(&span), name)));
         });
         found.sort_by_key(|(span, _)| span.start);
@@ -100,7 +100,7 @@ impl Index {
         spans
     }
 
-    fn matches(&self, bytes: &[u8], looks: &mut usize) -> Vec<Span<'_>> {
+    fn matches(&self, bytes: &[u8], lookups: &mut usize) -> Vec<Span<'_>> {
         let mut found = Vec::new();
         for (start, window) in bytes.windows(WINDOW).enumerate() {
             if !self.beginnings.may_be(window) {
@@ -108,7 +108,7 @@ impl Index {
             }
             let Some(lengths) = self.buckets.get(&self.key.hash_one(window)) else { continue };
             let form = lengths.iter().rev().find_map(|(length, forms)| {
-                *looks += 1;
+                *lookups += 1;
                 let text = bytes.get(start..start + length)?;
                 forms.get(&self.key.hash_one(text))?.iter().find(|form| **form.bytes == *text)
             });
@@ -165,26 +165,26 @@ mod tests {
         index
     }
 
-    fn looks(index: &Index, text: &str) -> usize {
-        let mut looks = 0;
-        index.look(text.as_bytes(), &mut looks);
-        looks
+    fn count_lookups(index: &Index, text: &str) -> usize {
+        let mut lookups = 0;
+        index.find(text.as_bytes(), &mut lookups);
+        lookups
     }
 
     #[test]
     fn lookups_do_not_grow_with_the_number_of_values_also_with_equal_beginnings() {
         let keys = |count: usize| holding((0..count).map(|number| format!("sk-proj-{number:032}")));
         let text = format!("no key, sk-proj-but-none, and sk-proj-{:032}; {}", 7, "filler ".repeat(500));
-        let few = looks(&keys(10), &text);
+        let few = count_lookups(&keys(10), &text);
         assert_eq!(few, 2, "one for each place with the beginning of a value");
-        assert_eq!(looks(&keys(5_000), &text), few);
+        assert_eq!(count_lookups(&keys(5_000), &text), few);
     }
 
     #[test]
     fn lookups_grow_at_most_linearly_with_the_text() {
         let index = holding(["sk-proj-1".to_owned(), "sk-proj-12".to_owned()]);
-        let one = looks(&index, "a sk-proj-1 b ");
-        assert_eq!(looks(&index, &"a sk-proj-1 b ".repeat(100)), 100 * one);
+        let one = count_lookups(&index, "a sk-proj-1 b ");
+        assert_eq!(count_lookups(&index, &"a sk-proj-1 b ".repeat(100)), 100 * one);
     }
 
     #[test]

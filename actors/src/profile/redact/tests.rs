@@ -86,9 +86,9 @@ fn a_lease_that_ends_first_wipes_nothing() {
 fn a_value_added_to_a_lease_stays_as_long_as_the_lease_and_its_clones() {
     let redactor = holding(&[("KEY", "old-old-old")]);
     let lease = redactor.lease("work");
-    let token = redactor.hold("TOKEN", &SecretString::from("new-new-new"));
-    lease.keep(&token);
-    lease.keep(&token);
+    let token = redactor.lease_value("TOKEN", &SecretString::from("new-new-new"));
+    lease.extend(&token);
+    lease.extend(&token);
     drop(token);
     redactor.remove("work");
     let clone = lease.clone();

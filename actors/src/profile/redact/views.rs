@@ -45,28 +45,28 @@ impl TextView {
     }
 }
 
-/// Calls `look` with every view of `text` except the text itself.
-pub(super) fn each(text: &[u8], mut look: impl FnMut(&TextView)) {
-    let mut present: Option<TextView> = None;
+/// Calls `visit` with every view of `text` except the text itself.
+pub(super) fn each(text: &[u8], mut visit: impl FnMut(&TextView)) {
+    let mut current: Option<TextView> = None;
     for round in 0..=MAX_ROUNDS {
-        let bytes = present.as_ref().map_or(text, |view| &**view.bytes);
+        let bytes = current.as_ref().map_or(text, |view| &**view.bytes);
         for view in [joined(bytes), unbroken(bytes), digits(bytes)].into_iter().flatten() {
-            look(&view.through(present.as_ref()));
+            visit(&view.through(current.as_ref()));
         }
         if round == MAX_ROUNDS {
             return;
         }
         let Some(next) = unescaped(bytes) else { return };
-        let next = next.through(present.as_ref());
-        look(&next);
-        present = Some(next);
+        let next = next.through(current.as_ref());
+        visit(&next);
+        current = Some(next);
     }
 }
 
 /// A text with one layer of escapes removed; `None` if it has none. Escapes of JSON and similar languages, percent encoding, HTML
 /// and shells; all at once, because the language of a text is unknown.
 pub(super) fn unescaped(text: &[u8]) -> Option<TextView> {
-    if !is_suspicious(text) {
+    if !may_have_escapes(text) {
         return None;
     }
     let mut view = TextView::sized(text.len());
@@ -90,7 +90,7 @@ pub(super) fn unescaped(text: &[u8]) -> Option<TextView> {
 }
 
 /// Whether there can be an escape at all. Most lines of a log have none, and cost only this check.
-fn is_suspicious(text: &[u8]) -> bool {
+fn may_have_escapes(text: &[u8]) -> bool {
     let quote = |byte: u8| byte == b'"' || byte == b'\'';
     let mut before = false;
     text.iter().any(|byte| {
@@ -266,32 +266,32 @@ fn digits(text: &[u8]) -> Option<TextView> {
             at += 1;
             continue;
         }
-        let pause = run_goes_on(text, &run, at);
-        if pause > 0 {
-            at += pause;
+        let gap = gap_in_run(text, &run, at);
+        if gap > 0 {
+            at += gap;
         } else {
-            take_run(text, &run, &mut view);
+            add_run(text, &run, &mut view);
             run.clear();
             at += 1;
         }
     }
-    take_run(text, &run, &mut view);
+    add_run(text, &run, &mut view);
     view
 }
 
 /// How many bytes at `at` are only a gap in a run of pairs; 0 if the run ends here.
-fn run_goes_on(text: &[u8], run: &[usize], at: usize) -> usize {
+fn gap_in_run(text: &[u8], run: &[usize], at: usize) -> usize {
     let pair = |at: usize| text.get(at..at + 2).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit));
     if run.len() < 2 || at < 2 || !pair(at - 2) {
         return 0;
     }
     let is_break = |byte: &&u8| matches!(byte, b':' | b'-' | b' ' | b'\n' | b'\r' | b'\t');
-    let pause = text[at..].iter().take(MAX_BREAK).take_while(is_break).count();
-    if pair(at + pause) { pause } else { 0 }
+    let gap = text[at..].iter().take(MAX_BREAK).take_while(is_break).count();
+    if pair(at + gap) { gap } else { 0 }
 }
 
 /// Copies a run if it is long enough, and not the same in the text already.
-fn take_run(text: &[u8], run: &[usize], view: &mut Option<TextView>) {
+fn add_run(text: &[u8], run: &[usize], view: &mut Option<TextView>) {
     let [first, .., last] = run else { return };
     let plain = last - first + 1 == run.len() && !run.iter().any(|at| text[*at].is_ascii_uppercase());
     if run.len() < MIN_DIGITS || plain {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{Bench, Peer, event, never, run, within};
+use super::rig::{LinkBench, Peer, event, never, run, within};
 use super::*;
 use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, Recorded};
 
@@ -15,19 +15,19 @@ fn new(row: i64) -> Recorded {
 }
 
 /// Asserts that the link is up and was dialled once only.
-async fn is_up(bench: &Bench) -> bool {
+async fn is_up(bench: &LinkBench) -> bool {
     let view = bench.view().await;
     (view.state, view.generation) == (LinkState::Connected, 1)
 }
 
-async fn say_bytes(peer: &mut Peer, line: &[u8]) {
-    peer.say_binary(&[line, b"\n"].concat()).await;
+async fn send_line(peer: &mut Peer, line: &[u8]) {
+    peer.send_binary(&[line, b"\n"].concat()).await;
 }
 
 #[test]
 fn every_unusable_frame_that_would_be_sent_again_is_kept_and_acknowledged() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let deep = format!(r#"{{"type":"inbound","bufferId":"b","event":{}{}}}"#, "[".repeat(200), "]".repeat(200));
         let deep_text = format!(
             r#"{{"type":"inbound","bufferId":"b","event":{{"x":{}1{}}}}}"#,
@@ -56,7 +56,7 @@ fn every_unusable_frame_that_would_be_sent_again_is_kept_and_acknowledged() {
         let lines = lines.into_iter().chain([deep.as_bytes(), deep_text.as_bytes()]);
         for (number, line) in lines.enumerate() {
             let shown = String::from_utf8_lossy(line);
-            say_bytes(&mut peer, line).await;
+            send_line(&mut peer, line).await;
             let (record, answer) = bench.letter().await;
             assert_eq!((record.buffer_id.as_deref(), record.state), (Some("b"), InboundState::Dead), "{shown}");
             let kept: Value = serde_json::from_str(&record.event).unwrap();
@@ -74,16 +74,16 @@ fn every_unusable_frame_that_would_be_sent_again_is_kept_and_acknowledged() {
 #[test]
 fn dead_letter_is_acknowledged_only_once_it_is_on_disk_and_counted_once() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let bad = json!({"type": "inbound", "event": {"text": 5}, "bufferId": "b"});
-        peer.say(bad.clone()).await;
+        peer.send_json(bad.clone()).await;
         let (_, answer) = bench.letter().await;
         never("an acknowledgement", peer.read()).await;
         answer.send(Err(LedgerError::Unwritable("disk full".into()))).unwrap();
         let (_, answer) = bench.letter().await;
         answer.send(Ok(new(1))).unwrap();
         assert_eq!(peer.frame().await, ack("b"));
-        peer.say(bad).await;
+        peer.send_json(bad).await;
         let (_, answer) = bench.letter().await;
         answer.send(Ok(Recorded::Duplicate { id: InboundId(1), state: InboundState::Dead })).unwrap();
         assert_eq!(peer.frame().await, ack("b"));
@@ -94,9 +94,9 @@ fn dead_letter_is_acknowledged_only_once_it_is_on_disk_and_counted_once() {
 #[test]
 fn acknowledgements_of_events_and_dead_letters_keep_their_order() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         peer.inbound("m1", Some("b1")).await;
-        peer.say(json!({"type": "inbound", "event": 7, "bufferId": "b2"})).await;
+        peer.send_json(json!({"type": "inbound", "event": 7, "bufferId": "b2"})).await;
         peer.inbound("m3", Some("b3")).await;
         let (_, dead) = bench.letter().await;
         dead.send(Ok(new(1))).unwrap();
@@ -112,9 +112,11 @@ fn acknowledgements_of_events_and_dead_letters_keep_their_order() {
 #[test]
 fn frame_without_an_event_is_acknowledged_after_it_was_handled() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
-        peer.say(json!({"type": "interrupt_inbound", "session_key": "agent:main:s", "chat_id": "c", "bufferId": "b"}))
-            .await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
+        peer.send_json(
+            json!({"type": "interrupt_inbound", "session_key": "agent:main:s", "chat_id": "c", "bufferId": "b"}),
+        )
+        .await;
         assert_eq!(within("the order to stop", bench.stops.recv()).await.unwrap().session_key, "agent:main:s");
         assert_eq!(peer.frame().await, ack("b"));
     });
@@ -123,15 +125,15 @@ fn frame_without_an_event_is_acknowledged_after_it_was_handled() {
 #[test]
 fn line_above_the_limit_is_a_dead_letter_without_its_body_in_one_message_or_in_many() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         for (mebibytes, pieces) in [(9, 1), (9, 9), (20, 1)] {
             let text = "x".repeat(mebibytes * 1024 * 1024);
             let line =
                 json!({"event": {"text": text, "bufferId": "no"}, "type": "inbound", "bufferId": "b"}).to_string();
             for piece in line.as_bytes().chunks(line.len().div_ceil(pieces)) {
-                peer.say_binary(piece).await;
+                peer.send_binary(piece).await;
             }
-            peer.say_text("\n").await;
+            peer.send_text("\n").await;
             let (record, answer) = bench.letter().await;
             let letter: Value = serde_json::from_str(&record.event).unwrap();
             assert_eq!(letter["dead_letter"]["frame"], Value::Null);
@@ -140,7 +142,7 @@ fn line_above_the_limit_is_a_dead_letter_without_its_body_in_one_message_or_in_m
             assert_eq!(peer.frame().await, ack("b"), "{mebibytes} MiB in {pieces} messages");
         }
         // The next line is an ordinary event.
-        peer.say(json!({"type": "inbound", "event": event("m")})).await;
+        peer.send_json(json!({"type": "inbound", "event": event("m")})).await;
         assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("m"));
         assert!(is_up(&bench).await);
     });

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::rig::{Bench, event, identity, never, quick, run, within};
+use super::rig::{LinkBench, event, identity, never, quick, run, within};
 use super::*;
 use caduceus_contract::messages::dispatch::NotTaken;
 
@@ -14,7 +14,7 @@ fn ack(buffer_id: &str) -> Value {
 #[test]
 fn event_is_acknowledged_only_after_the_dispatcher_has_answered() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         peer.inbound("m1", Some("b1")).await;
         let (inbound, answer) = bench.offer().await;
         assert_eq!(inbound.event.message_id.as_deref(), Some("m1"));
@@ -32,7 +32,7 @@ fn event_is_acknowledged_only_after_the_dispatcher_has_answered() {
 #[test]
 fn event_without_a_buffer_id_is_not_acknowledged() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         peer.inbound("m1", None).await;
         bench.offer().await.1.send(Ok(())).unwrap();
         peer.inbound("m2", Some("b2")).await;
@@ -44,7 +44,7 @@ fn event_without_a_buffer_id_is_not_acknowledged() {
 #[test]
 fn event_that_was_not_taken_is_offered_again_before_later_ones() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         peer.inbound("m1", Some("b1")).await;
         let (_, first) = bench.offer().await;
         first.send(Err(NotTaken::LedgerUnavailable)).unwrap();
@@ -70,7 +70,7 @@ fn event_that_was_not_taken_is_offered_again_before_later_ones() {
 fn event_without_an_answer_of_the_dispatcher_is_offered_again() {
     run(async {
         let timings = LinkTimings { take: Duration::from_millis(50), ..quick() };
-        let mut bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
         let mut peer = bench.connector.serve().await;
         peer.inbound("m1", Some("b1")).await;
         drop(bench.offer().await);
@@ -83,7 +83,7 @@ fn event_without_an_answer_of_the_dispatcher_is_offered_again() {
 #[test]
 fn late_answer_for_an_older_connection_is_not_acknowledged_on_the_new_one() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         peer.inbound("m1", Some("b1")).await;
         let (_, answer) = bench.offer().await;
         peer.close(1012, "").await;
@@ -97,7 +97,7 @@ fn late_answer_for_an_older_connection_is_not_acknowledged_on_the_new_one() {
 #[test]
 fn saturated_dispatcher_pauses_the_reading() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         for number in 0..600 {
             peer.inbound(&format!("m{number}"), Some(&format!("b{number}"))).await;
         }
@@ -124,14 +124,14 @@ fn saturated_dispatcher_pauses_the_reading() {
 #[test]
 fn large_events_take_more_places_than_small_ones() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let mut large = event("m");
         large["text"] = "x".repeat(4 * 1024 * 1024).into();
         let frame = format!("{}\n", json!({"type": "inbound", "event": large}));
-        // The connector sees backpressure: its writing stalls.
+        // Backpressure: the writes of the connector stall.
         let flood = async {
             for _ in 0..40 {
-                peer.say_text(frame.clone()).await;
+                peer.send_text(frame.clone()).await;
             }
         };
         never("the end of the flood", flood).await;
@@ -151,16 +151,16 @@ fn large_events_take_more_places_than_small_ones() {
 #[test]
 fn message_may_hold_several_lines_or_part_of_one_and_may_be_binary() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let line = |id: &str| format!("{}\n", json!({"type": "inbound", "event": event(id)}));
         let text = [line("m1"), "\n \n".into(), line("m2"), line("m3")].concat();
         let (head, tail) = text.split_at(text.len() - 40);
-        peer.say_text(head).await;
+        peer.send_text(head).await;
         for id in ["m1", "m2"] {
             assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some(id));
         }
         assert!(matches!(bench.offered.try_recv(), Err(TryRecvError::Empty)));
-        peer.say_binary(tail.as_bytes()).await;
+        peer.send_binary(tail.as_bytes()).await;
         assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("m3"));
     });
 }
@@ -168,7 +168,7 @@ fn message_may_hold_several_lines_or_part_of_one_and_may_be_binary() {
 #[test]
 fn hostile_lines_are_counted_and_the_link_stays_up() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let hostile = [
             "nonsense",
@@ -192,12 +192,12 @@ fn hostile_lines_are_counted_and_the_link_stays_up() {
             &deep,
         ];
         for line in hostile {
-            peer.say_text(format!("{line}\n")).await;
+            peer.send_text(format!("{line}\n")).await;
         }
-        peer.say_binary(b"\xff\xfe\n").await;
+        peer.send_binary(b"\xff\xfe\n").await;
         // Its type is of a later contract, which is not an error.
-        peer.say(json!({"type": "from_the_future", "x": 1})).await;
-        peer.say(json!({"type": "outbound_result", "requestId": "unknown", "result": {"success": true}})).await;
+        peer.send_json(json!({"type": "from_the_future", "x": 1})).await;
+        peer.send_json(json!({"type": "outbound_result", "requestId": "unknown", "result": {"success": true}})).await;
         peer.inbound("good", None).await;
         assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("good"));
         let view = bench.view().await;
@@ -210,10 +210,10 @@ fn hostile_lines_are_counted_and_the_link_stays_up() {
 #[test]
 fn line_above_the_limit_closes_with_1009_and_redials() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let part = "x".repeat(1024 * 1024);
         for _ in 0..9 {
-            peer.say_text(part.clone()).await;
+            peer.send_text(part.clone()).await;
         }
         assert_eq!(within("the close", peer.read()).await, Err(Some(1009)));
         drop(peer);
@@ -225,8 +225,9 @@ fn line_above_the_limit_closes_with_1009_and_redials() {
 #[test]
 fn interrupt_stops_the_session() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
-        peer.say(json!({"type": "interrupt_inbound", "session_key": "agent:main:discord:dm:c", "chat_id": "c"})).await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
+        peer.send_json(json!({"type": "interrupt_inbound", "session_key": "agent:main:discord:dm:c", "chat_id": "c"}))
+            .await;
         let stop = within("the order to stop", bench.stops.recv()).await.unwrap();
         assert_eq!(stop.session_key, "agent:main:discord:dm:c");
     });
@@ -236,11 +237,11 @@ fn interrupt_stops_the_session() {
 fn forwarded_interaction_is_an_event_and_is_acknowledged() {
     use base64::Engine;
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let body = json!({"type": 2, "id": "i1", "channel_id": "111", "guild_id": "999",
             "data": {"name": "ask"}, "member": {"user": {"id": "42", "username": "ann"}}});
         let body = base64::prelude::BASE64_STANDARD.encode(body.to_string());
-        peer.say(json!({"type": "passthrough_forward", "bufferId": "b1", "forward": {
+        peer.send_json(json!({"type": "passthrough_forward", "bufferId": "b1", "forward": {
             "platform": "discord", "botId": "b9", "method": "POST", "path": "/", "headers": [], "bodyB64": body,
             "profile": "work"}}))
             .await;
@@ -257,36 +258,36 @@ fn forwarded_interaction_is_an_event_and_is_acknowledged() {
 #[test]
 fn a_link_reports_its_descriptors_once_every_identity_is_described_and_withdraws_them_when_it_goes_down() {
     run(async {
-        let mut bench = Bench::with(quick(), vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
+        let mut bench = LinkBench::with(quick(), vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
         let mut peer = bench.connector.accept().await;
         for platform in ["discord", "telegram"] {
             assert_eq!(peer.frame().await["platform"], platform);
         }
         peer.describe("discord").await;
-        let known = |news: &LinkChanged| -> Option<Vec<String>> {
-            Some(news.descriptors.as_ref()?.iter().map(|known| known.platform.clone()).collect())
+        let known = |change: &LinkChanged| -> Option<Vec<String>> {
+            Some(change.descriptors.as_ref()?.iter().map(|known| known.platform.clone()).collect())
         };
-        let mut news = within("news", bench.changes.recv()).await.unwrap();
-        while news.state != LinkState::Connected {
-            assert_eq!(known(&news), None);
-            news = within("news", bench.changes.recv()).await.unwrap();
+        let mut change = within("a change", bench.changes.recv()).await.unwrap();
+        while change.state != LinkState::Connected {
+            assert_eq!(known(&change), None);
+            change = within("a change", bench.changes.recv()).await.unwrap();
         }
-        assert_eq!(known(&news), None, "a reply to telegram would be split by the limit of discord");
+        assert_eq!(known(&change), None, "a reply to telegram would be split by the limit of discord");
         peer.inbound("m1", Some("b1")).await;
         assert_eq!(bench.offer().await.0.descriptor.unwrap().platform, "discord");
         let mut telegram = event("m2");
         telegram["source"]["platform"] = "telegram".into();
-        peer.say(json!({"type": "inbound", "event": telegram})).await;
+        peer.send_json(json!({"type": "inbound", "event": telegram})).await;
         assert_eq!(bench.offer().await.0.descriptor, None, "the event waits for the descriptor");
         peer.describe("telegram").await;
-        let news = within("news", bench.changes.recv()).await.unwrap();
-        assert_eq!(known(&news), Some(vec!["discord".to_owned(), "telegram".to_owned()]));
+        let change = within("a change", bench.changes.recv()).await.unwrap();
+        assert_eq!(known(&change), Some(vec!["discord".to_owned(), "telegram".to_owned()]));
         bench.link.send(ResendLinkState).await.unwrap();
-        let again = within("the news again", bench.changes.recv()).await.unwrap();
-        assert_eq!((again.state, known(&again)), (news.state, known(&news)));
+        let again = within("the change once more", bench.changes.recv()).await.unwrap();
+        assert_eq!((again.state, known(&again)), (change.state, known(&change)));
         peer.close(1001, "").await;
-        let news = within("news", bench.changes.recv()).await.unwrap();
-        assert_eq!((news.state, known(&news)), (LinkState::Waiting, None));
+        let change = within("a change", bench.changes.recv()).await.unwrap();
+        assert_eq!((change.state, known(&change)), (LinkState::Waiting, None));
     });
 }
 
@@ -294,7 +295,7 @@ fn a_link_reports_its_descriptors_once_every_identity_is_described_and_withdraws
 fn an_identity_without_a_descriptor_delays_the_others_for_a_bounded_time() {
     run(async {
         let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
-        let mut bench = Bench::with(timings, vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
         let mut peer = bench.connector.accept().await;
         peer.describe("discord").await;
         let described = async { while bench.changes.recv().await.unwrap().descriptors.is_none() {} };

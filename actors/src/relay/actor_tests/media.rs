@@ -5,31 +5,31 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use super::rig::{Bench, Peer, event, run};
+use super::rig::{LinkBench, Peer, event, run};
 
 /// An event with media at these addresses.
 async fn send(peer: &mut Peer, message_id: &str, addresses: &[&str]) {
     let mut event = event(message_id);
     event["media_urls"] = addresses.iter().copied().map(Value::from).collect();
-    peer.say(json!({"type": "inbound", "event": event})).await;
+    peer.send_json(json!({"type": "inbound", "event": event})).await;
 }
 
 /// The address of media that the connector of `bench` hosts.
-fn kept(bench: &Bench, path: &str) -> String {
+fn kept(bench: &LinkBench, path: &str) -> String {
     format!("{}{path}", bench.connector.url.replace("ws://", "http://"))
 }
 
 #[test]
 fn media_of_the_connector_becomes_a_file_and_the_events_keep_their_order() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let (own, other) = (kept(&bench, "/m/photo.PNG"), "https://elsewhere.example/m/photo.png");
         send(&mut peer, "m1", &[other, &own]).await;
         peer.inbound("m2", None).await;
-        let asked =
+        let request =
             bench.connector.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\npicture").await;
-        assert!(asked.starts_with("GET /m/photo.PNG HTTP/1.1\r\n"), "{asked}");
-        assert!(asked.contains("authorization: Bearer token-2\r\n"), "a separate token: {asked}");
+        assert!(request.starts_with("GET /m/photo.PNG HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("authorization: Bearer token-2\r\n"), "a separate token: {request}");
         let (inbound, _answer) = bench.offer().await;
         assert_eq!((inbound.event.message_id.as_deref(), inbound.event.media_urls[0].as_str()), (Some("m1"), other));
         let path = &inbound.event.media_urls[1];
@@ -45,7 +45,7 @@ fn media_of_the_connector_becomes_a_file_and_the_events_keep_their_order() {
 #[test]
 fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let own = kept(&bench, "/m/1");
         let mut huge =
             b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n1900001\r\n".to_vec();
@@ -70,7 +70,7 @@ fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
 #[test]
 fn media_that_ends_with_the_connection_is_complete() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let own = kept(&bench, "/m/1");
         send(&mut peer, "m", &[&own]).await;
         bench.connector.answer(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\npicture").await;
@@ -82,7 +82,7 @@ fn media_that_ends_with_the_connection_is_complete() {
 #[test]
 fn a_token_for_a_new_connector_is_not_sent_to_the_old_one() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let own = kept(&bench, "/m/1");
         bench.profile.borrow_mut().1.as_mut().unwrap().url = "wss://new.example".into();
         send(&mut peer, "m", &[&own]).await;

@@ -16,13 +16,13 @@ use crate::profile::messages::NoConnectParams;
 use crate::relay::claims::{ClaimRefused, GatewayKey};
 use caduceus_contract::messages::relay::{GoDormant, GoIdle, IdleAnswer, LinkState};
 use caduceus_contract::wire::action::Action;
-use rig::{Bench, descriptor, identity, never, quick, run, within};
+use rig::{LinkBench, descriptor, identity, never, quick, run, within};
 
 #[test]
 fn handshake_names_every_identity_and_keeps_the_descriptors() {
     run(async {
         let identities = vec![identity("discord", "b1"), identity("telegram", "")];
-        let mut bench = Bench::with(quick(), identities).await;
+        let mut bench = LinkBench::with(quick(), identities).await;
         let mut peer = bench.connector.accept().await;
         assert_eq!(peer.authorization.as_deref(), Some("Bearer token-1"));
         assert_eq!(peer.frame().await, json!({"type": "hello", "platform": "discord", "botId": "b1"}));
@@ -42,9 +42,9 @@ fn handshake_names_every_identity_and_keeps_the_descriptors() {
 fn refused_descriptor_does_not_end_the_handshake() {
     run(async {
         let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
-        let bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
         let mut peer = bench.connector.accept().await;
-        peer.say(json!({"type": "descriptor", "descriptor": {"platform": "discord"}})).await;
+        peer.send_json(json!({"type": "descriptor", "descriptor": {"platform": "discord"}})).await;
         let mut again = bench.connector.accept().await;
         assert_eq!(bench.view().await.skipped, 1);
         assert_eq!(again.frame().await["type"], "hello");
@@ -54,16 +54,16 @@ fn refused_descriptor_does_not_end_the_handshake() {
 #[test]
 fn platforms_that_were_not_named_are_not_kept() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         for name in ["telegram", "discord\u{1b}[2J", "relay", "", &"x".repeat(900)] {
             peer.describe(name).await;
         }
         let mut large = descriptor("discord");
         large["platform_hint"] = "x".repeat(65 * 1024).into();
-        peer.say(json!({"type": "descriptor", "descriptor": large})).await;
+        peer.send_json(json!({"type": "descriptor", "descriptor": large})).await;
         let mut again = descriptor("discord");
         again["max_message_length"] = 77.into();
-        peer.say(json!({"type": "descriptor", "descriptor": again})).await;
+        peer.send_json(json!({"type": "descriptor", "descriptor": again})).await;
         peer.inbound("m", None).await;
         assert_eq!(bench.offer().await.0.descriptor.map(|known| known.max_message_length), Some(77));
         let view = bench.view().await;
@@ -76,7 +76,7 @@ fn platforms_that_were_not_named_are_not_kept() {
 fn handshake_is_not_ended_by_a_descriptor_of_another_platform() {
     run(async {
         let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
-        let bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
         let mut peer = bench.connector.accept().await;
         peer.describe("telegram").await;
         bench.connector.accept().await;
@@ -87,7 +87,7 @@ fn handshake_is_not_ended_by_a_descriptor_of_another_platform() {
 #[test]
 fn refused_upgrade_sets_the_time_of_the_next_dial() {
     run(async {
-        let mut bench = Bench::new().await;
+        let mut bench = LinkBench::new().await;
         for (status, head, ordered) in [
             (503, "retry-after: 1\r\n", true),
             (429, "Retry-After: 100\r\n", true),
@@ -115,7 +115,7 @@ fn refused_upgrade_sets_the_time_of_the_next_dial() {
 #[test]
 fn socket_of_a_link_sends_without_delay() {
     run(async {
-        let (bench, peer) = Bench::connected().await;
+        let (bench, peer) = LinkBench::connected().await;
         let ours = peer.socket.get_ref().peer_addr().unwrap();
         let me = rustix::process::getpid();
         let me = rustix::process::pidfd_open(me, rustix::process::PidfdFlags::empty()).unwrap();
@@ -140,12 +140,12 @@ fn link_with_lower_precedence_closes_and_waits_until_it_may_dial_again() {
     run(async {
         let gateway = GatewayKey::new("ws://c.example", "gw");
         let work = Some(ProfileName::parse("work").unwrap());
-        let mut bench = Bench::owned(work.clone(), gateway.clone()).await;
+        let mut bench = LinkBench::owned(work.clone(), gateway.clone()).await;
         let mut peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         bench.claims.declare(&None, Some(gateway.clone()));
         never("a close", peer.read()).await;
-        assert_eq!(bench.claims.take(&None, gateway.clone()).unwrap_err(), ClaimRefused::GivenUp(work));
+        assert_eq!(bench.claims.take(&None, gateway.clone()).unwrap_err(), ClaimRefused::BeingReleased(work));
         assert_eq!(within("the close", peer.read()).await, Err(Some(1001)));
         drop(peer);
         bench.until(LinkState::Disabled).await;
@@ -163,7 +163,7 @@ fn link_with_lower_precedence_closes_and_waits_until_it_may_dial_again() {
 #[test]
 fn closed_link_is_redialled_with_a_fresh_token() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         peer.close(1012, "restart").await;
         bench.until(LinkState::Waiting).await;
         let peer = bench.connector.serve().await;
@@ -177,7 +177,7 @@ fn closed_link_is_redialled_with_a_fresh_token() {
 fn superseded_socket_is_closed_before_the_next_one_is_opened() {
     run(async {
         let timings = LinkTimings { ping: Duration::from_secs(9), silence: Duration::from_millis(100), ..quick() };
-        let bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
         let mut first = bench.connector.serve().await;
         let _second = bench.connector.accept().await;
         // The frames of the first connection are in the buffer of the test, and so is its end.
@@ -196,7 +196,7 @@ fn superseded_socket_is_closed_before_the_next_one_is_opened() {
 fn peer_that_answers_no_ping_is_disconnected() {
     run(async {
         let timings = LinkTimings { ping: Duration::from_millis(40), silence: Duration::from_millis(200), ..quick() };
-        let mut bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
         let silent = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         bench.until(LinkState::Waiting).await;
@@ -209,7 +209,7 @@ fn peer_that_answers_no_ping_is_disconnected() {
 fn peer_that_answers_pings_stays_connected() {
     run(async {
         let timings = LinkTimings { ping: Duration::from_millis(40), silence: Duration::from_millis(400), ..quick() };
-        let mut bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
         let mut peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         // Reading answers the pings.
@@ -222,7 +222,7 @@ fn peer_that_answers_pings_stays_connected() {
 #[test]
 fn second_4401_after_a_handshake_revokes_until_the_credentials_change() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         peer.close(4401, "unauthorized").await;
         let mut peer = bench.connector.serve().await;
         peer.close(4401, "unauthorized").await;
@@ -238,7 +238,7 @@ fn second_4401_after_a_handshake_revokes_until_the_credentials_change() {
 #[test]
 fn upgrade_refused_with_403_counts_as_4401() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         peer.close(4401, "unauthorized").await;
         bench.connector.refuse(403).await;
         bench.until(LinkState::Revoked).await;
@@ -249,7 +249,7 @@ fn upgrade_refused_with_403_counts_as_4401() {
 #[test]
 fn expired_is_not_revoked() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         for _ in 0..3 {
             peer.close(4401, "expired").await;
             peer = bench.connector.serve().await;
@@ -261,7 +261,7 @@ fn expired_is_not_revoked() {
 #[test]
 fn link_without_an_address_is_disabled_until_there_is_one() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let dial = std::mem::replace(&mut bench.profile.borrow_mut().1, Err(NoConnectParams::NotSet));
         peer.close(1000, "").await;
         bench.until(LinkState::Disabled).await;
@@ -274,7 +274,7 @@ fn link_without_an_address_is_disabled_until_there_is_one() {
 #[test]
 fn undialable_address_is_named_in_the_view() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         bench.profile.borrow_mut().1.as_mut().unwrap().url = "c.example".into();
         peer.close(1000, "").await;
         bench.until(LinkState::Disabled).await;
@@ -285,10 +285,10 @@ fn undialable_address_is_named_in_the_view() {
 #[test]
 fn leaving_link_waits_for_the_acknowledgement() {
     run(async {
-        let (bench, mut peer) = Bench::connected().await;
+        let (bench, mut peer) = LinkBench::connected().await;
         let answer = bench.link.send(GoIdle);
         assert_eq!(peer.frame().await, json!({"type": "going_idle"}));
-        peer.say(json!({"type": "going_idle_ack"})).await;
+        peer.send_json(json!({"type": "going_idle_ack"})).await;
         assert_eq!(within("the answer", answer).await.unwrap(), IdleAnswer::Acknowledged);
         assert_eq!(bench.view().await.state, LinkState::Idle);
         let result = bench.send("bye");
@@ -302,10 +302,10 @@ fn leaving_link_waits_for_the_acknowledgement() {
 #[test]
 fn dormant_link_closes_and_dials_again() {
     run(async {
-        let (bench, mut peer) = Bench::connected().await;
+        let (bench, mut peer) = LinkBench::connected().await;
         let answer = bench.link.send(GoDormant);
         assert_eq!(peer.frame().await["type"], "going_idle");
-        peer.say(json!({"type": "going_idle_ack"})).await;
+        peer.send_json(json!({"type": "going_idle_ack"})).await;
         assert_eq!(within("the answer", answer).await.unwrap(), IdleAnswer::Acknowledged);
         assert_eq!(within("the close", peer.read()).await, Err(Some(1001)));
         drop(peer);
@@ -317,7 +317,7 @@ fn dormant_link_closes_and_dials_again() {
 #[test]
 fn idle_without_a_connection_is_answered_so() {
     run(async {
-        let bench = Bench::new().await;
+        let bench = LinkBench::new().await;
         bench.profile.borrow_mut().1 = Err(NoConnectParams::NotSet);
         assert_eq!(bench.link.send(GoIdle).await.unwrap(), IdleAnswer::NotConnected);
     });
@@ -326,21 +326,21 @@ fn idle_without_a_connection_is_answered_so() {
 #[test]
 fn stopped_link_completes_the_closing_handshake() {
     /// Stops the actor as its runner would.
-    struct Stop;
-    impl Message for Stop {
+    struct StopLink;
+    impl Message for StopLink {
         type Result = ();
     }
-    impl Handler<Stop> for RelayActor {
+    impl Handler<StopLink> for RelayActor {
         type Result = ();
-        fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        fn handle(&mut self, _: StopLink, ctx: &mut Self::Context) {
             ctx.stop();
         }
     }
     run(async {
-        let (bench, mut peer) = Bench::connected().await;
+        let (bench, mut peer) = LinkBench::connected().await;
         let answer = bench.send("last");
         peer.frame().await;
-        bench.link.send(Stop).await.unwrap();
+        bench.link.send(StopLink).await.unwrap();
         assert_eq!(within("the close", peer.read()).await, Err(Some(1001)));
         assert!(answer.await.ambiguous, "a pending send is answered");
         drop(peer);

@@ -2,18 +2,18 @@
 
 use serde_json::json;
 
-use super::rig::{Bench, Peer, run, target, within};
+use super::rig::{LinkBench, Peer, run, target, within};
 use super::*;
 
 async fn answer(peer: &mut Peer, request_id: &serde_json::Value, message_id: &str) {
     let result = json!({"success": true, "message_id": message_id});
-    peer.say(json!({"type": "outbound_result", "requestId": request_id, "result": result})).await;
+    peer.send_json(json!({"type": "outbound_result", "requestId": request_id, "result": result})).await;
 }
 
 #[test]
 fn each_result_answers_its_own_send_in_any_order() {
     run(async {
-        let (bench, mut peer) = Bench::connected().await;
+        let (bench, mut peer) = LinkBench::connected().await;
         let (one, two) = (bench.send("one"), bench.send("two"));
         let (first, second) = (peer.frame().await, peer.frame().await);
         assert_eq!(first["action"]["content"], "one");
@@ -31,7 +31,7 @@ fn each_result_answers_its_own_send_in_any_order() {
 #[test]
 fn action_for_the_relay_platform_leaves_the_choice_to_the_connector() {
     run(async {
-        let (bench, mut peer) = Bench::connected().await;
+        let (bench, mut peer) = LinkBench::connected().await;
         let action = Action::parse(&json!({"op": "send", "chat_id": "c", "content": "x"})).unwrap();
         let frame = bench.link.send(SendAction { target: target("relay"), action: action.clone() });
         let foreign = bench.link.send(SendAction { target: target("slack"), action });
@@ -46,7 +46,7 @@ fn action_for_the_relay_platform_leaves_the_choice_to_the_connector() {
 #[test]
 fn action_without_a_link_fails_at_once() {
     run(async {
-        let bench = Bench::new().await;
+        let bench = LinkBench::new().await;
         let result = bench.send("x").await;
         assert_eq!((result.success, result.error.as_deref()), (false, Some("relay not connected")));
         assert!(!result.ambiguous);
@@ -56,7 +56,7 @@ fn action_without_a_link_fails_at_once() {
 #[test]
 fn action_before_the_end_of_the_handshake_fails_at_once() {
     run(async {
-        let mut bench = Bench::new().await;
+        let mut bench = LinkBench::new().await;
         let _peer = bench.connector.accept().await;
         bench.until(LinkState::Handshaking).await;
         assert_eq!(bench.send("x").await.error.as_deref(), Some("relay not connected"));
@@ -66,7 +66,7 @@ fn action_before_the_end_of_the_handshake_fails_at_once() {
 #[test]
 fn action_that_was_written_is_ambiguous_once_the_link_is_cut() {
     run(async {
-        let (bench, mut peer) = Bench::connected().await;
+        let (bench, mut peer) = LinkBench::connected().await;
         let result = bench.send("x");
         peer.frame().await;
         drop(peer);
@@ -79,7 +79,7 @@ fn action_that_was_written_is_ambiguous_once_the_link_is_cut() {
 fn action_without_a_result_in_time_is_ambiguous() {
     run(async {
         let timings = LinkTimings { result: Duration::from_millis(50), ..quick() };
-        let mut bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
         let mut peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         let result = bench.send("x");
@@ -95,7 +95,7 @@ fn action_without_a_result_in_time_is_ambiguous() {
 #[test]
 fn actions_still_queued_when_the_link_is_cut_are_not_ambiguous() {
     run(async {
-        let (bench, peer) = Bench::connected().await;
+        let (bench, peer) = LinkBench::connected().await;
         // The peer reads nothing: the first actions fill the buffers of the system, the others wait.
         let large = "x".repeat(1024 * 1024);
         let results: Vec<_> = (0..64).map(|_| bench.send(&large)).collect();
@@ -115,7 +115,7 @@ fn actions_still_queued_when_the_link_is_cut_are_not_ambiguous() {
 #[test]
 fn queue_that_is_full_refuses_at_once() {
     run(async {
-        let (bench, peer) = Bench::connected().await;
+        let (bench, peer) = LinkBench::connected().await;
         let large = "x".repeat(24 * 1024);
         let mut results: Vec<_> = (0..1500).map(|_| bench.send(&large)).collect();
         let last = results.pop().unwrap().await;
@@ -130,7 +130,7 @@ fn queue_that_is_full_refuses_at_once() {
 #[test]
 fn reading_continues_while_writing_is_blocked() {
     run(async {
-        let (mut bench, mut peer) = Bench::connected().await;
+        let (mut bench, mut peer) = LinkBench::connected().await;
         let large = "x".repeat(1024 * 1024);
         let _results: Vec<_> = (0..64).map(|_| bench.send(&large)).collect();
         peer.inbound("m1", None).await;

@@ -97,11 +97,11 @@ impl Connector {
     /// Accepts the next request, which is not a dial, answers it, and returns it.
     pub(super) async fn answer(&self, answer: &[u8]) -> String {
         let (mut stream, _) = within("a request", self.listener.accept()).await.unwrap();
-        let mut asked = vec![0; 4096];
-        let bytes = stream.read(&mut asked).await.unwrap();
+        let mut request = vec![0; 4096];
+        let bytes = stream.read(&mut request).await.unwrap();
         // The client may close before it has read everything.
         let _ = stream.write_all(answer).await;
-        String::from_utf8_lossy(&asked[..bytes]).into_owned()
+        String::from_utf8_lossy(&request[..bytes]).into_owned()
     }
 
     pub(super) async fn no_dial(&self) {
@@ -138,20 +138,20 @@ impl Peer {
         Ok(self.lines.remove(0))
     }
 
-    pub(super) async fn say(&mut self, frame: Value) {
-        self.say_text(format!("{frame}\n")).await;
+    pub(super) async fn send_json(&mut self, frame: Value) {
+        self.send_text(format!("{frame}\n")).await;
     }
 
-    pub(super) async fn say_text(&mut self, text: impl Into<String>) {
+    pub(super) async fn send_text(&mut self, text: impl Into<String>) {
         self.socket.send(Ws::text(text.into())).await.unwrap();
     }
 
-    pub(super) async fn say_binary(&mut self, bytes: &[u8]) {
+    pub(super) async fn send_binary(&mut self, bytes: &[u8]) {
         self.socket.send(Ws::binary(bytes.to_vec())).await.unwrap();
     }
 
     pub(super) async fn describe(&mut self, platform: &str) {
-        self.say(json!({"type": "descriptor", "descriptor": descriptor(platform)})).await;
+        self.send_json(json!({"type": "descriptor", "descriptor": descriptor(platform)})).await;
     }
 
     pub(super) async fn inbound(&mut self, message_id: &str, buffer_id: Option<&str>) {
@@ -159,7 +159,7 @@ impl Peer {
         if let Some(buffer_id) = buffer_id {
             frame["bufferId"] = buffer_id.into();
         }
-        self.say(frame).await;
+        self.send_json(frame).await;
     }
 
     pub(super) async fn close(&mut self, code: u16, reason: &str) {
@@ -194,9 +194,9 @@ impl Handler<PrepareDial> for StubProfile {
     type Result = Result<ConnectParams, NoConnectParams>;
 
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
-        let (asked, answer) = &mut *self.0.borrow_mut();
-        *asked += 1;
-        let token = SecretString::from(format!("token-{asked}"));
+        let (questions, answer) = &mut *self.0.borrow_mut();
+        *questions += 1;
+        let token = SecretString::from(format!("token-{questions}"));
         answer.clone().map(|dial| ConnectParams { token: Some(token), ..dial })
     }
 }
@@ -254,8 +254,8 @@ impl Handler<StopSession> for StubDispatch {
 impl Handler<LinkChanged> for StubDispatch {
     type Result = ();
 
-    fn handle(&mut self, news: LinkChanged, _: &mut Self::Context) {
-        let _ = self.changes.send(news);
+    fn handle(&mut self, change: LinkChanged, _: &mut Self::Context) {
+        let _ = self.changes.send(change);
     }
 }
 
@@ -266,7 +266,7 @@ impl Handler<StatusTouched> for StubDispatch {
 }
 
 /// A link with stubs around it.
-pub(super) struct Bench {
+pub(super) struct LinkBench {
     pub(super) connector: Connector,
     pub(super) link: Addr<RelayActor>,
     pub(super) profile: Answers,
@@ -289,7 +289,7 @@ pub(super) fn identity(platform: &str, bot_id: &str) -> Identity {
     Identity { platform: platform.into(), bot_id: bot_id.into() }
 }
 
-impl Bench {
+impl LinkBench {
     pub(super) async fn new() -> Self {
         Self::with(quick(), vec![identity("discord", "b1")]).await
     }
@@ -320,11 +320,12 @@ impl Bench {
         };
         let profile: Answers = Rc::new(RefCell::new((0, Ok(dial))));
         let (offers, offered) = mpsc::unbounded_channel();
-        let (letter_news, letters) = mpsc::unbounded_channel();
+        let (letter_sender, letters) = mpsc::unbounded_channel();
         let claims = Claims::new(owner.clone());
-        let (stop_news, stops) = mpsc::unbounded_channel();
-        let (change_news, changes) = mpsc::unbounded_channel();
-        let dispatch = StubDispatch { letters: letter_news, offered: offers, stops: stop_news, changes: change_news };
+        let (stop_sender, stops) = mpsc::unbounded_channel();
+        let (change_sender, changes) = mpsc::unbounded_channel();
+        let dispatch =
+            StubDispatch { letters: letter_sender, offered: offers, stops: stop_sender, changes: change_sender };
         let dispatch = dispatch.start();
         let ports = RelayPorts {
             profile: StubProfile(Rc::clone(&profile)).start().into(),

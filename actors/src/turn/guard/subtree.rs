@@ -95,7 +95,7 @@ mod linux {
     }
 
     fn parent_of(pid: i32) -> Option<i32> {
-        parse_parent(&small::of_the_kernel(format!("/proc/{pid}/stat"))?)
+        parse_parent(&small::read_kernel_file(format!("/proc/{pid}/stat"))?)
     }
 
     /// The fourth field. The second is the command's name, which may have blanks and brackets.

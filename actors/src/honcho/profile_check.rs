@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
-use super::lock::{is_held, peek, resolve};
+use super::lock::{is_held, read_notes, resolve};
 use super::note::{Fate, Note, Notes, PresentationVerdict, verdict};
-use super::plan::{Doubt, Seen};
+use super::plan::{Doubt, FileReading};
 use super::refresh::unix_now_ms;
 use super::store;
-use super::watch::Spot;
+use super::watch::WatchedPlace;
 use crate::error_chain::error_chain;
 use crate::profile::redact::Redactor;
 use caduceus_contract::profile_name::ProfileName;
@@ -25,26 +25,26 @@ pub(super) struct GrantLocation {
 
 /// The grant of one profile as it was seen.
 #[derive(Debug)]
-pub(super) struct Sighting {
+pub(super) struct ProfileReading {
     pub(super) profile: ProfileName,
     pub(super) place: GrantLocation,
-    pub(super) seen: Seen,
+    pub(super) seen: FileReading,
 }
 
 /// A check of one profile's file, and its possible places.
 #[derive(Debug)]
-pub(super) struct Survey {
-    pub(super) sighting: Sighting,
+pub(super) struct ProfileCheck {
+    pub(super) reading: ProfileReading,
     /// The places to watch.
-    pub(super) spots: Vec<Spot>,
+    pub(super) places: Vec<WatchedPlace>,
 }
 
 /// Checks the profile's file.
-pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Redactor) -> Survey {
-    let mut spots = Vec::new();
+pub(super) fn check_profile(profile: &HonchoProfile, retry_wait: Duration, redactor: &Redactor) -> ProfileCheck {
+    let mut places = Vec::new();
     for candidate in profile.homes.candidates() {
         let target = resolve(&candidate).ok().filter(|target| *target != candidate);
-        spots.extend(std::iter::once(&candidate).chain(&target).map(|file| Spot::of(file)));
+        places.extend(std::iter::once(&candidate).chain(&target).map(|file| WatchedPlace::of(file)));
     }
     let path = profile.homes.locate(is_there);
     let file = open(&path);
@@ -58,12 +58,15 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Reda
     let (host, seen) = match file {
         Ok((file, notes)) => {
             let block = file.block_name(&host);
-            let seen = in_file(&file, &notes, &path, &block, careful);
+            let seen = in_file(&file, &notes, &path, &block, retry_wait);
             (block, seen)
         }
-        Err(why) => (host, Seen::Unreadable(why)),
+        Err(why) => (host, FileReading::Unreadable(why)),
     };
-    Survey { sighting: Sighting { profile: profile.name.clone(), place: GrantLocation { path, host }, seen }, spots }
+    ProfileCheck {
+        reading: ProfileReading { profile: profile.name.clone(), place: GrantLocation { path, host }, seen },
+        places,
+    }
 }
 
 /// The redactor's source for the contents of a profile's file; no profile has such a name.
@@ -72,22 +75,26 @@ pub(super) fn redacted_as(profile: &ProfileName) -> String {
 }
 
 /// The result for a profile whose disk does not answer; `known` is the last place of its grant.
-pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&GrantLocation>, why: String) -> Sighting {
+pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&GrantLocation>, why: String) -> ProfileReading {
     let first = || GrantLocation {
         path: profile.homes.own.join(FILE_NAME),
         host: host_name(profile.host.as_deref(), &profile.name, None),
     };
-    Sighting { profile: profile.name.clone(), place: known.cloned().unwrap_or_else(first), seen: Seen::Unreadable(why) }
+    ProfileReading {
+        profile: profile.name.clone(),
+        place: known.cloned().unwrap_or_else(first),
+        seen: FileReading::Unreadable(why),
+    }
 }
 
 fn open(path: &Path) -> Result<(HonchoFile, Notes), String> {
     let file = store::read(path).map_err(|error| error_chain(&error))?;
-    Ok((file.unwrap_or_else(HonchoFile::empty), peek(path)))
+    Ok((file.unwrap_or_else(HonchoFile::empty), read_notes(path)))
 }
 
-fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: Duration) -> Seen {
+fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, retry_wait: Duration) -> FileReading {
     let Some(grant) = file.grant(block) else {
-        return Seen::NoGrant;
+        return FileReading::NoGrant;
     };
     let about = notes.of(block).filter(|note| note.is_about(&grant.refresh_token));
     let doubt = match about {
@@ -100,17 +107,17 @@ fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: 
         Some(note) if note.fate() == Fate::Unknown && is_left_beside(path, block, &grant) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
-        Some(note) => doubt(note, &grant.refresh_token, careful),
+        Some(note) => doubt(note, &grant.refresh_token, retry_wait),
     };
-    Seen::Grant { grant, doubt }
+    FileReading::Grant { grant, doubt }
 }
 
 fn is_left_beside(path: &Path, block: &str, grant: &Grant) -> bool {
-    resolve(path).is_ok_and(|target| store::salvage(&target, block, grant).is_some())
+    resolve(path).is_ok_and(|target| store::find_replacement(&target, block, grant).is_some())
 }
 
-fn doubt(note: &Note, token: &secrecy::SecretString, careful: Duration) -> Doubt {
-    match (note.fate(), verdict(Some(note), token, unix_now_ms() / 1_000, false, careful)) {
+fn doubt(note: &Note, token: &secrecy::SecretString, retry_wait: Duration) -> Doubt {
+    match (note.fate(), verdict(Some(note), token, unix_now_ms() / 1_000, false, retry_wait)) {
         (Fate::Rotated, _) => Doubt::Spent,
         (Fate::Refused, _) => Doubt::Refused,
         (_, PresentationVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },

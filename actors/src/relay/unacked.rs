@@ -10,7 +10,7 @@ pub(super) type Seq = u64;
 
 /// The events of one connection between the socket and the acknowledgement.
 #[derive(Debug)]
-pub(super) struct Intake<T> {
+pub(super) struct UnackedEvents<T> {
     next: Seq,
     /// Number of events that the dispatcher has not answered.
     offered: usize,
@@ -21,7 +21,7 @@ pub(super) struct Intake<T> {
     /// All before this one are acknowledged.
     next_done: Seq,
     /// An event was refused and is not accepted yet.
-    standing: bool,
+    blocked: bool,
     /// An offered event was refused since the last wait.
     refused: bool,
     /// Consecutive waits after which nothing was accepted.
@@ -30,7 +30,7 @@ pub(super) struct Intake<T> {
 
 /// The dispatcher's answer for one event.
 #[derive(Debug)]
-pub(super) enum IntakeAnswer<T> {
+pub(super) enum OfferAnswer<T> {
     Taken(T),
     /// To be offered again.
     Refused(T),
@@ -38,7 +38,7 @@ pub(super) enum IntakeAnswer<T> {
 
 /// What to do after an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum NextAction {
     /// Nothing.
     Nothing,
     /// Stop reading the socket.
@@ -54,7 +54,7 @@ pub(super) enum After {
     Resume,
 }
 
-impl<T> Default for Intake<T> {
+impl<T> Default for UnackedEvents<T> {
     fn default() -> Self {
         Self {
             next: 0,
@@ -62,19 +62,19 @@ impl<T> Default for Intake<T> {
             held: BTreeMap::new(),
             taken: BTreeMap::new(),
             next_done: 0,
-            standing: false,
+            blocked: false,
             refused: false,
             rounds: 0,
         }
     }
 }
 
-impl<T> Intake<T> {
+impl<T> UnackedEvents<T> {
     /// Adds an event; returns it if it is to be offered now.
     pub(super) fn arrived(&mut self, item: T) -> Option<(Seq, T)> {
         let seq = self.next;
         self.next += 1;
-        if self.standing {
+        if self.blocked {
             self.held.insert(seq, item);
             return None;
         }
@@ -83,16 +83,16 @@ impl<T> Intake<T> {
     }
 
     /// The event offered as `seq` was answered. Returns, in order, the events that may be acknowledged.
-    pub(super) fn answered(&mut self, seq: Seq, answer: IntakeAnswer<T>) -> (Vec<T>, After) {
+    pub(super) fn answered(&mut self, seq: Seq, answer: OfferAnswer<T>) -> (Vec<T>, NextAction) {
         self.offered = self.offered.saturating_sub(1);
-        let stood = self.standing;
+        let was_blocked = self.blocked;
         match answer {
-            IntakeAnswer::Taken(item) => {
+            OfferAnswer::Taken(item) => {
                 self.taken.insert(seq, item);
             }
-            IntakeAnswer::Refused(item) => {
+            OfferAnswer::Refused(item) => {
                 self.held.insert(seq, item);
-                self.standing = true;
+                self.blocked = true;
                 self.refused = true;
             }
         }
@@ -101,27 +101,27 @@ impl<T> Intake<T> {
             self.next_done += 1;
             done.push(item);
         }
-        (done, self.after(stood))
+        (done, self.after(was_blocked))
     }
 
-    fn after(&mut self, stood: bool) -> After {
+    fn after(&mut self, was_blocked: bool) -> NextAction {
         if self.offered > 0 {
-            return if self.standing && !stood { After::Pause } else { After::Nothing };
+            return if self.blocked && !was_blocked { NextAction::Pause } else { NextAction::Nothing };
         }
         if std::mem::take(&mut self.refused) {
             let round = self.rounds;
             self.rounds += 1;
-            return After::OfferLater { round };
+            return NextAction::OfferLater { round };
         }
         self.rounds = 0;
-        if !self.standing {
-            return After::Nothing;
+        if !self.blocked {
+            return NextAction::Nothing;
         }
         if !self.held.is_empty() {
-            return After::OfferNow;
+            return NextAction::OfferNow;
         }
-        self.standing = false;
-        After::Resume
+        self.blocked = false;
+        NextAction::Resume
     }
 
     /// The first held event, to be offered now.
@@ -136,63 +136,63 @@ impl<T> Intake<T> {
 mod tests {
     use super::*;
 
-    fn take(intake: &mut Intake<char>, offer: (Seq, char)) -> (String, After) {
-        let (done, after) = intake.answered(offer.0, IntakeAnswer::Taken(offer.1));
+    fn take(unacked: &mut UnackedEvents<char>, offer: (Seq, char)) -> (String, NextAction) {
+        let (done, after) = unacked.answered(offer.0, OfferAnswer::Taken(offer.1));
         (done.into_iter().collect(), after)
     }
 
-    fn refuse(intake: &mut Intake<char>, offer: (Seq, char)) -> After {
-        let (done, after) = intake.answered(offer.0, IntakeAnswer::Refused(offer.1));
+    fn refuse(unacked: &mut UnackedEvents<char>, offer: (Seq, char)) -> NextAction {
+        let (done, after) = unacked.answered(offer.0, OfferAnswer::Refused(offer.1));
         assert!(done.is_empty());
         after
     }
 
     #[test]
     fn accepted_events_never_stop_the_reading() {
-        let mut intake = Intake::default();
+        let mut unacked = UnackedEvents::default();
         for item in "abc".chars() {
-            let offer = intake.arrived(item).unwrap();
-            assert_eq!(take(&mut intake, offer), (item.into(), After::Nothing));
+            let offer = unacked.arrived(item).unwrap();
+            assert_eq!(take(&mut unacked, offer), (item.into(), NextAction::Nothing));
         }
     }
 
     #[test]
     fn acknowledgements_keep_the_order_of_arrival() {
-        let mut intake = Intake::default();
-        let [a, b, c] = ['a', 'b', 'c'].map(|item| intake.arrived(item).unwrap());
-        assert_eq!(take(&mut intake, c).0, "");
-        assert_eq!(take(&mut intake, a).0, "a");
-        assert_eq!(take(&mut intake, b).0, "bc");
+        let mut unacked = UnackedEvents::default();
+        let [a, b, c] = ['a', 'b', 'c'].map(|item| unacked.arrived(item).unwrap());
+        assert_eq!(take(&mut unacked, c).0, "");
+        assert_eq!(take(&mut unacked, a).0, "a");
+        assert_eq!(take(&mut unacked, b).0, "bc");
     }
 
     #[test]
     fn refused_events_are_offered_again_one_by_one_in_order_of_arrival() {
-        let mut intake = Intake::default();
-        let [a, b] = ['a', 'b'].map(|item| intake.arrived(item).unwrap());
-        assert_eq!(refuse(&mut intake, b), After::Pause);
-        assert_eq!(intake.arrived('c'), None, "what comes in meanwhile waits behind");
-        assert_eq!(refuse(&mut intake, a), After::OfferLater { round: 0 });
-        let a = intake.offer_again().unwrap();
-        assert_eq!(refuse(&mut intake, a), After::OfferLater { round: 1 });
-        let a = intake.offer_again().unwrap();
-        assert_eq!(take(&mut intake, a), ("a".into(), After::OfferNow));
-        let b = intake.offer_again().unwrap();
-        assert_eq!(take(&mut intake, b), ("b".into(), After::OfferNow));
-        let c = intake.offer_again().unwrap();
-        assert_eq!(take(&mut intake, c), ("c".into(), After::Resume));
-        assert_eq!(intake.arrived('d').unwrap().1, 'd');
+        let mut unacked = UnackedEvents::default();
+        let [a, b] = ['a', 'b'].map(|item| unacked.arrived(item).unwrap());
+        assert_eq!(refuse(&mut unacked, b), NextAction::Pause);
+        assert_eq!(unacked.arrived('c'), None, "what comes in meanwhile waits behind");
+        assert_eq!(refuse(&mut unacked, a), NextAction::OfferLater { round: 0 });
+        let a = unacked.offer_again().unwrap();
+        assert_eq!(refuse(&mut unacked, a), NextAction::OfferLater { round: 1 });
+        let a = unacked.offer_again().unwrap();
+        assert_eq!(take(&mut unacked, a), ("a".into(), NextAction::OfferNow));
+        let b = unacked.offer_again().unwrap();
+        assert_eq!(take(&mut unacked, b), ("b".into(), NextAction::OfferNow));
+        let c = unacked.offer_again().unwrap();
+        assert_eq!(take(&mut unacked, c), ("c".into(), NextAction::Resume));
+        assert_eq!(unacked.arrived('d').unwrap().1, 'd');
     }
 
     #[test]
     fn waits_grow_until_an_event_is_accepted() {
-        let mut intake = Intake::default();
-        let mut offer = intake.arrived('a').unwrap();
+        let mut unacked = UnackedEvents::default();
+        let mut offer = unacked.arrived('a').unwrap();
         for round in 0..3 {
-            assert_eq!(refuse(&mut intake, offer), After::OfferLater { round });
-            offer = intake.offer_again().unwrap();
+            assert_eq!(refuse(&mut unacked, offer), NextAction::OfferLater { round });
+            offer = unacked.offer_again().unwrap();
         }
-        assert_eq!(take(&mut intake, offer).1, After::Resume);
-        let offer = intake.arrived('b').unwrap();
-        assert_eq!(refuse(&mut intake, offer), After::OfferLater { round: 0 });
+        assert_eq!(take(&mut unacked, offer).1, NextAction::Resume);
+        let offer = unacked.arrived('b').unwrap();
+        assert_eq!(refuse(&mut unacked, offer), NextAction::OfferLater { round: 0 });
     }
 }

@@ -18,11 +18,11 @@ pub const NOT_CONNECTED: &str = "relay not connected";
 /// Answer when the queue of the socket is full.
 pub(super) const QUEUE_FULL: &str = "relay queue full";
 
-type PendingSends = Rc<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>;
+type PendingTable = Rc<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>;
 
 /// The pending sends. Dropping it answers them all as if the link were lost.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(PendingSends);
+pub(super) struct PendingSends(PendingTable);
 
 /// The progress of one action's frame. The writer has one end, the pending send the other.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ enum WriteState {
     Withdrawn,
 }
 
-impl Waiting {
+impl PendingSends {
     /// Admits an action under a fresh request id. The future completes within `timeout`.
     pub(super) fn admit(
         &self,
@@ -67,7 +67,7 @@ impl Waiting {
     }
 
     /// Answers all: the link is lost.
-    pub(super) fn lose_all(&self) {
+    pub(super) fn fail_all(&self) {
         // The senders are dropped after the borrow, because a woken send accesses the table.
         let lost = std::mem::take(&mut *self.0.borrow_mut());
         drop(lost);
@@ -127,10 +127,10 @@ mod tests {
     #[test]
     fn a_result_answers_its_own_send() {
         runtime().block_on(async {
-            let waiting = Waiting::default();
-            let (_first, one) = waiting.admit("1".into(), LONG);
-            let (_second, two) = waiting.admit("2".into(), LONG);
-            assert!(waiting.settle("2", ActionResult { success: true, ..ActionResult::default() }));
+            let sends = PendingSends::default();
+            let (_first, one) = sends.admit("1".into(), LONG);
+            let (_second, two) = sends.admit("2".into(), LONG);
+            assert!(sends.settle("2", ActionResult { success: true, ..ActionResult::default() }));
             assert!(two.await.success);
             assert!(one.now_or_never().is_none());
         });
@@ -139,11 +139,11 @@ mod tests {
     #[test]
     fn a_loss_is_ambiguous_only_after_the_write() {
         runtime().block_on(async {
-            let waiting = Waiting::default();
-            let (written, one) = waiting.admit("1".into(), LONG);
-            let (queued, two) = waiting.admit("2".into(), LONG);
+            let sends = PendingSends::default();
+            let (written, one) = sends.admit("1".into(), LONG);
+            let (queued, two) = sends.admit("2".into(), LONG);
             assert!(written.begin_write());
-            waiting.lose_all();
+            sends.fail_all();
             assert!(one.await.ambiguous);
             let unwritten = two.await;
             assert!(!unwritten.success && !unwritten.ambiguous);
@@ -154,10 +154,10 @@ mod tests {
     #[test]
     fn the_end_of_the_actor_answers_like_a_loss() {
         runtime().block_on(async {
-            let waiting = Waiting::default();
-            let (ticket, answer) = waiting.admit("1".into(), LONG);
+            let sends = PendingSends::default();
+            let (ticket, answer) = sends.admit("1".into(), LONG);
             ticket.begin_write();
-            drop(waiting);
+            drop(sends);
             assert!(answer.await.ambiguous);
         });
     }
@@ -165,23 +165,23 @@ mod tests {
     #[test]
     fn written_and_unwritten_sends_time_out() {
         runtime().block_on(async {
-            let waiting = Waiting::default();
-            let (written, one) = waiting.admit("1".into(), SHORT);
-            let (_queued, two) = waiting.admit("2".into(), SHORT);
+            let sends = PendingSends::default();
+            let (written, one) = sends.admit("1".into(), SHORT);
+            let (_queued, two) = sends.admit("2".into(), SHORT);
             written.begin_write();
             let (one, two) = futures_util::join!(one, two);
             assert!(one.ambiguous && !two.ambiguous);
-            assert_eq!(waiting.len(), 0, "no send is left in the table");
+            assert_eq!(sends.len(), 0, "no send is left in the table");
         });
     }
 
     #[test]
     fn a_late_or_unknown_result_is_dropped() {
         runtime().block_on(async {
-            let waiting = Waiting::default();
-            assert!(!waiting.settle("1", ActionResult::default()));
-            drop(waiting.admit("1".into(), LONG));
-            assert_eq!(waiting.len(), 0, "a dropped send leaves the table");
+            let sends = PendingSends::default();
+            assert!(!sends.settle("1", ActionResult::default()));
+            drop(sends.admit("1".into(), LONG));
+            assert_eq!(sends.len(), 0, "a dropped send leaves the table");
         });
     }
 }

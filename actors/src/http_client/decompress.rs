@@ -12,12 +12,12 @@ use super::error::HttpError;
 const STEP: usize = 1024;
 
 /// The decoder of one body.
-pub(super) enum Unpack {
+pub(super) enum Decompressor {
     Gzip(MultiGzDecoder<Vec<u8>>),
     Zlib(ZlibDecoder<Vec<u8>>),
 }
 
-impl Unpack {
+impl Decompressor {
     /// `None` for an unsupported encoding.
     pub(super) fn of(encoding: &str) -> Option<Self> {
         match encoding.trim().to_ascii_lowercase().as_str() {
@@ -66,7 +66,7 @@ fn cut(error: &io::Error) -> HttpError {
     HttpError::Cut(format!("it cannot be decompressed: {error}"))
 }
 
-impl Drop for Unpack {
+impl Drop for Decompressor {
     fn drop(&mut self) {
         self.out().zeroize();
     }

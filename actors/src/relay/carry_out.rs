@@ -9,15 +9,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
 
 use super::actor::RelayActor;
-use super::arrival::{Arrival, Cargo, EventCargo};
+use super::arrival::{Arrival, ArrivalContent, ArrivedEvent};
 use super::dead_letter::DeadLetter;
 use super::descriptors::Descriptors;
 use super::dial::{self, DialError, Socket};
-use super::intake::{After, Intake, IntakeAnswer, Seq};
-use super::lineup::Lineup;
 use super::plan::LinkPlan;
-use super::socket::{Connection, Opening, SocketEvent};
+use super::reorder::ReorderBuffer;
+use super::socket::{Connection, ConnectionArgs, SocketEvent};
 use super::steps::{LinkStep, Loss, Prepared, plain};
+use super::unacked::{NextAction, OfferAnswer, Seq, UnackedEvents};
 use crate::http_client::UpgradeRefused;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
 use caduceus_contract::messages::dispatch::{NotTaken, OfferEvent};
@@ -51,10 +51,10 @@ impl RelayActor {
                 if let Some(connection) = self.connection.take() {
                     connection.close(with);
                 }
-                self.waiting.lose_all();
+                self.pending.fail_all();
                 // The connector sends again the events that were not acknowledged.
-                self.intake = Intake::default();
-                self.lineup = Lineup::default();
+                self.unacked = UnackedEvents::default();
+                self.reorder = ReorderBuffer::default();
             }
         }
     }
@@ -141,7 +141,7 @@ impl RelayActor {
                 let places = Arc::clone(&self.places);
                 let close_timeout = self.timings.close_timeout;
                 let (connection, events) =
-                    Connection::open(socket, Opening { generation, slot, places, close_timeout });
+                    Connection::open(socket, ConnectionArgs { generation, slot, places, close_timeout });
                 self.connection = Some(connection);
                 let events = stream::unfold(events, move |mut events| async move {
                     events.recv().await.map(|item| ((generation, item), events))
@@ -186,22 +186,22 @@ impl RelayActor {
 
     /// A complete event is passed to the dispatcher when it is next.
     pub(super) fn accept(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
-        if let Some((seq, arrival)) = self.intake.arrived(arrival) {
+        if let Some((seq, arrival)) = self.unacked.arrived(arrival) {
             self.offer(generation, seq, arrival, ctx);
         }
     }
 
     /// Sends one event to the dispatcher, or one dead letter to the ledger; `answered` receives the answer.
     fn offer(&self, generation: u64, seq: Seq, arrival: Arrival, ctx: &mut Context<Self>) {
-        match &arrival.cargo {
-            Cargo::Event(event) => {
+        match &arrival.content {
+            ArrivalContent::Event(event) => {
                 let answer = self.ports.dispatch.ask(self.inbound(&arrival, event), self.timings.take);
                 ctx.spawn(answer.into_actor(self).map(move |answer, link, ctx| {
                     let taken = link.was_taken(answer);
                     link.answered(generation, seq, arrival, taken, ctx);
                 }));
             }
-            Cargo::Dead(letter) => {
+            ArrivalContent::Dead(letter) => {
                 let record =
                     letter.record(self.link.clone(), self.profile.clone(), arrival.buffer_id.clone(), arrival.digest);
                 let answer = self.ports.ledger.ask(record, self.timings.take);
@@ -213,7 +213,7 @@ impl RelayActor {
         }
     }
 
-    fn inbound(&self, arrival: &Arrival, event: &EventCargo) -> OfferEvent {
+    fn inbound(&self, arrival: &Arrival, event: &ArrivedEvent) -> OfferEvent {
         OfferEvent {
             link: self.link.clone(),
             bot_id: event.bot_id.clone().or_else(|| self.bot_of(&event.event)),
@@ -240,7 +240,7 @@ impl RelayActor {
     fn was_recorded(&mut self, arrival: &Arrival, answer: Result<Result<Recorded, LedgerError>, AskError>) -> bool {
         let error = match answer {
             Ok(Ok(recorded)) => {
-                if let (Recorded::New(row), Cargo::Dead(letter)) = (recorded, &arrival.cargo) {
+                if let (Recorded::New(row), ArrivalContent::Dead(letter)) = (recorded, &arrival.content) {
                     self.counts.dead_letter();
                     let DeadLetter { reason, bytes, .. } = letter;
                     warn!(link = %self.link.0, row = row.0, bytes, reason, "frame kept as a dead letter");
@@ -259,17 +259,17 @@ impl RelayActor {
         if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
             return;
         }
-        let answer = if taken { IntakeAnswer::Taken(arrival) } else { IntakeAnswer::Refused(arrival) };
-        let (done, after) = self.intake.answered(seq, answer);
+        let answer = if taken { OfferAnswer::Taken(arrival) } else { OfferAnswer::Refused(arrival) };
+        let (done, after) = self.unacked.answered(seq, answer);
         for arrival in done {
             self.acknowledge(arrival);
         }
         match after {
-            After::Nothing => {}
-            After::Pause => self.pause(true),
-            After::Resume => self.pause(false),
-            After::OfferNow => self.offer_again(generation, ctx),
-            After::OfferLater { round } => {
+            NextAction::Nothing => {}
+            NextAction::Pause => self.pause(true),
+            NextAction::Resume => self.pause(false),
+            NextAction::OfferNow => self.offer_again(generation, ctx),
+            NextAction::OfferLater { round } => {
                 self.pause(true);
                 let wait = self.timings.offer.delay(round, fastrand::f64());
                 ctx.run_later(wait, move |link, ctx| link.offer_again(generation, ctx));
@@ -279,7 +279,7 @@ impl RelayActor {
 
     fn offer_again(&mut self, generation: u64, ctx: &mut Context<Self>) {
         if self.connection.as_ref().is_some_and(|connection| connection.generation == generation)
-            && let Some((seq, arrival)) = self.intake.offer_again()
+            && let Some((seq, arrival)) = self.unacked.offer_again()
         {
             self.offer(generation, seq, arrival, ctx);
         }
@@ -333,8 +333,8 @@ impl StreamHandler<(u64, SocketEvent)> for RelayActor {
         }
         match event {
             SocketEvent::Arrived(arrival) => self.arrived(generation, *arrival, ctx),
-            SocketEvent::Frame(frame) => self.take_frame(generation, *frame, ctx),
-            SocketEvent::WantsAck(buffer_id) => self.send_ack(buffer_id, None),
+            SocketEvent::Frame(frame) => self.handle_frame(generation, *frame, ctx),
+            SocketEvent::AckRequested(buffer_id) => self.send_ack(buffer_id, None),
             SocketEvent::Unknown => {}
             SocketEvent::Skipped(reason) => self.skipped(&reason),
             SocketEvent::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, &loss, at)),
@@ -350,13 +350,13 @@ impl SocketEvent {
     fn frame_kind(&self) -> Option<&'static str> {
         Some(match self {
             Self::Frame(frame) => frame.kind(),
-            Self::Arrived(arrival) => match &arrival.cargo {
-                Cargo::Event(EventCargo { forwarded: true, .. }) => "passthrough_forward",
-                Cargo::Event(_) => "inbound",
-                Cargo::Dead(_) => return None,
+            Self::Arrived(arrival) => match &arrival.content {
+                ArrivalContent::Event(ArrivedEvent { forwarded: true, .. }) => "passthrough_forward",
+                ArrivalContent::Event(_) => "inbound",
+                ArrivalContent::Dead(_) => return None,
             },
             Self::Unknown => "unknown",
-            Self::WantsAck(_) | Self::Skipped(_) | Self::Ended(_) => return None,
+            Self::AckRequested(_) | Self::Skipped(_) | Self::Ended(_) => return None,
         })
     }
 }

@@ -4,20 +4,20 @@ use std::collections::VecDeque;
 
 /// Items in order of arrival, some of which are not complete yet.
 #[derive(Debug)]
-pub(super) struct Lineup<T> {
+pub(super) struct ReorderBuffer<T> {
     next: u64,
     waiting: VecDeque<(u64, Option<T>)>,
 }
 
-impl<T> Default for Lineup<T> {
+impl<T> Default for ReorderBuffer<T> {
     fn default() -> Self {
         Self { next: 0, waiting: VecDeque::new() }
     }
 }
 
-impl<T> Lineup<T> {
+impl<T> ReorderBuffer<T> {
     /// A complete item arrived; returns the item, unless an earlier one is being fetched.
-    pub(super) fn whole(&mut self, item: T) -> Option<T> {
+    pub(super) fn push_complete(&mut self, item: T) -> Option<T> {
         if self.waiting.is_empty() {
             return Some(item);
         }
@@ -27,7 +27,7 @@ impl<T> Lineup<T> {
     }
 
     /// An item arrived that must be fetched first; returns its place.
-    pub(super) fn expect(&mut self) -> u64 {
+    pub(super) fn reserve(&mut self) -> u64 {
         let place = self.place();
         self.waiting.push_back((place, None));
         place
@@ -38,8 +38,8 @@ impl<T> Lineup<T> {
         if let Some(slot) = self.waiting.iter_mut().find(|(waiting, _)| *waiting == place) {
             slot.1 = Some(item);
         }
-        let whole = self.waiting.iter().take_while(|(_, item)| item.is_some()).count();
-        self.waiting.drain(..whole).filter_map(|(_, item)| item).collect()
+        let complete = self.waiting.iter().take_while(|(_, item)| item.is_some()).count();
+        self.waiting.drain(..complete).filter_map(|(_, item)| item).collect()
     }
 
     fn place(&mut self) -> u64 {
@@ -54,12 +54,12 @@ mod tests {
 
     #[test]
     fn a_complete_item_is_returned_at_once_unless_an_earlier_one_is_incomplete() {
-        let mut lineup = Lineup::default();
-        assert_eq!(lineup.whole('a'), Some('a'));
-        let (b, c) = (lineup.expect(), lineup.expect());
-        assert_eq!(lineup.whole('d'), None);
-        assert!(lineup.completed(c, 'c').is_empty());
-        assert_eq!(lineup.completed(b, 'b'), ['b', 'c', 'd']);
-        assert_eq!(lineup.whole('e'), Some('e'));
+        let mut reorder = ReorderBuffer::default();
+        assert_eq!(reorder.push_complete('a'), Some('a'));
+        let (b, c) = (reorder.reserve(), reorder.reserve());
+        assert_eq!(reorder.push_complete('d'), None);
+        assert!(reorder.completed(c, 'c').is_empty());
+        assert_eq!(reorder.completed(b, 'b'), ['b', 'c', 'd']);
+        assert_eq!(reorder.push_complete('e'), Some('e'));
     }
 }

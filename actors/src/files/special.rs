@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// Each kind, and a part of its error text.
-pub(crate) const ODD: [(&str, &str); 7] = [
+pub(crate) const SPECIAL: [(&str, &str); 7] = [
     ("pipe", "a named pipe"),
     ("directory", "a directory"),
     ("endless device", "a device"),

@@ -1,0 +1,87 @@
+//! The check of the files: at start, at every file event, after every refresh, and at each poll.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use futures_util::future::join_all;
+
+use super::{CheckState, HonchoRefreshActor};
+use crate::files::workers::Owner;
+use crate::files::{FileWorker, Purpose};
+use crate::honcho::profile_check::{ProfileCheck, ProfileReading, check_profile, redacted_as, unanswered};
+
+/// Timeout of a check of one profile's files.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl HonchoRefreshActor {
+    /// Checks the files, or once more after a check that is running.
+    pub(super) fn check(&mut self, ctx: &mut Context<Self>) {
+        if self.checking != CheckState::Idle {
+            self.checking = CheckState::Again;
+            return;
+        }
+        self.checking = CheckState::Running;
+        let retry_wait = self.settings.limits.retry_wait;
+        let before = (self.started, self.ended);
+        let checks = self.settings.profiles.clone().into_iter().map(|profile| {
+            // Each on a separate thread: a profile whose disk hangs delays no other for longer than this.
+            let worker = FileWorker::of(&profile.homes.own, Purpose::Grant, Owner::Profile);
+            let known = self.grants.place(&profile.name).cloned();
+            let redactor = self.settings.context.redactor.clone();
+            async move {
+                let checked = profile.clone();
+                match worker.run(CHECK_TIMEOUT, move || check_profile(&checked, retry_wait, &redactor)).await {
+                    Ok(check) => check,
+                    Err(error) => {
+                        let reading = unanswered(&profile, known.as_ref(), error.to_string());
+                        ProfileCheck { reading, places: Vec::new() }
+                    }
+                }
+            }
+        });
+        let checks: Vec<_> = checks.collect();
+        ctx.spawn(join_all(checks).into_actor(self).map(move |checked, actor, ctx| {
+            let again = std::mem::replace(&mut actor.checking, CheckState::Idle) == CheckState::Again;
+            let mut readings = Vec::with_capacity(checked.len());
+            for ProfileCheck { reading, places } in checked {
+                for place in &places {
+                    actor.watch.add(place);
+                }
+                readings.push(reading);
+            }
+            actor.apply(readings, before);
+            if again | actor.refreshed_since(before) {
+                actor.check(ctx);
+            }
+        }));
+    }
+
+    /// Whether a refresh began or ended since; what was seen meanwhile may be outdated.
+    fn refreshed_since(&self, before: (u64, u64)) -> bool {
+        before != (self.started, self.ended)
+    }
+
+    fn apply(&mut self, readings: Vec<ProfileReading>, before: (u64, u64)) {
+        let overlapped = self.refreshed_since(before);
+        let now = self.now();
+        let waits = self.waits();
+        for ProfileReading { profile, place, seen } in readings {
+            self.grants.seen(&place, seen, overlapped, waits, now);
+            // The profile may have been removed while its file was checked.
+            if self.settings.profiles.iter().any(|served| served.name == profile) {
+                self.grants.locate(profile, place);
+            } else {
+                self.settings.context.redactor.remove(&redacted_as(&profile));
+            }
+        }
+        self.grants.remove_unused();
+        if !self.checked {
+            self.checked = true;
+            self.incarnation.ready();
+            // A refresh that is due need not wait for the tick.
+            self.tick();
+        }
+        self.early.clear();
+        self.publish();
+    }
+}

@@ -1,0 +1,136 @@
+//! The queries of the status: one per actor, all at the same time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Message;
+use futures_util::future::join_all;
+
+use super::process;
+use super::views::Views;
+use crate::config::messages::InForce;
+use crate::counts::CountBy;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::config::{ConfigView, GetConfig};
+use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
+use caduceus_contract::messages::drain::{DrainView, GetDrain};
+use caduceus_contract::messages::honcho::{GetGrants, GrantView};
+use caduceus_contract::messages::ledger::{GetLedger, LedgerView};
+use caduceus_contract::messages::profile::{GetProfile, ProfileView};
+use caduceus_contract::messages::relay::{GetLink, LinkState, LinkView};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::snapshot::ProcessView;
+use caduceus_supervision::{AskError, ChildState, Port, TreeNode};
+
+/// Timeout of an actor's view; after that its last view is shown.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Where the status sends its queries.
+#[derive(Clone)]
+pub struct StatusPorts {
+    /// The gate.
+    pub drain: Port<GetDrain>,
+    /// The dispatcher.
+    pub dispatch: Port<GetDispatch>,
+    /// The ledger.
+    pub ledger: Port<GetLedger>,
+    /// The grants.
+    pub honcho: Port<GetGrants>,
+    /// The settings.
+    pub config: Port<GetConfig>,
+    /// The links.
+    pub links: Vec<(LinkId, Port<GetLink>)>,
+    /// Children started, counted by the profiles.
+    pub agents_started: CountBy<ProfileName>,
+    /// Tokens exchanged, counted by the actor of the grants.
+    pub exchanges: CountBy<(PathBuf, String)>,
+}
+
+/// The answers of all actors, each with the queried incarnation.
+pub(super) struct ViewAnswers {
+    drain: ViewAnswer<DrainView>,
+    dispatch: ViewAnswer<DispatchView>,
+    ledger: ViewAnswer<LedgerView>,
+    grants: ViewAnswer<Vec<GrantView>>,
+    config: ViewAnswer<ConfigView>,
+    profiles: Vec<(ProfileName, ViewAnswer<ProfileView>)>,
+    links: Vec<(LinkId, ViewAnswer<LinkView>)>,
+    process: Option<ProcessView>,
+}
+
+type ViewAnswer<T> = (Result<T, AskError>, u64);
+
+/// Queries the actor at `node`, unless it is down: the query would wait for its successor.
+async fn ask<M>(port: &Port<M>, message: M, node: Option<&TreeNode>) -> ViewAnswer<M::Result>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    let generation = node.map_or(0, |node| node.generation);
+    let down = |node: &TreeNode| {
+        matches!(node.state, ChildState::Failed | ChildState::Stopped | ChildState::Backoff | ChildState::Stopping)
+    };
+    match node {
+        Some(node) if down(node) => (Err(AskError::Closed), generation),
+        _ => (port.ask(message, TIMEOUT).await, generation),
+    }
+}
+
+/// Queries all actors of `tree`, and the system for the data of the process.
+pub(super) async fn query_all(
+    ports: StatusPorts,
+    in_force: Arc<InForce>,
+    started: Instant,
+    tree: TreeNode,
+) -> ViewAnswers {
+    let node = |path: &str| tree.find(path);
+    let profiles = in_force.profiles.iter().map(|profile| async {
+        let node = node(&format!("profiles/{}", profile.name));
+        (profile.name.clone(), ask(&profile.ports.view, GetProfile, node).await)
+    });
+    let links = ports.links.iter().map(|(id, port)| async {
+        let node = node(&format!("relays/{}", id.0));
+        (id.clone(), ask(port, GetLink, node).await)
+    });
+    let (drain, dispatch, ledger, grants, config, profiles, links, process) = futures_util::join!(
+        ask(&ports.drain, GetDrain, node("drain")),
+        ask(&ports.dispatch, GetDispatch, node("dispatch")),
+        ask(&ports.ledger, GetLedger, node("ledger")),
+        ask(&ports.honcho, GetGrants, node("honcho")),
+        ask(&ports.config, GetConfig, node("config")),
+        join_all(profiles),
+        join_all(links),
+        tokio::task::spawn_blocking(move || process::view(started)),
+    );
+    ViewAnswers { drain, dispatch, ledger, grants, config, profiles, links, process: process.ok() }
+}
+
+impl ViewAnswers {
+    /// Stores the answers. An actor that did not answer keeps its last view.
+    pub(super) fn store(self, views: &mut Views) {
+        views.drain.store(self.drain.0, self.drain.1);
+        views.dispatch.store(self.dispatch.0, self.dispatch.1);
+        views.ledger.store(self.ledger.0, self.ledger.1);
+        views.grants.store(self.grants.0, self.grants.1);
+        views.config.store(self.config.0, self.config.1);
+        for (name, (answer, generation)) in self.profiles {
+            views.profiles.entry(name).or_default().store(answer.map(Some), generation);
+        }
+        for (id, (answer, generation)) in self.links {
+            let known = views.links.entry(id).or_default();
+            let answer = answer.map(|mut view| {
+                // A new incarnation does not have its configuration yet.
+                if view.platforms.is_empty()
+                    && view.state != LinkState::Disabled
+                    && let Some(before) = known.value()
+                {
+                    view.platforms.clone_from(&before.platforms);
+                }
+                Some(view)
+            });
+            known.store(answer, generation);
+        }
+        views.process = self.process.or(views.process);
+    }
+}
