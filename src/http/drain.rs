@@ -106,7 +106,7 @@ async fn change(
     Ok(web::Json(match order {
         DrainOrder::Begin { profile, suppress_notification, deadline, turn } => {
             let order = BeginDrain { principal, profile, suppress_notification, deadline, turn };
-            let begun = ask(&state.ports.begin_drain, order).await?;
+            let begun = ask(&state.ports.drain.begin, order).await?;
             let mut answer = json!({
                 "ok": true,
                 "action": "drain",
@@ -121,7 +121,7 @@ async fn change(
             answer
         }
         DrainOrder::Cancel { profile } => {
-            let cancelled = ask(&state.ports.cancel_drain, CancelDrain { principal, profile }).await??;
+            let cancelled = ask(&state.ports.drain.cancel, CancelDrain { principal, profile }).await??;
             json!({"ok": true, "action": "cancel", "was_draining": cancelled.was_draining})
         }
     }))
@@ -129,10 +129,10 @@ async fn change(
 
 async fn look(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let Some(timeout) = wait(request.query_string())? else {
-        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
+        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain.view, GetDrain).await?)));
     };
     let question = AwaitDrained { timeout, askers_too: false };
-    let view = ask_within(&state.ports.await_drained, question, timeout.saturating_add(TIMEOUT)).await?;
+    let view = ask_within(&state.ports.drain.await_drained, question, timeout.saturating_add(TIMEOUT)).await?;
     Ok(HttpResponse::Ok().json(progress(&view)))
 }
 

@@ -57,7 +57,7 @@ async fn healthz(state: SharedState) -> Result<Json<Value>, ApiError> {
 /// a cancel it must not get the state before. Names and words only, because every client is answered.
 async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<Value>, ApiError> {
     let wants_link = wants_link(request.query_string())?;
-    let gate = ask(&state.ports.drain, GetDrain).await?;
+    let gate = ask(&state.ports.drain.view, GetDrain).await?;
     let snapshot = ask(&state.ports.snapshot, GetSnapshot).await?;
     let verdict = snapshot.judged_by(&gate);
     if let Some(reason) = verdict.refusal() {

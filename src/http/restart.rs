@@ -48,7 +48,7 @@ async fn restart(
     let force = BodyFields::read(&request, payload).await?.flag("force")?.unwrap_or(false);
     let principal = asker.principal;
     // A gate that does not answer is a reason to restart, not to refuse it.
-    let active = ask(&state.ports.drain, GetDrain).await.map(|gate| gate.active_agents).unwrap_or_default();
+    let active = ask(&state.ports.drain.view, GetDrain).await.map(|gate| gate.active_agents).unwrap_or_default();
     info!(principal, force, active, "restart ordered");
     ask(&state.ports.restart, RestartProcess { principal, force }).await??;
     Ok(HttpResponse::Accepted().json(json!({"ok": true, "action": "restart", "force": force, "active_agents": active})))

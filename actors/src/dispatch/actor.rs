@@ -272,7 +272,7 @@ impl DispatchActor {
 
     /// Sets the state of an event in the ledger. The order is sent again if the ledger restarts before it answers.
     fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
-        let (port, incarnation) = (self.ports.mark_inbound.clone(), self.incarnation.clone());
+        let (port, incarnation) = (self.ports.ledger.mark_inbound.clone(), self.incarnation.clone());
         let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
         async move {
             let (id, state) = (mark.id, mark.state);

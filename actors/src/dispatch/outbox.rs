@@ -28,7 +28,7 @@ pub(super) fn send_notice(ports: DispatchPorts, target: Target, text: String) ->
         action: written,
         state: OutboundState::Sending,
     };
-    let recorded = ports.record_outbound.ask(record, LEDGER_TIMEOUT);
+    let recorded = ports.ledger.record_outbound.ask(record, LEDGER_TIMEOUT);
     async move {
         match recorded.await {
             Ok(Ok(id)) => {
@@ -135,12 +135,12 @@ async fn mark(
     error: Option<String>,
 ) {
     let order = MarkOutbound { id, state, message_id, error };
-    let mut marked = ports.mark_outbound.ask(order.clone(), LEDGER_TIMEOUT).await;
+    let mut marked = ports.ledger.mark_outbound.ask(order.clone(), LEDGER_TIMEOUT).await;
     for _ in 0..MARK_RETRIES {
         if marked != Err(AskError::Closed) {
             break;
         }
-        marked = ports.mark_outbound.ask(order.clone(), LEDGER_TIMEOUT).await;
+        marked = ports.ledger.mark_outbound.ask(order.clone(), LEDGER_TIMEOUT).await;
     }
     match marked {
         Ok(Ok(())) => {}

@@ -41,7 +41,7 @@ pub(super) async fn read_running(
     loop {
         let after = rows.last().map(|row| row.id);
         let question = ListInbound { states: vec![InboundState::Running], after, limit: PAGE };
-        let page = ports.list_inbound.ask(question, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
+        let page = ports.ledger.list_inbound.ask(question, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
         let page = page.map_err(|error| error.to_string())?;
         let last = page.len() < PAGE;
         rows.extend(page);
@@ -49,7 +49,7 @@ pub(super) async fn read_running(
             break;
         }
     }
-    let turns = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
+    let turns = ports.gate.turns.ask(ListTurns, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
     let running: HashSet<TurnId> = turns.iter().map(|running| running.ticket.id).collect();
     let cut_off = |row: &&InboundRow| !row.turn.is_some_and(|turn| running.contains(&turn));
     let strays: Vec<TurnId> = rows.iter().filter(cut_off).filter_map(|row| row.turn).collect();
@@ -63,9 +63,9 @@ pub(super) async fn read_running(
     let mut restarts = 0;
     if interrupted == Interrupted::Rerun && was_cut_off {
         let note = NoteRestart { started_at_ms, within: RESTART_WINDOW };
-        let noted = ports.note_restart.ask(note, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
+        let noted = ports.ledger.note_restart.ask(note, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
         restarts = noted.map_err(|error| error.to_string())?;
     }
-    let gate = ports.gate.ask(GetDrain, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
+    let gate = ports.gate.view.ask(GetDrain, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
     Ok(RunningAtStart { rows, turns, gate, restarts })
 }

@@ -19,7 +19,7 @@ const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
 pub(super) async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {
     let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
     let question = ListOutbound { states, after: None, limit: PAGE };
-    let rows = match ports.list_outbound.ask(question, LEDGER_TIMEOUT).await {
+    let rows = match ports.ledger.list_outbound.ask(question, LEDGER_TIMEOUT).await {
         Ok(Ok(rows)) => rows,
         Ok(Err(error)) => return warn!(%error, "waiting replies of the link not read from the ledger"),
         Err(error) => return warn!(%error, "waiting replies of the link not read from the ledger"),

@@ -36,14 +36,14 @@ pub(super) async fn start_turn(
 ) -> Result<StartedTurn, NotStarted> {
     let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
     let question = RequestPermit { ticket, origin: job.origin };
-    let permit = match ports.permits.ask(question, PERMIT_TIMEOUT).await {
+    let permit = match ports.gate.permit.ask(question, PERMIT_TIMEOUT).await {
         Ok(Ok(permit)) => permit,
         Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
         Err(error) => return Err(NotStarted::NoAnswer(format!("the gate: {error}"))),
     };
     let no_ledger = |error: String| NotStarted::NoAnswer(format!("the ledger: {error}"));
     let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
-    match ports.mark_inbound.ask(mark, LEDGER_TIMEOUT).await {
+    match ports.ledger.mark_inbound.ask(mark, LEDGER_TIMEOUT).await {
         Ok(Ok(())) => {}
         Ok(Err(LedgerError::Over { .. })) => return Err(NotStarted::Over),
         Ok(Err(error)) => return Err(no_ledger(error.to_string())),

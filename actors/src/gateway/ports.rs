@@ -8,10 +8,9 @@ use crate::relay::actor::RelayActor;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::ReadAgain;
 use caduceus_contract::messages::dispatch::{AnnounceStop, StopSession, StopTurnById};
-use caduceus_contract::messages::drain::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain};
+use caduceus_contract::messages::drain::{BeginShutdown, DrainControlPorts};
 use caduceus_contract::messages::profile::VerifyDelivery;
-use caduceus_contract::messages::relay::Deliver;
-use caduceus_contract::messages::relay::{GoDormant, GoIdle, Wake};
+use caduceus_contract::messages::relay::{Deliver, DormancyPorts, GoIdle};
 use caduceus_contract::messages::status::{GetSnapshot, Phase, Subscribe};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Mailbox, Port};
@@ -25,14 +24,8 @@ pub struct GatewayPorts {
     pub subscribe: Port<Subscribe>,
     /// The process enters its next phase.
     pub phase: Port<Phase>,
-    /// The state of the gate.
-    pub drain: Port<GetDrain>,
-    /// Begins a drain.
-    pub begin_drain: Port<BeginDrain>,
-    /// Ends a drain.
-    pub cancel_drain: Port<CancelDrain>,
-    /// Waits for the turns to end.
-    pub await_drained: Port<AwaitDrained>,
+    /// Drains.
+    pub drain: DrainControlPorts,
     /// Closes the gate until the process ends.
     pub begin_shutdown: Port<BeginShutdown>,
     /// The turns in flight.
@@ -58,10 +51,8 @@ pub struct LinkPort {
     pub link: LinkId,
     /// Closes it until the process ends.
     pub go_idle: Port<GoIdle>,
-    /// Closes it until it is woken.
-    pub go_dormant: Port<GoDormant>,
-    /// Dials it again.
-    pub wake: Port<Wake>,
+    /// Closes it until it is woken, and wakes it.
+    pub dormancy: DormancyPorts,
 }
 
 /// The ports of signed deliveries, to the profiles served at present.
@@ -85,7 +76,7 @@ pub struct DeliveryPort {
 impl LinkPort {
     /// The ports into the link behind `mailbox`.
     pub(super) fn new(link: LinkId, mailbox: &Mailbox<RelayActor>) -> Self {
-        Self { link, go_idle: mailbox.port(), go_dormant: mailbox.port(), wake: mailbox.port() }
+        Self { link, go_idle: mailbox.port(), dormancy: DormancyPorts::of(mailbox) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::counts::CountBy;
 use crate::dispatch::actor::DispatchActor;
 use crate::dispatch::counts::DispatchCounts;
 use crate::dispatch::home::HomeNotices;
-use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
+use crate::dispatch::ports::{DispatchPorts, GatePorts, LedgerPorts, LinkPorts, TurnChild, TurnMaker};
 use crate::dispatch::settings::DispatchSettings;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::permit::Gate;
@@ -31,8 +31,9 @@ use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings
 use crate::time::now_ms;
 use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
-use crate::turn::ports::TurnPorts;
+use crate::turn::ports::{TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
 use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::drain::DrainControlPorts;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{
     Board, ChildSpec, Mailbox, Readiness, Restart, RestartPolicy, Strategy, Supervisor, SupervisorSpec, WhenExceeded,
@@ -170,28 +171,11 @@ impl Wiring {
         let (present, process_started_ms) = (self.present.clone(), now_ms());
         let home = self.present.settings().values.notices.home.clone().map(HomeNotices::new);
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
-        let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| {
-            (id, LinkPorts { send: link.port(), view: link.port(), resend_state: link.port() })
-        };
         let ports = DispatchPorts {
-            record_inbound: boxes.ledger.port(),
-            mark_inbound: boxes.ledger.port(),
-            list_inbound: boxes.ledger.port(),
-            list_waiting: boxes.ledger.port(),
-            read_inbound: boxes.ledger.port(),
-            list_unread: boxes.ledger.port(),
-            notify_unread: boxes.ledger.port(),
-            last_interrupted: boxes.ledger.port(),
-            note_restart: boxes.ledger.port(),
-            record_outbound: boxes.ledger.port(),
-            mark_outbound: boxes.ledger.port(),
-            list_outbound: boxes.ledger.port(),
-            append_history: boxes.ledger.port(),
-            permits: boxes.drain.port(),
-            turns: boxes.drain.port(),
-            gate: boxes.drain.port(),
+            ledger: LedgerPorts::of(&boxes.ledger),
+            gate: GatePorts::of(&boxes.drain),
             start: boxes.turns.port(),
-            links: boxes.links.all().map(link).collect(),
+            links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
             left: boxes.dispatch.port(),
             status: boxes.status.port(),
             counts: self.counts.dispatch.clone(),
@@ -221,14 +205,9 @@ impl Wiring {
             let link = links.named(&order.target.link);
             let ports = TurnPorts {
                 agent: profile.agent.clone(),
-                spawn: profile.spawn.clone(),
-                call: profile.call.clone(),
-                history: ledger.port(),
-                record: ledger.port(),
-                mark: ledger.port(),
                 send: link.port(),
-                ended: dispatch.port(),
-                left: dispatch.port(),
+                ledger: TurnLedgerPorts::of(&ledger),
+                dispatch: TurnDispatchPorts::of(&dispatch),
                 stop: mailbox.port(),
                 redactor: redactor.clone(),
             };
@@ -313,10 +292,7 @@ impl Wiring {
             snapshot: boxes.status.port(),
             subscribe: boxes.status.port(),
             phase: boxes.status.port(),
-            drain: boxes.drain.port(),
-            begin_drain: boxes.drain.port(),
-            cancel_drain: boxes.drain.port(),
-            await_drained: boxes.drain.port(),
+            drain: DrainControlPorts::of(&boxes.drain),
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
             stop_turn: boxes.dispatch.port(),

@@ -154,7 +154,7 @@ impl ReplyDelivery {
         }
         self.mark(row, state, result.message_id.clone(), result.error.clone()).await;
         if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
-            && let Err(error) = self.ports.left.tell(ReplyLeft { link: self.target.link.clone() })
+            && let Err(error) = self.ports.dispatch.left.tell(ReplyLeft { link: self.target.link.clone() })
         {
             debug!(turn = %self.turn, %error, "reply waits for its link");
         }
@@ -194,7 +194,7 @@ impl ReplyDelivery {
         };
         let mut warned = false;
         loop {
-            let reason = match self.ports.record.ask(record.clone(), LEDGER_TIMEOUT).await {
+            let reason = match self.ports.ledger.record_outbound.ask(record.clone(), LEDGER_TIMEOUT).await {
                 Ok(Ok(row)) => return Some(row),
                 Ok(Err(LedgerError::Closed)) | Err(AskError::Fenced) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -213,12 +213,12 @@ impl ReplyDelivery {
 
     async fn mark(&self, id: OutboundId, state: OutboundState, message_id: Option<String>, why: Option<String>) {
         let mark = MarkOutbound { id, state, message_id, error: why };
-        let mut marked = self.ports.mark.ask(mark.clone(), LEDGER_TIMEOUT).await;
+        let mut marked = self.ports.ledger.mark_outbound.ask(mark.clone(), LEDGER_TIMEOUT).await;
         for _ in 0..MARK_RETRIES {
             if marked != Err(AskError::Closed) {
                 break;
             }
-            marked = self.ports.mark.ask(mark.clone(), LEDGER_TIMEOUT).await;
+            marked = self.ports.ledger.mark_outbound.ask(mark.clone(), LEDGER_TIMEOUT).await;
         }
         let reason = match marked {
             Ok(Ok(())) => return,

@@ -81,7 +81,7 @@ async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -
 
 impl TurnState {
     async fn run(&mut self, commands: &mut TurnCommands) -> TurnOutcome {
-        let asked = which_agent(self.ports.agent.clone());
+        let asked = which_agent(self.ports.agent.get.clone());
         let agent = tokio::select! {
             biased;
             cause = stopped(commands) => return TurnOutcome::Stopped(cause),
@@ -96,7 +96,7 @@ impl TurnState {
         };
         if agent.reads_history() {
             self.keep = agent.history();
-            let history = history(self.ports.history.clone(), self.work.session.clone(), self.keep);
+            let history = history(self.ports.ledger.load_history.clone(), self.work.session.clone(), self.keep);
             self.work.history = tokio::select! {
                 biased;
                 cause = stopped(commands) => return TurnOutcome::Stopped(cause),

@@ -13,13 +13,14 @@ use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::drain::permit::{Gate, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::http_client::HttpClient;
+use caduceus_actors::profile::agent::messages::AgentPorts;
 use caduceus_actors::profile::messages::ProfileTerms;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
 use caduceus_actors::relay::NOT_CONNECTED;
 use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_actors::turn::order::TurnOrder;
-use caduceus_actors::turn::{TurnActor, TurnPorts};
+use caduceus_actors::turn::{TurnActor, TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::dispatch::ReplyLeft;
 use caduceus_contract::messages::drain::{DrainChanged, Origin, TurnTicket};
@@ -367,15 +368,10 @@ impl Fixture {
         let redactor = self.redactor.clone();
         let turn = TurnActor::start_in_arbiter(arbiter, move |ctx| {
             let ports = TurnPorts {
-                agent: profile.clone().into(),
-                spawn: profile.clone().into(),
-                call: profile.into(),
+                agent: AgentPorts::of(&profile),
                 send: stub.clone().into(),
-                history: stub.clone().into(),
-                record: stub.clone().into(),
-                mark: stub.clone().into(),
-                ended: stub.clone().into(),
-                left: stub.into(),
+                ledger: TurnLedgerPorts::of(&stub),
+                dispatch: TurnDispatchPorts::of(&stub),
                 stop: ctx.address().into(),
                 redactor,
             };

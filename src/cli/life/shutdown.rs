@@ -112,7 +112,7 @@ impl GatewayProcess {
         let until = Instant::now() + timeout;
         loop {
             let question = AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), askers_too };
-            let answer = self.gateway.ports.await_drained.ask(question, question.timeout + GATE_TIMEOUT).await;
+            let answer = self.gateway.ports.drain.await_drained.ask(question, question.timeout + GATE_TIMEOUT).await;
             match answer {
                 // No turn is left, or the timeout is reached.
                 Ok(_) => return,

@@ -8,6 +8,21 @@ use serde::Serialize;
 use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;
 use crate::wire::session::SessionKey;
+use caduceus_supervision::{Port, port_set};
+
+port_set! {
+    /// The ports of an operator to the gate.
+    pub struct DrainControlPorts {
+        /// Requests the state of the gate.
+        pub view: Port<GetDrain>,
+        /// Begins a drain.
+        pub begin: Port<BeginDrain>,
+        /// Ends a drain.
+        pub cancel: Port<CancelDrain>,
+        /// Waits for the turns to end.
+        pub await_drained: Port<AwaitDrained>,
+    }
+}
 
 /// The turn of a permit.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,17 @@ use crate::profile_name::ProfileName;
 use crate::wire::action::{Action, ActionResult};
 use crate::wire::descriptor::Descriptor;
 use crate::wire::event::InboundEvent;
+use caduceus_supervision::{Port, port_set};
+
+port_set! {
+    /// The ports of an operator to one link, for a machine that suspends.
+    pub struct DormancyPorts {
+        /// Closes the link until it is woken.
+        pub go_dormant: Port<GoDormant>,
+        /// Dials it again.
+        pub wake: Port<Wake>,
+    }
+}
 
 /// Sends one action and waits for the connector's result. Always answered: a link that is down answers
 /// `success: false` at once, one that is lost after the write answers `ambiguous: true`.

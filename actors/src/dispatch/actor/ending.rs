@@ -110,7 +110,7 @@ impl DispatchActor {
         let messages = messages.into_iter().map(|text| entry("user", text));
         let entries = messages.chain([entry("assistant", reply)]).collect();
         let append = AppendHistory { session: job.session.clone(), entries, keep };
-        let appended = self.ports.append_history.ask(append, LEDGER_TIMEOUT);
+        let appended = self.ports.ledger.append_history.ask(append, LEDGER_TIMEOUT);
         ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "conversation not written to the ledger"),

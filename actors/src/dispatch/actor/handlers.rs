@@ -64,7 +64,7 @@ impl Handler<OfferEvent> for DispatchActor {
             state,
             note,
         };
-        let recorded = self.ports.record_inbound.ask(record, LEDGER_TIMEOUT);
+        let recorded = self.ports.ledger.record_inbound.ask(record, LEDGER_TIMEOUT);
         let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
         let counts = self.ports.counts.clone();
         // It outlives this incarnation: an event on disk is acknowledged and processed also if the incarnation fails meanwhile.

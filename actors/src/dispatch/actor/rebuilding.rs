@@ -104,7 +104,7 @@ impl DispatchActor {
     fn read_page(&mut self, rebuild: Rebuild, ctx: &mut Context<Self>) {
         let states = vec![InboundState::Received, InboundState::Held];
         let question = ListWaiting { states, after: rebuild.after, limit: PAGE };
-        let page = self.ports.list_waiting.ask(question, LEDGER_TIMEOUT);
+        let page = self.ports.ledger.list_waiting.ask(question, LEDGER_TIMEOUT);
         ctx.spawn(page.into_actor(self).map(move |page, actor, ctx| match page {
             Ok(Ok(page)) => actor.take_page(page, rebuild, ctx),
             Ok(Err(error)) => Self::read_page_later(&error.to_string(), rebuild, ctx),
@@ -141,7 +141,7 @@ impl DispatchActor {
     /// Events that were steered into running turns become part of the conversation when these end.
     fn fetch_steered(&mut self, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
         let Some(id) = rebuild.steered.pop() else { return self.finish(&rebuild, ctx) };
-        let read = self.ports.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
+        let read = self.ports.ledger.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let row = read.map_err(|error| error.to_string()).and_then(|row| row.map_err(|error| error.to_string()));
             match row.map(DispatchJob::from_row) {
@@ -178,7 +178,7 @@ impl DispatchActor {
         if self.adopted.is_empty() {
             return;
         }
-        let turns = self.ports.turns.ask(ListTurns, GATE_TIMEOUT);
+        let turns = self.ports.gate.turns.ask(ListTurns, GATE_TIMEOUT);
         ctx.spawn(turns.into_actor(self).map(|turns, actor, ctx| {
             if let Ok(turns) = turns {
                 actor.drop_lost_turns(turns, ctx);
@@ -262,7 +262,7 @@ impl DispatchActor {
     /// Runs the last interrupted event of a session again.
     pub(super) fn retry(&mut self, asked: DispatchJob, ctx: &mut Context<Self>) {
         let question = LastInterrupted { session: asked.session.clone() };
-        let found = self.ports.last_interrupted.ask(question, LEDGER_TIMEOUT);
+        let found = self.ports.ledger.last_interrupted.ask(question, LEDGER_TIMEOUT);
         ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| match found {
             Ok(Ok(row)) => match row.and_then(DispatchJob::from_row) {
                 Some((id, job)) => {

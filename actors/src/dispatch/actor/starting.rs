@@ -35,7 +35,7 @@ impl DispatchActor {
         if self.jobs.contains_key(&event) {
             return self.launch(turn, event, ways, ctx);
         }
-        let read = self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT);
+        let read = self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| actor.was_read(turn, event, ways, read, ctx)));
     }
 
@@ -129,7 +129,8 @@ impl DispatchActor {
         if let Some(job) = self.jobs.remove(&event) {
             return self.refuse_job(event, Some(&job), notice, ctx);
         }
-        let (notice, read) = (notice.clone(), self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT));
+        let (notice, read) =
+            (notice.clone(), self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT));
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let row = read.ok().and_then(Result::ok);
             if row.is_none() {

@@ -53,7 +53,7 @@ pub(super) async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, comman
         session: turn.work.session.clone(),
         attempt: turn.work.attempt,
     };
-    let asked = turn.ports.spawn.ask(spawn, SPAWN_TIMEOUT);
+    let asked = turn.ports.agent.spawn.ask(spawn, SPAWN_TIMEOUT);
     let child = tokio::select! {
         biased;
         // A child that is started nevertheless ends when its answer is dropped.

@@ -59,7 +59,7 @@ async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, commands: &mut Tu
     let due = Instant::now() + settings.timeout;
     let (texts, mut queued) = mpsc::channel(MAX_PIECES);
     let conversation = Conversation {
-        port: turn.ports.call.clone(),
+        port: turn.ports.agent.call.clone(),
         agent: Arc::clone(agent),
         turn: turn.work.id,
         body: request::body(settings, &turn.work.history, &turn.work.event),
