@@ -131,7 +131,7 @@ async fn look(request: HttpRequest, state: SharedState) -> Result<HttpResponse, 
     let Some(timeout) = wait(request.query_string())? else {
         return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain.view, GetDrain).await?)));
     };
-    let question = AwaitDrained { timeout, askers_too: false };
+    let question = AwaitDrained { timeout, including_requesters: false };
     let view = ask_within(&state.ports.drain.await_drained, question, timeout.saturating_add(TIMEOUT)).await?;
     Ok(HttpResponse::Ok().json(progress(&view)))
 }

@@ -170,7 +170,7 @@ fn keepers(sheet: &mut Sheet, snapshot: &Snapshot) {
     let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));
     sheet.gauges("ledger_outbound", "Outbound obligations by state", "state", outbound);
     sheet.counter("ledger_written", "Events and obligations written", ledger.written);
-    sheet.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.trouble.is_none()));
+    sheet.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.write_error.is_none()));
 }
 
 fn actors(sheet: &mut Sheet, root: &TreeNode) {

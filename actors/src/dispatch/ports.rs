@@ -9,7 +9,7 @@ use crate::drain::permit::messages::{ListTurns, RequestPermit};
 use crate::profile::messages::ProfilePorts;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::link::LinkId;
-use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
@@ -20,9 +20,9 @@ use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
 use caduceus_supervision::{ChildSpec, Port, StartChild, port_set};
 
-/// Timeout of the ledger; a commit takes milliseconds, a full disk any time.
+/// Timeout of the ledger; a commit takes milliseconds, and a full disk can block for any time.
 pub(super) const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Restarts of the ledger during the same order after which it is not sent again.
+/// Restarts of the ledger during one request after which the request is not sent again.
 pub(super) const MARK_RETRIES: u32 = 10;
 /// Most attempts to run one event, or to hand one reply to a link.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
@@ -41,12 +41,12 @@ pub struct DispatchPorts {
     pub ledger: LedgerPorts,
     /// The gate.
     pub gate: GatePorts,
-    /// Starts a turn.
-    pub start: Port<StartChild>,
+    /// Starts a turn, as a child of the `turns` supervisor.
+    pub start_child: Port<StartChild>,
     /// The links, by name.
     pub links: BTreeMap<LinkId, LinkPorts>,
     /// The dispatcher itself, for replies that could not be sent.
-    pub left: Port<ReplyLeft>,
+    pub reply_pending: Port<ReplyPending>,
     /// Notifies of a change in what the status shows.
     pub status: Port<StatusTouched>,
     /// The counts; they outlive the actor.
@@ -111,7 +111,7 @@ port_set! {
 
 /// A turn that can be started, and its ports.
 pub struct TurnChild {
-    /// For the `Turns` supervisor.
+    /// For the `turns` supervisor.
     pub spec: ChildSpec,
     /// Stops it.
     pub stop: Port<StopTurn>,
@@ -119,5 +119,5 @@ pub struct TurnChild {
     pub steer: Port<SteerTurn>,
 }
 
-/// Makes a turn from an order. Passed in where the tree is wired, so the dispatcher depends on the messages of turns only.
-pub type TurnMaker = Arc<dyn Fn(TurnOrder, &ProfilePorts) -> TurnChild + Send + Sync>;
+/// Makes a turn from its order. Passed in where the tree is wired, so that the dispatcher depends only on the messages of turns.
+pub type TurnFactory = Arc<dyn Fn(TurnOrder, &ProfilePorts) -> TurnChild + Send + Sync>;

@@ -55,10 +55,10 @@ pub struct LinkPort {
     pub dormancy: DormancyPorts,
 }
 
-/// The ports of signed deliveries, to the profiles served at present.
+/// The ports of signed deliveries, to the profiles that are served now.
 #[derive(Clone)]
 pub struct DeliveryPorts {
-    present: ServedProfiles,
+    served_profiles: ServedProfiles,
     links: RelayLinks,
 }
 
@@ -81,14 +81,14 @@ impl LinkPort {
 }
 
 impl DeliveryPorts {
-    pub(super) fn new(present: ServedProfiles, links: RelayLinks) -> Self {
-        Self { present, links }
+    pub(super) fn new(served_profiles: ServedProfiles, links: RelayLinks) -> Self {
+        Self { served_profiles, links }
     }
 
     /// The profiles that accept deliveries now, the default profile first. A reply leaves over the profile's own link, if there was one at the start.
     #[must_use]
     pub fn now(&self) -> Vec<DeliveryPort> {
-        let in_force = self.present.in_force();
+        let in_force = self.served_profiles.in_force();
         let port = |served: &Served| {
             let owner = (served.home != in_force.settings.home).then(|| served.name.clone());
             let link = owner.as_ref().and_then(|owner| self.links.of(owner)).unwrap_or(self.links.process());

@@ -2,7 +2,7 @@
 
 use crate::profile::agent::messages::AgentPorts;
 use crate::profile::redact::Redactor;
-use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::{LoadHistory, MarkOutbound, RecordOutbound};
 use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::messages::turn::{StopTurn, TurnEnded};
@@ -43,6 +43,6 @@ port_set! {
         /// Reports the end of the turn.
         pub ended: Port<TurnEnded>,
         /// Reports a reply that could not be sent.
-        pub left: Port<ReplyLeft>,
+        pub reply_pending: Port<ReplyPending>,
     }
 }

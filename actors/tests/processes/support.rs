@@ -22,7 +22,7 @@ use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_actors::turn::order::TurnOrder;
 use caduceus_actors::turn::{TurnActor, TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::{DrainChanged, Origin, TurnTicket};
 use caduceus_contract::messages::honcho::{FreshAnswer, FreshToken};
 use caduceus_contract::messages::ledger::{
@@ -201,10 +201,10 @@ impl Handler<TurnEnded> for Stub {
     }
 }
 
-impl Handler<ReplyLeft> for Stub {
+impl Handler<ReplyPending> for Stub {
     type Result = ();
 
-    fn handle(&mut self, _: ReplyLeft, _: &mut Self::Context) {}
+    fn handle(&mut self, _: ReplyPending, _: &mut Self::Context) {}
 }
 
 impl Handler<FreshToken> for Stub {

@@ -38,7 +38,7 @@ pub struct TurnTicket {
 /// The cause of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// A person, through a chat.
+    /// A person, through a chat. A drain refuses it.
     External,
     /// The gateway itself: recovery of interrupted turns, completions. Passes the gate and is counted.
     Internal,
@@ -53,7 +53,7 @@ pub enum Refusal {
     /// The process is stopping.
     #[error("the gateway is stopping")]
     Stopping,
-    /// The gate's actor was superseded while it answered.
+    /// The actor of the gate was replaced while it answered.
     #[error("the gate was superseded")]
     Superseded,
 }
@@ -70,7 +70,7 @@ pub struct BeginDrain {
     pub suppress_notification: bool,
     /// Ends the drain automatically after this time.
     pub deadline: Option<Duration>,
-    /// The turn that makes the request, for whose end the drain does not wait.
+    /// The turn that makes the request; the drain does not wait for its end.
     pub turn: Option<TurnId>,
 }
 
@@ -172,8 +172,8 @@ pub struct TurnInFlight {
 pub struct AwaitDrained {
     /// Timeout.
     pub timeout: Duration,
-    /// Whether to wait for the turns that themselves requested the drain, too.
-    pub askers_too: bool,
+    /// Whether to wait also for the turns that themselves requested the drain.
+    pub including_requesters: bool,
 }
 
 /// The gate opened or closed.

@@ -7,7 +7,7 @@ use actix::Message;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::dispatch::NotTaken;
+use super::dispatch::NotRecorded;
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
 use crate::wire::action::{Action, ActionResult};
@@ -126,7 +126,7 @@ pub struct LinkView {
 impl LinkView {
     /// The view of a link that has not reported yet.
     #[must_use]
-    pub fn unheard(link: LinkId) -> Self {
+    pub fn not_reported(link: LinkId) -> Self {
         Self {
             link,
             state: LinkState::Disabled,
@@ -167,7 +167,7 @@ pub struct ResendLinkState;
 
 /// An event received over HTTP with a valid signature. Answered `Ok` once it may be acknowledged.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), NotTaken>")]
+#[rtype(result = "Result<(), NotRecorded>")]
 pub struct Deliver {
     /// The profile whose key signed it, if that is a named one: the event runs under it.
     pub owner: Option<ProfileName>,

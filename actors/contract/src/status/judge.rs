@@ -29,8 +29,8 @@ impl Snapshot {
         let starting = state == GatewayState::Starting;
         let mut issues: Vec<Issue> =
             self.actors.children.iter().filter_map(|node| self.of_actor(node, starting)).collect();
-        if let Some(trouble) = &self.ledger.trouble {
-            issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", "unwritable", Some(trouble.clone())));
+        if let Some(write_error) = &self.ledger.write_error {
+            issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", "unwritable", Some(write_error.clone())));
         }
         if starting || state == GatewayState::Draining {
             issues.push(gateway(state.to_string()));
@@ -60,8 +60,8 @@ impl Snapshot {
                 ));
             }
         }
-        for trouble in &self.configuration.troubles {
-            issues.push(issue(ReadinessLevel::Degraded, "configuration", "", "wrong", Some(trouble.clone())));
+        for error in &self.configuration.troubles {
+            issues.push(issue(ReadinessLevel::Degraded, "configuration", "", "wrong", Some(error.clone())));
         }
         Verdict::of(issues)
     }

@@ -48,8 +48,8 @@ impl DispatchActor {
             }
             return;
         };
-        let order = NotifyUnread { profile, chats: CHATS, words: unread_action };
-        let notified = self.ports.ledger.notify_unread.ask(order, LEDGER_TIMEOUT);
+        let request = NotifyUnread { profile, chats: CHATS, make_action: unread_action };
+        let notified = self.ports.ledger.notify_unread.ask(request, LEDGER_TIMEOUT);
         ctx.spawn(notified.into_actor(self).map(move |notified, actor, ctx| match notified {
             Ok(Ok(links)) => {
                 if links.is_empty() {
