@@ -35,7 +35,7 @@ pub struct Gateway {
     tree: SupervisorSpec,
     board: Arc<OnceLock<Board>>,
     writer: LedgerWriter,
-    present: ServedProfiles,
+    served_profiles: ServedProfiles,
 }
 
 /// A running gateway.
@@ -45,7 +45,7 @@ pub struct RunningGateway {
     /// The ports of the gateway.
     pub ports: GatewayPorts,
     writer: LedgerWriter,
-    present: ServedProfiles,
+    served_profiles: ServedProfiles,
 }
 
 impl Gateway {
@@ -83,10 +83,19 @@ impl Gateway {
             children: counts.children.clone(),
         };
         let maker = profiles::maker(dependencies, &surroundings, policy(&policies, "profile"), &control);
-        let present = ServedProfiles::new(settings, maker);
+        let served_profiles = ServedProfiles::new(settings, maker);
         let board_cell = Arc::clone(&board);
-        let wiring =
-            Wiring { present, policies, surroundings, events, mailboxes, board: board_cell, control, data, counts };
+        let wiring = Wiring {
+            served_profiles,
+            policies,
+            surroundings,
+            events,
+            mailboxes,
+            board: board_cell,
+            control,
+            data,
+            counts,
+        };
         let tree = SupervisorSpec::new(Strategy::OneForOne)
             .child(wiring.ledger(&writer))
             .child(wiring.status())
@@ -97,7 +106,7 @@ impl Gateway {
             .child(wiring.turns())
             .child(wiring.config())
             .child(wiring.relays());
-        Ok(Self { ports: wiring.ports(), tree, board, writer, present: wiring.present })
+        Ok(Self { ports: wiring.ports(), tree, board, writer, served_profiles: wiring.served_profiles })
     }
 
     /// Adds a child that starts last and stops first.
@@ -115,7 +124,7 @@ impl Gateway {
         let root = Root::start_at(root, self.tree, options)?;
         // The status actor starts later, on this or another thread, and waits for the cell.
         let _ = self.board.set(root.board());
-        Ok(RunningGateway { root, ports: self.ports, writer: self.writer, present: self.present })
+        Ok(RunningGateway { root, ports: self.ports, writer: self.writer, served_profiles: self.served_profiles })
     }
 }
 
@@ -123,7 +132,7 @@ impl RunningGateway {
     /// How long a shutdown waits for turns, by the settings in force.
     #[must_use]
     pub fn drain_timeout(&self) -> Duration {
-        self.present.settings().values.drain.timeout
+        self.served_profiles.settings().values.drain.timeout
     }
 
     /// Writes the work that is left in the ledger's queue, for at most `timeout`. Blocks.

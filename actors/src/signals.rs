@@ -31,7 +31,7 @@ const OF_A_TERMINAL: [i32; 6] = [18, 21, 22, 19, 16, 28];
 ///
 /// # Errors
 /// The system's error; some signals may be caught by then.
-pub fn withstand(also: &[SignalKind]) -> io::Result<()> {
+pub fn catch_unused(also: &[SignalKind]) -> io::Result<()> {
     let harmless = HARMLESS.into_iter().chain(REAL_TIME).map(SignalKind::from_raw);
     catch(harmless.chain(also.iter().copied()))
 }
@@ -39,10 +39,10 @@ pub fn withstand(also: &[SignalKind]) -> io::Result<()> {
 /// The same, and ensures that a child starts with every signal at its default, even those that our parent had ignored.
 ///
 /// # Errors
-/// As [`withstand`].
-pub fn withstand_and_reset_in_children() -> io::Result<()> {
+/// As [`catch_unused`].
+pub fn catch_and_reset_in_children() -> io::Result<()> {
     let terminal = OF_A_TERMINAL.map(SignalKind::from_raw);
-    withstand(
+    catch_unused(
         &[&terminal[..], &[SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()]]
             .concat(),
     )

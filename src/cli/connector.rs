@@ -41,7 +41,7 @@ pub(crate) struct ConnectorArguments {
 pub(crate) fn run(arguments: ConnectorArguments) -> ExitCode {
     let redactor = caduceus_actors::profile::Redactor::default();
     super::log::init(&redactor, "info", super::log::LogFormat::Text);
-    super::signals::withstand();
+    super::signals::catch_unused();
     match actix_web::rt::System::new().block_on(serve(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -47,7 +47,7 @@ pub(crate) struct DemoArguments {
 pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
     let redactor = Redactor::default();
     log::init(&redactor, if arguments.verbose { "info" } else { "error" }, LogFormat::Text);
-    signals::withstand();
+    signals::catch_unused();
     match run_demo(arguments, redactor) {
         Ok(code) => code,
         Err(error) => {

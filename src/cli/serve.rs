@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
     let started = Instant::now();
     let redactor = Redactor::default();
     log::init(&redactor, "info", arguments.log);
-    signals::withstand();
+    signals::catch_unused();
     if !arguments.dumpable
         && let Err(error) = forbid_dumps()
     {

@@ -8,10 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::out;
 
 /// Ignores every signal that is not handled. Call it first.
-pub(super) fn withstand() {
+pub(super) fn catch_unused() {
     // Until there is something to reload, SIGHUP has no meaning. On a terminal that is gone it may still end the process.
     let hangup = [SignalKind::hangup()];
-    if let Err(error) = signals::withstand(if out::on_terminal() { &[] } else { &hangup }) {
+    if let Err(error) = signals::catch_unused(if out::on_terminal() { &[] } else { &hangup }) {
         tracing::warn!(%error, "signals not ignored: they may end this process");
     }
 }

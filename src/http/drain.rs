@@ -115,7 +115,7 @@ async fn change(
     Ok(match action {
         DrainAction::Begin { profile, suppress_notification, deadline, turn } => {
             let message = BeginDrain { principal, profile, suppress_notification, deadline, turn };
-            let begun = ask(&state.ports.begin_drain, message).await?;
+            let begun = ask(&state.ports.drain.begin, message).await?;
             HttpResponse::Ok().json(BeginDrainResponse {
                 ok: true,
                 action: GatewayAction::Drain,
@@ -127,7 +127,7 @@ async fn change(
             })
         }
         DrainAction::Cancel { profile } => {
-            let cancelled = ask(&state.ports.cancel_drain, CancelDrain { principal, profile }).await??;
+            let cancelled = ask(&state.ports.drain.cancel, CancelDrain { principal, profile }).await??;
             HttpResponse::Ok().json(CancelDrainResponse {
                 ok: true,
                 action: GatewayAction::Cancel,
@@ -139,10 +139,10 @@ async fn change(
 
 async fn get_progress(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let Some(timeout) = wait(request.query_string())? else {
-        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
+        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain.view, GetDrain).await?)));
     };
-    let question = AwaitDrained { timeout, askers_too: false };
-    let view = ask_within(&state.ports.await_drained, question, timeout.saturating_add(TIMEOUT)).await?;
+    let question = AwaitDrained { timeout, including_requesters: false };
+    let view = ask_within(&state.ports.drain.await_drained, question, timeout.saturating_add(TIMEOUT)).await?;
     Ok(HttpResponse::Ok().json(progress(&view)))
 }
 

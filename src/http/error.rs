@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use caduceus_contract::messages::dispatch::{NotTaken, UnknownTurn};
+use caduceus_contract::messages::dispatch::{NotRecorded, UnknownTurn};
 use caduceus_contract::messages::drain::CancelError;
 use caduceus_contract::wire::event::EventError;
 use caduceus_contract::wire::provisioning::ErrorBody;
@@ -113,7 +113,7 @@ pub(crate) enum ApiError {
     TooManyDeliveries,
     /// The event is not on disk.
     #[error("the event could not be stored; try again")]
-    NotTaken(#[source] NotTaken),
+    NotTaken(#[source] NotRecorded),
     /// An actor did not answer.
     #[error("a part of the gateway does not answer at the moment")]
     Ask(#[from] AskError),

@@ -63,7 +63,7 @@ async fn healthz(state: SharedState) -> Result<Json<OkBody>, ApiError> {
 /// must not get the previous state. Names and states only, because the route is public.
 async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<ReadyResponse>, ApiError> {
     let requires_link = requires_link(request.query_string())?;
-    let gate = ask(&state.ports.drain, GetDrain).await?;
+    let gate = ask(&state.ports.drain.view, GetDrain).await?;
     let snapshot = ask(&state.ports.snapshot, GetSnapshot).await?;
     let verdict = snapshot.verdict(&gate);
     if let Some(reason) = verdict.refusal() {

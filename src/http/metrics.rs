@@ -178,7 +178,7 @@ fn grants_and_ledger(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));
     metrics.gauges("ledger_outbound", "Outbound obligations by state", "state", outbound);
     metrics.counter("ledger_written", "Events and obligations written", ledger.written);
-    metrics.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.trouble.is_none()));
+    metrics.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.write_error.is_none()));
 }
 
 fn actors(metrics: &mut MetricsBuilder, root: &TreeNode) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use caduceus_contract::messages::dispatch::StopTurnById;
-use caduceus_contract::messages::drain::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
+use caduceus_contract::messages::drain::DrainControlPorts;
 use caduceus_contract::messages::status::{GetSnapshot, Subscribe};
 use caduceus_supervision::{InjectFault, Operate, Port};
 
@@ -18,14 +18,8 @@ pub(crate) struct Ports {
     pub(crate) snapshot: Port<GetSnapshot>,
     /// Every status from now on.
     pub(crate) subscribe: Port<Subscribe>,
-    /// The state of the gate.
-    pub(crate) drain: Port<GetDrain>,
-    /// Begins a drain.
-    pub(crate) begin_drain: Port<BeginDrain>,
-    /// Ends a drain.
-    pub(crate) cancel_drain: Port<CancelDrain>,
-    /// Waits for the turns to end.
-    pub(crate) await_drained: Port<AwaitDrained>,
+    /// Drains.
+    pub(crate) drain: DrainControlPorts,
     /// Restarts an actor, or clears its counted restarts.
     pub(crate) operate: Port<Operate>,
     /// Injects a fault into an actor.

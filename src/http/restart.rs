@@ -48,7 +48,7 @@ async fn restart(
     let force = BodyFields::read(&request, payload).await?.flag("force")?.unwrap_or(false);
     let principal = caller.principal;
     // A gate that does not answer does not prevent a restart.
-    let active_agents = ask(&state.ports.drain, GetDrain).await.map(|gate| gate.active_agents).unwrap_or_default();
+    let active_agents = ask(&state.ports.drain.view, GetDrain).await.map(|gate| gate.active_agents).unwrap_or_default();
     info!(principal, force, active = active_agents, "restart requested");
     ask(&state.ports.restart, RestartProcess { principal, force }).await??;
     let answer = RestartResponse { ok: true, action: GatewayAction::Restart, force, active_agents };

@@ -158,7 +158,7 @@ async fn sigquit_is_an_orderly_shutdown_that_waits_for_no_turn() {
     assert!(world.gateway.take().unwrap().ended().success(), "within {SOON:?}, and not after 180 s");
     assert_eq!(state(&world)["gateway_state"], "stopped");
     world.serve().await;
-    world.until_frame("A restart cut off").await;
+    world.until_frame("A restart interrupted").await;
     assert!(world.stop_gateway().success());
 }
 

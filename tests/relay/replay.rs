@@ -98,7 +98,7 @@ async fn waiting_frames_arrive_in_order_and_run_once() {
 #[actix_web::test]
 async fn a_killed_gateway_has_acknowledged_only_frames_in_its_ledger() {
     let mut world = waiting("turns: {interrupted: rerun}\n").await;
-    // Two kills, because a turn that is cut off a third time does not run again.
+    // Two kills, because a turn that is interrupted a third time does not run again.
     for left in [400, 150] {
         world.serve_unlinked();
         wait_for("some acknowledgements", SOON, || async { (buffered(&world).await < left).then_some(()) }).await;

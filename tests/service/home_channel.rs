@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 const UP: &str = "The gateway is up";
-const DOWN: &str = "The gateway is going down";
+const DOWN: &str = "The gateway is shutting down";
 
 #[actix_web::test]
 async fn start_and_shutdown_are_announced_in_the_home_channel() {

@@ -84,11 +84,11 @@ async fn a_crash_that_interrupts_several_turns_of_a_chat_gives_one_notice() {
     world.until("three turns", |status| status["active_agents"] == 3).await;
     world.kill_gateway();
     world.serve().await;
-    world.until("three cut off", |status| status["ledger"]["inbound"]["interrupted"] == 3).await;
-    world.until_text("c1", "A restart cut off the work").await;
+    world.until("three interrupted", |status| status["ledger"]["inbound"]["interrupted"] == 3).await;
+    world.until_text("c1", "A restart interrupted the work").await;
     // A notice is sent before its event is marked, so a second one would have arrived.
     world.push("after", "hello", "c1", None).await;
     world.answer("after").await;
-    let notices = world.texts("c1").await.iter().filter(|text| text.contains("cut off")).count();
+    let notices = world.texts("c1").await.iter().filter(|text| text.contains("interrupted")).count();
     assert_eq!(notices, 1);
 }

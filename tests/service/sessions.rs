@@ -140,7 +140,7 @@ async fn a_steered_message_is_not_lost_when_the_gateway_is_killed_during_the_tur
     world.until("one received event", |status| status["ledger"]["inbound"]["received"] == 1).await;
     world.kill_gateway();
     world.serve().await;
-    world.until_text("c1", "A restart cut off the work").await;
+    world.until_text("c1", "A restart interrupted the work").await;
     world.until_text("c1", "heard more").await;
 }
 
@@ -165,7 +165,7 @@ async fn only_commands_that_are_not_the_gateways_own_reach_the_agent() {
     world.push("m1", "wait", "c1", None).await;
     until_received(&world, &["wait"]).await;
     world.push("m2", "/status", "c1", None).await;
-    world.until_text("c1", "The agent is at work here; 1 running in all.").await;
+    world.until_text("c1", "The agent is working here; 1 running in total.").await;
     world.push("m3", "/retry", "c2", None).await;
     world.until_text("c2", "There is nothing to run again here.").await;
     world.push("m4", "/help", "c2", None).await;

@@ -50,7 +50,7 @@ async fn three_turns_finish_and_an_endless_one_is_interrupted_with_a_notice_afte
     assert!(!endless.exists(), "the agent has ended");
 
     world.serve().await;
-    let notice = world.until_frame("A restart cut off").await;
+    let notice = world.until_frame("A restart interrupted").await;
     assert!(notice.contains("chat-endless"), "{notice}");
     assert_eq!(world.agent_account(None).len(), 4, "the turn does not run again automatically");
 }
@@ -68,7 +68,7 @@ async fn a_second_signal_of_either_kind_ends_the_gateway_at_once() {
         assert!(!endless.exists(), "the agent has ended");
 
         world.serve().await;
-        world.until_frame("A restart cut off").await;
+        world.until_frame("A restart interrupted").await;
     }
 }
 

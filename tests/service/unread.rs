@@ -41,7 +41,7 @@ async fn each_chat_gets_one_notice_after_the_drain_with_the_number_of_unread_mes
     world.until_text("c1", "3 messages sent here meanwhile were not read").await;
     world.until_text("c2", "1 message sent here meanwhile was not read").await;
     assert_eq!(count(&world, "c1", "send your message again").await, 1, "one notice for each chat and minute");
-    let lines = world.gateway().log().lines().filter(|line| line.contains("an event is refused")).count();
+    let lines = world.gateway().log().lines().filter(|line| line.contains("event refused")).count();
     assert_eq!(lines, 4, "each refusal is in the log");
 
     // A drain that ends by its deadline sends notices too, only of its own messages.

@@ -1,15 +1,15 @@
 //! From event to turn: duplicate, profile, session, ledger, queue, permit.
 //!
-//! Owns the queues of the sessions, which hold the rows of events and not their content, and the events whose turns run.
+//! Owns the queues of the sessions, which hold the row numbers of events and not their content, and the events whose turns run.
 //! Receives events and link states from the links, ends of turns from the turns, the state of the gate, and orders of
 //! operators; sends requests to the ledger and the gate, and starts turns. A restart loses the queues; they are rebuilt from the ledger and
 //! the gate's list of turns.
 
-mod ending; // What follows the end of a turn.
+mod ending; // The end of a turn.
 mod handlers; // One per message.
-mod links; // What follows when a link comes up or goes down.
+mod links; // A link comes up or goes down.
 mod rebuilding; // Reads the queues again after a start.
-mod starting; // Starts the turn of an event that has a place.
+mod starting; // Starts the turn of an event that has a slot.
 mod unread; // Reports to chats after a drain.
 
 use std::collections::{HashMap, HashSet};
@@ -25,7 +25,7 @@ use super::links::{LinkDescriptors, UnlinkedEvents};
 use super::notice::{Notice, NoticeLimit};
 use super::outbox;
 use super::plan::{DispatchPlan, DispatchStep};
-use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnMaker};
+use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnFactory};
 use super::settings::DispatchSettings;
 use super::started::StartedTurns;
 use crate::turn::id::TurnIds;
@@ -37,7 +37,7 @@ use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::{AskError, Incarnation, Port, StartContext};
 
 /// Pause before a full mailbox is tried again.
-const SETTLE_PAUSE: Duration = Duration::from_millis(5);
+const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(5);
 
 /// Turns events into turns.
 pub struct DispatchActor {
@@ -47,7 +47,7 @@ pub struct DispatchActor {
     /// The content of events that have a turn, were steered into one, or have just arrived; that of others is in the ledger.
     jobs: HashMap<InboundId, DispatchJob>,
     incarnation: Incarnation,
-    maker: TurnMaker,
+    turn_factory: TurnFactory,
     arrivals: Arrivals<RecordedEvent>,
     own: Port<RecordAnswered>,
     started_turns: StartedTurns,
@@ -55,8 +55,8 @@ pub struct DispatchActor {
     /// The next slice of waiting events is scheduled.
     next_slice_due: bool,
     gate: GateState,
-    /// What arrived before the queues were rebuilt, and is processed after that; `None` once they are.
-    early: Option<EarlyNews>,
+    /// Messages that arrived before the queues were rebuilt, processed afterwards; `None` once the queues are rebuilt.
+    early: Option<EarlyEvents>,
     /// Turns of an earlier incarnation that still run.
     adopted: Vec<TurnId>,
     /// Links whose replies are being sent again; `true` if more were added meanwhile.
@@ -75,14 +75,14 @@ struct GateState {
     draining: bool,
     /// The process is stopping.
     stopping: bool,
-    /// The gate reported it by itself; otherwise it is an answer to the dispatcher.
+    /// It is a notification of the gate; otherwise it is an answer to a query.
     reported: bool,
 }
 
-/// What arrived before the queues were rebuilt.
+/// Messages that arrived before the queues were rebuilt.
 #[derive(Default)]
-struct EarlyNews {
-    taken: Vec<RecordedEvent>,
+struct EarlyEvents {
+    recorded: Vec<RecordedEvent>,
     /// Turns that exited without reporting how they ended.
     exited: HashSet<TurnId>,
 }
@@ -95,7 +95,7 @@ struct RecordAnswered {
     /// The generation of the incarnation that assigned the place.
     generation: u64,
     /// `None` if no action follows.
-    taken: Option<RecordedEvent>,
+    event: Option<RecordedEvent>,
 }
 
 /// An event that is on disk, with the action that follows.
@@ -103,7 +103,7 @@ struct RecordAnswered {
 struct RecordedEvent {
     id: InboundId,
     job: DispatchJob,
-    then: EventAction,
+    action: EventAction,
 }
 
 #[derive(Debug, Clone)]
@@ -116,9 +116,14 @@ enum EventAction {
 }
 
 impl DispatchActor {
-    /// A dispatcher that makes turns with `maker`.
+    /// A dispatcher that makes turns with `turn_factory`.
     #[must_use]
-    pub fn new(settings: DispatchSettings, ports: DispatchPorts, maker: TurnMaker, start: &StartContext<Self>) -> Self {
+    pub fn new(
+        settings: DispatchSettings,
+        ports: DispatchPorts,
+        turn_factory: TurnFactory,
+        start: &StartContext<Self>,
+    ) -> Self {
         Self {
             plan: DispatchPlan::new(
                 settings.values().sessions.busy,
@@ -127,7 +132,7 @@ impl DispatchActor {
             ),
             settings,
             ports,
-            maker,
+            turn_factory,
             incarnation: start.incarnation().clone(),
             arrivals: Arrivals::default(),
             own: start.own(),
@@ -136,7 +141,7 @@ impl DispatchActor {
             notices: NoticeLimit::default(),
             next_slice_due: false,
             gate: GateState::default(),
-            early: Some(EarlyNews::default()),
+            early: Some(EarlyEvents::default()),
             adopted: Vec::new(),
             resending: HashMap::new(),
             links: LinkDescriptors::default(),
@@ -145,7 +150,7 @@ impl DispatchActor {
         }
     }
 
-    /// Whether a turn exited before the queues were rebuilt: nothing more will be received about it.
+    /// Whether a turn exited before the queues were rebuilt: no further message about it follows.
     fn exited_early(&self, turn: TurnId) -> bool {
         self.early.as_ref().is_some_and(|early| early.exited.contains(&turn))
     }
@@ -157,29 +162,30 @@ impl DispatchActor {
 
     /// The queues are rebuilt: processes what arrived before, and lets turns start.
     fn open(&mut self, ctx: &mut Context<Self>) {
-        for news in self.early.take().unwrap_or_default().taken {
-            self.take(news, ctx);
+        for event in self.early.take().unwrap_or_default().recorded {
+            self.process(event, ctx);
         }
         let steps = self.plan.open();
         self.carry_out(steps, ctx);
     }
 
     /// The ledger has answered about an event.
-    fn settled(&mut self, place: ArrivalPlace, taken: Option<RecordedEvent>, ctx: &mut Context<Self>) {
-        for taken in self.arrivals.settled(place, taken) {
-            self.take_or_wait(taken, ctx);
+    fn settled(&mut self, place: ArrivalPlace, event: Option<RecordedEvent>, ctx: &mut Context<Self>) {
+        for event in self.arrivals.settled(place, event) {
+            self.process_or_defer(event, ctx);
         }
     }
 
-    fn take_or_wait(&mut self, taken: RecordedEvent, ctx: &mut Context<Self>) {
+    /// Processes an event, or defers it until the queues are rebuilt.
+    fn process_or_defer(&mut self, event: RecordedEvent, ctx: &mut Context<Self>) {
         match &mut self.early {
-            Some(early) => early.taken.push(taken),
-            None => self.take(taken, ctx),
+            Some(early) => early.recorded.push(event),
+            None => self.process(event, ctx),
         }
     }
 
-    fn take(&mut self, RecordedEvent { id, job, then }: RecordedEvent, ctx: &mut Context<Self>) {
-        match then {
+    fn process(&mut self, RecordedEvent { id, job, action }: RecordedEvent, ctx: &mut Context<Self>) {
+        match action {
             // The rebuild has queued it already.
             EventAction::Run | EventAction::Hold if self.plan.contains(id) => {}
             EventAction::Run => {
@@ -192,7 +198,7 @@ impl DispatchActor {
             EventAction::Hold => {
                 let steps = self.plan.held(id, &job.session, &job.target.link);
                 if !steps.contains(&DispatchStep::Busy(id)) {
-                    info!(row = id.0, "an event is held until the drain ends");
+                    info!(row = id.0, "event held until the drain ends");
                     self.notify(&job.target, &Notice::Held, ctx);
                 }
                 self.jobs.insert(id, job);
@@ -200,18 +206,18 @@ impl DispatchActor {
             }
             EventAction::Refuse(notice) => {
                 self.ports.counts.refused();
-                info!(row = id.0, reason = notice.reason(), "an event is refused");
+                info!(row = id.0, reason = notice.reason(), "event refused");
                 self.notify(&job.target, &notice, ctx);
-                self.touch();
+                self.notify_status();
             }
             EventAction::Execute(command) => self.execute(command, &job, ctx),
         }
     }
 
-    /// Carries out what was decided about one event. If it waits now, its content is kept in the ledger only.
+    /// Carries out the steps for one event. If it waits now, its content stays in the ledger only.
     fn carry_out_for(&mut self, event: InboundId, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
-        let needed = |step: &DispatchStep| matches!(step, DispatchStep::Ask(_, id) | DispatchStep::Steer(_, id, _) if *id == event);
-        let needed = steps.iter().any(needed);
+        let needs_content = |step: &DispatchStep| matches!(step, DispatchStep::RequestPermit(_, id) | DispatchStep::Steer(_, id, _) if *id == event);
+        let needed = steps.iter().any(needs_content);
         self.carry_out(steps, ctx);
         if !needed {
             self.jobs.remove(&event);
@@ -221,17 +227,17 @@ impl DispatchActor {
     fn carry_out(&mut self, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
         for step in steps {
             match step {
-                DispatchStep::Ask(turn, event) => self.start(turn, event, ctx),
+                DispatchStep::RequestPermit(turn, event) => self.start(turn, event, ctx),
                 DispatchStep::Refuse(event) => self.refuse(event, &Notice::Maintenance, ctx),
                 DispatchStep::Overflow(event) => self.refuse(event, &Notice::QueueFull, ctx),
                 DispatchStep::Busy(event) => self.refuse(event, &Notice::Busy, ctx),
                 DispatchStep::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
-                DispatchStep::Steer(turn, event, late) => self.steer(turn, event, late, ctx),
-                DispatchStep::Hold(event, came_late) => self.hold(event, came_late, ctx),
+                DispatchStep::Steer(turn, event, during_drain) => self.steer(turn, event, during_drain, ctx),
+                DispatchStep::Hold(event, during_drain) => self.hold(event, during_drain, ctx),
             }
         }
-        self.touch();
-        // The rest in slices: other actors on this thread and its heartbeat run in between.
+        self.notify_status();
+        // The rest follows in slices: other actors on this thread and its heartbeat run in between.
         if !self.next_slice_due && self.plan.has_more() {
             self.next_slice_due = true;
             ctx.run_later(Duration::ZERO, |actor, ctx| {
@@ -242,9 +248,9 @@ impl DispatchActor {
         }
     }
 
-    fn hold(&mut self, event: InboundId, came_late: bool, ctx: &mut Context<Self>) {
-        if came_late && let Some(job) = self.jobs.get(&event) {
-            info!(row = event.0, "an event is held until the drain ends");
+    fn hold(&mut self, event: InboundId, during_drain: bool, ctx: &mut Context<Self>) {
+        if during_drain && let Some(job) = self.jobs.get(&event) {
+            info!(row = event.0, "event held until the drain ends");
             let target = job.target.clone();
             self.notify(&target, &Notice::Held, ctx);
         }
@@ -253,7 +259,7 @@ impl DispatchActor {
 
     fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
         if !self.started_turns.stop(turn, cause) {
-            // It is being started: it is stopped as soon as its port exists.
+            // It is being started, and is stopped as soon as its port exists.
             self.plan.stop_once_started(turn, cause);
         }
     }
@@ -270,16 +276,16 @@ impl DispatchActor {
         ctx.spawn(marked.into_actor(self));
     }
 
-    /// Sets the state of an event in the ledger. The order is sent again if the ledger restarts before it answers.
+    /// Sets the state of an event in the ledger. The request is sent again if the ledger restarts before it answers.
     fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
-        let (port, incarnation) = (self.ports.mark_inbound.clone(), self.incarnation.clone());
-        let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
+        let (port, incarnation) = (self.ports.ledger.mark_inbound.clone(), self.incarnation.clone());
+        let mut request = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
         async move {
             let (id, state) = (mark.id, mark.state);
             for _ in 0..MARK_RETRIES {
-                match asked.as_mut().await {
+                match request.as_mut().await {
                     Err(AskError::Closed) if !incarnation.is_fenced() => {
-                        asked.set(port.ask(mark.clone(), LEDGER_TIMEOUT));
+                        request.set(port.ask(mark.clone(), LEDGER_TIMEOUT));
                     }
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => {
@@ -306,12 +312,12 @@ impl DispatchActor {
             ChatCommand::Stop => {
                 let notice = if turn.is_none() { Notice::NothingToStop } else { Notice::Stopped };
                 if let Some(turn) = turn {
-                    self.stop_turn(turn, StopCause::Asked);
+                    self.stop_turn(turn, StopCause::Command);
                 }
                 self.notify(&job.target, &notice, ctx);
             }
             ChatCommand::Status => {
-                let (running, turns) = (turn.is_some(), self.plan.places());
+                let (running, turns) = (turn.is_some(), self.plan.slots_in_use());
                 let notice = Notice::Status { running, turns, draining: self.gate.draining };
                 self.notify(&job.target, &notice, ctx);
             }
@@ -319,7 +325,7 @@ impl DispatchActor {
         }
     }
 
-    fn touch(&self) {
+    fn notify_status(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
             debug!(%error, "status not notified");
         }

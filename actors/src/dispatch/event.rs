@@ -1,4 +1,4 @@
-//! What an event requests: its profile, its session, and whether it is a command to the gateway itself.
+//! The profile and the session of an event, and whether it is a command to the gateway itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -121,7 +121,7 @@ impl DispatchJob {
 }
 
 impl ChatCommand {
-    /// The command that a message is, if it is one of the gateway's. Others go to the agent.
+    /// The command in a message, if it is one of the gateway's. Other messages go to the agent.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // In a group some platforms append the bot's name: `/stop@bot`.
         match text.trim().split('@').next()? {
@@ -173,13 +173,13 @@ mod tests {
 
     #[test]
     fn an_unserved_profile_is_refused_and_never_run_under_another() {
-        assert_eq!(rules(true).profile(&inbound(Some("ghost"))), Err("ghost".to_owned()));
+        assert_eq!(rules(true).profile(&inbound(Some("missing"))), Err("missing".to_owned()));
         assert_eq!(rules(true).profile(&inbound(Some("../x"))), Err("../x".to_owned()));
     }
 
     #[test]
     fn a_gateway_with_one_profile_ignores_the_profile_of_an_event() {
-        assert!(rules(false).profile(&inbound(Some("ghost"))).unwrap().is_default());
+        assert!(rules(false).profile(&inbound(Some("missing"))).unwrap().is_default());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::wire::action::{Action, ActionResult};
 
 const STARTED: &str = "The gateway is up.";
-const STOPPING: &str = "The gateway is going down. Replies that are still being written will be finished first.";
+const STOPPING: &str = "The gateway is shutting down. Replies in progress are finished first.";
 
 /// The home channel of a gateway, and whether the start of this process was announced there.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl HomeNotices {
         async move {
             match sent {
                 Some(sent) => sent.await.unwrap_or_else(|error| ActionResult::ambiguous(error.to_string())),
-                None => ActionResult::failed("there is no link"),
+                None => ActionResult::failed("no link is configured"),
             }
         }
     }

@@ -11,35 +11,35 @@ use caduceus_contract::wire::descriptor::Descriptor;
 /// Descriptors of the links that are up.
 #[derive(Debug, Default)]
 pub(super) struct LinkDescriptors {
-    known: HashMap<LinkId, Arc<[Descriptor]>>,
+    descriptors: HashMap<LinkId, Arc<[Descriptor]>>,
     /// Links for which it was logged that events wait, since they were last up.
-    awaited: BTreeSet<LinkId>,
+    waiting_logged: BTreeSet<LinkId>,
 }
 
 impl LinkDescriptors {
     /// The descriptor of a chat's platform; `None` while its link is not up.
     pub(super) fn descriptor(&self, target: &Target) -> Option<Descriptor> {
-        Descriptor::of(self.known.get(&target.link)?, &target.platform).cloned()
+        Descriptor::of(self.descriptors.get(&target.link)?, &target.platform).cloned()
     }
 
     pub(super) fn is_up(&self, link: &LinkId) -> bool {
-        self.known.contains_key(link)
+        self.descriptors.contains_key(link)
     }
 
     /// Stores the descriptors of a link, or that it went down.
-    pub(super) fn set(&mut self, news: &LinkChanged) {
-        match &news.descriptors {
+    pub(super) fn set(&mut self, changed: &LinkChanged) {
+        match &changed.descriptors {
             Some(descriptors) => {
-                self.awaited.remove(&news.link);
-                self.known.insert(news.link.clone(), Arc::clone(descriptors));
+                self.waiting_logged.remove(&changed.link);
+                self.descriptors.insert(changed.link.clone(), Arc::clone(descriptors));
             }
-            None => drop(self.known.remove(&news.link)),
+            None => drop(self.descriptors.remove(&changed.link)),
         }
     }
 
-    /// Notes that events wait for this link. `false` if that was noted since it was last up.
-    pub(super) fn awaited(&mut self, link: &LinkId) -> bool {
-        self.awaited.insert(link.clone())
+    /// Whether it is to be logged that events wait for this link: `true` once, until it is up again.
+    pub(super) fn log_waiting(&mut self, link: &LinkId) -> bool {
+        self.waiting_logged.insert(link.clone())
     }
 }
 

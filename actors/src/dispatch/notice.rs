@@ -8,15 +8,15 @@ use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::REFUSED_BY_DRAIN;
 use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause};
 
-/// At most one notice of a kind per chat in this interval: without it, 199 in 3 s were observed.
+/// A chat gets at most one notice of a kind in this interval: without it, 199 in 3 s were observed.
 const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A message of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Notice {
-    /// A drain is on, and the message is refused.
+    /// A drain is in force, and the message is refused.
     Maintenance,
-    /// A drain is on, and the message is kept.
+    /// A drain is in force, and the message is kept.
     Held,
     /// The event names a profile that is not served.
     UnservedProfile,
@@ -25,7 +25,7 @@ pub(super) enum Notice {
     /// The session is busy and does not queue.
     Busy,
     /// The turn could not be started, or failed.
-    TurnBroke,
+    TurnFailed,
     /// A restart interrupted the turn.
     Interrupted,
     /// Restarts interrupted the turn too often.
@@ -42,21 +42,21 @@ pub(super) enum Notice {
     Status {
         /// Whether this session has a turn running.
         running: bool,
-        /// Turns running over all.
+        /// Turns running in the whole gateway.
         turns: usize,
-        /// A drain is on.
+        /// A drain is in force.
         draining: bool,
     },
 }
 
 impl Notice {
-    /// The notice of a stop, where there is no other message about it: the answer to `/stop`, the answer to the newer message,
+    /// The notice of a stop. `None` where another message reports it: the answer to `/stop`, the answer to the newer message, or
     /// the notice of the next start.
     pub(super) fn of_stop(cause: StopCause) -> Option<Self> {
         match cause {
             StopCause::Operator => Some(Self::StoppedByOperator),
             StopCause::Interrupt => Some(Self::Stopped),
-            StopCause::Asked | StopCause::Superseded | StopCause::Shutdown => None,
+            StopCause::Command | StopCause::Superseded | StopCause::Shutdown => None,
         }
     }
 
@@ -67,22 +67,24 @@ impl Notice {
                 "The agent is in maintenance. Please send your message again in a little while.".into()
             }
             Self::Held => {
-                "The agent is in maintenance. Your message is kept and will be answered when that is over.".into()
+                "The agent is in maintenance. Your message is kept and will be answered after the maintenance.".into()
             }
             Self::UnservedProfile => "This gateway does not serve the profile this message is for.".into(),
-            Self::QueueFull => "Too many messages are waiting here; this one was not taken.".into(),
-            Self::Busy => "The agent is still busy with your last message; this one was not taken.".into(),
-            Self::TurnBroke => "Something went wrong inside the gateway, and this message was not answered.".into(),
-            Self::Interrupted => "A restart cut off the work on your last message. Send /retry to run it again.".into(),
-            Self::GivenUp => "Restarts cut off the work here too often, and this message was not answered.".into(),
+            Self::QueueFull => "Too many messages are waiting here; this one was not accepted.".into(),
+            Self::Busy => "The agent is still busy with your last message; this one was not accepted.".into(),
+            Self::TurnFailed => "An internal error occurred in the gateway, and this message was not answered.".into(),
+            Self::Interrupted => {
+                "A restart interrupted the work on your last message. Send /retry to run it again.".into()
+            }
+            Self::GivenUp => "Restarts interrupted the work here too often, and this message was not answered.".into(),
             Self::Stopped => "Stopped.".into(),
             Self::StoppedByOperator => OPERATOR_STOPPED.into(),
             Self::NothingToStop => "There is nothing to stop here.".into(),
             Self::NothingToRetry => "There is nothing to run again here.".into(),
             Self::Status { running, turns, draining } => {
-                let here = if *running { "The agent is at work here" } else { "Nothing is running here" };
+                let here = if *running { "The agent is working here" } else { "Nothing is running here" };
                 let gate = if *draining { "; new messages wait or are refused for maintenance" } else { "" };
-                format!("{here}; {turns} running in all{gate}.")
+                format!("{here}; {turns} running in total{gate}.")
             }
         }
     }
@@ -96,7 +98,7 @@ impl Notice {
             Self::UnservedProfile => "unserved profile",
             Self::QueueFull => "queue full",
             Self::Busy => "busy",
-            Self::TurnBroke => "broke",
+            Self::TurnFailed => "failed",
             Self::Interrupted => "interrupted",
             Self::GivenUp => "too many attempts",
             Self::StoppedByOperator => "stopped",
@@ -104,7 +106,7 @@ impl Notice {
         }
     }
 
-    /// The interval for this kind; none for answers to a command. One crash can interrupt many turns of one chat.
+    /// Whether [`NOTICE_INTERVAL`] applies: not to answers to a command. One crash can interrupt many turns of one chat.
     fn is_limited(&self) -> bool {
         match self {
             Self::Maintenance
@@ -114,7 +116,7 @@ impl Notice {
             | Self::Busy
             | Self::Interrupted
             | Self::GivenUp => true,
-            Self::TurnBroke
+            Self::TurnFailed
             | Self::Stopped
             | Self::StoppedByOperator
             | Self::NothingToStop
@@ -128,7 +130,7 @@ impl Notice {
 pub(super) fn unread(count: u64) -> String {
     let (messages, were) = if count == 1 { ("message", "was") } else { ("messages", "were") };
     format!(
-        "The maintenance is over. {count} {messages} sent here meanwhile {were} not read; please send again what still matters."
+        "The maintenance is over. {count} {messages} sent here meanwhile {were} not read; please send them again if you still need an answer."
     )
 }
 

@@ -5,7 +5,7 @@ use tracing::{debug, error, warn};
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
 use crate::turn::fit::fit;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use caduceus_contract::messages::relay::{GetLink, SendAction};
 use caduceus_contract::wire::action::{Action, ActionResult};
@@ -13,7 +13,7 @@ use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_supervision::AskError;
 
 /// The text for the chat if a reply that was sent again is refused.
-const NOT_TAKEN: &str = "An answer from before, or a part of it, could not be delivered: the chat did not take it.";
+const RESEND_REFUSED: &str = "An earlier answer, or a part of it, could not be delivered: the chat refused it.";
 
 /// Sends `text` to the chat of `target`. The ledger receives it before any later request, whether or not the future is
 /// polled: an event must not be marked as notified before the notice is on disk.
@@ -28,7 +28,7 @@ pub(super) fn send_notice(ports: DispatchPorts, target: Target, text: String) ->
         action: written,
         state: OutboundState::Sending,
     };
-    let recorded = ports.record_outbound.ask(record, LEDGER_TIMEOUT);
+    let recorded = ports.ledger.record_outbound.ask(record, LEDGER_TIMEOUT);
     async move {
         match recorded.await {
             Ok(Ok(id)) => {
@@ -40,7 +40,7 @@ pub(super) fn send_notice(ports: DispatchPorts, target: Target, text: String) ->
     }
 }
 
-/// Sends again what is in the ledger: without a mark if it was never sent, with one if it may have been. `false` if the link is
+/// Sends a recorded reply: without a mark if it was never sent, with one if it may have arrived. `false` if the link is
 /// not up.
 pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
@@ -54,7 +54,7 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
         mark(ports, row.id, OutboundState::Sending, None, None).await;
     }
     let target = row.target;
-    let result = hand_over(ports, target.clone(), action, !plain).await;
+    let result = send_parts(ports, target.clone(), action, !plain).await;
     let (up, state) = (!result.never_left, OutboundState::after(&result));
     if !plain && !up {
         // It was not sent this time; an earlier attempt may still have sent it.
@@ -64,10 +64,10 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
         // Only a reply that was handed to the link counts as an attempt.
         mark(ports, row.id, OutboundState::Sending, None, None).await;
     }
-    settle(ports, row.id, target.link.clone(), result).await;
-    // There is no notice about a refused notice.
+    record_result(ports, row.id, target.link.clone(), result).await;
+    // A refused notice causes no further notice.
     if state == OutboundState::Refused && row.inbound.is_some() {
-        send_notice(ports.clone(), target, NOT_TAKEN.to_owned()).await;
+        send_notice(ports.clone(), target, RESEND_REFUSED.to_owned()).await;
     }
     up
 }
@@ -75,32 +75,32 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
 /// Sends a reply that is marked as `Sending`.
 async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Action) {
     let link = target.link.clone();
-    let result = hand_over(ports, target, action, false).await;
-    settle(ports, id, link, result).await;
+    let result = send_parts(ports, target, action, false).await;
+    record_result(ports, id, link, result).await;
 }
 
-/// Sends `action` within the present limits of the platform, perhaps as several messages; `repeat` if it may be in the chat.
-async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat: bool) -> ActionResult {
+/// Sends `action` within the present limits of the platform, perhaps as several messages; `repeat`: it may be in the chat already.
+async fn send_parts(ports: &DispatchPorts, target: Target, action: Action, repeat: bool) -> ActionResult {
     let Some(link) = ports.links.get(&target.link) else {
-        return ActionResult::failed("there is no such link any more");
+        return ActionResult::failed("the link is no longer configured");
     };
-    // It may have been split for another limit.
+    // The limit may have changed since it was split.
     let descriptor = descriptor_of(ports, &target).await;
     let mut first = None;
     for action in fit(action, &descriptor, repeat) {
-        let order = SendAction { target: target.clone(), action };
-        let result = link.send.ask(order, SEND_TIMEOUT).await.unwrap_or_else(|error| {
-            // The link's actor was lost with the order: it may have been sent.
+        let request = SendAction { target: target.clone(), action };
+        let result = link.send.ask(request, SEND_TIMEOUT).await.unwrap_or_else(|error| {
+            // The link's actor was lost with the request: it may have been sent.
             ActionResult::ambiguous(error.to_string())
         });
         if !result.success {
-            // Part of it is in the chat, so that the next try repeats it.
-            let parted = result.never_left && first.is_some();
-            return if parted { ActionResult::ambiguous("only a part of it was sent") } else { result };
+            // A part of it is in the chat, so the next attempt may repeat that part.
+            let partly_sent = result.never_left && first.is_some();
+            return if partly_sent { ActionResult::ambiguous("only a part was sent") } else { result };
         }
         first.get_or_insert(result);
     }
-    first.unwrap_or_else(|| ActionResult::failed("there is nothing in it"))
+    first.unwrap_or_else(|| ActionResult::failed("the action has no content"))
 }
 
 /// The present descriptor of a chat's platform, requested from its link.
@@ -114,14 +114,14 @@ async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
 }
 
 /// Records the outcome; a reply that may not have arrived is sent again.
-async fn settle(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: ActionResult) {
+async fn record_result(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: ActionResult) {
     let state = OutboundState::after(&result);
     if state == OutboundState::Refused {
         warn!(row = id.0, error = result.error, "notice refused by the connector");
     }
     mark(ports, id, state, result.message_id, result.error).await;
     if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
-        && let Err(error) = ports.left.tell(ReplyLeft { link })
+        && let Err(error) = ports.reply_pending.tell(ReplyPending { link })
     {
         debug!(row = id.0, %error, "reply waits until its link is up again");
     }
@@ -134,13 +134,13 @@ async fn mark(
     message_id: Option<String>,
     error: Option<String>,
 ) {
-    let order = MarkOutbound { id, state, message_id, error };
-    let mut marked = ports.mark_outbound.ask(order.clone(), LEDGER_TIMEOUT).await;
+    let request = MarkOutbound { id, state, message_id, error };
+    let mut marked = ports.ledger.mark_outbound.ask(request.clone(), LEDGER_TIMEOUT).await;
     for _ in 0..MARK_RETRIES {
         if marked != Err(AskError::Closed) {
             break;
         }
-        marked = ports.mark_outbound.ask(order.clone(), LEDGER_TIMEOUT).await;
+        marked = ports.ledger.mark_outbound.ask(request.clone(), LEDGER_TIMEOUT).await;
     }
     match marked {
         Ok(Ok(())) => {}

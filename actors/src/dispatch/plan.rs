@@ -5,7 +5,7 @@
 //! sessions or events, and none returns more than [`SLICE`] starts: the rest is returned by [`DispatchPlan::start_next`].
 
 mod incoming; // How events enter the plan.
-mod lines; // Which session is next for a place.
+mod lines; // Which session is next for a slot.
 mod session; // The waiting events of one session.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,8 +32,8 @@ const SLICE: usize = 64;
 /// The steps for the actor, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DispatchStep {
-    /// Ask the gate for a permit for this turn of this event.
-    Ask(TurnId, InboundId),
+    /// Request a permit from the gate for this turn of this event.
+    RequestPermit(TurnId, InboundId),
     /// Refuse the event: the gate is closed, and the chat is notified.
     Refuse(InboundId),
     /// Refuse it: too many events wait in the session, and the chat is notified.
@@ -42,14 +42,14 @@ pub(super) enum DispatchStep {
     Busy(InboundId),
     /// Stop this turn for the newer message.
     Interrupt(TurnId),
-    /// Steer the event into this running turn. If the turn does not take it, [`DispatchPlan::not_steered`] follows. The last
+    /// Steer the event into this running turn. If the turn does not accept it, [`DispatchPlan::not_steered`] follows. The last
     /// field: it arrived while the gate was closed.
     Steer(TurnId, InboundId, bool),
     /// The event waits for the gate. The last field: it arrived while the gate was closed, and the chat is notified.
     Hold(InboundId, bool),
 }
 
-/// The decisions of the dispatcher: sessions, their queues and the lines for a place.
+/// The decisions of the dispatcher: sessions, their queues and the lines for a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct DispatchPlan {
     busy: Busy,
@@ -58,18 +58,18 @@ pub(super) struct DispatchPlan {
     paused: bool,
     sessions: BTreeMap<Arc<SessionKey>, SessionState>,
     lines: StartLines,
-    /// Turns that have a place: requested, starting or running.
+    /// Turns that have a slot: requested, starting or running.
     turns: BTreeMap<TurnId, Arc<SessionKey>>,
     /// The same by their session's key as text on the wire: two sessions can have the same text.
     by_text: BTreeMap<String, Vec<TurnId>>,
     /// Events that were steered into a running turn.
     steered: BTreeMap<TurnId, Vec<InboundId>>,
     /// Events in the plan, so that none is added twice.
-    known: BTreeSet<InboundId>,
-    /// Names the turns.
+    events: BTreeSet<InboundId>,
+    /// Makes the ids of turns.
     ids: TurnIds,
     /// Counts the reports of the gate; a refusal of a request made before the last report is older than that report.
-    moves: u64,
+    gate_reports: u64,
 }
 
 impl DispatchPlan {
@@ -84,9 +84,9 @@ impl DispatchPlan {
             turns: BTreeMap::new(),
             by_text: BTreeMap::new(),
             steered: BTreeMap::new(),
-            known: BTreeSet::new(),
+            events: BTreeSet::new(),
             ids,
-            moves: 0,
+            gate_reports: 0,
         }
     }
 
@@ -97,7 +97,7 @@ impl DispatchPlan {
     }
 
     /// Applies new settings. A higher limit starts waiting turns; a lower one stops none.
-    pub(super) fn rule(&mut self, busy: Busy, max_turns: usize) -> Vec<DispatchStep> {
+    pub(super) fn configure(&mut self, busy: Busy, max_turns: usize) -> Vec<DispatchStep> {
         self.busy = busy;
         self.max_turns = max_turns;
         self.start_next()
@@ -110,42 +110,42 @@ impl DispatchPlan {
 
     /// Whether the event is in the plan.
     pub(super) fn contains(&self, event: InboundId) -> bool {
-        self.known.contains(&event)
+        self.events.contains(&event)
     }
 
     /// The gate refused a turn.
-    pub(super) fn refused(&mut self, turn: TurnId, why: Refusal, hold: bool) -> Vec<DispatchStep> {
-        let Some((key, current)) = self.leave(turn) else { return Vec::new() };
-        let CurrentTurn { line, waiting, asked_at, .. } = current;
+    pub(super) fn refused(&mut self, turn: TurnId, refusal: Refusal, hold: bool) -> Vec<DispatchStep> {
+        let Some((key, current)) = self.remove_turn(turn) else { return Vec::new() };
+        let CurrentTurn { line, waiting, requested_at, .. } = current;
         let WaitingEvent { event, waited, .. } = waiting;
-        let put_back = WaitingEvent { waited: true, ..waiting };
+        let queued = WaitingEvent { waited: true, ..waiting };
         let mut steps = Vec::new();
-        match why {
+        match refusal {
             // An event that was acknowledged and queued before the drain keeps its place.
             Refusal::Draining if waited || hold => {
-                if asked_at == self.moves && self.is_open(key.profile()) {
+                if requested_at == self.gate_reports && self.is_open(key.profile()) {
                     // The refusal arrived before the gate's report of the drain.
                     self.lines.close_profile(key.profile());
                 }
                 // The drain and its end may both have been reported before the refusal: then nothing else would trigger a new request.
-                let shut = !self.is_open(key.profile());
-                steps.extend(shut.then_some(DispatchStep::Hold(event, !waited)));
-                self.put_back(&key, line, put_back);
+                let closed = !self.is_open(key.profile());
+                steps.extend(closed.then_some(DispatchStep::Hold(event, !waited)));
+                self.requeue(&key, line, queued);
             }
             Refusal::Draining => {
-                self.known.remove(&event);
+                self.events.remove(&event);
                 steps.push(DispatchStep::Refuse(event));
-                self.stand_again(&key, false);
+                self.update_places(&key, false);
             }
             // It is in the ledger and runs after the restart.
             Refusal::Stopping => {
                 self.paused = true;
                 self.lines.close_all();
-                self.put_back(&key, line, put_back);
+                self.requeue(&key, line, queued);
             }
             // The gate's actor was replaced.
-            Refusal::Superseded if !waited && self.has_place() => steps.push(self.start(&key, line, waiting)),
-            Refusal::Superseded => self.put_back(&key, line, put_back),
+            Refusal::Superseded if !waited && self.has_free_slot() => steps.push(self.start(&key, line, waiting)),
+            Refusal::Superseded => self.requeue(&key, line, queued),
         }
         steps.extend(self.start_next());
         steps
@@ -153,8 +153,8 @@ impl DispatchPlan {
 
     /// The link of a turn's event went down before the turn could start: the event waits for it.
     pub(super) fn no_link(&mut self, turn: TurnId) -> Vec<DispatchStep> {
-        if let Some((key, CurrentTurn { line, waiting, .. })) = self.leave(turn) {
-            self.put_back(&key, line, WaitingEvent { waited: true, ..waiting });
+        if let Some((key, CurrentTurn { line, waiting, .. })) = self.remove_turn(turn) {
+            self.requeue(&key, line, WaitingEvent { waited: true, ..waiting });
         }
         self.start_next()
     }
@@ -167,15 +167,15 @@ impl DispatchPlan {
 
     /// The same without starting the next: [`DispatchPlan::start_next`] has to follow.
     pub(super) fn drop_turn(&mut self, turn: TurnId) {
-        if let Some((key, current)) = self.leave(turn) {
-            self.known.remove(&current.waiting.event);
-            self.stand_again(&key, true);
+        if let Some((key, current)) = self.remove_turn(turn) {
+            self.events.remove(&current.waiting.event);
+            self.update_places(&key, true);
         }
     }
 
     /// The gate reported its state.
     pub(super) fn gate(&mut self, closed: bool, profiles: impl IntoIterator<Item = ProfileName>) -> Vec<DispatchStep> {
-        self.moves += 1;
+        self.gate_reports += 1;
         self.lines.set_gate(closed, profiles.into_iter().collect());
         self.start_next()
     }
@@ -190,7 +190,7 @@ impl DispatchPlan {
     pub(super) fn start_next(&mut self) -> Vec<DispatchStep> {
         let mut steps = Vec::new();
         while steps.len() < SLICE
-            && self.has_place()
+            && self.has_free_slot()
             && let Some(key) = self.lines.next()
         {
             let Some(step) = self.start_first(&key) else { break };
@@ -201,7 +201,7 @@ impl DispatchPlan {
 
     /// Whether [`DispatchPlan::start_next`] would return anything.
     pub(super) fn has_more(&mut self) -> bool {
-        self.has_place() && self.lines.has_next()
+        self.has_free_slot() && self.lines.has_next()
     }
 
     /// The event that a turn runs.
@@ -245,8 +245,8 @@ impl DispatchPlan {
         self.sessions.len()
     }
 
-    /// Turns with a place.
-    pub(super) fn places(&self) -> usize {
+    /// Turns with a slot.
+    pub(super) fn slots_in_use(&self) -> usize {
         self.turns.len()
     }
 
@@ -255,7 +255,7 @@ impl DispatchPlan {
         self.lines.counts()
     }
 
-    fn has_place(&self) -> bool {
+    fn has_free_slot(&self) -> bool {
         !self.paused && self.turns.len() < self.max_turns
     }
 
@@ -270,7 +270,7 @@ impl DispatchPlan {
     }
 
     /// Puts an event into the queue of its session and link, at the index that `at` returns, and the session in line.
-    fn wait(
+    fn enqueue(
         &mut self,
         key: &Arc<SessionKey>,
         line: LineId,
@@ -285,42 +285,42 @@ impl DispatchPlan {
         let events = &mut session.queues[number].events;
         events.insert(at(events), waiting);
         self.lines.count(line, 1);
-        self.stand_again(key, false);
+        self.update_places(key, false);
     }
 
-    /// Puts an event that was next back where it was. Internal events, which pass a drain, do not wait behind external ones.
-    fn put_back(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
-        self.wait(key, line, waiting, |queue| match waiting.origin {
+    /// Puts an event back to the front of its queue. Internal events, which pass a drain, do not wait behind external ones.
+    fn requeue(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
+        self.enqueue(key, line, waiting, |queue| match waiting.origin {
             Origin::Internal => 0,
             Origin::External => queue.partition_point(|first| first.origin == Origin::Internal),
         });
     }
 
-    /// Puts a session into the line of its first events, or into none if it runs one.
-    fn stand_again(&mut self, key: &Arc<SessionKey>, has_run: bool) {
+    /// Updates the place of a session in each line: that of its first event there, or none while it runs a turn.
+    fn update_places(&mut self, key: &Arc<SessionKey>, has_run: bool) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let idle = session.current.is_none();
         for queue in &mut session.queues {
             let first = queue.events.front().filter(|_| idle);
-            let stands = queue.place.map(|(place, origin)| (place, origin, queue.line));
-            if let (Some(first), Some((_, origin, _))) = (first, stands)
+            let present = queue.place.map(|(place, origin)| (place, origin, queue.line));
+            if let (Some(first), Some((_, origin, _))) = (first, present)
                 && first.origin == origin
             {
                 // It keeps its place when more is queued behind it.
                 continue;
             }
-            if let Some((place, origin, line)) = stands {
-                self.lines.step_out(line, place, origin);
+            if let Some((place, origin, line)) = present {
+                self.lines.remove(line, place, origin);
                 queue.place = None;
             }
             if let Some(first) = first {
                 let place = self.lines.place(queue.line, first.event, first.origin, has_run);
-                self.lines.stand(queue.line, place, first.origin, Arc::clone(key));
+                self.lines.insert(queue.line, place, first.origin, Arc::clone(key));
                 queue.place = Some((place, first.origin));
             }
         }
         session.queues.retain(|queue| !queue.events.is_empty());
-        self.forget_idle(key);
+        self.remove_if_idle(key);
     }
 
     /// Starts the first event of a session that may run, over any link.
@@ -329,7 +329,7 @@ impl DispatchPlan {
         let session = self.sessions.get_mut(key)?;
         let order = |queue: &SessionQueue| {
             let first = queue.events.front()?;
-            lines.lets(queue.line, first.origin).then_some((first.origin == Origin::External, first.event))
+            lines.admits(queue.line, first.origin).then_some((first.origin == Origin::External, first.event))
         };
         let queue =
             session.queues.iter_mut().filter(|queue| order(queue).is_some()).min_by_key(|queue| order(queue))?;
@@ -340,22 +340,22 @@ impl DispatchPlan {
 
     fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) -> DispatchStep {
         let turn = self.ids.make();
-        self.take_place(turn, key, line, waiting);
-        DispatchStep::Ask(turn, waiting.event)
+        self.take_slot(turn, key, line, waiting);
+        DispatchStep::RequestPermit(turn, waiting.event)
     }
 
-    fn take_place(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
-        let asked_at = self.moves;
+    fn take_slot(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
+        let requested_at = self.gate_reports;
         if let Some(session) = self.sessions.get_mut(key) {
-            session.current = Some(Box::new(CurrentTurn { turn, line, waiting, asked_at, pending_stop: None }));
+            session.current = Some(Box::new(CurrentTurn { turn, line, waiting, requested_at, pending_stop: None }));
         }
         self.turns.insert(turn, Arc::clone(key));
         self.by_text.entry(key.text()).or_default().push(turn);
-        self.stand_again(key, false);
+        self.update_places(key, false);
     }
 
     /// Removes a turn from its session.
-    fn leave(&mut self, turn: TurnId) -> Option<(Arc<SessionKey>, CurrentTurn)> {
+    fn remove_turn(&mut self, turn: TurnId) -> Option<(Arc<SessionKey>, CurrentTurn)> {
         let key = self.turns.remove(&turn)?;
         let text = key.text();
         if let Some(turns) = self.by_text.get_mut(&text) {
@@ -368,7 +368,7 @@ impl DispatchPlan {
         Some((key, *current))
     }
 
-    fn forget_idle(&mut self, key: &SessionKey) {
+    fn remove_if_idle(&mut self, key: &SessionKey) {
         if self.sessions.get(key).is_some_and(|session| session.current.is_none() && session.queues.is_empty()) {
             self.sessions.remove(key);
         }

@@ -9,7 +9,7 @@ use crate::drain::permit::messages::{ListTurns, RequestPermit};
 use crate::profile::messages::ProfilePorts;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::link::LinkId;
-use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
@@ -18,11 +18,11 @@ use caduceus_contract::messages::ledger::{
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
-use caduceus_supervision::{ChildSpec, Port, StartChild};
+use caduceus_supervision::{ChildSpec, Port, StartChild, port_set};
 
-/// Timeout of the ledger; a commit takes milliseconds, a full disk any time.
+/// Timeout of the ledger; a commit takes milliseconds, and a full disk can block for any time.
 pub(super) const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Restarts of the ledger during the same order after which it is not sent again.
+/// Restarts of the ledger during one request after which the request is not sent again.
 pub(super) const MARK_RETRIES: u32 = 10;
 /// Most attempts to run one event, or to hand one reply to a link.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
@@ -37,64 +37,81 @@ pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 /// The ports of the dispatcher to other actors.
 #[derive(Clone)]
 pub struct DispatchPorts {
-    /// Records an event.
-    pub record_inbound: Port<RecordInbound>,
-    /// Sets the state of an event.
-    pub mark_inbound: Port<MarkInbound>,
-    /// Lists events.
-    pub list_inbound: Port<ListInbound>,
-    /// Lists the waiting events.
-    pub list_waiting: Port<ListWaiting>,
-    /// Reads an event when it is next.
-    pub read_inbound: Port<ReadInbound>,
-    /// Lists the profiles with chats to notify of messages that a drain refused.
-    pub list_unread: Port<ListUnread>,
-    /// Records that these chats are notified.
-    pub notify_unread: Port<NotifyUnread>,
-    /// Finds the event that `/retry` runs again.
-    pub last_interrupted: Port<LastInterrupted>,
-    /// Counts the starts that found interrupted turns.
-    pub note_restart: Port<NoteRestart>,
-    /// Records a notice.
-    pub record_outbound: Port<RecordOutbound>,
-    /// Sets the state of a reply.
-    pub mark_outbound: Port<MarkOutbound>,
-    /// Lists replies.
-    pub list_outbound: Port<ListOutbound>,
-    /// Adds to a conversation.
-    pub append_history: Port<AppendHistory>,
-    /// Asks the gate for a permit.
-    pub permits: Port<RequestPermit>,
-    /// Lists the running turns of the gate.
-    pub turns: Port<ListTurns>,
-    /// Asks the gate for its state.
-    pub gate: Port<GetDrain>,
-    /// Starts a turn.
-    pub start: Port<StartChild>,
+    /// The ledger.
+    pub ledger: LedgerPorts,
+    /// The gate.
+    pub gate: GatePorts,
+    /// Starts a turn, as a child of the `turns` supervisor.
+    pub start_child: Port<StartChild>,
     /// The links, by name.
     pub links: BTreeMap<LinkId, LinkPorts>,
     /// The dispatcher itself, for replies that could not be sent.
-    pub left: Port<ReplyLeft>,
+    pub reply_pending: Port<ReplyPending>,
     /// Notifies of a change in what the status shows.
     pub status: Port<StatusTouched>,
     /// The counts; they outlive the actor.
     pub counts: DispatchCounts,
 }
 
-/// One link.
-#[derive(Clone)]
-pub struct LinkPorts {
-    /// Sends an action.
-    pub send: Port<SendAction>,
-    /// Asks for its descriptors.
-    pub view: Port<GetLink>,
-    /// Asks it to send its state again.
-    pub resend_state: Port<ResendLinkState>,
+port_set! {
+    /// The ports of the dispatcher to the ledger.
+    pub struct LedgerPorts {
+        /// Records an event.
+        pub record_inbound: Port<RecordInbound>,
+        /// Sets the state of an event.
+        pub mark_inbound: Port<MarkInbound>,
+        /// Lists events.
+        pub list_inbound: Port<ListInbound>,
+        /// Lists the waiting events.
+        pub list_waiting: Port<ListWaiting>,
+        /// Reads an event when it is next.
+        pub read_inbound: Port<ReadInbound>,
+        /// Lists the profiles with chats to notify of messages that a drain refused.
+        pub list_unread: Port<ListUnread>,
+        /// Records the notices to these chats.
+        pub notify_unread: Port<NotifyUnread>,
+        /// Finds the event that `/retry` runs again.
+        pub last_interrupted: Port<LastInterrupted>,
+        /// Counts the starts that found interrupted turns.
+        pub note_restart: Port<NoteRestart>,
+        /// Records a notice.
+        pub record_outbound: Port<RecordOutbound>,
+        /// Sets the state of a reply.
+        pub mark_outbound: Port<MarkOutbound>,
+        /// Lists replies.
+        pub list_outbound: Port<ListOutbound>,
+        /// Adds to a conversation.
+        pub append_history: Port<AppendHistory>,
+    }
+}
+
+port_set! {
+    /// The ports of the dispatcher to the gate.
+    pub struct GatePorts {
+        /// Requests a permit for a turn.
+        pub permit: Port<RequestPermit>,
+        /// Lists the running turns.
+        pub turns: Port<ListTurns>,
+        /// Requests the state of the gate.
+        pub view: Port<GetDrain>,
+    }
+}
+
+port_set! {
+    /// The ports of the dispatcher to one link.
+    pub struct LinkPorts {
+        /// Sends an action.
+        pub send: Port<SendAction>,
+        /// Requests its descriptors.
+        pub view: Port<GetLink>,
+        /// Makes it send its state again.
+        pub resend_state: Port<ResendLinkState>,
+    }
 }
 
 /// A turn that can be started, and its ports.
 pub struct TurnChild {
-    /// For the `Turns` supervisor.
+    /// For the `turns` supervisor.
     pub spec: ChildSpec,
     /// Stops it.
     pub stop: Port<StopTurn>,
@@ -102,5 +119,5 @@ pub struct TurnChild {
     pub steer: Port<SteerTurn>,
 }
 
-/// Makes a turn from an order. Passed in where the tree is wired, so the dispatcher depends on the messages of turns only.
-pub type TurnMaker = Arc<dyn Fn(TurnOrder, &ProfilePorts) -> TurnChild + Send + Sync>;
+/// Makes a turn from its order. Passed in where the tree is wired, so that the dispatcher depends only on the messages of turns.
+pub type TurnFactory = Arc<dyn Fn(TurnOrder, &ProfilePorts) -> TurnChild + Send + Sync>;

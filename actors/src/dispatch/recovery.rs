@@ -17,7 +17,7 @@ pub(super) const PAGE: usize = 500;
 pub(super) const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_mins(2);
 /// Timeout of the search for agents that a killed gateway left behind.
-const STRAYS_TIMEOUT: Duration = Duration::from_secs(3);
+const ORPHANS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The state that a dispatcher reads at its start, except the waiting events.
 pub(super) struct RunningAtStart {
@@ -40,8 +40,8 @@ pub(super) async fn read_running(
     let mut rows: Vec<InboundRow> = Vec::new();
     loop {
         let after = rows.last().map(|row| row.id);
-        let question = ListInbound { states: vec![InboundState::Running], after, limit: PAGE };
-        let page = ports.list_inbound.ask(question, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
+        let request = ListInbound { states: vec![InboundState::Running], after, limit: PAGE };
+        let page = ports.ledger.list_inbound.ask(request, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
         let page = page.map_err(|error| error.to_string())?;
         let last = page.len() < PAGE;
         rows.extend(page);
@@ -49,23 +49,23 @@ pub(super) async fn read_running(
             break;
         }
     }
-    let turns = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
+    let turns = ports.gate.turns.ask(ListTurns, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
     let running: HashSet<TurnId> = turns.iter().map(|running| running.ticket.id).collect();
-    let cut_off = |row: &&InboundRow| !row.turn.is_some_and(|turn| running.contains(&turn));
-    let strays: Vec<TurnId> = rows.iter().filter(cut_off).filter_map(|row| row.turn).collect();
-    let was_cut_off = rows.iter().any(|row| cut_off(&row));
-    if !strays.is_empty() {
+    let is_interrupted = |row: &&InboundRow| !row.turn.is_some_and(|turn| running.contains(&turn));
+    let orphans: Vec<TurnId> = rows.iter().filter(is_interrupted).filter_map(|row| row.turn).collect();
+    let any_interrupted = rows.iter().any(|row| is_interrupted(&row));
+    if !orphans.is_empty() {
         // Their guards end with the killed gateway. If a guard was killed too, its agent must not run beside the one that repeats
         // the work.
-        let ended = tokio::task::spawn_blocking(move || guard::end_turns(&strays, STRAYS_TIMEOUT));
+        let ended = tokio::task::spawn_blocking(move || guard::end_turns(&orphans, ORPHANS_TIMEOUT));
         ended.await.map_err(|error| error.to_string())?;
     }
     let mut restarts = 0;
-    if interrupted == Interrupted::Rerun && was_cut_off {
+    if interrupted == Interrupted::Rerun && any_interrupted {
         let note = NoteRestart { started_at_ms, within: RESTART_WINDOW };
-        let noted = ports.note_restart.ask(note, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
+        let noted = ports.ledger.note_restart.ask(note, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
         restarts = noted.map_err(|error| error.to_string())?;
     }
-    let gate = ports.gate.ask(GetDrain, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
+    let gate = ports.gate.view.ask(GetDrain, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
     Ok(RunningAtStart { rows, turns, gate, restarts })
 }

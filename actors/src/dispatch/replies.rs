@@ -1,4 +1,4 @@
-//! Replies that may not have arrived, sent again when their link comes up.
+//! Sends replies that may not have arrived again when their link comes up.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
 /// Sends the replies that wait for `link`, until it is down.
 pub(super) async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {
     let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
-    let question = ListOutbound { states, after: None, limit: PAGE };
-    let rows = match ports.list_outbound.ask(question, LEDGER_TIMEOUT).await {
+    let request = ListOutbound { states, after: None, limit: PAGE };
+    let rows = match ports.ledger.list_outbound.ask(request, LEDGER_TIMEOUT).await {
         Ok(Ok(rows)) => rows,
         Ok(Err(error)) => return warn!(%error, "waiting replies of the link not read from the ledger"),
         Err(error) => return warn!(%error, "waiting replies of the link not read from the ledger"),
     };
     for row in rows.into_iter().filter(|row| row.target.link == link) {
-        // This process is sending it, and its answer is outstanding.
+        // This process is sending it, and waits for the answer.
         if row.state == OutboundState::Sending && row.recorded_at_ms >= process_started_ms {
             continue;
         }
         if is_given_up(&row) {
             outbox::give_up(&ports, row.id).await;
         } else if !outbox::resend(&ports, row).await {
-            // A new round begins when the link comes up again.
+            // They are sent again when the link comes up.
             return;
         }
     }

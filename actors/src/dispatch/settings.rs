@@ -16,11 +16,11 @@ pub struct DispatchSettings {
     /// The profiles served, and the rules of sessions.
     pub rules: Rules,
     /// The ports of the profiles.
-    pub ways: BTreeMap<ProfileName, ProfilePorts>,
+    pub profiles: BTreeMap<ProfileName, ProfilePorts>,
     /// The settings of sessions, turns and drains.
     pub open: Arc<OpenSettings>,
-    /// The process restarts repeatedly: interrupted turns are not run again, whatever the settings are.
-    pub starts_over: bool,
+    /// The process restarts repeatedly: interrupted turns are not run again, independent of `turns.interrupted`.
+    pub in_crash_loop: bool,
     /// Where start and shutdown are announced.
     pub home: Option<HomeNotices>,
     /// Milliseconds since 1970 at which the process started: a reply that was being sent before that was interrupted.
@@ -41,9 +41,9 @@ impl DispatchSettings {
                 routes: settings.routes.clone(),
                 sessions: settings.session_rules,
             },
-            ways: profiles.iter().map(|served| (served.name.clone(), served.ports.clone())).collect(),
+            profiles: profiles.iter().map(|served| (served.name.clone(), served.ports.clone())).collect(),
             open: Arc::clone(settings),
-            starts_over: false,
+            in_crash_loop: false,
             home,
             process_started_ms,
         }
@@ -58,6 +58,6 @@ impl DispatchSettings {
     /// What happens with interrupted turns.
     #[must_use]
     pub fn interrupted(&self) -> Interrupted {
-        if self.starts_over { Interrupted::Ask } else { self.values().turns.interrupted }
+        if self.in_crash_loop { Interrupted::Ask } else { self.values().turns.interrupted }
     }
 }

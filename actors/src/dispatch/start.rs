@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::event::DispatchJob;
-use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, TurnMaker};
+use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, TurnFactory};
 use super::started::StartedTurn;
 use crate::drain::permit::messages::RequestPermit;
 use crate::profile::messages::ProfilePorts;
@@ -17,35 +17,35 @@ use caduceus_supervision::StartChild;
 pub(super) enum NotStarted {
     /// The gate refused.
     Refused(Refusal),
-    /// Temporary: worth another request.
+    /// Temporary: the request is worth repeating.
     NoAnswer(String),
-    /// The event is done: it was queued late and twice.
-    Over,
-    /// It will not start.
-    Broke(String),
+    /// The event is in a final state: it was queued twice.
+    EventEnded,
+    /// Permanent: it will not start.
+    Failed(String),
 }
 
-/// Asks the gate for a permit and, with it, starts the turn.
+/// Requests a permit from the gate, marks the event as running, and starts the turn.
 pub(super) async fn start_turn(
     ports: DispatchPorts,
-    maker: TurnMaker,
-    ways: ProfilePorts,
+    turn_factory: TurnFactory,
+    profile: ProfilePorts,
     job: DispatchJob,
     turn: TurnId,
     event: InboundId,
 ) -> Result<StartedTurn, NotStarted> {
     let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
-    let question = RequestPermit { ticket, origin: job.origin };
-    let permit = match ports.permits.ask(question, PERMIT_TIMEOUT).await {
+    let request = RequestPermit { ticket, origin: job.origin };
+    let permit = match ports.gate.permit.ask(request, PERMIT_TIMEOUT).await {
         Ok(Ok(permit)) => permit,
         Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
         Err(error) => return Err(NotStarted::NoAnswer(format!("the gate: {error}"))),
     };
     let no_ledger = |error: String| NotStarted::NoAnswer(format!("the ledger: {error}"));
     let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
-    match ports.mark_inbound.ask(mark, LEDGER_TIMEOUT).await {
+    match ports.ledger.mark_inbound.ask(mark, LEDGER_TIMEOUT).await {
         Ok(Ok(())) => {}
-        Ok(Err(LedgerError::Over { .. })) => return Err(NotStarted::Over),
+        Ok(Err(LedgerError::Final { .. })) => return Err(NotStarted::EventEnded),
         Ok(Err(error)) => return Err(no_ledger(error.to_string())),
         Err(error) => return Err(no_ledger(error.to_string())),
     }
@@ -61,11 +61,11 @@ pub(super) async fn start_turn(
         descriptor: job.descriptor.unwrap_or_default(),
         permit,
     };
-    let child = maker(order, &ways);
+    let child = turn_factory(order, &profile);
     let started = StartedTurn { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
-    match ports.start.ask(StartChild(child.spec), GATE_TIMEOUT).await {
+    match ports.start_child.ask(StartChild(child.spec), GATE_TIMEOUT).await {
         Ok(Ok(())) => Ok(started),
-        Ok(Err(error)) => Err(NotStarted::Broke(error.to_string())),
-        Err(error) => Err(NotStarted::Broke(error.to_string())),
+        Ok(Err(error)) => Err(NotStarted::Failed(error.to_string())),
+        Err(error) => Err(NotStarted::Failed(error.to_string())),
     }
 }

@@ -41,13 +41,13 @@ impl StartedTurns {
         if let Some(stop) = &started.stop
             && let Err(error) = stop.tell(StopTurn { cause })
         {
-            // It ended in the same moment.
+            // It ended at the same moment.
             debug!(%turn, %error, "stop not delivered to the turn");
         }
         true
     }
 
-    /// The port of a turn for a further event.
+    /// The port of a turn for a steered event.
     pub(super) fn steer(&self, turn: TurnId) -> Option<&Port<SteerTurn>> {
         self.0.get(&turn)?.steer.as_ref()
     }

@@ -78,14 +78,14 @@ pub struct DrainActor {
     pub(super) markers: Readings<DiskOrder>,
     pub(super) watch: Option<MarkerWatch>,
     /// Requests received before the markers that they depend on were first read.
-    early: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
+    early_requests: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
     /// The gateway's own marker has been read.
     read_once: bool,
     waiters: Vec<Waiter>,
     /// A marker from a previous boot was logged.
     stale_logged: bool,
     /// Drains past their deadline whose marker remains and that were logged.
-    stuck: BTreeSet<DrainScope>,
+    overdue_logged: BTreeSet<DrainScope>,
     /// The last change of the gate was not delivered to the dispatcher: sent again with the next poll.
     change_unsent: bool,
     /// Number of the current set of homes.
@@ -97,7 +97,7 @@ pub struct DrainActor {
 /// A caller that waits for the turns to end.
 struct Waiter {
     /// Whether it also waits for the turns that themselves requested the drain.
-    askers_too: bool,
+    including_requesters: bool,
     woken: oneshot::Sender<()>,
 }
 
@@ -132,11 +132,11 @@ impl DrainActor {
             epoch: None,
             markers: Readings::new(),
             watch: None,
-            early: Vec::new(),
+            early_requests: Vec::new(),
             read_once: false,
             waiters: Vec::new(),
             stale_logged: false,
-            stuck: BTreeSet::new(),
+            overdue_logged: BTreeSet::new(),
             change_unsent: false,
             homes_version: 0,
             homes_waiters: Vec::new(),
@@ -168,19 +168,19 @@ impl DrainActor {
 
     /// The same for one home.
     pub(super) fn reread_one(&mut self, scope: &DrainScope, ctx: &mut Context<Self>) {
-        self.markers.ask_reading(scope);
-        self.go_on(scope, ctx);
+        self.markers.request_reading(scope);
+        self.run_next(scope, ctx);
     }
 
     /// Markers were read, or timed out: answers the callers that waited for them.
-    fn were_read(&mut self) {
+    fn after_reading(&mut self) {
         self.first_reading_done();
-        self.answer_early();
-        self.homes_were_read();
+        self.answer_early_requests();
+        self.answer_homes_waiters();
     }
 
     /// Detects homes whose disk does not answer.
-    fn notice_hanging(&mut self) {
+    fn check_hanging(&mut self) {
         for Hanging { scope, presumed } in self.markers.hanging(Instant::now()) {
             if presumed {
                 error!(
@@ -188,15 +188,15 @@ impl DrainActor {
                     "disk of a home does not answer: it may have a drain marker and counts as drained until it answers"
                 );
                 let drained = MarkerReading { draining: true, garbled: true, ..MarkerReading::default() };
-                self.take_in(&scope, self.gate.look(GatePlan::orders), Some(&drained));
+                self.apply_reading(&scope, self.gate.read(GatePlan::orders), Some(&drained));
             } else {
                 error!(?scope, "disk of a home does not answer: its last known drain state applies");
             }
-            self.were_read();
+            self.after_reading();
         }
     }
 
-    fn take_in(&mut self, scope: &DrainScope, orders: u64, reading: Option<&MarkerReading>) {
+    fn apply_reading(&mut self, scope: &DrainScope, orders: u64, reading: Option<&MarkerReading>) {
         if reading.is_some_and(|reading| reading.stale) && !self.stale_logged {
             self.stale_logged = true;
             info!(?scope, "drain marker from a previous boot ignored");
@@ -207,11 +207,11 @@ impl DrainActor {
             Some(Change::Began) => {
                 let principal = reading.and_then(|reading| reading.principal.as_deref()).unwrap_or("unknown");
                 info!(?scope, principal, by = "marker", "drain.begun");
-                self.tell_change();
+                self.notify_change();
             }
             Some(Change::Ended) => {
                 info!(?scope, by = "marker", "drain.ended");
-                self.tell_change();
+                self.notify_change();
             }
             Some(Change::None) | None => {}
         }
@@ -222,50 +222,50 @@ impl DrainActor {
             return;
         }
         self.read_once = true;
-        // The previous owner may have crashed between changing the gate and reporting it.
-        self.tell_change();
+        // The previous owner may have crashed between a change of the gate and its report.
+        self.notify_change();
         self.incarnation.ready();
     }
 
     /// Whether the markers on which turns of `profile` depend have been read.
-    fn knows_of(&self, profile: &ProfileName) -> bool {
+    fn has_read_marker_of(&self, profile: &ProfileName) -> bool {
         self.read_once && self.markers.is_known(&DrainScope::Profile(profile.clone()))
     }
 
-    fn answer_early(&mut self) {
-        for (question, answer) in std::mem::take(&mut self.early) {
-            if self.knows_of(&question.ticket.profile) {
+    fn answer_early_requests(&mut self) {
+        for (request, answer) in std::mem::take(&mut self.early_requests) {
+            if self.has_read_marker_of(&request.ticket.profile) {
                 // If the caller has timed out, the permit is dropped at once, and with it the count.
-                drop(answer.send(self.admit(question)));
+                drop(answer.send(self.admit(request)));
             } else {
-                self.early.push((question, answer));
+                self.early_requests.push((request, answer));
             }
         }
     }
 
-    fn admit(&self, question: RequestPermit) -> Result<TurnPermit, Refusal> {
-        let permit = self.gate.admit(self.owner(), question.ticket, question.origin)?;
-        self.touch();
+    fn admit(&self, request: RequestPermit) -> Result<TurnPermit, Refusal> {
+        let permit = self.gate.admit(self.owner(), request.ticket, request.origin)?;
+        self.notify_status();
         Ok(permit)
     }
 
-    pub(super) fn tell_change(&mut self) {
-        let news = self.gate.look(|plan| DrainChanged {
+    pub(super) fn notify_change(&mut self) {
+        let changed = self.gate.read(|plan| DrainChanged {
             draining: plan.is_draining() || plan.is_stopping(),
             stopping: plan.is_stopping(),
             profiles: plan.profiles(),
         });
-        let sent = self.ports.changes.tell(news);
+        let sent = self.ports.changes.tell(changed);
         if let Err(error) = &sent {
             // The dispatcher requests a permit before every turn, so no turn starts wrongly. But held messages stay held until it is
             // notified that the gate has opened.
             warn!(%error, "change of the gate not delivered to the dispatcher, sent again with the next poll");
         }
         self.change_unsent = sent.is_err();
-        self.touch();
+        self.notify_status();
     }
 
-    fn touch(&self) {
+    fn notify_status(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
             tracing::debug!(%error, "change not delivered to the status");
         }
@@ -281,7 +281,7 @@ impl DrainActor {
             session_key: turn.ticket.session.text(),
             age_ms: *age,
         });
-        self.gate.look(|plan| DrainView {
+        self.gate.read(|plan| DrainView {
             draining: plan.is_draining() || plan.is_stopping(),
             stopping: plan.is_stopping(),
             requested_at: plan.gateway().and_then(|drain| drain.requested_at.clone()),
@@ -293,7 +293,7 @@ impl DrainActor {
             turns: shown.collect(),
             waited_for: turns.iter().filter(|turn| !plan.requested_by(turn.ticket.id)).count(),
             suppress_notification: plan.gateway().is_some_and(|drain| drain.suppressed),
-            file_events: self.watch.as_ref().is_some_and(MarkerWatch::is_whole),
+            file_events: self.watch.as_ref().is_some_and(MarkerWatch::is_complete),
         })
     }
 
@@ -302,7 +302,7 @@ impl DrainActor {
             return;
         }
         let view = self.view();
-        let left = |waiter: &mut Waiter| if waiter.askers_too { view.active_agents } else { view.waited_for };
+        let left = |waiter: &mut Waiter| if waiter.including_requesters { view.active_agents } else { view.waited_for };
         for waiter in self.waiters.extract_if(.., |waiter| left(waiter) == 0) {
             // The caller may have timed out.
             let _ = waiter.woken.send(());
@@ -324,10 +324,10 @@ impl Actor for DrainActor {
         self.reread(ctx);
         ctx.run_interval(POLL, |actor, ctx| {
             if actor.change_unsent {
-                actor.tell_change();
+                actor.notify_change();
             }
             actor.reread(ctx);
-            actor.notice_hanging();
+            actor.check_hanging();
             // Also for callers that wait for a turn whose incarnation was fenced: no message reports that.
             actor.wake_waiters();
         });

@@ -13,14 +13,14 @@ use crate::config::messages::SettingsChanged;
 impl DrainActor {
     pub(super) fn watch_homes(&mut self) {
         let homes = self.homes();
-        self.markers.keep_to(homes.iter().map(|(scope, _)| scope.clone()));
+        self.markers.set_homes(homes.iter().map(|(scope, _)| scope.clone()));
         if let Some(watch) = &mut self.watch {
-            watch.keep_to(&homes);
+            watch.set_homes(&homes);
         }
     }
 
     /// Answers the callers that wait until every marker of a set of homes has been read, or cannot be.
-    pub(super) fn homes_were_read(&mut self) {
+    pub(super) fn answer_homes_waiters(&mut self) {
         for (wanted, waiter) in std::mem::take(&mut self.homes_waiters) {
             if self.markers.is_settled(wanted) {
                 // The caller may have timed out.
@@ -34,12 +34,12 @@ impl DrainActor {
     /// Drops the drain requests of a removed profile: if one of its name is added again, its own marker counts.
     fn remove_missing(&mut self) {
         let gone = |scope: &DrainScope| matches!(scope, DrainScope::Profile(name) if !self.settings.profiles.contains_key(name));
-        let drained = self.gate.look(GatePlan::profiles).into_iter().map(DrainScope::Profile).filter(gone);
+        let drained = self.gate.read(GatePlan::profiles).into_iter().map(DrainScope::Profile).filter(gone);
         for scope in drained.collect::<Vec<_>>() {
             let ended = self.gate.change(self.owner(), |plan| plan.removed(&scope, plan.orders()));
             if ended == Some(Change::Ended) {
                 info!(?scope, by = "removal of the profile", "drain.ended");
-                self.tell_change();
+                self.notify_change();
             }
         }
     }

@@ -113,7 +113,7 @@ impl GateSubject {
                 Answer::Done
             }
             Step::Cancel(place) => {
-                let (stopping, was_draining) = self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope(place))));
+                let (stopping, was_draining) = self.gate.read(|plan| (plan.is_stopping(), plan.covers(&scope(place))));
                 if stopping {
                     return Answer::Stopping;
                 }
@@ -126,7 +126,7 @@ impl GateSubject {
             }
             Step::Place(..) | Step::TakeAway(_) => Answer::Done,
             Step::Pass(length) => {
-                for over in self.gate.look(|plan| plan.overdue(self.at(now + length))) {
+                for over in self.gate.read(|plan| plan.overdue(self.at(now + length))) {
                     let place = places().find(|place| scope(*place) == over).expect("one of these began it");
                     self.remove(place, removable(place), true);
                 }
@@ -153,7 +153,7 @@ impl GateSubject {
             principal: None,
             suppressed: false,
             deadline: ends_at.map(|end| self.at(end)),
-            askers: BTreeSet::new(),
+            requesters: BTreeSet::new(),
             durable: false,
             order: 0,
         }
@@ -192,7 +192,7 @@ impl GateSubject {
     }
 
     fn state(&self) -> State {
-        self.gate.look(|plan| State {
+        self.gate.read(|plan| State {
             stopping: plan.is_stopping(),
             gateway: plan.is_draining(),
             profiles: (0..PROFILES).filter(|profile| plan.covers(&scope(Some(*profile)))).collect(),
@@ -214,7 +214,7 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
         };
         // Readings that begin before the step and end after it.
         let old: Vec<_> = places().map(|place| (place, model.on_disk(place))).collect();
-        let stamp = subject.gate.look(GatePlan::orders);
+        let stamp = subject.gate.read(GatePlan::orders);
 
         let answer = subject.step(step, model.now(), &model);
         let expected = model.step(step);
@@ -230,7 +230,7 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
         }
         // After a cancel the next step may come before the next reading.
         for place in places().filter(|_| !matches!(step, Step::Cancel(_))) {
-            subject.seen(place, subject.gate.look(GatePlan::orders), model.on_disk(place));
+            subject.seen(place, subject.gate.read(GatePlan::orders), model.on_disk(place));
         }
         agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
         if subject.gate.count() != model.state().turns {

@@ -97,8 +97,8 @@ impl Gate {
     }
 
     /// Reads the plan.
-    pub(super) fn look<R>(&self, look: impl FnOnce(&GatePlan) -> R) -> R {
-        look(&self.lock().plan)
+    pub(super) fn read<R>(&self, read: impl FnOnce(&GatePlan) -> R) -> R {
+        read(&self.lock().plan)
     }
 
     /// The time on the clock of the gate.

@@ -22,7 +22,7 @@ pub(super) enum DrainScope {
     Profile(ProfileName),
 }
 
-/// One drain that is on.
+/// One drain in force.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ActiveDrain {
     /// On the clock of the gate.
@@ -32,7 +32,7 @@ pub(super) struct ActiveDrain {
     pub(super) suppressed: bool,
     pub(super) deadline: Option<Timestamp>,
     /// The turns that requested it; the drain does not wait for them.
-    pub(super) askers: BTreeSet<TurnId>,
+    pub(super) requesters: BTreeSet<TurnId>,
     /// Whether the marker was seen on disk: only then does its absence end the drain.
     pub(super) durable: bool,
     /// The number of the order that began or renewed it.
@@ -78,7 +78,7 @@ impl GatePlan {
         // Renewing a drain keeps its age, and two turns that requested it do not wait for each other.
         if let Some(on) = self.drains.get(&scope) {
             drain.since = on.since;
-            drain.askers.extend(&on.askers);
+            drain.requesters.extend(&on.requesters);
         }
         self.drains.insert(scope, ActiveDrain { durable: false, order: self.orders, ..drain });
     }
@@ -167,7 +167,7 @@ impl GatePlan {
                     principal: reading.principal.clone(),
                     suppressed: reading.suppressed,
                     deadline: reading.deadline,
-                    askers: BTreeSet::new(),
+                    requesters: BTreeSet::new(),
                     durable: true,
                     order: self.orders,
                 };
@@ -192,7 +192,7 @@ impl GatePlan {
         self.stopping
     }
 
-    /// The drain of the whole gateway, if it is on.
+    /// The drain of the whole gateway, if it is in force.
     pub(super) fn gateway(&self) -> Option<&ActiveDrain> {
         self.drains.get(&DrainScope::Gateway)
     }
@@ -206,14 +206,14 @@ impl GatePlan {
         self.drains.keys().filter_map(named).collect()
     }
 
-    /// Whether a drain of `scope` is on.
+    /// Whether a drain of `scope` is in force.
     pub(super) fn covers(&self, scope: &DrainScope) -> bool {
         self.drains.contains_key(scope)
     }
 
-    /// Whether `turn` itself requested a drain that is on.
+    /// Whether `turn` itself requested a drain in force.
     pub(super) fn requested_by(&self, turn: TurnId) -> bool {
-        self.drains.values().any(|drain| drain.askers.contains(&turn))
+        self.drains.values().any(|drain| drain.requesters.contains(&turn))
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
             principal: Some("cli".to_owned()),
             suppressed: false,
             deadline: None,
-            askers: BTreeSet::new(),
+            requesters: BTreeSet::new(),
             durable: false,
             order: 0,
         }
@@ -360,9 +360,9 @@ mod tests {
     fn every_turn_that_requested_a_drain_is_recorded() {
         let mut plan = GatePlan::default();
         let (first, second) = (fresh_turn_id(), fresh_turn_id());
-        plan.begin(DrainScope::Gateway, ActiveDrain { askers: [first].into(), ..drain() });
+        plan.begin(DrainScope::Gateway, ActiveDrain { requesters: [first].into(), ..drain() });
         plan.begin(DrainScope::Gateway, drain());
-        plan.begin(DrainScope::Profile(work()), ActiveDrain { askers: [second].into(), ..drain() });
+        plan.begin(DrainScope::Profile(work()), ActiveDrain { requesters: [second].into(), ..drain() });
         assert!(plan.requested_by(first) && plan.requested_by(second) && !plan.requested_by(fresh_turn_id()));
         assert_eq!(plan.removed(&DrainScope::Gateway, plan.orders()), Change::Ended);
         assert!(!plan.requested_by(first), "the drain that it requested is over");

@@ -92,7 +92,7 @@ impl GateWorld {
             principal: None,
             suppressed: false,
             deadline: None,
-            askers: BTreeSet::new(),
+            requesters: BTreeSet::new(),
             durable: false,
             order: 0,
         };

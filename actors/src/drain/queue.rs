@@ -41,7 +41,7 @@ impl<J> MarkerQueue<J> {
     }
 
     /// Requests a reading that begins after this moment.
-    pub(super) fn ask_reading(&mut self) {
+    pub(super) fn request_reading(&mut self) {
         self.reading_due = true;
     }
 
@@ -92,10 +92,10 @@ mod tests {
     #[test]
     fn a_flood_during_a_reading_makes_one_more() {
         let mut queue = MarkerQueue::<()>::new();
-        queue.ask_reading();
+        queue.request_reading();
         assert_eq!(queue.next(), Some(GateStep::Read));
         for _ in 0..1000 {
-            queue.ask_reading();
+            queue.request_reading();
             assert_eq!(queue.next(), None, "one reading at a time");
         }
         queue.done();
@@ -108,7 +108,7 @@ mod tests {
     fn no_reading_comes_between_two_orders() {
         let mut queue = MarkerQueue::new();
         queue.push("cancel");
-        queue.ask_reading();
+        queue.request_reading();
         queue.push("begin");
         for step in [GateStep::Order("cancel"), GateStep::Order("begin"), GateStep::Read] {
             assert_eq!(queue.next(), Some(step));

@@ -39,7 +39,7 @@ impl<J> Readings<J> {
     }
 
     /// Sets the homes.
-    pub(super) fn keep_to(&mut self, scopes: impl IntoIterator<Item = DrainScope>) {
+    pub(super) fn set_homes(&mut self, scopes: impl IntoIterator<Item = DrainScope>) {
         let wanted: BTreeSet<_> = scopes.into_iter().collect();
         self.0.retain(|scope, _| wanted.contains(scope));
         for scope in wanted {
@@ -53,9 +53,9 @@ impl<J> Readings<J> {
     }
 
     /// Requests a reading that begins after this moment.
-    pub(super) fn ask_reading(&mut self, scope: &DrainScope) {
+    pub(super) fn request_reading(&mut self, scope: &DrainScope) {
         if let Some(home) = self.0.get_mut(scope) {
-            home.queue.ask_reading();
+            home.queue.request_reading();
         }
     }
 
@@ -131,12 +131,12 @@ mod tests {
 
     fn readings() -> Readings<&'static str> {
         let mut readings = Readings::new();
-        readings.keep_to([DrainScope::Gateway, profile("hung"), profile("well")]);
+        readings.set_homes([DrainScope::Gateway, profile("hung"), profile("well")]);
         readings
     }
 
     fn begin(readings: &mut Readings<&'static str>, scope: &DrainScope, now: Instant) {
-        readings.ask_reading(scope);
+        readings.request_reading(scope);
         assert_eq!(readings.next(scope), Some(GateStep::Read));
         readings.begin_reading(scope, 1, now);
     }
@@ -153,7 +153,7 @@ mod tests {
             assert_eq!(readings.next(&scope), Some(GateStep::Order("begin")));
         }
         assert!(!readings.is_known(&profile("hung")));
-        assert!(readings.is_known(&profile("homeless")));
+        assert!(readings.is_known(&profile("unknown")));
     }
 
     #[test]

@@ -46,12 +46,12 @@ impl MarkerWatch {
     }
 
     /// Whether every home is watched; one that is not is polled.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.listening.values().all(|(_, listening, _)| listening.watched() == Watched::Yes)
     }
 
     /// Watches these homes and no others. Without file events the poll remains.
-    pub(super) fn keep_to(&mut self, homes: &[(DrainScope, PathBuf)]) {
+    pub(super) fn set_homes(&mut self, homes: &[(DrainScope, PathBuf)]) {
         let wanted: BTreeMap<_, _> = homes.iter().map(|(scope, home)| (scope, home)).collect();
         self.listening.retain(|scope, (home, ..)| wanted.get(scope) == Some(&&*home));
         for (scope, home) in homes {
@@ -64,8 +64,8 @@ impl MarkerWatch {
         }
     }
 
-    /// The notification was taken from the mailbox: later events send another. Called before the marker is read.
-    pub(super) fn taken(&self, scope: &DrainScope) {
+    /// The gate received the notification: later events send another. Called before the marker is read.
+    pub(super) fn received(&self, scope: &DrainScope) {
         if let Some((_, _, flag)) = self.listening.get(scope) {
             flag.lower();
         }
@@ -131,18 +131,18 @@ mod tests {
         let (there, missing) = (tempfile::tempdir().unwrap(), PathBuf::from("/nowhere/at/all"));
         let mut watch = MarkerWatch::new(FileEvents::default(), Port::from(TouchCounter::default().start()));
         let own = (DrainScope::Gateway, there.path().to_owned());
-        watch.keep_to(std::slice::from_ref(&own));
+        watch.set_homes(std::slice::from_ref(&own));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while !watch.is_whole() {
+        while !watch.is_complete() {
             assert!(std::time::Instant::now() < deadline, "the home was not watched within the timeout");
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        watch.keep_to(&[own, (DrainScope::Profile(ProfileName::parse("work").unwrap()), missing)]);
-        assert!(!watch.is_whole());
+        watch.set_homes(&[own, (DrainScope::Profile(ProfileName::parse("work").unwrap()), missing)]);
+        assert!(!watch.is_complete());
     }
 
     #[actix::test]
-    async fn a_flood_of_events_is_sent_once_until_it_was_taken() {
+    async fn a_flood_of_events_is_sent_once_until_it_was_received() {
         let counter = TouchCounter::default().start();
         let flag = MarkerFlag::new(DrainScope::Gateway, Port::from(counter.clone()));
         for _ in 0..1000 {

@@ -20,9 +20,11 @@ pub(super) struct RelayLinks {
 impl RelayLinks {
     /// The links in `settings`, up to the limit.
     pub(super) fn new(settings: &Settings) -> Self {
-        let asked = || settings.profiles.iter().filter(|profile| profile.own_link).map(|profile| profile.name.clone());
-        let claims = Claims::new(asked());
-        let own = asked().filter(|profile| claims.has_link(profile)).map(|profile| (profile, Mailbox::new())).collect();
+        let with_link =
+            || settings.profiles.iter().filter(|profile| profile.own_link).map(|profile| profile.name.clone());
+        let claims = Claims::new(with_link());
+        let own =
+            with_link().filter(|profile| claims.has_link(profile)).map(|profile| (profile, Mailbox::new())).collect();
         Self { process: Mailbox::new(), own, claims }
     }
 

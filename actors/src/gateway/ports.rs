@@ -8,10 +8,9 @@ use crate::relay::actor::RelayActor;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::ReadAgain;
 use caduceus_contract::messages::dispatch::{AnnounceStop, StopSession, StopTurnById};
-use caduceus_contract::messages::drain::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain};
+use caduceus_contract::messages::drain::{BeginShutdown, DrainControlPorts};
 use caduceus_contract::messages::profile::VerifyDelivery;
-use caduceus_contract::messages::relay::Deliver;
-use caduceus_contract::messages::relay::{GoDormant, GoIdle, Wake};
+use caduceus_contract::messages::relay::{Deliver, DormancyPorts, GoIdle};
 use caduceus_contract::messages::status::{GetSnapshot, Phase, Subscribe};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Mailbox, Port};
@@ -25,14 +24,8 @@ pub struct GatewayPorts {
     pub subscribe: Port<Subscribe>,
     /// The process enters its next phase.
     pub phase: Port<Phase>,
-    /// The state of the gate.
-    pub drain: Port<GetDrain>,
-    /// Begins a drain.
-    pub begin_drain: Port<BeginDrain>,
-    /// Ends a drain.
-    pub cancel_drain: Port<CancelDrain>,
-    /// Waits for the turns to end.
-    pub await_drained: Port<AwaitDrained>,
+    /// Drains.
+    pub drain: DrainControlPorts,
     /// Closes the gate until the process ends.
     pub begin_shutdown: Port<BeginShutdown>,
     /// The turns in flight.
@@ -58,16 +51,14 @@ pub struct LinkPort {
     pub link: LinkId,
     /// Closes it until the process ends.
     pub go_idle: Port<GoIdle>,
-    /// Closes it until it is woken.
-    pub go_dormant: Port<GoDormant>,
-    /// Dials it again.
-    pub wake: Port<Wake>,
+    /// Closes it until it is woken, and wakes it.
+    pub dormancy: DormancyPorts,
 }
 
-/// The ports of signed deliveries, to the profiles served at present.
+/// The ports of signed deliveries, to the profiles that are served now.
 #[derive(Clone)]
 pub struct DeliveryPorts {
-    present: ServedProfiles,
+    served_profiles: ServedProfiles,
     links: RelayLinks,
 }
 
@@ -85,19 +76,19 @@ pub struct DeliveryPort {
 impl LinkPort {
     /// The ports into the link behind `mailbox`.
     pub(super) fn new(link: LinkId, mailbox: &Mailbox<RelayActor>) -> Self {
-        Self { link, go_idle: mailbox.port(), go_dormant: mailbox.port(), wake: mailbox.port() }
+        Self { link, go_idle: mailbox.port(), dormancy: DormancyPorts::of(mailbox) }
     }
 }
 
 impl DeliveryPorts {
-    pub(super) fn new(present: ServedProfiles, links: RelayLinks) -> Self {
-        Self { present, links }
+    pub(super) fn new(served_profiles: ServedProfiles, links: RelayLinks) -> Self {
+        Self { served_profiles, links }
     }
 
     /// The profiles that accept deliveries now, the default profile first. A reply leaves over the profile's own link, if there was one at the start.
     #[must_use]
     pub fn now(&self) -> Vec<DeliveryPort> {
-        let in_force = self.present.in_force();
+        let in_force = self.served_profiles.in_force();
         let port = |served: &Served| {
             let owner = (served.home != in_force.settings.home).then(|| served.name.clone());
             let link = owner.as_ref().and_then(|owner| self.links.of(owner)).unwrap_or(self.links.process());

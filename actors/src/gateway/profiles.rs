@@ -30,17 +30,7 @@ pub(super) fn maker(
             .on(&thread)
             .policy(policy)
             .readiness(Readiness::Reported { within: READY_WITHIN });
-        let ports = ProfilePorts {
-            agent: mailbox.port(),
-            spawn: mailbox.port(),
-            call: mailbox.port(),
-            dial: mailbox.port(),
-            verify: mailbox.port(),
-            token: mailbox.port(),
-            view: mailbox.port(),
-            config: mailbox.port(),
-            read_again: mailbox.port(),
-        };
+        let ports = ProfilePorts::of(&mailbox);
         ProfileChild { spec, ports, config }
     })
 }

@@ -14,7 +14,7 @@ use crate::counts::CountBy;
 use crate::dispatch::actor::DispatchActor;
 use crate::dispatch::counts::DispatchCounts;
 use crate::dispatch::home::HomeNotices;
-use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
+use crate::dispatch::ports::{DispatchPorts, GatePorts, LedgerPorts, LinkPorts, TurnChild, TurnFactory};
 use crate::dispatch::settings::DispatchSettings;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::permit::Gate;
@@ -31,8 +31,9 @@ use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings
 use crate::time::now_ms;
 use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
-use crate::turn::ports::TurnPorts;
+use crate::turn::ports::{TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
 use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::drain::DrainControlPorts;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{
     Board, ChildSpec, Mailbox, Readiness, Restart, RestartPolicy, Strategy, Supervisor, SupervisorSpec, WhenExceeded,
@@ -60,7 +61,7 @@ pub(super) struct Mailboxes {
 
 /// The inputs of all descriptions.
 pub(super) struct Wiring {
-    pub(super) present: ServedProfiles,
+    pub(super) served_profiles: ServedProfiles,
     pub(super) policies: BTreeMap<String, RestartPolicy>,
     pub(super) surroundings: Surroundings,
     pub(super) events: FileEvents,
@@ -93,7 +94,8 @@ impl Wiring {
     }
 
     pub(super) fn status(&self) -> ChildSpec {
-        let (present, started, phase) = (self.present.clone(), self.surroundings.started, PhaseMemory::default());
+        let (served_profiles, started, phase) =
+            (self.served_profiles.clone(), self.surroundings.started, PhaseMemory::default());
         let views = ViewMemory::default();
         let listener = self.surroundings.listener.clone();
         let ports = StatusPorts {
@@ -109,7 +111,7 @@ impl Wiring {
         let board = Arc::clone(&self.board);
         let factory = move |start: &_| {
             let settings = StatusSettings {
-                in_force: present.in_force(),
+                in_force: served_profiles.in_force(),
                 started,
                 phase: phase.clone(),
                 views: views.clone(),
@@ -122,16 +124,16 @@ impl Wiring {
 
     pub(super) fn profiles(&self) -> ChildSpec {
         let one_for_one = SupervisorSpec::new(Strategy::OneForOne);
-        let tree = self.present.children().into_iter().fold(one_for_one, |tree, child| tree.child(child.spec));
+        let tree = self.served_profiles.children().into_iter().fold(one_for_one, |tree, child| tree.child(child.spec));
         ChildSpec::supervisor("profiles", &self.mailboxes.profiles, tree)
     }
 
     pub(super) fn drain(&self) -> ChildSpec {
-        let (present, events) = (self.present.clone(), self.events.clone());
+        let (served_profiles, events) = (self.served_profiles.clone(), self.events.clone());
         let ports = DrainPorts { changes: self.mailboxes.dispatch.port(), status: self.mailboxes.status.port() };
         let gate = Gate::default();
         let factory = move |start: &_| {
-            let settings = DrainSettings::of(&present.in_force(), Some(events.clone()));
+            let settings = DrainSettings::of(&served_profiles.in_force(), Some(events.clone()));
             DrainActor::new(gate.clone(), settings, ports.clone(), start)
         };
         ChildSpec::worker("drain", &self.mailboxes.drain, factory)
@@ -141,18 +143,19 @@ impl Wiring {
     }
 
     pub(super) fn honcho(&self) -> ChildSpec {
-        let settings = self.present.settings();
+        let settings = self.served_profiles.settings();
         let context = HonchoContext {
             environment: Arc::clone(&settings.environment),
             client: settings.client.clone(),
             redactor: self.surroundings.redactor.clone(),
         };
         let steps = self.surroundings.refresh_steps.clone();
-        let (present, status, events) = (self.present.clone(), self.mailboxes.status.port(), self.events.clone());
+        let (served_profiles, status, events) =
+            (self.served_profiles.clone(), self.mailboxes.status.port(), self.events.clone());
         let exchanges = self.counts.exchanges.clone();
         let factory = move |start: &_| {
             let exchanges = exchanges.clone();
-            let (in_force, context, steps) = (present.in_force(), context.clone(), steps.clone());
+            let (in_force, context, steps) = (served_profiles.in_force(), context.clone(), steps.clone());
             let profiles = context.profiles(&in_force);
             let events = events.clone();
             let settings = HonchoSettings { context, steps, events, exchanges, ..HonchoSettings::new(profiles) };
@@ -167,38 +170,21 @@ impl Wiring {
     }
 
     pub(super) fn dispatch(&self) -> ChildSpec {
-        let (present, process_started_ms) = (self.present.clone(), now_ms());
-        let home = self.present.settings().values.notices.home.clone().map(HomeNotices::new);
-        let (boxes, maker) = (&self.mailboxes, self.turn_maker());
-        let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| {
-            (id, LinkPorts { send: link.port(), view: link.port(), resend_state: link.port() })
-        };
+        let (served_profiles, process_started_ms) = (self.served_profiles.clone(), now_ms());
+        let home = self.served_profiles.settings().values.notices.home.clone().map(HomeNotices::new);
+        let (boxes, turn_factory) = (&self.mailboxes, self.turn_factory());
         let ports = DispatchPorts {
-            record_inbound: boxes.ledger.port(),
-            mark_inbound: boxes.ledger.port(),
-            list_inbound: boxes.ledger.port(),
-            list_waiting: boxes.ledger.port(),
-            read_inbound: boxes.ledger.port(),
-            list_unread: boxes.ledger.port(),
-            notify_unread: boxes.ledger.port(),
-            last_interrupted: boxes.ledger.port(),
-            note_restart: boxes.ledger.port(),
-            record_outbound: boxes.ledger.port(),
-            mark_outbound: boxes.ledger.port(),
-            list_outbound: boxes.ledger.port(),
-            append_history: boxes.ledger.port(),
-            permits: boxes.drain.port(),
-            turns: boxes.drain.port(),
-            gate: boxes.drain.port(),
-            start: boxes.turns.port(),
-            links: boxes.links.all().map(link).collect(),
-            left: boxes.dispatch.port(),
+            ledger: LedgerPorts::of(&boxes.ledger),
+            gate: GatePorts::of(&boxes.drain),
+            start_child: boxes.turns.port(),
+            links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
+            reply_pending: boxes.dispatch.port(),
             status: boxes.status.port(),
             counts: self.counts.dispatch.clone(),
         };
         let factory = move |start: &_| {
-            let settings = DispatchSettings::of(&present.in_force(), home.clone(), process_started_ms);
-            DispatchActor::new(settings, ports.clone(), Arc::clone(&maker), start)
+            let settings = DispatchSettings::of(&served_profiles.in_force(), home.clone(), process_started_ms);
+            DispatchActor::new(settings, ports.clone(), Arc::clone(&turn_factory), start)
         };
         ChildSpec::worker("dispatch", &boxes.dispatch, factory)
             .on(&self.data)
@@ -212,7 +198,7 @@ impl Wiring {
     }
 
     /// Describes one turn. Its child is temporary: the tree never restarts it.
-    fn turn_maker(&self) -> TurnMaker {
+    fn turn_factory(&self) -> TurnFactory {
         let (ledger, links) = (self.mailboxes.ledger.clone(), self.mailboxes.links.clone());
         let (dispatch, thread) = (self.mailboxes.dispatch.clone(), self.data.clone());
         let redactor = self.surroundings.redactor.clone();
@@ -221,14 +207,9 @@ impl Wiring {
             let link = links.named(&order.target.link);
             let ports = TurnPorts {
                 agent: profile.agent.clone(),
-                spawn: profile.spawn.clone(),
-                call: profile.call.clone(),
-                history: ledger.port(),
-                record: ledger.port(),
-                mark: ledger.port(),
                 send: link.port(),
-                ended: dispatch.port(),
-                left: dispatch.port(),
+                ledger: TurnLedgerPorts::of(&ledger),
+                dispatch: TurnDispatchPorts::of(&dispatch),
                 stop: mailbox.port(),
                 redactor: redactor.clone(),
             };
@@ -245,7 +226,7 @@ impl Wiring {
     }
 
     pub(super) fn relays(&self) -> ChildSpec {
-        let served = self.present.in_force().profiles.clone();
+        let served = self.served_profiles.in_force().profiles.clone();
         // The home's own profile exists from the start to the end, and lends the process its credentials.
         let process = (LinkId::process(), self.mailboxes.links.process(), &served[0]);
         let own = served.iter().filter_map(|served| {
@@ -269,7 +250,7 @@ impl Wiring {
             changes: vec![boxes.dispatch.port()],
             status: boxes.status.port(),
         };
-        let settings = self.present.settings();
+        let settings = self.served_profiles.settings();
         let settings = LinkSettings {
             link: link.clone(),
             owner: (*link != LinkId::process()).then(|| served.name.clone()),
@@ -300,8 +281,8 @@ impl Wiring {
             redactor: self.surroundings.redactor.clone(),
             events: self.events.clone(),
         };
-        let present = self.present.clone();
-        let factory = move |_: &_| ConfigActor::new(present.clone(), ports.clone());
+        let served_profiles = self.served_profiles.clone();
+        let factory = move |_: &_| ConfigActor::new(served_profiles.clone(), ports.clone());
         // With invalid files, the served profiles stay served.
         let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..self.policy("config") };
         ChildSpec::worker("config", &boxes.config, factory).on(&self.control).policy(policy)
@@ -313,15 +294,12 @@ impl Wiring {
             snapshot: boxes.status.port(),
             subscribe: boxes.status.port(),
             phase: boxes.status.port(),
-            drain: boxes.drain.port(),
-            begin_drain: boxes.drain.port(),
-            cancel_drain: boxes.drain.port(),
-            await_drained: boxes.drain.port(),
+            drain: DrainControlPorts::of(&boxes.drain),
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
             stop_turn: boxes.dispatch.port(),
             links: boxes.links.all().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
-            deliveries: DeliveryPorts::new(self.present.clone(), boxes.links.clone()),
+            deliveries: DeliveryPorts::new(self.served_profiles.clone(), boxes.links.clone()),
             read_again: boxes.config.port(),
             stop_session: boxes.dispatch.port(),
             announce_stop: boxes.dispatch.port(),

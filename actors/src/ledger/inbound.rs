@@ -60,7 +60,7 @@ impl Work for RecordInbound {
             )?
             .execute(params(values))?;
         if inserted == 0 {
-            let (id, state) = first(self, store)?;
+            let (id, state) = find_duplicate(self, store)?;
             return Ok(Recorded::Duplicate { id, state });
         }
         store.ids.inbound = id;
@@ -70,8 +70,8 @@ impl Work for RecordInbound {
     }
 }
 
-/// The row that shares a key with `message`. Which key does not matter: the frame's is searched first.
-fn first(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Result<(InboundId, InboundState)> {
+/// The row that has a key of `message`: that of the frame is searched first, then that of the message.
+fn find_duplicate(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Result<(InboundId, InboundState)> {
     let [link, platform, chat, ..] = target_values(&message.target);
     let found = |row: &Row<'_>| {
         let code: i64 = row.get(1)?;
@@ -103,12 +103,12 @@ impl Work for MarkInbound {
     fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
         let row = self.id.0;
         let before = read_state(store, row)?;
-        let is_over = matches!(
+        let is_final = matches!(
             before.state,
             InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead
         );
-        if self.state == InboundState::Running && is_over {
-            return Err(LedgerError::Over { row }.into());
+        if self.state == InboundState::Running && is_final {
+            return Err(LedgerError::Final { row }.into());
         }
         let attempts = before.attempts + i64::from(self.state == InboundState::Running);
         let turn = self.turn.map(|turn| turn.to_string()).or(before.turn);
@@ -139,7 +139,7 @@ fn read_state(store: &mut Store<'_>, row: i64) -> Result<InboundMark, Failure> {
     let connection = store.connection;
     let found = connection
         .prepare_cached("SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound WHERE id = ?")?
-        .query_row([row], |found| Ok(before(found)))
+        .query_row([row], |found| Ok(mark_of_row(found)))
         .optional()?
         .ok_or(LedgerError::Missing { table: TABLE, row })?;
     found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
@@ -161,15 +161,8 @@ impl Work for ListInbound {
     type Answer = Vec<InboundRow>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<InboundRow>, Failure> {
-        let after = self.after.map_or(i64::MIN, |id| id.0);
-        let mut found = Vec::new();
-        for state in &self.states {
-            store.list(TABLE, inbound_code(*state), after, self.limit, inbound_row, &mut found)?;
-        }
-        found.sort_unstable_by_key(|row: &InboundRow| row.id);
-        found.dedup_by_key(|row| row.id);
-        found.truncate(self.limit);
-        Ok(found)
+        let (states, after) = (self.states.iter().copied().map(inbound_code), self.after.map(|id| id.0));
+        Ok(store.list(TABLE, states, after, self.limit, inbound_row, |row| row.id.0)?)
     }
 }
 
@@ -177,15 +170,8 @@ impl Work for ListWaiting {
     type Answer = Vec<WaitingRow>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<WaitingRow>, Failure> {
-        let after = self.after.map_or(i64::MIN, |id| id.0);
-        let mut found = Vec::new();
-        for state in &self.states {
-            store.list(TABLE, inbound_code(*state), after, self.limit, waiting_row, &mut found)?;
-        }
-        found.sort_unstable_by_key(|row: &WaitingRow| row.id);
-        found.dedup_by_key(|row| row.id);
-        found.truncate(self.limit);
-        Ok(found)
+        let (states, after) = (self.states.iter().copied().map(inbound_code), self.after.map(|id| id.0));
+        Ok(store.list(TABLE, states, after, self.limit, waiting_row, |row| row.id.0)?)
     }
 }
 
@@ -241,7 +227,7 @@ struct InboundMark {
     note: Option<String>,
 }
 
-fn before(row: &Row<'_>) -> Result<InboundMark, CorruptRow> {
+fn mark_of_row(row: &Row<'_>) -> Result<InboundMark, CorruptRow> {
     verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
     Ok(InboundMark {
         state: inbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
@@ -259,7 +245,7 @@ fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, CorruptRow> {
 
 pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, CorruptRow> {
     let id = row.get(0)?;
-    let before = before(row)?;
+    let before = mark_of_row(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
     let after_target = FIXED + TARGET_COLUMNS;
     let profile: String = row.get(after_target + 3)?;

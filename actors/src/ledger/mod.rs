@@ -4,12 +4,12 @@
 //! nothing itself. Dispatch, turns and HTTP send it messages; it notifies the status. A restart loses nothing: the writer outlives
 //! it, the new incarnation adopts the writer, and pending answers reach their callers past the old one.
 
+mod file_check; // Whether the files are still at their paths.
 mod history;
 mod inbound;
 mod open;
 mod outbound;
 pub mod peek;
-mod places;
 mod restarts;
 mod retention;
 mod row;
@@ -39,8 +39,8 @@ use store::Work;
 /// The file's name in the home.
 pub const FILE_NAME: &str = "caduceus.db";
 
-/// Interval of checks whether the thread hangs or has ended, which nothing else would report.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of checks whether the thread hangs or has ended; no message reports either.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The actor of the ledger in the tree.
 #[derive(Debug)]
@@ -49,21 +49,21 @@ pub struct LedgerActor {
     incarnation: Incarnation,
     status: Port<StatusTouched>,
     /// The error that was last reported to the status.
-    trouble: Option<String>,
+    write_error: Option<String>,
 }
 
 impl LedgerActor {
     /// An incarnation that adopts `writer`.
     #[must_use]
     pub fn new(writer: LedgerWriter, incarnation: Incarnation, status: Port<StatusTouched>) -> Self {
-        Self { writer, incarnation, status, trouble: None }
+        Self { writer, incarnation, status, write_error: None }
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
-        let trouble = self.writer.view().trouble;
-        if trouble != self.trouble {
-            self.trouble = trouble;
-            touch(&self.status);
+    fn check(&mut self, ctx: &mut Context<Self>) {
+        let write_error = self.writer.view().write_error;
+        if write_error != self.write_error {
+            self.write_error = write_error;
+            notify_status(&self.status);
         }
         if self.writer.is_lost() {
             let detail = "the thread that writes the ledger has ended".to_owned();
@@ -78,8 +78,8 @@ impl Actor for LedgerActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let status = self.status.clone();
-        self.writer.adopt(self.incarnation.generation(), move || touch(&status));
-        ctx.run_interval(LOOK, Self::look);
+        self.writer.adopt(self.incarnation.generation(), move || notify_status(&status));
+        ctx.run_interval(CHECK_INTERVAL, Self::check);
         self.incarnation.ready();
     }
 }
@@ -103,7 +103,7 @@ impl Handler<GetLedger> for LedgerActor {
     }
 }
 
-fn touch(status: &Port<StatusTouched>) {
+fn notify_status(status: &Port<StatusTouched>) {
     if let Err(error) = status.tell(StatusTouched) {
         tracing::debug!(%error, "status not notified of the ledger");
     }

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::places::Places;
+use super::file_check::LedgerFiles;
 use super::schema;
 use super::states::RowCounts;
 use super::store::Ids;
 use crate::files::{Links, own, small};
 use crate::system_error::may_pass;
 
-/// How long a write waits for an operator's `sqlite3` that has locked the file.
+/// Timeout of a write for the lock of the file, which an operator's `sqlite3` may hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// All statements of this module, so that none is ever prepared twice.
 const STATEMENTS: usize = 32;
@@ -109,10 +109,10 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) row_counts: RowCounts,
     pub(super) ids: Ids,
-    /// The paths of its files.
-    pub(super) places: Places,
+    /// Its files, for the check of their paths.
+    pub(super) files: LedgerFiles,
     /// Held until the connection is closed, so it is declared below it.
-    pub(super) _claim: File,
+    pub(super) _lock: File,
 }
 
 /// Opens the ledger at `path`, making an empty one if there is none.
@@ -121,14 +121,14 @@ pub(super) struct Opened {
 /// [`OpenError`].
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let file = |source| OpenError::File { path: path.to_owned(), source };
-    let claim = claim(path)?;
+    let lock = lock(path)?;
     make_private(path).map_err(file)?;
     if let Some(detail) = examine(path).map_err(file)? {
         return Err(set_aside(path, detail));
     }
     match connect(path) {
         Ok((connection, row_counts, ids)) => {
-            Ok(Opened { connection, row_counts, ids, places: Places::of(path), _claim: claim })
+            Ok(Opened { connection, row_counts, ids, files: LedgerFiles::of(path), _lock: lock })
         }
         Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
         Err(OpenRefusal::Newer(found)) => {
@@ -144,12 +144,12 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 
 /// Ensures that none of our processes writes the file. The lock is a separate file, because SQLite loses its own locks when
 /// any code in the process closes the file.
-fn claim(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<File, OpenError> {
     let lock = with_ending(path, ".lock");
     let file = |source| OpenError::File { path: lock.clone(), source };
-    let claim = private(&lock).map_err(file)?;
-    match claim.try_lock() {
-        Ok(()) => Ok(claim),
+    let lock_file = private(&lock).map_err(file)?;
+    match lock_file.try_lock() {
+        Ok(()) => Ok(lock_file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
         Err(TryLockError::Error(source)) => Err(file(source)),
     }

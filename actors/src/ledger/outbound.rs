@@ -69,15 +69,15 @@ impl Work for MarkOutbound {
             .prepare_cached(
                 "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound WHERE id = ?",
             )?
-            .query_row([row], |found| Ok(before(found)))
+            .query_row([row], |found| Ok(mark_of_row(found)))
             .optional()?
             .ok_or(LedgerError::Missing { table: TABLE, row })?;
         let Ok(before) = found else {
             return Err(store.corrupt(TABLE, row).into());
         };
         // A reply that waits again was not sent, so it was no attempt.
-        let came_back = before.state == OutboundState::Sending && self.state == OutboundState::Pending;
-        let attempts = before.attempts + i64::from(self.state == OutboundState::Sending) - i64::from(came_back);
+        let was_not_sent = before.state == OutboundState::Sending && self.state == OutboundState::Pending;
+        let attempts = before.attempts + i64::from(self.state == OutboundState::Sending) - i64::from(was_not_sent);
         let message = self.message_id.as_deref().or(before.message_id.as_deref());
         let error = self.error.as_deref().or(before.error.as_deref());
         let state = state_values(self.state, attempts, message, error, store.now_ms);
@@ -99,15 +99,8 @@ impl Work for ListOutbound {
     type Answer = Vec<OutboundRow>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<OutboundRow>, Failure> {
-        let after = self.after.map_or(i64::MIN, |id| id.0);
-        let mut found = Vec::new();
-        for state in &self.states {
-            store.list(TABLE, outbound_code(*state), after, self.limit, outbound_row, &mut found)?;
-        }
-        found.sort_unstable_by_key(|row: &OutboundRow| row.id);
-        found.dedup_by_key(|row| row.id);
-        found.truncate(self.limit);
-        Ok(found)
+        let (states, after) = (self.states.iter().copied().map(outbound_code), self.after.map(|id| id.0));
+        Ok(store.list(TABLE, states, after, self.limit, outbound_row, |row| row.id.0)?)
     }
 }
 
@@ -135,7 +128,7 @@ struct OutboundMark {
     error: Option<String>,
 }
 
-fn before(row: &Row<'_>) -> Result<OutboundMark, CorruptRow> {
+fn mark_of_row(row: &Row<'_>) -> Result<OutboundMark, CorruptRow> {
     verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
     Ok(OutboundMark {
         state: outbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
@@ -147,7 +140,7 @@ fn before(row: &Row<'_>) -> Result<OutboundMark, CorruptRow> {
 
 fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, CorruptRow> {
     let id = row.get(0)?;
-    let before = before(row)?;
+    let before = mark_of_row(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
     let after_target = FIXED + TARGET_COLUMNS;
     Ok(OutboundRow {

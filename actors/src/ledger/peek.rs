@@ -56,7 +56,7 @@ mod tests {
     use crate::ledger::{FILE_NAME, LedgerWriter};
 
     #[test]
-    fn a_file_that_a_ledger_left_has_its_version_and_is_not_changed_by_the_look() {
+    fn a_file_that_a_ledger_left_has_its_version_and_is_not_changed_by_the_check() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join(FILE_NAME);
         assert_eq!(peek(&path).unwrap(), Peek::Missing);

@@ -1,4 +1,4 @@
-//! Starts that found turns cut off, so that a home in a crash loop stops running them again.
+//! Starts that found interrupted turns, so that a home in a crash loop stops running them again.
 
 use super::row::{checksum, verify};
 use super::store::{Failure, Store, Work};
@@ -10,7 +10,7 @@ const TABLE: &str = "restarts";
 impl Work for NoteRestart {
     type Answer = usize;
 
-    /// Keeps the entries within the window, both ways, because a clock may have been set back.
+    /// Keeps the entries within the window, before and after now, because a clock may have been set back.
     fn run(&self, store: &mut Store<'_>) -> Result<usize, Failure> {
         let (at, within) = (self.started_at_ms, i64::try_from(self.within.as_millis()).unwrap_or(i64::MAX));
         let window = (at.saturating_sub(within), at.saturating_add(within));

@@ -45,8 +45,8 @@ impl Retention {
     pub(super) fn is_due(&mut self, passed: Duration, row_counts: &RowCounts) -> bool {
         self.due_in = self.due_in.saturating_sub(passed);
         let mut row_counts = *row_counts;
-        let crowded = TABLES.iter().any(|table| excess((table.counts)(&mut row_counts), table.ended_from) >= PAGE);
-        self.due_in.is_zero() || crowded
+        let has_excess = TABLES.iter().any(|table| excess((table.counts)(&mut row_counts), table.ended_from) >= PAGE);
+        self.due_in.is_zero() || has_excess
     }
 
     /// Deletes the rows that are too old or in excess on the next page of each table. Returns the change of the counts of rows; it
@@ -63,9 +63,9 @@ impl Retention {
         for (table, cursor) in TABLES.iter().zip(&mut self.cursors) {
             let excess = excess((table.counts)(&mut row_counts), table.ended_from);
             let page = page(store, table.name, *cursor)?;
-            let going = going(&page, table.ended_from, oldest, excess);
+            let expired = expired(&page, table.ended_from, oldest, excess);
             let mut delete = store.prepare_cached(&format!("DELETE FROM {} WHERE id = ?", table.name))?;
-            for row in &going {
+            for row in &expired {
                 delete.execute([row.id])?;
                 if let Some(count) =
                     usize::try_from(row.state).ok().and_then(|state| (table.counts)(&mut delta).get_mut(state))
@@ -76,9 +76,9 @@ impl Retention {
             // A page without a deletion is younger than the rest, or full of open rows.
             let whole = i64::try_from(page.len()).is_ok_and(|len| len >= PAGE);
             let open = page.iter().all(|row| !row.has_ended(table.ended_from));
-            let on = whole && (!going.is_empty() || open);
-            *cursor = page.last().filter(|_| on).map_or(0, |row| row.id);
-            more |= on;
+            let continues = whole && (!expired.is_empty() || open);
+            *cursor = page.last().filter(|_| continues).map_or(0, |row| row.id);
+            more |= continues;
         }
         self.due_in = if more { Duration::from_secs(1) } else { EVERY };
         Ok(delta)
@@ -105,19 +105,15 @@ fn page(store: &Connection, table: &str, cursor: i64) -> rusqlite::Result<Vec<Re
         "SELECT id, state, changed_at_ms FROM {table} WHERE id > ? AND id < (SELECT max(id) FROM {table}) \
          ORDER BY id LIMIT ?"
     );
-    let line =
+    let row =
         |row: &rusqlite::Row<'_>| Ok(RetentionRow { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)? });
-    store.prepare_cached(&sql)?.query_map([cursor, PAGE], line)?.collect()
+    store.prepare_cached(&sql)?.query_map([cursor, PAGE], row)?.collect()
 }
 
 /// The rows of a page to delete: those that ended before `oldest`, and the first `excess` ended ones.
-fn going(page: &[RetentionRow], ended_from: usize, oldest: i64, excess: i64) -> Vec<RetentionRow> {
-    let ended = page.iter().filter(|line| line.has_ended(ended_from));
-    ended
-        .zip(0..)
-        .filter(|(line, place)| *place < excess || line.changed_at_ms < oldest)
-        .map(|(line, _)| *line)
-        .collect()
+fn expired(page: &[RetentionRow], ended_from: usize, oldest: i64, excess: i64) -> Vec<RetentionRow> {
+    let ended = page.iter().filter(|row| row.has_ended(ended_from));
+    ended.zip(0..).filter(|(row, place)| *place < excess || row.changed_at_ms < oldest).map(|(row, _)| *row).collect()
 }
 
 fn excess(counts: &[i64], ended_from: usize) -> i64 {
@@ -128,14 +124,14 @@ fn excess(counts: &[i64], ended_from: usize) -> i64 {
 mod tests {
     use super::*;
 
-    fn line(id: i64, state: i64, changed_at_ms: i64) -> RetentionRow {
+    fn row(id: i64, state: i64, changed_at_ms: i64) -> RetentionRow {
         RetentionRow { id, state, changed_at_ms }
     }
 
     #[test]
     fn only_ended_rows_go_by_age_and_the_oldest_of_them_by_number() {
-        let page = [line(1, 0, 0), line(2, 4, 50), line(3, 4, 150), line(4, 5, 50), line(5, 3, 0)];
-        let ids = |oldest, excess| going(&page, 4, oldest, excess).iter().map(|line| line.id).collect::<Vec<_>>();
+        let page = [row(1, 0, 0), row(2, 4, 50), row(3, 4, 150), row(4, 5, 50), row(5, 3, 0)];
+        let ids = |oldest, excess| expired(&page, 4, oldest, excess).iter().map(|row| row.id).collect::<Vec<_>>();
         assert_eq!(ids(100, 0), [2, 4]);
         assert_eq!(ids(0, 2), [2, 3]);
         assert_eq!(ids(0, -7), Vec::<i64>::new());

@@ -72,7 +72,7 @@ const STEPS: [&str; 3] = [
     ) STRICT;
     CREATE INDEX history_session ON history (session);
 ",
-    // Starts of the process that found turns cut off, by milliseconds since 1970.
+    // Starts of the process that found interrupted turns, by milliseconds since 1970.
     r"
     CREATE TABLE restarts (
         id INTEGER PRIMARY KEY,

@@ -14,9 +14,9 @@ use caduceus_contract::messages::ledger::LedgerView;
 const STALL: Duration = Duration::from_secs(5);
 
 /// Called when the view has changed.
-type News = Arc<dyn Fn() + Send + Sync>;
+type OnChange = Arc<dyn Fn() + Send + Sync>;
 
-/// The view of the thread, and the request to close.
+/// The view of the ledger, written by its thread, and the request to close.
 pub(super) struct SharedView {
     path: PathBuf,
     closing: AtomicBool,
@@ -30,11 +30,11 @@ struct ViewParts {
     corrupt: u64,
     write_error: Option<String>,
     /// The file is no longer at its path: what is written is lost with the process.
-    gone: Option<String>,
+    missing: Option<String>,
     /// Since when the thread waits for the disk.
     busy: Option<Instant>,
     has_ended: bool,
-    news: Option<(u64, News)>,
+    on_change: Option<(u64, OnChange)>,
 }
 
 /// Marks the thread as ended when dropped.
@@ -64,21 +64,21 @@ impl SharedView {
             outbound: shown.row_counts.outbound(),
             written: shown.row_counts.written,
             corrupt: shown.corrupt,
-            trouble: lost.or(stalled).or_else(|| shown.gone.clone()).or_else(|| shown.write_error.clone()),
+            write_error: lost.or(stalled).or_else(|| shown.missing.clone()).or_else(|| shown.write_error.clone()),
         }
     }
 
-    pub(super) fn adopt(&self, generation: u64, news: News) {
+    pub(super) fn adopt(&self, generation: u64, on_change: OnChange) {
         let mut shown = self.lock();
-        if shown.news.as_ref().is_none_or(|(present, _)| *present <= generation) {
-            shown.news = Some((generation, news));
+        if shown.on_change.as_ref().is_none_or(|(present, _)| *present <= generation) {
+            shown.on_change = Some((generation, on_change));
         }
     }
 
     pub(super) fn notify(&self) {
-        let news = self.lock().news.as_ref().map(|(_, news)| Arc::clone(news));
-        if let Some(news) = news {
-            news();
+        let on_change = self.lock().on_change.as_ref().map(|(_, on_change)| Arc::clone(on_change));
+        if let Some(on_change) = on_change {
+            on_change();
         }
     }
 
@@ -92,7 +92,7 @@ impl SharedView {
         let mut shown = self.lock();
         shown.busy = None;
         match (&shown.write_error, &write_error) {
-            (None, Some(write_error)) => tracing::error!(trouble = %write_error, "ledger not writable"),
+            (None, Some(write_error)) => tracing::error!(error = %write_error, "ledger not writable"),
             (Some(_), None) => tracing::info!("ledger writable again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
@@ -102,17 +102,17 @@ impl SharedView {
     }
 
     /// The thread has checked the paths of the files. Returns whether anything has changed.
-    pub(super) fn show_gone(&self, gone: Option<String>) -> bool {
+    pub(super) fn set_missing(&self, missing: Option<String>) -> bool {
         let mut shown = self.lock();
-        if shown.gone == gone {
+        if shown.missing == missing {
             return false;
         }
-        if let Some(gone) = &gone {
-            tracing::error!(%gone, "ledger file removed or replaced while in use");
+        if let Some(missing) = &missing {
+            tracing::error!(reason = %missing, "ledger file removed or replaced while in use");
         } else {
             tracing::info!("ledger file is back");
         }
-        shown.gone = gone;
+        shown.missing = missing;
         true
     }
 
@@ -162,22 +162,22 @@ mod tests {
     fn a_disk_that_does_not_answer_is_reported_until_it_does() {
         let shared = SharedView::new(PathBuf::new(), RowCounts::default());
         shared.begin();
-        assert_eq!(shared.view().trouble, None);
+        assert_eq!(shared.view().write_error, None);
         shared.lock().busy = Instant::now().checked_sub(STALL);
-        assert_eq!(shared.view().trouble.as_deref(), Some("the disk has not answered for 5 s"));
+        assert_eq!(shared.view().write_error.as_deref(), Some("the disk has not answered for 5 s"));
         shared.show(RowCounts::default(), 0, None);
-        assert_eq!(shared.view().trouble, None);
+        assert_eq!(shared.view().write_error, None);
     }
 
     #[test]
-    fn a_superseded_incarnation_does_not_take_the_news_back() {
+    fn a_superseded_incarnation_does_not_replace_the_callback() {
         let shared = SharedView::new(PathBuf::new(), RowCounts::default());
-        let (sent, news) = std::sync::mpsc::channel();
+        let (sent, received) = std::sync::mpsc::channel();
         for generation in [2, 1] {
             let sent = sent.clone();
             shared.adopt(generation, Arc::new(move || sent.send(generation).unwrap()));
         }
         shared.notify();
-        assert_eq!(news.try_recv(), Ok(2));
+        assert_eq!(received.try_recv(), Ok(2));
     }
 }

@@ -81,16 +81,17 @@ impl RowCounts {
 
     /// Inbound rows by state; a state without rows is missing.
     pub(super) fn inbound(&self) -> BTreeMap<InboundState, u64> {
-        some(&INBOUND, &self.inbound)
+        non_zero(&INBOUND, &self.inbound)
     }
 
     /// Outbound rows by state; a state without rows is missing.
     pub(super) fn outbound(&self) -> BTreeMap<OutboundState, u64> {
-        some(&OUTBOUND, &self.outbound)
+        non_zero(&OUTBOUND, &self.outbound)
     }
 }
 
-fn some<S: Copy + Ord>(states: &[S], counts: &[i64]) -> BTreeMap<S, u64> {
+/// The states with rows.
+fn non_zero<S: Copy + Ord>(states: &[S], counts: &[i64]) -> BTreeMap<S, u64> {
     let pair = |(state, count): (&S, &i64)| Some((*state, u64::try_from(*count).ok().filter(|count| *count > 0)?));
     states.iter().zip(counts).filter_map(pair).collect()
 }

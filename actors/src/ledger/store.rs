@@ -81,8 +81,28 @@ impl<'a> Store<'a> {
         outcome
     }
 
-    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones.
+    /// The rows of `table` in any of `states` after row `after`, oldest first, each once, at most `limit` good ones.
     pub(super) fn list<T>(
+        &mut self,
+        table: &'static str,
+        states: impl Iterator<Item = usize>,
+        after: Option<i64>,
+        limit: usize,
+        read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
+        id: impl Fn(&T) -> i64,
+    ) -> rusqlite::Result<Vec<T>> {
+        let mut found = Vec::new();
+        for state in states {
+            self.list_state(table, state, after.unwrap_or(i64::MIN), limit, &read, &mut found)?;
+        }
+        found.sort_unstable_by_key(&id);
+        found.dedup_by_key(|row| id(row));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones.
+    fn list_state<T>(
         &mut self,
         table: &'static str,
         state: usize,
@@ -124,7 +144,7 @@ impl CorruptRows {
 }
 
 /// Whether `error` ends the whole transaction and not only the work that met it.
-pub(super) fn spoils(error: &rusqlite::Error, connection: &Connection) -> bool {
+pub(super) fn ends_transaction(error: &rusqlite::Error, connection: &Connection) -> bool {
     // SQLite rolls back by itself after some errors.
     connection.is_autocommit()
         || error.sqlite_error_code().is_some_and(|code| {

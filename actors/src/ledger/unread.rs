@@ -1,6 +1,6 @@
 //! Messages that a drain refused and that were not read: each chat is notified once, with their number.
 //!
-//! Which chats are still to be notified is stored only in the note of their events, so no restart forgets or repeats it. A partial
+//! Which chats are still to be notified is stored only in the note of their events, so no restart loses or repeats it. A partial
 //! index contains just these.
 
 use rusqlite::OptionalExtension;
@@ -43,21 +43,21 @@ impl Work for NotifyUnread {
 }
 
 /// The rows of the first chats, by chat.
-fn rows(asked: &NotifyUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
+fn rows(request: &NotifyUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
     let sql = "SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' AND profile = ?1 \
                GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
     let mut statement = store.connection.prepare_cached(sql)?;
-    let limit = i64::try_from(asked.chats).unwrap_or(i64::MAX);
+    let limit = i64::try_from(request.chats).unwrap_or(i64::MAX);
     let groups: Vec<String> =
-        statement.query_map((asked.profile.as_str(), limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        statement.query_map((request.profile.as_str(), limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(groups.iter().filter_map(|ids| serde_json::from_str(ids).ok()).collect())
 }
 
 /// Notifies one chat. Corrupt rows are left out and logged, and not counted.
-fn notify(asked: &NotifyUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
+fn notify(request: &NotifyUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
     let mut last = None;
     for id in ids.iter().rev() {
-        if let Some(row) = whole(store, *id)? {
+        if let Some(row) = unnotified_row(store, *id)? {
             last = Some(row);
             break;
         }
@@ -72,12 +72,13 @@ fn notify(asked: &NotifyUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Op
         }
     }
     let link = target.link.clone();
-    let action = (asked.words)(&target, count);
+    let action = (request.make_action)(&target, count);
     RecordOutbound { inbound: None, turn: None, target, action, state: OutboundState::Pending }.run(store)?;
     Ok(Some(link))
 }
 
-fn whole(store: &mut Store<'_>, id: i64) -> Result<Option<InboundRow>, Failure> {
+/// The row, if its chat is not notified yet; `None` for a corrupt one.
+fn unnotified_row(store: &mut Store<'_>, id: i64) -> Result<Option<InboundRow>, Failure> {
     let connection = store.connection;
     let mut statement = connection.prepare_cached("SELECT * FROM inbound WHERE id = ?1 AND note = ?2")?;
     let values = [rusqlite::types::ValueRef::Integer(id), text(REFUSED_BY_DRAIN)];

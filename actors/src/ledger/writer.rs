@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
 use super::shared::{Ended, SharedView};
-use super::store::{CorruptRows, Failure, Store, Work, spoils};
+use super::store::{CorruptRows, Failure, Store, Work, ends_transaction};
 use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
@@ -81,7 +81,7 @@ impl LedgerWriter {
         let sent = self.send(Box::new(AnyJob { work, answer, outcome: None }));
         async move {
             sent?;
-            // Without an answer the thread has dropped the work undone.
+            // Without an answer the thread dropped the work before doing it.
             answered.await.unwrap_or(Err(LedgerError::Closed))
         }
     }
@@ -102,9 +102,9 @@ impl LedgerWriter {
         self.shared.view()
     }
 
-    /// Calls `news` from the thread when the view has changed. The one of the highest `generation` is called.
-    pub fn adopt(&self, generation: u64, news: impl Fn() + Send + Sync + 'static) {
-        self.shared.adopt(generation, Arc::new(news));
+    /// Calls `on_change` from the thread when the view has changed. Only the callback of the highest `generation` is called.
+    pub fn adopt(&self, generation: u64, on_change: impl Fn() + Send + Sync + 'static) {
+        self.shared.adopt(generation, Arc::new(on_change));
     }
 
     /// Whether the thread has ended without a call of [`LedgerWriter::close`].
@@ -120,7 +120,7 @@ impl LedgerWriter {
     /// [`CloseError`] if it takes longer.
     pub fn close(&self, timeout: Duration) -> Result<(), CloseError> {
         self.shared.start_closing();
-        // Only to wake it. If the queue is full, it is awake.
+        // Only wakes the thread, which is awake if the queue is full.
         drop(self.queue.try_send(Box::new(WakeWriter)));
         if self.shared.wait_ended(timeout) { Ok(()) } else { Err(CloseError(timeout)) }
     }
@@ -140,8 +140,8 @@ trait Job: Send {
     /// The transaction has failed for all.
     fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()>;
 
-    /// Sends the answer, or `spoilt` if nothing is on disk.
-    fn answer(self: Box<Self>, spoilt: Option<&LedgerError>);
+    /// Sends the answer, or `failure` if the transaction is not on disk.
+    fn answer(self: Box<Self>, failure: Option<&LedgerError>);
 }
 
 struct AnyJob<W: Work> {
@@ -155,15 +155,15 @@ impl<W: Work> Job for AnyJob<W> {
         let outcome = match self.work.run(store) {
             Ok(answer) => Ok(answer),
             Err(Failure::Answered(error)) => Err(error),
-            Err(Failure::Sql(error)) if spoils(&error, store.connection) => return Err(error),
+            Err(Failure::Sql(error)) if ends_transaction(&error, store.connection) => return Err(error),
             Err(Failure::Sql(error)) => Err(LedgerError::Unwritable(error.to_string())),
         };
         self.outcome = Some(outcome);
         Ok(())
     }
 
-    fn answer(self: Box<Self>, spoilt: Option<&LedgerError>) {
-        let outcome = match spoilt {
+    fn answer(self: Box<Self>, failure: Option<&LedgerError>) {
+        let outcome = match failure {
             Some(error) => Err(error.clone()),
             None => self.outcome.unwrap_or(Err(LedgerError::Closed)),
         };
@@ -213,7 +213,7 @@ impl Writer {
         loop {
             match waiting.recv_timeout(self.idle_wait()) {
                 Ok(first) => {
-                    self.group(std::iter::once(first).chain(waiting.try_iter().take(GROUP - 1)).collect());
+                    self.run_group(std::iter::once(first).chain(waiting.try_iter().take(GROUP - 1)).collect());
                 }
                 Err(RecvTimeoutError::Timeout) if self.shared.cannot_write() => self.probe(),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -229,7 +229,7 @@ impl Writer {
             swept_at = now;
             if now.duration_since(checked_at) >= CHECK_EVERY {
                 checked_at = now;
-                self.check_places();
+                self.check_files();
             }
             self.notify();
         }
@@ -238,34 +238,34 @@ impl Writer {
             if rest.is_empty() {
                 return;
             }
-            self.group(rest);
+            self.run_group(rest);
         }
     }
 
     /// How long the thread waits for work.
     fn idle_wait(&self) -> Duration {
-        let news = self
+        let on_change = self
             .changed
             .then(|| self.notified.map_or(Duration::ZERO, |notified| NOTIFY_EVERY.saturating_sub(notified.elapsed())));
         let probe = self.shared.cannot_write().then_some(PROBE);
-        [news, probe].into_iter().flatten().fold(self.retention.due_in().min(CHECK_EVERY), Duration::min)
+        [on_change, probe].into_iter().flatten().fold(self.retention.due_in().min(CHECK_EVERY), Duration::min)
     }
 
     /// Checks whether the files are at their paths.
-    fn check_places(&mut self) {
+    fn check_files(&mut self) {
         self.shared.begin();
-        let gone = self.opened.places.check();
-        self.changed |= self.shared.show_gone(gone);
+        let missing = self.opened.files.check();
+        self.changed |= self.shared.set_missing(missing);
         self.show(self.shared.write_error());
     }
 
     /// Does all of `jobs` in one transaction and then answers them.
-    fn group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+    fn run_group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         self.shared.begin();
         // A bug in one operation fails its group, not the ledger.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut jobs)));
         let before = self.shared.write_error();
-        let (spoilt, write_error) = match outcome {
+        let (failure, write_error) = match outcome {
             Ok(Ok(Wrote::Something)) => (None, None),
             // Reads succeed on a full disk.
             Ok(Ok(Wrote::Nothing)) => (None, before),
@@ -274,9 +274,9 @@ impl Writer {
         };
         // Before the answers, so that a caller with an answer finds it counted.
         self.show(write_error);
-        let spoilt = spoilt.map(LedgerError::Unwritable);
+        let failure = failure.map(LedgerError::Unwritable);
         for job in jobs {
-            job.answer(spoilt.as_ref());
+            job.answer(failure.as_ref());
         }
     }
 
@@ -303,7 +303,7 @@ impl Writer {
 
     fn sweep(&mut self) {
         self.shared.begin();
-        let outcome = self.swept();
+        let outcome = self.delete_expired();
         // It has no caller, and the next write shows whether the disk works.
         if let Err(error) = outcome {
             tracing::warn!(%error, "old rows of the ledger not deleted");
@@ -311,7 +311,7 @@ impl Writer {
         self.show(self.shared.write_error());
     }
 
-    fn swept(&mut self) -> rusqlite::Result<()> {
+    fn delete_expired(&mut self) -> rusqlite::Result<()> {
         let opened = &mut self.opened;
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
         let delta = self.retention.sweep(&transaction, &opened.row_counts, now_ms())?;
@@ -360,7 +360,7 @@ mod tests {
         let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.row_counts));
         let mut writer = Writer::new(opened, shared);
         let mut cannot_write_after = |sql| {
-            writer.group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
+            writer.run_group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
             writer.shared.cannot_write()
         };
         assert!(!cannot_write_after("PRAGMA max_page_count = 1"));

@@ -7,34 +7,31 @@ use std::sync::Arc;
 use actix::Message;
 use secrecy::SecretString;
 
-use super::agent::messages::{AuthorisedCall, GetAgent, SpawnChild};
+use super::agent::messages::AgentPorts;
 use crate::relay::claims::GatewayKey;
 use crate::settings::{Environment, ProfileSettings, Settings};
 use caduceus_contract::messages::profile::{GetProfile, ReadEnvAgain, TokenChanged, VerifyDelivery};
 use caduceus_contract::wire::provisioning::RelevancePolicy;
-use caduceus_supervision::Port;
+use caduceus_supervision::{Port, port_set};
 
-/// The ports of one profile. They outlive every incarnation of its actor.
-#[derive(Debug, Clone)]
-pub struct ProfilePorts {
-    /// The configuration of its agent.
-    pub agent: Port<GetAgent>,
-    /// Starts it.
-    pub spawn: Port<SpawnChild>,
-    /// Calls one that is a server.
-    pub call: Port<AuthorisedCall>,
-    /// Prepares a dial of its link.
-    pub dial: Port<PrepareDial>,
-    /// Whether a delivery is signed with one of its keys.
-    pub verify: Port<VerifyDelivery>,
-    /// Receives the grant's token.
-    pub token: Port<TokenChanged>,
-    /// The view of the profile.
-    pub view: Port<GetProfile>,
-    /// Its settings changed.
-    pub config: Port<ProfileConfigChanged>,
-    /// Reads its `.env` again.
-    pub read_again: Port<ReadEnvAgain>,
+port_set! {
+    /// The ports to one profile. They outlive every incarnation of its actor.
+    pub struct ProfilePorts {
+        /// Its agent.
+        pub agent: AgentPorts,
+        /// Prepares a dial of its link.
+        pub dial: Port<PrepareDial>,
+        /// Whether a delivery is signed with one of its keys.
+        pub verify: Port<VerifyDelivery>,
+        /// Receives the grant's token.
+        pub token: Port<TokenChanged>,
+        /// The view of the profile.
+        pub view: Port<GetProfile>,
+        /// Its settings changed.
+        pub config: Port<ProfileConfigChanged>,
+        /// Reads its `.env` again.
+        pub read_again: Port<ReadEnvAgain>,
+    }
 }
 
 /// The configuration of a profile. Its own secrets are not included; the profile reads them itself.

@@ -20,7 +20,7 @@ use super::steps::{LinkStep, Loss, Prepared, plain};
 use super::unacked::{NextAction, OfferAnswer, Seq, UnackedEvents};
 use crate::http_client::UpgradeRefused;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
-use caduceus_contract::messages::dispatch::{NotTaken, OfferEvent};
+use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvent};
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::InboundEvent;
@@ -226,10 +226,10 @@ impl RelayActor {
         }
     }
 
-    fn was_taken(&self, answer: Result<Result<(), NotTaken>, AskError>) -> bool {
+    fn was_taken(&self, answer: Result<Result<(), NotRecorded>, AskError>) -> bool {
         match answer {
             Ok(Ok(())) => true,
-            Ok(Err(NotTaken::LedgerUnavailable)) => false,
+            Ok(Err(NotRecorded::LedgerUnavailable)) => false,
             Err(reason) => {
                 debug!(link = %self.link.0, %reason, "dispatcher did not answer");
                 false

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::actor::RelayActor;
 use super::arrival::{Arrival, ArrivalContent};
 use super::media;
-use caduceus_contract::messages::dispatch::{NotTaken, OfferEvent};
+use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvent};
 use caduceus_contract::messages::relay::Deliver;
 use caduceus_contract::wire::event::InboundEvent;
 
@@ -49,7 +49,7 @@ impl RelayActor {
 }
 
 impl Handler<Deliver> for RelayActor {
-    type Result = ResponseActFuture<Self, Result<(), NotTaken>>;
+    type Result = ResponseActFuture<Self, Result<(), NotRecorded>>;
 
     fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) -> Self::Result {
         let Deliver { owner, signature, digest, event, raw_event } = delivery;
@@ -79,7 +79,7 @@ impl Handler<Deliver> for RelayActor {
         Box::pin(offered.map(|answer, link: &mut Self, _| {
             answer.unwrap_or_else(|reason| {
                 warn!(link = %link.link.0, %reason, "dispatcher did not answer a delivery");
-                Err(NotTaken::LedgerUnavailable)
+                Err(NotRecorded::LedgerUnavailable)
             })
         }))
     }

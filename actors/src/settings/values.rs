@@ -118,7 +118,7 @@ key_table! {
         /// maximum of concurrent turns over all sessions, at least 1. A free place goes round robin to the links and profiles
         /// with waiting messages, and there to the session that waits longest
         max_concurrent: usize = "turns.max_concurrent", AtLeast(1), 64, AtOnce;
-        /// what happens to a turn that a crash cut off. `ask`: the chat gets a notice, and `/retry` runs it again. `rerun`: it
+        /// what happens to a turn that a crash interrupted. `ask`: the chat gets a notice, and `/retry` runs it again. `rerun`: it
         /// runs again, 3 attempts in total; a home that starts more than 5 times in 2 minutes with interrupted turns behaves as
         /// with `ask`. `drop`
         interrupted: Interrupted = "turns.interrupted", OneOf(INTERRUPTED), Interrupted::Ask, AtOnce;

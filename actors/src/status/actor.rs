@@ -161,13 +161,13 @@ fn build(
     let active = views.drain.value().active_agents;
     let profiles = served.iter().map(|name| {
         let known = views.profiles.get(name).cloned().unwrap_or_default();
-        let view = known.value().clone().unwrap_or_else(|| ProfileView::unknown(name.clone()));
+        let view = known.value().clone().unwrap_or_else(|| ProfileView::not_reported(name.clone()));
         known.shown(view, actors.find(&format!("profiles/{name}")), moment, started)
     });
     let secrets = profiles.collect();
     let links = ports.links.iter().map(|(id, _)| {
         let known = views.links.get(id).cloned().unwrap_or_default();
-        let view = known.value().clone().unwrap_or_else(|| LinkView::unknown(id.clone()));
+        let view = known.value().clone().unwrap_or_else(|| LinkView::not_reported(id.clone()));
         known.shown(view, actors.find(&format!("relays/{}", id.0)), moment, started)
     });
     let links: Vec<_> = links.collect();

@@ -112,7 +112,7 @@ mod tests {
             state,
             last_error: Some("401".into()),
             platforms: platforms.iter().map(ToString::to_string).collect(),
-            ..LinkView::unknown(LinkId(name.into()))
+            ..LinkView::not_reported(LinkId(name.into()))
         };
         ShownLink::new(view, actor, true, Duration::ZERO)
     }

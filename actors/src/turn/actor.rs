@@ -1,6 +1,6 @@
 //! One turn: runs the agent on one event, and delivers its reply to the chat.
 //!
-//! Owns the agent's pipes, the reply and the turn's place in the count. Started by the dispatcher under `Turns`; stopped
+//! Owns the agent's pipes, the reply and the turn's place in the count. Started by the dispatcher under `turns`; stopped
 //! through the gate or the dispatcher; sends requests to the profile, the ledger and the link; reports its end to the dispatcher.
 //! It is never restarted: when it fails, the agent ends with it, and the dispatcher notifies the chat.
 
@@ -54,13 +54,13 @@ impl Actor for TurnActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some((work, commands)) = self.work.take() else { return };
         self.permit.attach(self.ports.stop.clone());
-        let (id, ended) = (work.id, self.ports.ended.clone());
+        let (id, ended) = (work.id, self.ports.dispatch.ended.clone());
         let turn = driver::run(work, self.ports.clone(), commands);
-        let telling = async move {
-            let news = turn.await;
+        let report = async move {
+            let end = turn.await;
             // With an answer: the turn counts until the dispatcher has answered.
             for _ in 0..ENDED_TRIES {
-                match ended.ask(news.clone(), ENDED_TIMEOUT).await {
+                match ended.ask(end.clone(), ENDED_TIMEOUT).await {
                     Ok(Ok(())) => return,
                     // A dispatcher that failed with the message has a successor, which reads the ledger first. A dispatcher with a
                     // full mailbox has not received it.
@@ -74,7 +74,7 @@ impl Actor for TurnActor {
             }
             error!(turn = %id, "dispatcher unavailable, end of the turn not delivered");
         };
-        ctx.spawn(telling.into_actor(self).map(|(), actor, ctx| {
+        ctx.spawn(report.into_actor(self).map(|(), actor, ctx| {
             actor.incarnation.end_with(ExitReason::Normal);
             ctx.stop();
         }));

@@ -12,7 +12,7 @@ use super::reply::ReplyAction;
 use super::split::split;
 use super::work::TurnWork;
 use caduceus_contract::link::Target;
-use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::{
     InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
 };
@@ -30,7 +30,7 @@ const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 /// Interval of attempts while the ledger accepts no writes.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
-/// Failed ledgers tolerated with the same message.
+/// Restarts of the ledger during one request after which the request is not sent again.
 const MARK_RETRIES: u32 = 10;
 /// The link's error when its queue is full.
 const QUEUE_FULL: &str = "relay queue full";
@@ -54,7 +54,7 @@ pub(super) struct ReplyDelivery {
     /// The messages may have been sent before.
     repeats: bool,
     /// Set when the turn is to end: from then on it does not wait for the ledger.
-    hurried: Rc<Cell<bool>>,
+    is_ending: Rc<Cell<bool>>,
 }
 
 impl ReplyDelivery {
@@ -71,7 +71,7 @@ impl ReplyDelivery {
             limit: (work.descriptor.max_message_length, work.descriptor.len_unit),
             // Messages of an earlier, interrupted attempt may have arrived.
             repeats: work.attempt > 1,
-            hurried: Rc::default(),
+            is_ending: Rc::default(),
         }
     }
 
@@ -80,9 +80,9 @@ impl ReplyDelivery {
         self.follow_up.is_some()
     }
 
-    /// From now on, does not wait for a ledger that accepts no writes.
-    pub(super) fn hurry(&self) {
-        self.hurried.set(true);
+    /// The turn is to end: from now on, does not wait for a ledger that accepts no writes.
+    pub(super) fn set_ending(&self) {
+        self.is_ending.set(true);
     }
 
     /// Shows that the turn is working. May be lost.
@@ -98,7 +98,7 @@ impl ReplyDelivery {
     pub(super) async fn carry_out(self, reply: ReplyAction) -> (ReplyAction, ActionResult) {
         let action = self.action(reply.content.clone(), reply.edits.clone());
         let result = if reply.shown_already {
-            self.write_down(&action, reply.edits.clone()).await
+            self.record_shown(&action, reply.edits.clone()).await
         } else if reply.last {
             self.send_durably(action).await
         } else {
@@ -142,7 +142,7 @@ impl ReplyDelivery {
         };
         let mut result = self.send(action.clone()).await;
         for _ in 0..QUEUE_TRIES {
-            if result.error.as_deref() != Some(QUEUE_FULL) || self.hurried.get() {
+            if result.error.as_deref() != Some(QUEUE_FULL) || self.is_ending.get() {
                 break;
             }
             tokio::time::sleep(QUEUE_RETRY).await;
@@ -154,7 +154,7 @@ impl ReplyDelivery {
         }
         self.mark(row, state, result.message_id.clone(), result.error.clone()).await;
         if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
-            && let Err(error) = self.ports.left.tell(ReplyLeft { link: self.target.link.clone() })
+            && let Err(error) = self.ports.dispatch.reply_pending.tell(ReplyPending { link: self.target.link.clone() })
         {
             debug!(turn = %self.turn, %error, "reply waits for its link");
         }
@@ -166,7 +166,7 @@ impl ReplyDelivery {
     }
 
     /// Into the ledger, for a message that the chat shows already.
-    async fn write_down(&self, action: &Action, message_id: Option<String>) -> ActionResult {
+    async fn record_shown(&self, action: &Action, message_id: Option<String>) -> ActionResult {
         if let Some(row) = self.record(action).await {
             self.mark(row, OutboundState::Delivered, message_id.clone(), None).await;
         }
@@ -194,13 +194,13 @@ impl ReplyDelivery {
         };
         let mut warned = false;
         loop {
-            let reason = match self.ports.record.ask(record.clone(), LEDGER_TIMEOUT).await {
+            let reason = match self.ports.ledger.record_outbound.ask(record.clone(), LEDGER_TIMEOUT).await {
                 Ok(Ok(row)) => return Some(row),
                 Ok(Err(LedgerError::Closed)) | Err(AskError::Fenced) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
-            let Some(reason) = reason.filter(|_| !self.hurried.get()) else {
+            let Some(reason) = reason.filter(|_| !self.is_ending.get()) else {
                 error!(turn = %self.turn, "reply not written to the ledger, and not sent");
                 return None;
             };
@@ -211,14 +211,14 @@ impl ReplyDelivery {
         }
     }
 
-    async fn mark(&self, id: OutboundId, state: OutboundState, message_id: Option<String>, why: Option<String>) {
-        let mark = MarkOutbound { id, state, message_id, error: why };
-        let mut marked = self.ports.mark.ask(mark.clone(), LEDGER_TIMEOUT).await;
+    async fn mark(&self, id: OutboundId, state: OutboundState, message_id: Option<String>, error: Option<String>) {
+        let mark = MarkOutbound { id, state, message_id, error };
+        let mut marked = self.ports.ledger.mark_outbound.ask(mark.clone(), LEDGER_TIMEOUT).await;
         for _ in 0..MARK_RETRIES {
             if marked != Err(AskError::Closed) {
                 break;
             }
-            marked = self.ports.mark.ask(mark.clone(), LEDGER_TIMEOUT).await;
+            marked = self.ports.ledger.mark_outbound.ask(mark.clone(), LEDGER_TIMEOUT).await;
         }
         let reason = match marked {
             Ok(Ok(())) => return,

@@ -37,7 +37,7 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
         TurnOutcome::Done => None,
         TurnOutcome::Failed { notice, .. } => Some(notice.as_str()),
         TurnOutcome::Stopped(cause) => {
-            turn.delivery.hurry();
+            turn.delivery.set_ending();
             verdict::notice_of(*cause)
         }
     };
@@ -47,8 +47,8 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
     TurnEnded { id: turn.work.id, outcome, reply: turn.reply_stream.reply.text().to_owned(), keep: turn.keep }
 }
 
-/// A profile that fails or hangs with the request has a successor within seconds, so the request is repeated.
-async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskError> {
+/// The configuration of the profile's agent. A profile that fails or hangs is restarted within seconds, so the request is repeated.
+async fn get_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskError> {
     let deadline = Instant::now() + AGENT_TIMEOUT;
     loop {
         let answer = profile.ask(GetAgent, AGENT_RETRY).await;
@@ -58,8 +58,8 @@ async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskE
     }
 }
 
-/// The conversation so far. A ledger that failed with the request has a successor, which gets the request again; if that fails too, the
-/// turn runs without its history.
+/// The conversation so far. A request that a restart of the ledger lost is sent again; if all attempts fail, the turn runs
+/// without its history.
 async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -> Vec<HistoryEntry> {
     for _ in 0..HISTORY_TRIES {
         match ledger.ask(LoadHistory { session: session.clone(), limit }, HISTORY_TIMEOUT).await {
@@ -81,11 +81,11 @@ async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -
 
 impl TurnState {
     async fn run(&mut self, commands: &mut TurnCommands) -> TurnOutcome {
-        let asked = which_agent(self.ports.agent.clone());
+        let answer = get_agent(self.ports.agent.get.clone());
         let agent = tokio::select! {
             biased;
             cause = stopped(commands) => return TurnOutcome::Stopped(cause),
-            agent = asked => agent,
+            agent = answer => agent,
         };
         let agent = match agent {
             Ok(agent) => agent,
@@ -96,7 +96,7 @@ impl TurnState {
         };
         if agent.reads_history() {
             self.keep = agent.history();
-            let history = history(self.ports.history.clone(), self.work.session.clone(), self.keep);
+            let history = history(self.ports.ledger.load_history.clone(), self.work.session.clone(), self.keep);
             self.work.history = tokio::select! {
                 biased;
                 cause = stopped(commands) => return TurnOutcome::Stopped(cause),

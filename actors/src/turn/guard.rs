@@ -27,7 +27,7 @@ use crate::signals;
 
 pub use held::HeldGuard;
 pub use subtree::end_turns;
-pub use wire::{give_pipes, say_stop, wait_started};
+pub use wire::{give_pipes, send_stop, wait_started};
 
 /// From SIGTERM to SIGKILL, when the turn is stopped.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub fn run(command: &[OsString]) -> io::Result<ExitCode> {
     // A process that leads a group already, as a shell's child does, is fine.
     let _ = rustix::process::setsid();
     adopt_orphans()?;
-    signals::withstand_and_reset_in_children()?;
+    signals::catch_and_reset_in_children()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the agent exists, so that neither a signal nor its end is missed.
@@ -62,11 +62,11 @@ pub fn run(command: &[OsString]) -> io::Result<ExitCode> {
         let stops = Stops::listen()?;
         match start(command, pipes) {
             Ok(agent) => {
-                wire::say_started(&control, None)?;
+                wire::send_started(&control, None)?;
                 Ok(ExitCode::from(watch(agent, control, ended, stops).await?))
             }
             Err(error) => {
-                wire::say_started(&control, Some(&error))?;
+                wire::send_started(&control, Some(&error))?;
                 Ok(ExitCode::from(NOT_STARTED))
             }
         }

@@ -6,10 +6,10 @@ use caduceus_contract::turn_id::TurnId;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-/// Names turns one after the other, without a clock and without a random source: the same seed gives the same names. So a plan that
-/// names turns is a value.
+/// Makes ids of turns without a clock and without a random source: the same seed gives the same ids, so a plan that contains it is a
+/// value.
 ///
-/// The names sort by the order in which they are made, and after those of an older seed. Without the seed they cannot be guessed.
+/// The ids sort in the order in which they are made, and after those of an older seed. Without the seed they cannot be guessed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TurnIds {
     seed: Uuid,
@@ -17,13 +17,13 @@ pub struct TurnIds {
 }
 
 impl TurnIds {
-    /// Names that begin with the time of `seed`.
+    /// Ids that begin with the time of `seed`.
     #[must_use]
     pub fn seeded(seed: Uuid) -> Self {
         Self { seed, made: 0 }
     }
 
-    /// The next name: the time of the seed (48 bits), the count (32 bits), and a digest of both with the seed (42 bits).
+    /// The next id: the time of the seed (48 bits), the count (32 bits), and a digest of both with the seed (42 bits).
     pub fn make(&mut self) -> TurnId {
         self.made = self.made.wrapping_add(1);
         let digest = Sha256::new().chain_update(self.seed.as_bytes()).chain_update(self.made.to_be_bytes()).finalize();
@@ -46,7 +46,7 @@ impl fmt::Debug for TurnIds {
     }
 }
 
-/// A fresh name. Names sort by the time they were made.
+/// A new id. Ids sort by the time at which they were made.
 #[must_use]
 pub fn fresh_turn_id() -> TurnId {
     Uuid::now_v7().into()
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_one_seed_are_reproducible_and_sort_in_order_of_creation() {
+    fn ids_of_one_seed_are_reproducible_and_sort_in_order_of_creation() {
         let seed = Uuid::now_v7();
         let (mut ids, mut again) = (TurnIds::seeded(seed), TurnIds::seeded(seed));
         let mut last = None;
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_a_later_seed_sort_behind() {
+    fn ids_of_a_later_seed_sort_after() {
         let (older, later) = ("01900000-0000-7fff-bfff-ffffffffffff", "01900000-0001-7000-8000-000000000000");
         let next = |seed: &str, made| TurnIds { made, ..TurnIds::seeded(seed.parse().unwrap()) }.make();
         assert!(next(older, u32::MAX - 1) < next(later, 0));

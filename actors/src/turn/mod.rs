@@ -23,4 +23,4 @@ mod verdict;
 mod work;
 
 pub use actor::TurnActor;
-pub use ports::TurnPorts;
+pub use ports::{TurnDispatchPorts, TurnLedgerPorts, TurnPorts};

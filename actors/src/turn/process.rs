@@ -36,9 +36,9 @@ const MAX_LINES: usize = 256;
 /// How long after its own SIGKILL a guard may run before it is killed itself.
 const GUARD_GRACE: Duration = Duration::from_secs(2);
 /// How long to search for remaining processes of an agent whose guard was killed.
-const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
+const ORPHANS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval of checks of the guard, in case the signal of its end was lost.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A running agent.
 pub(super) struct AgentProcess {
@@ -108,7 +108,7 @@ impl AgentProcess {
     /// Waits for its next event. Must not be called after [`ProcessEvent::Ended`].
     pub(super) async fn next(&mut self) -> ProcessEvent {
         loop {
-            if let Some(exit) = self.look() {
+            if let Some(exit) = self.check_guard() {
                 return ProcessEvent::Ended(exit);
             }
             tokio::select! {
@@ -117,7 +117,7 @@ impl AgentProcess {
                 piece = receive(&mut self.output) => if let Some(piece) = piece {
                     return ProcessEvent::Wrote(piece);
                 },
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(CHECK_INTERVAL) => {}
             }
         }
     }
@@ -148,12 +148,12 @@ impl AgentProcess {
             return;
         }
         self.force_at = Some(Instant::now() + guard::STOP_GRACE + GUARD_GRACE);
-        if let Some(Err(error)) = self.lifeline.as_ref().map(guard::say_stop) {
+        if let Some(Err(error)) = self.lifeline.as_ref().map(guard::send_stop) {
             debug!(%error, "guard ended before the order to stop");
         }
     }
 
-    fn look(&mut self) -> Option<Exit> {
+    fn check_guard(&mut self) -> Option<Exit> {
         let guard = self.guard.as_mut()?;
         match guard.try_wait() {
             Ok(None) => {}
@@ -181,7 +181,7 @@ impl AgentProcess {
             || {
                 // The killed guard cannot end the remaining processes of the agent.
                 self.kill_group();
-                self.end_strays();
+                self.end_orphans();
                 Exit::Killed
             },
             Exit::Code,
@@ -189,10 +189,10 @@ impl AgentProcess {
     }
 
     /// The processes that have left the group. A scan of all processes takes too long for an arbiter.
-    fn end_strays(&self) {
+    fn end_orphans(&self) {
         let turn = self.turn;
         let reaper = std::thread::Builder::new().name("reaper".to_owned());
-        if let Err(error) = reaper.spawn(move || guard::end_turns(&[turn], STRAYS_TIMEOUT)) {
+        if let Err(error) = reaper.spawn(move || guard::end_turns(&[turn], ORPHANS_TIMEOUT)) {
             warn!(%turn, %error, "remaining processes of an agent not searched for");
         }
     }
@@ -254,7 +254,7 @@ async fn log(mut pipe: pipe::Receiver, turn: TurnId, redactor: Redactor) {
         for entry in entries {
             match entry {
                 StderrEntry::Line(line) => info!(%turn, line, "agent wrote to its standard error"),
-                StderrEntry::LeftOut(lines) => warn!(%turn, lines, "agent wrote too much to its standard error"),
+                StderrEntry::Dropped(lines) => warn!(%turn, lines, "agent wrote too much to its standard error"),
             }
         }
     };

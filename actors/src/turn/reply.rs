@@ -32,7 +32,7 @@ pub(super) struct Reply {
     more: bool,
     /// The time of the next update; `None` before the first text. An update at every line of a flood would take too much of the
     /// arbiter's time.
-    look_at: Option<Instant>,
+    update_at: Option<Instant>,
     /// When a message may grow again; `None` before the first one.
     grow_at: Option<Instant>,
     /// A part of it may be in the chat.
@@ -42,7 +42,7 @@ pub(super) struct Reply {
     abandoned: bool,
     mark: Option<&'static str>,
     /// The end is not applied yet.
-    to_cut: bool,
+    cut_pending: bool,
     /// The connector refused a message of it.
     refused: bool,
 }
@@ -70,7 +70,7 @@ struct ShownMessage {
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ReplyStep {
-    /// Put a message into the chat and call [`Reply::did`].
+    /// Put a message into the chat and call [`Reply::report`].
     Do(ReplyAction),
     /// Nothing before this time, unless there is more text.
     Wait(Instant),
@@ -104,13 +104,13 @@ impl Reply {
             shown: ShownMessage::default(),
             stale: false,
             more: false,
-            look_at: None,
+            update_at: None,
             grow_at: None,
             begun: false,
             finished: false,
             abandoned: false,
             mark: None,
-            to_cut: false,
+            cut_pending: false,
             refused: false,
         }
     }
@@ -130,7 +130,7 @@ impl Reply {
         if !text.is_empty() {
             self.text.push_str(text);
             self.stale = true;
-            self.look_at.get_or_insert(now + FIRST_AFTER);
+            self.update_at.get_or_insert(now + FIRST_AFTER);
         }
     }
 
@@ -158,7 +158,7 @@ impl Reply {
     /// The text ends, and only the message that has begun to be posted is finished, with `mark` at its end.
     pub(super) fn abandon(&mut self, mark: Option<&'static str>) {
         if !std::mem::replace(&mut self.abandoned, true) {
-            (self.mark, self.to_cut) = (mark, true);
+            (self.mark, self.cut_pending) = (mark, true);
         }
         self.finished = true;
         self.stale = true;
@@ -167,12 +167,12 @@ impl Reply {
     /// The next step. The caller carries out one action at a time and reports it before the next call.
     pub(super) fn next(&mut self, now: Instant) -> ReplyStep {
         // Not before: the action that was running when it was abandoned is answered by now.
-        if std::mem::take(&mut self.to_cut) {
-            self.cut_short();
+        if std::mem::take(&mut self.cut_pending) {
+            self.cut_at_shown();
         }
-        let due = self.look_at.unwrap_or(now);
+        let due = self.update_at.unwrap_or(now);
         if self.more || (self.stale && (self.finished || now >= due)) {
-            self.look(now);
+            self.update_part(now);
         }
         let step = self
             .part
@@ -181,15 +181,15 @@ impl Reply {
         match step {
             Some(step) => step,
             None if self.finished => ReplyStep::Done,
-            None if self.stale => ReplyStep::Wait(self.look_at.unwrap_or(now)),
+            None if self.stale => ReplyStep::Wait(self.update_at.unwrap_or(now)),
             None => ReplyStep::Idle,
         }
     }
 
     /// Determines the next message. A complete one is not determined again.
-    fn look(&mut self, now: Instant) {
+    fn update_part(&mut self, now: Instant) {
         (self.stale, self.more) = (false, false);
-        self.look_at = Some(now + GROW_EVERY);
+        self.update_at = Some(now + GROW_EVERY);
         if self.part.as_ref().is_some_and(|part| part.whole) {
             return;
         }
@@ -229,7 +229,7 @@ impl Reply {
     }
 
     /// Reports the result of an action.
-    pub(super) fn did(&mut self, action: &ReplyAction, result: &ActionResult, now: Instant) {
+    pub(super) fn report(&mut self, action: &ReplyAction, result: &ActionResult, now: Instant) {
         self.grow_at = Some(now + GROW_EVERY);
         let shown = &mut self.shown;
         let refused = !result.success && !result.ambiguous;
@@ -255,7 +255,7 @@ impl Reply {
     }
 
     /// Removes all except the message that was begun, and adds the mark at the end of the text in the chat.
-    fn cut_short(&mut self) {
+    fn cut_at_shown(&mut self) {
         if !self.shown.posted {
             self.part = None;
         } else if !self.part.as_ref().is_some_and(|part| part.whole) {

@@ -12,14 +12,14 @@ use caduceus_contract::wire::descriptor::Descriptor;
 /// Interval of typing indicators; platforms show one for 5 s and more.
 const TYPING_EVERY: Duration = Duration::from_secs(4);
 
-type ActionUnderWay = Pin<Box<dyn Future<Output = (ReplyAction, ActionResult)>>>;
+type CurrentAction = Pin<Box<dyn Future<Output = (ReplyAction, ActionResult)>>>;
 
 /// A reply and its delivery.
 pub(super) struct ReplyStream {
     pub(super) reply: Reply,
     delivery: ReplyDelivery,
     /// The current action.
-    doing: Option<ActionUnderWay>,
+    current: Option<CurrentAction>,
     /// The time of the next typing indicator; `None` if there are none.
     typing_at: Option<Instant>,
 }
@@ -28,7 +28,7 @@ impl ReplyStream {
     pub(super) fn new(descriptor: &Descriptor, delivery: ReplyDelivery) -> Self {
         let reply = Reply::new(descriptor, !delivery.follows_up());
         let typing_at = allowed("typing", descriptor).then(Instant::now);
-        Self { reply, delivery, doing: None, typing_at }
+        Self { reply, delivery, current: None, typing_at }
     }
 
     /// Carries out the next due action. Never completes while there is none. Dropping it half-way loses nothing.
@@ -38,7 +38,7 @@ impl ReplyStream {
                 self.delivery.typing();
                 self.typing_at = Some(Instant::now() + TYPING_EVERY);
             }
-            done = Self::step(&mut self.reply, &self.delivery, &mut self.doing) => if done {
+            done = Self::step(&mut self.reply, &self.delivery, &mut self.current) => if done {
                 // After a complete reply there is nothing to do, even if the agent still works.
                 pending::<()>().await;
             },
@@ -47,23 +47,23 @@ impl ReplyStream {
 
     /// Sends the rest of the text; the reply has been finished.
     pub(super) async fn drain(&mut self) {
-        while !Self::step(&mut self.reply, &self.delivery, &mut self.doing).await {}
+        while !Self::step(&mut self.reply, &self.delivery, &mut self.current).await {}
     }
 
     /// The next step of the reply. `true` when everything is sent.
-    async fn step(reply: &mut Reply, delivery: &ReplyDelivery, doing: &mut Option<ActionUnderWay>) -> bool {
-        if doing.is_none() {
+    async fn step(reply: &mut Reply, delivery: &ReplyDelivery, current: &mut Option<CurrentAction>) -> bool {
+        if current.is_none() {
             match reply.next(Instant::now()) {
-                ReplyStep::Do(action) => *doing = Some(Box::pin(delivery.clone().carry_out(action))),
+                ReplyStep::Do(action) => *current = Some(Box::pin(delivery.clone().carry_out(action))),
                 ReplyStep::Wait(at) => tokio::time::sleep_until(at.into()).await,
                 ReplyStep::Idle => pending().await,
                 ReplyStep::Done => return true,
             }
         }
-        if let Some(under_way) = doing {
+        if let Some(under_way) = current {
             let (action, result) = under_way.await;
-            *doing = None;
-            reply.did(&action, &result, Instant::now());
+            *current = None;
+            reply.report(&action, &result, Instant::now());
         }
         false
     }

@@ -21,12 +21,12 @@ use caduceus_contract::wire::action::{Action, ActionResult, allowed};
 /// How long an agent may run after it has reported its end.
 const LINGER: Duration = Duration::from_secs(10);
 /// How long the pipes of an ended agent may take to drain.
-const DRY_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Concurrent actions of one agent.
 const MAX_ACTIONS: usize = 32;
 
 /// A running action.
-type Acting = Pin<Box<dyn Future<Output = (Value, ActionResult)>>>;
+type RunningAction = Pin<Box<dyn Future<Output = (Value, ActionResult)>>>;
 
 /// An agent while it runs.
 pub(super) struct AgentRun<'a> {
@@ -35,7 +35,7 @@ pub(super) struct AgentRun<'a> {
     timeout: Duration,
     process: AgentProcess,
     /// The actions whose results the agent waits for.
-    actions: FuturesUnordered<Acting>,
+    actions: FuturesUnordered<RunningAction>,
     /// The time at which an agent that has reported its end is ended.
     linger_until: Option<Instant>,
     /// Whether it requested an action in the chat, which can be the whole answer.
@@ -71,12 +71,12 @@ impl<'a> AgentRun<'a> {
             tokio::select! {
                 biased;
                 command = commands.recv() => self.carry_out(command),
-                news = self.process.next() => match news {
+                event = self.process.next() => match event {
                     ProcessEvent::Ended(exit) => self.turn.verdict.exit = Some(exit),
                     ProcessEvent::Wrote(piece) => self.take_output(piece),
                 },
                 Some((id, result)) = self.actions.next() => self.answer(&id, &result),
-                () = tokio::time::sleep_until(due.into()), if !ending => self.out_of_time(),
+                () = tokio::time::sleep_until(due.into()), if !ending => self.handle_timeout(),
                 () = self.turn.reply_stream.advance() => {}
             }
         }
@@ -90,11 +90,11 @@ impl<'a> AgentRun<'a> {
 
     /// Output before the end may still be in the queue, and so may requested actions.
     async fn drain_output(&mut self, commands: &mut TurnCommands) {
-        let dry_at = tokio::time::Instant::now() + DRY_TIMEOUT;
-        while let Ok(Some(piece)) = tokio::time::timeout_at(dry_at, self.process.next_output()).await {
+        let drain_until = tokio::time::Instant::now() + DRAIN_TIMEOUT;
+        while let Ok(Some(piece)) = tokio::time::timeout_at(drain_until, self.process.next_output()).await {
             self.take_output(piece);
         }
-        let _ = tokio::time::timeout_at(dry_at, self.process.logged()).await;
+        let _ = tokio::time::timeout_at(drain_until, self.process.logged()).await;
         // The agent needs no answers, but the ledger has to record the result of each.
         while !self.actions.is_empty() {
             tokio::select! {
@@ -116,7 +116,7 @@ impl<'a> AgentRun<'a> {
         match command {
             Some(TurnCommand::Stop(cause)) => {
                 self.turn.verdict.stopped.get_or_insert(cause);
-                self.turn.delivery.hurry();
+                self.turn.delivery.set_ending();
                 self.process.stop();
             }
             Some(TurnCommand::Steer(event, answer)) => {
@@ -135,7 +135,7 @@ impl<'a> AgentRun<'a> {
         }
     }
 
-    fn out_of_time(&mut self) {
+    fn handle_timeout(&mut self) {
         if self.linger_until.is_some() {
             self.turn.verdict.lingered = true;
         } else {
@@ -153,11 +153,11 @@ impl<'a> AgentRun<'a> {
             Output::Text(text) if self.form == ReplyForm::Text => {
                 self.turn.reply_stream.reply.push(&text, Instant::now());
             }
-            Output::Text(lines) => lines.lines().for_each(|line| self.understand(line)),
+            Output::Text(lines) => lines.lines().for_each(|line| self.handle_line(line)),
         }
     }
 
-    fn understand(&mut self, line: &str) {
+    fn handle_line(&mut self, line: &str) {
         match protocol::parse(line) {
             AgentLine::Bad => self.bad_lines += 1,
             AgentLine::Unknown => {}

@@ -34,18 +34,18 @@ impl TurnState {
         let reply = &mut self.reply_stream.reply;
         match self.verdict.stopped {
             Some(cause) => {
-                self.delivery.hurry();
+                self.delivery.set_ending();
                 reply.abandon(Some(verdict::mark_of(cause)));
             }
             None if self.verdict.too_much => reply.abandon(None),
             None if whole => reply.finish(None, Instant::now()),
             None => reply.finish_broken(Instant::now()),
         }
-        self.let_out(commands).await;
+        self.send_rest(commands).await;
     }
 
     /// Waits until the reply is sent. A command to stop ends the wait.
-    pub(super) async fn let_out(&mut self, commands: &mut TurnCommands) {
+    pub(super) async fn send_rest(&mut self, commands: &mut TurnCommands) {
         loop {
             let stop = tokio::select! {
                 biased;
@@ -53,7 +53,7 @@ impl TurnState {
                 cause = stopped(commands) => cause,
             };
             let cause = *self.verdict.stopped.get_or_insert(stop);
-            self.delivery.hurry();
+            self.delivery.set_ending();
             self.reply_stream.reply.abandon(Some(verdict::mark_of(cause)));
         }
     }
@@ -66,7 +66,7 @@ impl TurnState {
         loop {
             tokio::select! {
                 () = &mut sent => return,
-                _ = stopped(commands) => self.delivery.hurry(),
+                _ = stopped(commands) => self.delivery.set_ending(),
             }
         }
     }

@@ -27,8 +27,8 @@ pub(super) struct StderrLog {
 pub(super) enum StderrEntry {
     /// A line without secrets.
     Line(String),
-    /// This many lines were left out before.
-    LeftOut(u64),
+    /// This many lines before the next one were dropped.
+    Dropped(u64),
 }
 
 impl StderrLog {
@@ -44,14 +44,14 @@ impl StderrLog {
         entries
     }
 
-    /// Ends the last, incomplete line, and reports the lines that were left out.
+    /// Ends the last, incomplete line, and reports the lines that were dropped.
     pub(super) fn finish(mut self, redactor: &Redactor, now: Instant) -> Vec<StderrEntry> {
         let mut entries = Vec::new();
         if !self.line.is_empty() {
             self.end_line(redactor, now, &mut entries);
         }
         if self.dropped > 0 {
-            entries.push(StderrEntry::LeftOut(self.dropped));
+            entries.push(StderrEntry::Dropped(self.dropped));
         }
         entries
     }
@@ -62,9 +62,9 @@ impl StderrLog {
     }
 
     fn end_line(&mut self, redactor: &Redactor, now: Instant, entries: &mut Vec<StderrEntry>) {
-        if self.lets_through(now) {
+        if self.admits(now) {
             if self.dropped > 0 {
-                entries.push(StderrEntry::LeftOut(std::mem::take(&mut self.dropped)));
+                entries.push(StderrEntry::Dropped(std::mem::take(&mut self.dropped)));
             }
             entries.push(StderrEntry::Line(shown(self.whole(redactor), redactor)));
         } else {
@@ -79,7 +79,7 @@ impl StderrLog {
         self.line.get(..end).unwrap_or(&self.line)
     }
 
-    fn lets_through(&mut self, now: Instant) -> bool {
+    fn admits(&mut self, now: Instant) -> bool {
         let (start, count) = self.period.filter(|(start, _)| now - *start < PERIOD).unwrap_or((now, 0));
         self.period = Some((start, count.saturating_add(1)));
         count < MAX_LINES
@@ -130,7 +130,7 @@ mod tests {
         let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         assert_eq!(log.push("x\n".repeat(1_000).as_bytes(), &redactor, now).len(), 50);
         let later = log.push(b"y\n", &redactor, now + PERIOD);
-        assert_eq!(later, [StderrEntry::LeftOut(950), StderrEntry::Line("y".into())]);
+        assert_eq!(later, [StderrEntry::Dropped(950), StderrEntry::Line("y".into())]);
     }
 
     #[test]

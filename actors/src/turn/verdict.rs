@@ -49,7 +49,7 @@ impl TurnVerdict {
     }
 
     /// The outcome if the turn was ended from outside, for any kind of agent.
-    pub(super) fn cut_short(&self) -> Option<TurnOutcome> {
+    pub(super) fn ended_early(&self) -> Option<TurnOutcome> {
         if let Some(cause) = self.stopped {
             return Some(TurnOutcome::Stopped(cause));
         }
@@ -60,7 +60,7 @@ impl TurnVerdict {
     }
 
     pub(super) fn outcome(&self) -> TurnOutcome {
-        if let Some(outcome) = self.cut_short() {
+        if let Some(outcome) = self.ended_early() {
             return outcome;
         }
         match self.exit {
@@ -79,9 +79,9 @@ impl TurnVerdict {
 /// The mark at the end of an answer that was stopped half-way.
 pub(super) fn mark_of(cause: StopCause) -> &'static str {
     match cause {
-        StopCause::Asked | StopCause::Interrupt | StopCause::Operator => "(stopped)",
+        StopCause::Command | StopCause::Interrupt | StopCause::Operator => "(stopped)",
         StopCause::Superseded => "(stopped for a newer message)",
-        StopCause::Shutdown => "(cut off: the gateway is going down)",
+        StopCause::Shutdown => "(stopped: the gateway is shutting down)",
     }
 }
 
@@ -92,13 +92,13 @@ pub(super) fn notice_of(cause: StopCause) -> Option<&'static str> {
         StopCause::Operator => Some(OPERATOR_STOPPED),
         // The dispatcher answers `/stop`, the answer to the newer message follows, and the next start applies
         // `turns.interrupted` and notifies the chat.
-        StopCause::Asked | StopCause::Superseded | StopCause::Shutdown => None,
+        StopCause::Command | StopCause::Superseded | StopCause::Shutdown => None,
     }
 }
 
 /// The outcome of a turn whose answer the connector refused.
 pub(super) fn refused() -> TurnOutcome {
-    failed("The answer, or a part of it, could not be delivered: the chat did not take it.")
+    failed("The answer, or a part of it, could not be delivered: the chat refused it.")
 }
 
 /// The outcome of a turn whose agent did not start.
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn only_exit_code_0_is_well_done() {
+    fn only_exit_code_0_is_a_success() {
         let exited = |code| TurnVerdict { exit: Some(Exit::Code(code)), ..TurnVerdict::default() };
         assert_eq!(exited(0).outcome(), TurnOutcome::Done);
         assert_eq!(notice(&exited(3)), "The agent stopped with exit code 3.");
@@ -194,7 +194,7 @@ mod tests {
         let notified = |cause| notice_of(cause).is_some();
         assert!(notified(StopCause::Operator) && notified(StopCause::Interrupt));
         // The dispatcher, the newer message and the next start handle these.
-        assert!(!notified(StopCause::Asked) && !notified(StopCause::Superseded) && !notified(StopCause::Shutdown));
+        assert!(!notified(StopCause::Command) && !notified(StopCause::Superseded) && !notified(StopCause::Shutdown));
     }
 
     #[test]

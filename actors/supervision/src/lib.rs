@@ -23,6 +23,7 @@ mod options;
 mod plan;
 mod policy;
 mod port;
+mod port_set;
 mod pump;
 mod restart;
 mod root;
@@ -51,6 +52,7 @@ pub use messages::{ChildExited, Operate, OperateError, OperatorCommand, StopChil
 pub use options::{RootEnd, RootOptions};
 pub use policy::{Backoff, BackoffError, RestartPolicy, WhenExceeded};
 pub use port::{AskError, Port, TellError};
+pub use port_set::PortsTo;
 pub use restart::{Readiness, Restart, Strategy};
 pub use root::{Root, RootHandle, StartError};
 pub use spec::{ChildSpec, SpecError, SupervisorSpec};

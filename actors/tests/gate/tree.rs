@@ -143,18 +143,7 @@ fn in_force(home: &Path, profiles: Vec<Served>) -> InForce {
 /// A profile without an actor, which the gate does not need.
 fn served(name: ProfileName, home: PathBuf) -> Served {
     let mailbox: Mailbox<ProfileActor> = Mailbox::new();
-    let ports = ProfilePorts {
-        agent: mailbox.port(),
-        spawn: mailbox.port(),
-        call: mailbox.port(),
-        dial: mailbox.port(),
-        verify: mailbox.port(),
-        token: mailbox.port(),
-        view: mailbox.port(),
-        config: mailbox.port(),
-        read_again: mailbox.port(),
-    };
-    Served { name, home, ports }
+    Served { name, home, ports: ProfilePorts::of(&mailbox) }
 }
 
 /// A ticket for a turn that does not run.

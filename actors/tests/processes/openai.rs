@@ -347,9 +347,9 @@ async fn a_stopped_turn_closes_its_connection_at_once_before_and_after_the_first
             until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
         }
         let begun = Instant::now();
-        Port::from(turn).tell(StopTurn { cause: StopCause::Asked }).unwrap();
+        Port::from(turn).tell(StopTurn { cause: StopCause::Command }).unwrap();
         until("the end of the call", || (server.gone() == 1).then_some(())).await;
-        assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Asked));
+        assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Command));
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         assert_eq!(fixture.stub.posted().len(), usize::from(speaks), "a stopped turn posts no notice");
         assert_eq!(server.asked().len(), 1);

@@ -13,15 +13,16 @@ use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::drain::permit::{Gate, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::http_client::HttpClient;
+use caduceus_actors::profile::agent::messages::AgentPorts;
 use caduceus_actors::profile::messages::ProfileConfig;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
 use caduceus_actors::relay::NOT_CONNECTED;
 use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_actors::turn::order::TurnOrder;
-use caduceus_actors::turn::{TurnActor, TurnPorts};
+use caduceus_actors::turn::{TurnActor, TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::{DrainChanged, Origin, TurnTicket};
 use caduceus_contract::messages::honcho::{FreshAnswer, FreshToken};
 use caduceus_contract::messages::ledger::{
@@ -200,10 +201,10 @@ impl Handler<TurnEnded> for Stub {
     }
 }
 
-impl Handler<ReplyLeft> for Stub {
+impl Handler<ReplyPending> for Stub {
     type Result = ();
 
-    fn handle(&mut self, _: ReplyLeft, _: &mut Self::Context) {}
+    fn handle(&mut self, _: ReplyPending, _: &mut Self::Context) {}
 }
 
 impl Handler<FreshToken> for Stub {
@@ -367,15 +368,10 @@ impl Fixture {
         let redactor = self.redactor.clone();
         let turn = TurnActor::start_in_arbiter(arbiter, move |ctx| {
             let ports = TurnPorts {
-                agent: profile.clone().into(),
-                spawn: profile.clone().into(),
-                call: profile.into(),
+                agent: AgentPorts::of(&profile),
                 send: stub.clone().into(),
-                history: stub.clone().into(),
-                record: stub.clone().into(),
-                mark: stub.clone().into(),
-                ended: stub.clone().into(),
-                left: stub.into(),
+                ledger: TurnLedgerPorts::of(&stub),
+                dispatch: TurnDispatchPorts::of(&stub),
                 stop: ctx.address().into(),
                 redactor,
             };

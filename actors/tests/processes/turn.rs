@@ -179,8 +179,8 @@ async fn a_stopped_turn_ends_its_agent_and_marks_the_message_that_it_was_writing
     let fixture = Fixture::with_script("trap 'exit 9' TERM; echo working; sleep 300 & wait", "");
     let (id, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
-    Port::from(turn).tell(StopTurn { cause: StopCause::Asked }).unwrap();
-    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Asked));
+    Port::from(turn).tell(StopTurn { cause: StopCause::Command }).unwrap();
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Command));
     assert_eq!(fixture.stub.posted(), ["working"]);
     assert_eq!(fixture.stub.shown(), ["working\n\n(stopped)"], "`/stop` itself is answered by the dispatcher");
     assert_eq!(fixture.stub.ledger().len(), 1, "the message in the chat is in the ledger");
@@ -190,11 +190,11 @@ async fn a_stopped_turn_ends_its_agent_and_marks_the_message_that_it_was_writing
 #[actix::test]
 async fn a_stopped_turn_closes_and_marks_its_partial_message_for_every_cause() {
     for (cause, mark, notice) in [
-        (StopCause::Asked, "(stopped)", None),
+        (StopCause::Command, "(stopped)", None),
         (StopCause::Interrupt, "(stopped)", Some("Stopped.")),
         (StopCause::Operator, "(stopped)", Some(OPERATOR_STOPPED)),
         (StopCause::Superseded, "(stopped for a newer message)", None),
-        (StopCause::Shutdown, "(cut off: the gateway is going down)", None),
+        (StopCause::Shutdown, "(stopped: the gateway is shutting down)", None),
     ] {
         let fixture = Fixture::with_script("printf 'so:\\n~~~ sh\\nls\\n'; sleep 300", "");
         let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
@@ -334,7 +334,7 @@ async fn a_jsonl_agent_can_be_steered_and_a_text_agent_cannot() {
     until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
     let refused = Port::from(turn.clone()).ask(steer, CEILING).await.unwrap();
     assert_eq!(refused, Err(SteerError::NotSteerable));
-    Port::from(turn).tell(StopTurn { cause: StopCause::Asked }).unwrap();
+    Port::from(turn).tell(StopTurn { cause: StopCause::Command }).unwrap();
     fixture.stub.ended().await;
 }
 

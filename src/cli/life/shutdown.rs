@@ -108,11 +108,12 @@ impl GatewayProcess {
     }
 
     /// Waits until no turn is left, for at most `timeout`. A gate that fails meanwhile loses its waiters.
-    async fn wait_for_turns(&self, timeout: Duration, askers_too: bool) {
+    async fn wait_for_turns(&self, timeout: Duration, including_requesters: bool) {
         let until = Instant::now() + timeout;
         loop {
-            let request = AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), askers_too };
-            let answer = self.gateway.ports.await_drained.ask(request, request.timeout + GATE_TIMEOUT).await;
+            let request =
+                AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), including_requesters };
+            let answer = self.gateway.ports.drain.await_drained.ask(request, request.timeout + GATE_TIMEOUT).await;
             match answer {
                 // No turn is left, or the timeout is reached.
                 Ok(_) => return,

@@ -20,9 +20,6 @@ pub(super) fn http_ports(
         snapshot: ports.snapshot.clone(),
         subscribe: ports.subscribe.clone(),
         drain: ports.drain.clone(),
-        begin_drain: ports.begin_drain.clone(),
-        cancel_drain: ports.cancel_drain.clone(),
-        await_drained: ports.await_drained.clone(),
         operate,
         inject_fault,
         stop_turn: ports.stop_turn.clone(),
@@ -32,10 +29,7 @@ pub(super) fn http_ports(
 }
 
 fn relay_ports(ports: &GatewayPorts) -> http::HttpRelayPorts {
-    let link = |link: &LinkPort| {
-        let LinkPort { link, go_dormant, wake, .. } = link.clone();
-        http::LinkControls { id: link, go_dormant, wake }
-    };
+    let link = |port: &LinkPort| http::LinkControls { id: port.link.clone(), dormancy: port.dormancy.clone() };
     let delivery = |DeliveryPort { owner, verify, deliver }| http::DeliveryRoute { owner, verify, deliver };
     let deliveries = ports.deliveries.clone();
     http::HttpRelayPorts {

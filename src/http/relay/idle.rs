@@ -60,7 +60,7 @@ async fn idle(
     BodyFields::read(&request, payload).await?;
     info!(principal = caller.principal, "relay idle requested");
     let links = &state.ports.relay.links;
-    let answers = join_all(links.iter().map(|link| link.go_dormant.ask(GoDormant, TIMEOUT))).await;
+    let answers = join_all(links.iter().map(|link| link.dormancy.go_dormant.ask(GoDormant, TIMEOUT))).await;
     let result = |answer| match answer {
         Ok(IdleAnswer::Acknowledged) => IdleResult::Acknowledged,
         Ok(IdleAnswer::NotAcknowledged) => IdleResult::NotAcknowledged,
@@ -83,7 +83,7 @@ async fn wake(request: HttpRequest, state: SharedState) -> Result<HttpResponse, 
         return Err(ApiError::TooManyAttempts(left));
     }
     for link in &state.ports.relay.links {
-        if let Err(error) = link.wake.tell(Wake) {
+        if let Err(error) = link.dormancy.wake.tell(Wake) {
             debug!(link = %link.id.0, %error, "link not woken");
         }
     }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::StopSession;
 use caduceus_contract::messages::profile::VerifyDelivery;
-use caduceus_contract::messages::relay::Deliver;
-use caduceus_contract::messages::relay::{GoDormant, Wake};
+use caduceus_contract::messages::relay::{Deliver, DormancyPorts};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::Port;
 
@@ -31,10 +30,8 @@ pub(crate) struct Deliveries(pub(crate) Arc<dyn Fn() -> Vec<DeliveryRoute> + Sen
 pub(crate) struct LinkControls {
     /// The link.
     pub(crate) id: LinkId,
-    /// Makes it dormant until a wake request.
-    pub(crate) go_dormant: Port<GoDormant>,
-    /// Wakes it.
-    pub(crate) wake: Port<Wake>,
+    /// Closes it until it is woken, and wakes it.
+    pub(crate) dormancy: DormancyPorts,
 }
 
 /// The ports of one profile for signed deliveries.

@@ -174,7 +174,7 @@ pub(super) fn snapshot() -> Snapshot {
             outbound: [(OutboundState::Delivered, 40), (OutboundState::Ambiguous, 1)].into(),
             written: 84,
             corrupt: 0,
-            trouble: None,
+            write_error: None,
         },
         secrets: vec![
             profile("default", &[], ChildState::Running),

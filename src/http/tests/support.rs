@@ -15,7 +15,8 @@ use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{DrainAuth, HttpValues, InboundSettings};
 use caduceus_contract::messages::dispatch::{StopTurnById, UnknownTurn};
 use caduceus_contract::messages::drain::{
-    AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
+    AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainControlPorts, DrainView,
+    GetDrain,
 };
 use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_contract::status::lifecycle::GatewayState;
@@ -248,10 +249,7 @@ fn ports(stub: &Addr<Stub>) -> Ports {
     Ports {
         snapshot: stub.clone().into(),
         subscribe: stub.clone().into(),
-        drain: stub.clone().into(),
-        begin_drain: stub.clone().into(),
-        cancel_drain: stub.clone().into(),
-        await_drained: stub.clone().into(),
+        drain: DrainControlPorts::of(stub),
         operate: stub.clone().into(),
         inject_fault: stub.clone().into(),
         stop_turn: stub.clone().into(),

@@ -35,7 +35,7 @@ async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
         (|status| status.drain = DrainView { draining: true, stopping: true, ..DrainView::default() }, "stopping"),
         (|status| status.phase = ProcessPhase::Starting, "starting"),
         (|status| status.phase = ProcessPhase::Stopping, "stopping"),
-        (|status| status.ledger.trouble = Some("/home/x: no space".into()), "ledger: unwritable"),
+        (|status| status.ledger.write_error = Some("/home/x: no space".into()), "ledger: unwritable"),
         (|status| status.secrets.clear(), "no profile is served"),
         (|status| status.actors.children[5].state = ChildState::Failed, "dispatch: failed"),
         (|status| status.stale.extend([("drain", 700)]), "drain: unresponsive"),

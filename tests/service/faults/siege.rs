@@ -141,7 +141,7 @@ async fn notices(world: &World) -> BTreeMap<String, usize> {
     for frame in world.outbound().await {
         let action = &frame["frame"]["action"];
         let text = action["content"].as_str().unwrap_or_default();
-        if ["was not answered", "cut off the work", "try again later"].iter().any(|words| text.contains(words)) {
+        if ["was not answered", "interrupted the work", "try again later"].iter().any(|words| text.contains(words)) {
             *found.entry(action["chat_id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
         }
     }

@@ -95,7 +95,8 @@ async fn a_turn_that_hangs_is_a_failed_turn_and_the_thread_it_blocked_is_replace
         let frames = world.outbound().await;
         let to_chat = |frame: &&Value| frame["frame"]["action"]["chat_id"] == "stuck";
         let words = frames.iter().filter(to_chat).map(Value::to_string);
-        let noticed = words.filter(|words| words.contains("was not answered") || words.contains("cut off the work"));
+        let noticed =
+            words.filter(|words| words.contains("was not answered") || words.contains("interrupted the work"));
         (noticed.count() == 1).then_some(())
     })
     .await;

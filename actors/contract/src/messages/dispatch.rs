@@ -17,7 +17,7 @@ use crate::wire::event::InboundEvent;
 /// Offers an event from a link. The answer is `Ok` once the event may be acknowledged: it is on disk and its turn will run, it is a
 /// duplicate, it was refused and the chat was notified, or it was a command (`/stop`, `/status`) that has been executed.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), NotTaken>")]
+#[rtype(result = "Result<(), NotRecorded>")]
 pub struct OfferEvent {
     /// The link over which it arrived.
     pub link: LinkId,
@@ -39,7 +39,7 @@ pub struct OfferEvent {
 
 /// Why an event may not be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
+pub enum NotRecorded {
     /// The ledger is not writable; the link stops reading and tries again.
     #[error("ledger not writable")]
     LedgerUnavailable,
@@ -71,7 +71,7 @@ pub struct UnknownTurn(pub TurnId);
 /// A reply in the ledger may not have been sent, although the link may be up again.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct ReplyLeft {
+pub struct ReplyPending {
     /// The link of the reply.
     pub link: LinkId,
 }

@@ -8,6 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;
 use crate::wire::session::SessionKey;
+use caduceus_supervision::{Port, port_set};
+
+port_set! {
+    /// The ports of an operator to the gate.
+    pub struct DrainControlPorts {
+        /// Requests the state of the gate.
+        pub view: Port<GetDrain>,
+        /// Begins a drain.
+        pub begin: Port<BeginDrain>,
+        /// Ends a drain.
+        pub cancel: Port<CancelDrain>,
+        /// Waits for the turns to end.
+        pub await_drained: Port<AwaitDrained>,
+    }
+}
 
 /// The turn of a permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +38,7 @@ pub struct TurnTicket {
 /// The cause of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// A person, through a chat.
+    /// A person, through a chat. A drain refuses it.
     External,
     /// The gateway itself: recovery of interrupted turns, completions. Passes the gate and is counted.
     Internal,
@@ -38,7 +53,7 @@ pub enum Refusal {
     /// The process is stopping.
     #[error("the gateway is stopping")]
     Stopping,
-    /// The gate's actor was superseded while it answered.
+    /// The actor of the gate was replaced while it answered.
     #[error("the gate was superseded")]
     Superseded,
 }
@@ -55,7 +70,7 @@ pub struct BeginDrain {
     pub suppress_notification: bool,
     /// Ends the drain automatically after this time.
     pub deadline: Option<Duration>,
-    /// The turn that makes the request, for whose end the drain does not wait.
+    /// The turn that makes the request; the drain does not wait for its end.
     pub turn: Option<TurnId>,
 }
 
@@ -157,8 +172,8 @@ pub struct TurnInFlight {
 pub struct AwaitDrained {
     /// Timeout.
     pub timeout: Duration,
-    /// Whether to wait for the turns that themselves requested the drain, too.
-    pub askers_too: bool,
+    /// Whether to wait also for the turns that themselves requested the drain.
+    pub including_requesters: bool,
 }
 
 /// The gate opened or closed.

@@ -98,7 +98,7 @@ pub struct RecordInbound {
     pub note: Option<String>,
 }
 
-/// Note of an event that a drain refused and whose chat has not been notified yet, after the drain, that it was not read.
+/// Note of an event that a drain refused, until its chat is notified after the drain that it was not read.
 pub const REFUSED_BY_DRAIN: &str = "drain";
 
 /// Answer to [`RecordInbound`].
@@ -108,14 +108,14 @@ pub enum Recorded {
     New(InboundId),
     /// The same frame or message is recorded already; it must not run twice.
     Duplicate {
-        /// The first of them.
+        /// The first of them in the ledger.
         id: InboundId,
         /// Its state: a waiting one may have been recorded without an answer.
         state: InboundState,
     },
 }
 
-/// Changes the state of an inbound event. One in a final state does not run again: [`LedgerError::Over`].
+/// Changes the state of an inbound event. One in a final state does not run again: [`LedgerError::Final`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkInbound {
@@ -184,7 +184,8 @@ pub struct ReadInbound {
 pub struct ListUnread;
 
 /// Records for some chats of a profile a notice of how many of their messages a drain refused: one reply per chat,
-/// `Pending`, and in the same step its events count as notified. Answered with the links of those replies; empty: nothing is left.
+/// `Pending`, and in the same transaction marks its events as notified. Answered with the links of those replies; empty: every chat
+/// is notified.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<LinkId>, LedgerError>")]
 pub struct NotifyUnread {
@@ -192,8 +193,8 @@ pub struct NotifyUnread {
     pub profile: ProfileName,
     /// Limit of chats.
     pub chats: usize,
-    /// Makes the action, JSON with `op`, for a chat and its count.
-    pub words: fn(&Target, u64) -> String,
+    /// Makes the action, JSON with `op`, from a chat and its count.
+    pub make_action: fn(&Target, u64) -> String,
 }
 
 /// The newest event of a session whose turn was stopped or interrupted. Corrupt rows as in [`ListInbound`].
@@ -299,7 +300,7 @@ pub struct OutboundRow {
     pub recorded_at_ms: i64,
 }
 
-/// Adds to the conversation of a session; the oldest entries above `keep` are deleted.
+/// Appends to the conversation of a session; the oldest entries above `keep` are deleted.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct AppendHistory {
@@ -349,8 +350,9 @@ pub struct LedgerView {
     /// Rows found corrupt since the process started; they are not used.
     #[serde(rename = "damaged")]
     pub corrupt: u64,
-    /// Why nothing can be written at present, if so.
-    pub trouble: Option<String>,
+    /// Why nothing can be written at present; `None` if the ledger is writable.
+    #[serde(rename = "trouble")]
+    pub write_error: Option<String>,
 }
 
 /// Why the ledger refused a message. In every case nothing is on disk.
@@ -377,7 +379,7 @@ pub enum LedgerError {
     },
     /// The event of this row is in a final state, so it must not run.
     #[error("the event of row {row} is in a final state")]
-    Over {
+    Final {
         /// The row.
         row: i64,
     },

@@ -62,7 +62,7 @@ pub struct ProfileView {
 impl ProfileView {
     /// The view of a profile that has not reported yet.
     #[must_use]
-    pub fn unknown(name: ProfileName) -> Self {
+    pub fn not_reported(name: ProfileName) -> Self {
         Self {
             name,
             state: ProfileState::Degraded,

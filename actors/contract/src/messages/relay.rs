@@ -7,12 +7,23 @@ use actix::Message;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::dispatch::NotTaken;
+use super::dispatch::NotRecorded;
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
 use crate::wire::action::{Action, ActionResult};
 use crate::wire::descriptor::Descriptor;
 use crate::wire::event::InboundEvent;
+use caduceus_supervision::{Port, port_set};
+
+port_set! {
+    /// The ports of an operator to one link, for a machine that suspends.
+    pub struct DormancyPorts {
+        /// Closes the link until it is woken.
+        pub go_dormant: Port<GoDormant>,
+        /// Dials it again.
+        pub wake: Port<Wake>,
+    }
+}
 
 /// Sends one action and waits for the connector's result. Always answered: a link that is down answers
 /// `success: false` at once, one that is lost after the write answers `ambiguous: true`.
@@ -115,7 +126,7 @@ pub struct LinkView {
 impl LinkView {
     /// The view of a link that has not reported yet.
     #[must_use]
-    pub fn unknown(link: LinkId) -> Self {
+    pub fn not_reported(link: LinkId) -> Self {
         Self {
             link,
             state: LinkState::Disabled,
@@ -156,7 +167,7 @@ pub struct ResendLinkState;
 
 /// An event received over HTTP with a valid signature. Answered `Ok` once it may be acknowledged.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), NotTaken>")]
+#[rtype(result = "Result<(), NotRecorded>")]
 pub struct Deliver {
     /// The profile whose key signed it, if that is a named one: the event runs under it.
     pub owner: Option<ProfileName>,

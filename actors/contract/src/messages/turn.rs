@@ -19,7 +19,7 @@ pub struct StopTurn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopCause {
     /// `/stop` in the chat.
-    Asked,
+    Command,
     /// An interrupt from the connector, or as a signed delivery.
     Interrupt,
     /// A newer message in the session, if `sessions.busy` is `interrupt`.

@@ -147,7 +147,7 @@ mod tests {
             state: LinkState::Connected,
             last_inbound_age_ms: Some(500),
             waiting: 2,
-            ..LinkView::unknown(LinkId::process())
+            ..LinkView::not_reported(LinkId::process())
         }
     }
 

@@ -29,7 +29,7 @@ impl Snapshot {
         let starting = state == GatewayState::Starting;
         let mut issues: Vec<Issue> =
             self.actors.children.iter().filter_map(|node| self.actor_issue(node, starting)).collect();
-        if let Some(error) = &self.ledger.trouble {
+        if let Some(error) = &self.ledger.write_error {
             issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", "unwritable", Some(error.clone())));
         }
         if starting || state == GatewayState::Draining {

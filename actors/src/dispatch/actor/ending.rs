@@ -1,4 +1,4 @@
-//! The end of a turn: updates the queues, the ledger and the conversation, and starts the next.
+//! The end of a turn: updates the queues, the ledger and the conversation, and starts the next turn.
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::future::{LocalBoxFuture, ready};
@@ -19,9 +19,9 @@ impl DispatchActor {
     pub(super) fn crashed(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
         if let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event)) {
             let target = job.target.clone();
-            self.notify(&target, &Notice::TurnBroke, ctx);
+            self.notify(&target, &Notice::TurnFailed, ctx);
         }
-        let notice = Notice::TurnBroke.text();
+        let notice = Notice::TurnFailed.text();
         self.end_unreported(turn, TurnOutcome::Failed { notice }, ctx);
     }
 
@@ -42,12 +42,12 @@ impl DispatchActor {
     }
 
     fn end_unreported(&mut self, turn: TurnId, outcome: TurnOutcome, ctx: &mut Context<Self>) {
-        let written = self.over(TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 }, ctx);
+        let written = self.end_turn(TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 }, ctx);
         ctx.spawn(written.into_actor(self));
     }
 
     /// Removes a turn; resolves when the ledger has its new state.
-    pub(super) fn over(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
+    pub(super) fn end_turn(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
         let TurnEnded { id: turn, outcome, reply, keep } = ended;
         let started = self.started_turns.remove(turn);
         let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
@@ -110,7 +110,7 @@ impl DispatchActor {
         let messages = messages.into_iter().map(|text| entry("user", text));
         let entries = messages.chain([entry("assistant", reply)]).collect();
         let append = AppendHistory { session: job.session.clone(), entries, keep };
-        let appended = self.ports.append_history.ask(append, LEDGER_TIMEOUT);
+        let appended = self.ports.ledger.append_history.ask(append, LEDGER_TIMEOUT);
         ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "conversation not written to the ledger"),

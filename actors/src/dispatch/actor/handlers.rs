@@ -9,11 +9,11 @@ use super::super::notice::Notice;
 use super::super::plan::WaitingCounts;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::super::settings::DispatchSettings;
-use super::{DispatchActor, EventAction, GateState, RecordAnswered, RecordedEvent, SETTLE_PAUSE};
+use super::{DispatchActor, EventAction, FULL_MAILBOX_PAUSE, GateState, RecordAnswered, RecordedEvent};
 use crate::config::messages::SettingsChanged;
 use crate::settings::{Busy, WhenRefused};
 use caduceus_contract::messages::dispatch::{
-    AnnounceStop, DispatchView, GetDispatch, NotTaken, OfferEvent, StopSession, StopTurnById, UnknownTurn,
+    AnnounceStop, DispatchView, GetDispatch, NotRecorded, OfferEvent, StopSession, StopTurnById, UnknownTurn,
 };
 use caduceus_contract::messages::drain::DrainChanged;
 use caduceus_contract::messages::ledger::{InboundState, RecordInbound, Recorded};
@@ -21,11 +21,11 @@ use caduceus_contract::messages::turn::{StopCause, TooEarly, TurnEnded};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};
 
-/// Longest name of a profile that is shown, in characters; none that is served is longer.
+/// Longest name of a profile in the log, in characters; no served profile has a longer one.
 const MAX_SHOWN_NAME: usize = 64;
 
 impl Handler<OfferEvent> for DispatchActor {
-    type Result = ResponseFuture<Result<(), NotTaken>>;
+    type Result = ResponseFuture<Result<(), NotRecorded>>;
 
     fn handle(&mut self, inbound: OfferEvent, _: &mut Self::Context) -> Self::Result {
         let (profile, unserved) = match self.settings.rules.profile(&inbound) {
@@ -38,7 +38,7 @@ impl Handler<OfferEvent> for DispatchActor {
             }
         };
         let job = self.settings.rules.job(&inbound, profile);
-        let (state, then) = match ChatCommand::parse(&inbound.event.text) {
+        let (state, action) = match ChatCommand::parse(&inbound.event.text) {
             _ if unserved => (InboundState::Refused, EventAction::Refuse(Notice::UnservedProfile)),
             Some(command) => (InboundState::Done, EventAction::Execute(command)),
             None if self.plan.is_open(&job.profile) || self.may_steer(&job.session) => {
@@ -49,7 +49,7 @@ impl Handler<OfferEvent> for DispatchActor {
                 WhenRefused::Hold => (InboundState::Held, EventAction::Hold),
             },
         };
-        let note = match &then {
+        let note = match &action {
             EventAction::Refuse(notice) => Some(notice.reason().to_owned()),
             EventAction::Run | EventAction::Hold | EventAction::Execute(_) => None,
         };
@@ -64,66 +64,66 @@ impl Handler<OfferEvent> for DispatchActor {
             state,
             note,
         };
-        let recorded = self.ports.record_inbound.ask(record, LEDGER_TIMEOUT);
+        let recorded = self.ports.ledger.record_inbound.ask(record, LEDGER_TIMEOUT);
         let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
         let counts = self.ports.counts.clone();
-        // It outlives this incarnation: an event on disk is acknowledged and processed also if the incarnation fails meanwhile.
+        // The future outlives this incarnation: an event on disk is acknowledged and processed even if the incarnation fails meanwhile.
         ResponseFuture::new(async move {
             let recorded = recorded.await;
             if incarnation.is_fenced() {
-                // The thread resumed after its actors had been replaced. The successor has read the ledger since, and the connector
-                // sends again the events that were not in it.
-                return Err(NotTaken::LedgerUnavailable);
+                // The thread resumed after its actors had been replaced. The new incarnation has read the ledger since, and the
+                // connector sends again the events that were not in it.
+                return Err(NotRecorded::LedgerUnavailable);
             }
             if matches!(recorded, Ok(Ok(Recorded::Duplicate { .. }))) {
                 counts.duplicate();
             }
-            let (taken, answer) = match recorded {
-                Ok(Ok(Recorded::New(id))) => (Some(RecordedEvent { id, job, then }), Ok(())),
+            let (event, answer) = match recorded {
+                Ok(Ok(Recorded::New(id))) => (Some(RecordedEvent { id, job, action }), Ok(())),
                 // The answer to its first record may have been lost; an event is queued once at most.
                 Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received })) => {
-                    (Some(RecordedEvent { id, job, then: EventAction::Run }), Ok(()))
+                    (Some(RecordedEvent { id, job, action: EventAction::Run }), Ok(()))
                 }
                 Ok(Ok(Recorded::Duplicate { id, state: InboundState::Held })) => {
-                    (Some(RecordedEvent { id, job, then: EventAction::Hold }), Ok(()))
+                    (Some(RecordedEvent { id, job, action: EventAction::Hold }), Ok(()))
                 }
                 Ok(Ok(Recorded::Duplicate { .. })) => (None, Ok(())),
                 Ok(Err(error)) => {
                     error!(%error, "event not written to the ledger, and not acknowledged");
-                    (None, Err(NotTaken::LedgerUnavailable))
+                    (None, Err(NotRecorded::LedgerUnavailable))
                 }
                 Err(error) => {
                     warn!(%error, "event not written to the ledger, and not acknowledged");
-                    (None, Err(NotTaken::LedgerUnavailable))
+                    (None, Err(NotRecorded::LedgerUnavailable))
                 }
             };
-            settle(&own, RecordAnswered { place, generation: incarnation.generation(), taken }).await;
+            send_recorded(&own, RecordAnswered { place, generation: incarnation.generation(), event }).await;
             answer
         })
     }
 }
 
 /// Sends the outcome of an event to the current incarnation. Later events wait for it, so a full mailbox is tried again.
-async fn settle(own: &Port<RecordAnswered>, settled: RecordAnswered) {
-    while let Err(error) = own.tell(settled.clone()) {
+async fn send_recorded(own: &Port<RecordAnswered>, answered: RecordAnswered) {
+    while let Err(error) = own.tell(answered.clone()) {
         if error != TellError::Full {
-            let row = settled.taken.as_ref().map(|taken| taken.id.0);
+            let row = answered.event.as_ref().map(|event| event.id.0);
             return error!(?row, %error, "event on disk, but not queued before the next start");
         }
-        tokio::time::sleep(SETTLE_PAUSE).await;
+        tokio::time::sleep(FULL_MAILBOX_PAUSE).await;
     }
 }
 
 impl Handler<RecordAnswered> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, RecordAnswered { place, generation, taken }: RecordAnswered, ctx: &mut Self::Context) {
+    fn handle(&mut self, RecordAnswered { place, generation, event }: RecordAnswered, ctx: &mut Self::Context) {
         if generation == self.incarnation.generation() {
-            return self.settled(place, taken, ctx);
+            return self.settled(place, event, ctx);
         }
         // An earlier incarnation assigned the place.
-        if let Some(taken) = taken {
-            self.take_or_wait(taken, ctx);
+        if let Some(event) = event {
+            self.process_or_defer(event, ctx);
         }
     }
 }
@@ -143,7 +143,7 @@ impl Handler<TurnEnded> for DispatchActor {
             return ResponseFuture::ready(Err(TooEarly));
         }
         info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
-        let written = self.over(ended, ctx);
+        let written = self.end_turn(ended, ctx);
         ResponseFuture::new(written.map(Ok))
     }
 }
@@ -172,9 +172,9 @@ impl Handler<ChildExited> for DispatchActor {
 impl Handler<DrainChanged> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, news: DrainChanged, ctx: &mut Self::Context) {
-        self.gate = GateState { draining: news.draining, stopping: news.stopping, reported: true };
-        let steps = self.plan.gate(news.draining, news.profiles);
+    fn handle(&mut self, changed: DrainChanged, ctx: &mut Self::Context) {
+        self.gate = GateState { draining: changed.draining, stopping: changed.stopping, reported: true };
+        let steps = self.plan.gate(changed.draining, changed.profiles);
         self.carry_out(steps, ctx);
         self.report_unread(ctx);
     }
@@ -187,7 +187,7 @@ impl Handler<SettingsChanged> for DispatchActor {
         let home = self.settings.home.take();
         self.settings = DispatchSettings::of(&in_force, home, self.settings.process_started_ms);
         let values = self.settings.values();
-        let steps = self.plan.rule(values.sessions.busy, values.turns.max_concurrent);
+        let steps = self.plan.configure(values.sessions.busy, values.turns.max_concurrent);
         self.carry_out(steps, ctx);
     }
 }

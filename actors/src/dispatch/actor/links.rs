@@ -9,15 +9,15 @@ use super::super::replies::resend_all;
 use super::DispatchActor;
 use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
-use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::InboundState;
 use caduceus_contract::messages::relay::{LinkChanged, ResendLinkState};
 
-/// Interval in which links that are not up are asked for their state: the message about a change may have been lost.
+/// Interval of queries to links that are not up: the message about a change may have been lost.
 const LINK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long events wait for a link that is no longer configured; the same as for replies.
 const UNLINKED_MAX_AGE: Duration = Duration::from_hours(24);
-/// Most of them that are given up at one check.
+/// Most events given up at one check.
 const UNLINKED_BATCH: usize = 500;
 
 /// Pause before a reply that could not be sent is tried again, if its link is up.
@@ -30,18 +30,18 @@ impl DispatchActor {
     }
 
     /// A link came up, went down, or sent more descriptors.
-    fn link_changed(&mut self, news: &LinkChanged, ctx: &mut Context<Self>) {
-        self.links.set(news);
-        let steps = self.plan.link(&news.link, news.descriptors.is_some());
+    fn link_changed(&mut self, changed: &LinkChanged, ctx: &mut Context<Self>) {
+        self.links.set(changed);
+        let steps = self.plan.link(&changed.link, changed.descriptors.is_some());
         self.carry_out(steps, ctx);
-        if news.descriptors.is_some() {
-            self.resend_replies(news.link.clone(), ctx);
+        if changed.descriptors.is_some() {
+            self.resend_replies(changed.link.clone(), ctx);
             self.announce_start(ctx);
         }
     }
 
-    /// Asks each of these links to send its state again.
-    pub(super) fn ask_links<'a>(&self, links: impl IntoIterator<Item = &'a LinkId>) {
+    /// Makes each of these links send its state again.
+    pub(super) fn request_link_states<'a>(&self, links: impl IntoIterator<Item = &'a LinkId>) {
         for link in links {
             if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.resend_state.tell(ResendLinkState)) {
                 debug!(link = %link.0, %error, "request for the state of the link not sent");
@@ -49,16 +49,16 @@ impl DispatchActor {
         }
     }
 
-    /// Logs the links for which events wait, asks those that are down, and gives up events that waited too long for a link that
+    /// Logs the links for which events wait, queries those that are down, and gives up events that waited too long for a link that
     /// is no longer configured.
     fn check_links(&mut self, ctx: &mut Context<Self>) {
         let awaited = self.plan.counts().awaiting_link;
         for (link, events) in &awaited {
-            if self.links.awaited(link) {
+            if self.links.log_waiting(link) {
                 warn!(link = %link.0, events, "events wait for their link to come up");
             }
         }
-        self.ask_links(self.ports.links.keys().filter(|link| !self.links.is_up(link)));
+        self.request_link_states(self.ports.links.keys().filter(|link| !self.links.is_up(link)));
         let age = i64::try_from(UNLINKED_MAX_AGE.as_millis()).unwrap_or(i64::MAX);
         let old = self.unlinked.take_old(now_ms() - age, UNLINKED_BATCH);
         if !old.is_empty() {
@@ -66,7 +66,7 @@ impl DispatchActor {
                 events = old.len(),
                 "events waited too long for a link that is no longer configured; they are given up"
             );
-            self.touch();
+            self.notify_status();
         }
         for event in old {
             self.mark(event, InboundState::Dead, None, Some("its link is no longer configured".to_owned()), ctx);
@@ -104,17 +104,17 @@ impl DispatchActor {
 impl Handler<LinkChanged> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, news: LinkChanged, ctx: &mut Self::Context) {
-        self.link_changed(&news, ctx);
+    fn handle(&mut self, changed: LinkChanged, ctx: &mut Self::Context) {
+        self.link_changed(&changed, ctx);
     }
 }
 
-impl Handler<ReplyLeft> for DispatchActor {
+impl Handler<ReplyPending> for DispatchActor {
     type Result = ();
 
-    // The link may have come up since its last report. Not at once, or a link that accepts nothing would be tried as fast as
-    // the disk writes.
-    fn handle(&mut self, news: ReplyLeft, ctx: &mut Self::Context) {
-        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.resend_replies(news.link, ctx));
+    // The link may have come up since its last report. After a pause, because a link that accepts nothing would be tried as fast
+    // as the disk writes.
+    fn handle(&mut self, reply: ReplyPending, ctx: &mut Self::Context) {
+        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.resend_replies(reply.link, ctx));
     }
 }

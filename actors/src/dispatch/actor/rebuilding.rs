@@ -39,7 +39,7 @@ struct Rebuild {
     /// Events that wait.
     waiting: usize,
     /// Turns that a crash interrupted.
-    cut_off: usize,
+    interrupted: usize,
 }
 
 impl DispatchActor {
@@ -47,10 +47,10 @@ impl DispatchActor {
     pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
         let found = read_running(self.ports.clone(), self.settings.interrupted(), self.settings.process_started_ms);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
-            Ok(found) => {
-                let rebuild = actor.take_running(found, ctx);
+            Ok(state) => {
+                let rebuild = actor.restore_running(state, ctx);
                 actor.incarnation.ready();
-                actor.ask_links(actor.ports.links.keys());
+                actor.request_link_states(actor.ports.links.keys());
                 actor.read_page(rebuild, ctx);
             }
             Err(error) => {
@@ -60,8 +60,8 @@ impl DispatchActor {
         }));
     }
 
-    /// The answer of the gate, unless the gate has reported a newer state meanwhile.
-    fn take_gate_state(&mut self, gate: DrainView) {
+    /// Applies the answer of the gate, unless the gate has reported a newer state meanwhile.
+    fn apply_gate_state(&mut self, gate: DrainView) {
         if !self.gate.reported {
             self.gate = GateState { draining: gate.draining, stopping: gate.stopping, reported: false };
             // Nothing starts yet.
@@ -69,16 +69,16 @@ impl DispatchActor {
         }
     }
 
-    fn take_running(&mut self, found: RunningAtStart, ctx: &mut Context<Self>) -> Rebuild {
-        let RunningAtStart { rows, turns, gate, restarts } = found;
-        self.take_gate_state(gate);
+    fn restore_running(&mut self, state: RunningAtStart, ctx: &mut Context<Self>) -> Rebuild {
+        let RunningAtStart { rows, turns, gate, restarts } = state;
+        self.apply_gate_state(gate);
         if restarts > MAX_RESTARTS {
             error!(restarts, "too many starts with interrupted turns; they are not run again automatically");
-            self.settings.starts_over = true;
+            self.settings.in_crash_loop = true;
         }
         let turns = turns.into_iter().map(|running| (running.ticket.id, running));
         let turns = turns.filter(|(turn, _)| !self.exited_early(*turn)).collect();
-        let mut rebuild = Rebuild { turns, steered: Vec::new(), after: None, waiting: 0, cut_off: 0 };
+        let mut rebuild = Rebuild { turns, steered: Vec::new(), after: None, waiting: 0, interrupted: 0 };
         for row in rows {
             let (id, turn, received) = (row.id, row.turn, row.received_at_ms);
             let Some((id, job)) = DispatchJob::from_row(row) else {
@@ -93,8 +93,8 @@ impl DispatchActor {
                 self.adopted.push(turn);
                 self.jobs.insert(id, job);
             } else {
-                rebuild.cut_off += 1;
-                self.cut_off(id, &job, received, ctx);
+                rebuild.interrupted += 1;
+                self.handle_interrupted(id, &job, received, ctx);
             }
         }
         rebuild
@@ -103,10 +103,10 @@ impl DispatchActor {
     /// Reads the next page. Other actors on this thread run between two pages.
     fn read_page(&mut self, rebuild: Rebuild, ctx: &mut Context<Self>) {
         let states = vec![InboundState::Received, InboundState::Held];
-        let question = ListWaiting { states, after: rebuild.after, limit: PAGE };
-        let page = self.ports.list_waiting.ask(question, LEDGER_TIMEOUT);
+        let request = ListWaiting { states, after: rebuild.after, limit: PAGE };
+        let page = self.ports.ledger.list_waiting.ask(request, LEDGER_TIMEOUT);
         ctx.spawn(page.into_actor(self).map(move |page, actor, ctx| match page {
-            Ok(Ok(page)) => actor.take_page(page, rebuild, ctx),
+            Ok(Ok(page)) => actor.restore_page(page, rebuild, ctx),
             Ok(Err(error)) => Self::read_page_later(&error.to_string(), rebuild, ctx),
             Err(error) => Self::read_page_later(&error.to_string(), rebuild, ctx),
         }));
@@ -117,7 +117,7 @@ impl DispatchActor {
         ctx.run_later(PAUSE, |actor, ctx| actor.read_page(rebuild, ctx));
     }
 
-    fn take_page(&mut self, page: Vec<WaitingRow>, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
+    fn restore_page(&mut self, page: Vec<WaitingRow>, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
         let is_last = page.len() < PAGE;
         rebuild.after = page.last().map(|row| row.id).or(rebuild.after);
         for row in page {
@@ -141,7 +141,7 @@ impl DispatchActor {
     /// Events that were steered into running turns become part of the conversation when these end.
     fn fetch_steered(&mut self, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
         let Some(id) = rebuild.steered.pop() else { return self.finish(&rebuild, ctx) };
-        let read = self.ports.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
+        let read = self.ports.ledger.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let row = read.map_err(|error| error.to_string()).and_then(|row| row.map_err(|error| error.to_string()));
             match row.map(DispatchJob::from_row) {
@@ -153,9 +153,9 @@ impl DispatchActor {
     }
 
     fn finish(&mut self, rebuild: &Rebuild, ctx: &mut Context<Self>) {
-        let Rebuild { waiting, cut_off, .. } = *rebuild;
-        if waiting + cut_off > 0 {
-            info!(waiting, cut_off, "events of a previous run queued again");
+        let Rebuild { waiting, interrupted, .. } = *rebuild;
+        if waiting + interrupted > 0 {
+            info!(waiting, interrupted, "events of a previous run queued again");
         }
         for (link, events) in self.unlinked.counts() {
             error!(
@@ -178,7 +178,7 @@ impl DispatchActor {
         if self.adopted.is_empty() {
             return;
         }
-        let turns = self.ports.turns.ask(ListTurns, GATE_TIMEOUT);
+        let turns = self.ports.gate.turns.ask(ListTurns, GATE_TIMEOUT);
         ctx.spawn(turns.into_actor(self).map(|turns, actor, ctx| {
             if let Ok(turns) = turns {
                 actor.drop_lost_turns(turns, ctx);
@@ -207,7 +207,7 @@ impl DispatchActor {
                 None => {
                     warn!(%turn, "turn exited without a report");
                     if let Some(job) = self.drop_turn(turn, event, ctx) {
-                        self.cut_off(event, &job, now_ms(), ctx);
+                        self.handle_interrupted(event, &job, now_ms(), ctx);
                     }
                 }
             }
@@ -227,8 +227,8 @@ impl DispatchActor {
         job
     }
 
-    /// A turn that a crash interrupted.
-    fn cut_off(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
+    /// Handles a turn that a crash interrupted, by `turns.interrupted`.
+    fn handle_interrupted(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted() {
             Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
@@ -248,7 +248,7 @@ impl DispatchActor {
         self.mark(id, state, None, note, ctx);
     }
 
-    /// An event waits again; its content is in the ledger.
+    /// Queues an event again; its content is in the ledger.
     fn run_again(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
         let link = &job.target.link;
         if self.ports.links.contains_key(link) {
@@ -260,9 +260,9 @@ impl DispatchActor {
     }
 
     /// Runs the last interrupted event of a session again.
-    pub(super) fn retry(&mut self, asked: DispatchJob, ctx: &mut Context<Self>) {
-        let question = LastInterrupted { session: asked.session.clone() };
-        let found = self.ports.last_interrupted.ask(question, LEDGER_TIMEOUT);
+    pub(super) fn retry(&mut self, command: DispatchJob, ctx: &mut Context<Self>) {
+        let request = LastInterrupted { session: command.session.clone() };
+        let found = self.ports.ledger.last_interrupted.ask(request, LEDGER_TIMEOUT);
         ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| match found {
             Ok(Ok(row)) => match row.and_then(DispatchJob::from_row) {
                 Some((id, job)) => {
@@ -270,15 +270,15 @@ impl DispatchActor {
                     actor.mark(id, InboundState::Received, None, Some("retried".to_owned()), ctx);
                     actor.run_again(id, &job, now_ms(), ctx);
                 }
-                None => actor.notify(&asked.target, &Notice::NothingToRetry, ctx),
+                None => actor.notify(&command.target, &Notice::NothingToRetry, ctx),
             },
-            Ok(Err(error)) => actor.cannot_retry(&asked, &error.to_string(), ctx),
-            Err(error) => actor.cannot_retry(&asked, &error.to_string(), ctx),
+            Ok(Err(error)) => actor.cannot_retry(&command, &error.to_string(), ctx),
+            Err(error) => actor.cannot_retry(&command, &error.to_string(), ctx),
         }));
     }
 
-    fn cannot_retry(&mut self, asked: &DispatchJob, error: &str, ctx: &mut Context<Self>) {
+    fn cannot_retry(&mut self, command: &DispatchJob, error: &str, ctx: &mut Context<Self>) {
         warn!(error, "event to run again not read from the ledger");
-        self.notify(&asked.target, &Notice::TurnBroke, ctx);
+        self.notify(&command.target, &Notice::TurnFailed, ctx);
     }
 }

@@ -1,4 +1,4 @@
-//! Starts the turn of an event that has a place, steers it into a running turn, or refuses it.
+//! Starts the turn of an event that has a slot, steers it into a running turn, or refuses it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,50 +23,53 @@ use caduceus_supervision::AskError;
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl DispatchActor {
-    /// An event has a place: it is fetched from the ledger, if it waited there, and its turn is started.
+    /// Starts the turn of an event that has a slot. An event that waited is read from the ledger first.
     pub(super) fn start(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) {
         let Some(session) = self.plan.session_of(turn) else { return };
-        let Some(ways) = self.settings.ways.get(session.profile()).cloned() else {
+        let Some(profile) = self.settings.profiles.get(session.profile()).cloned() else {
             // It was served when the event was accepted; an event never runs under another profile instead.
             warn!(%turn, profile = %session.profile(), "event refused: its profile is no longer served");
             self.refuse(event, &Notice::UnservedProfile, ctx);
             return self.plan.drop_turn(turn);
         };
         if self.jobs.contains_key(&event) {
-            return self.launch(turn, event, ways, ctx);
+            return self.launch(turn, event, profile, ctx);
         }
-        let read = self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT);
-        ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| actor.was_read(turn, event, ways, read, ctx)));
+        let read = self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT);
+        ctx.spawn(
+            read.into_actor(self).map(move |read, actor, ctx| actor.launch_from_row(turn, event, profile, read, ctx)),
+        );
     }
 
-    fn was_read(
+    /// Continues [`DispatchActor::start`] with the row of the event.
+    fn launch_from_row(
         &mut self,
         turn: TurnId,
         event: InboundId,
-        ways: ProfilePorts,
+        profile: ProfilePorts,
         read: Result<Result<InboundRow, LedgerError>, AskError>,
         ctx: &mut Context<Self>,
     ) {
-        let unread = match read {
+        let reason = match read {
             Ok(Ok(row)) => match DispatchJob::from_row(row) {
                 Some((_, job)) => {
                     self.jobs.insert(event, job);
-                    return self.launch(turn, event, ways, ctx);
+                    return self.launch(turn, event, profile, ctx);
                 }
                 None => "unreadable".to_owned(),
             },
             Ok(Err(error @ (LedgerError::Corrupt { .. } | LedgerError::Missing { .. }))) => error.to_string(),
-            Ok(Err(error)) => return Self::ask_again(turn, &format!("the ledger: {error}"), ctx),
-            Err(error) => return Self::ask_again(turn, &format!("the ledger: {error}"), ctx),
+            Ok(Err(error)) => return Self::retry_later(turn, &format!("the ledger: {error}"), ctx),
+            Err(error) => return Self::retry_later(turn, &format!("the ledger: {error}"), ctx),
         };
-        error!(row = event.0, reason = unread, "unreadable event in the ledger, given up");
+        error!(row = event.0, reason, "unreadable event in the ledger, given up");
         self.mark(event, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
     }
 
     /// Requests a permit from the gate, and starts the turn with it.
-    fn launch(&mut self, turn: TurnId, event: InboundId, ways: ProfilePorts, ctx: &mut Context<Self>) {
+    fn launch(&mut self, turn: TurnId, event: InboundId, profile: ProfilePorts, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&event) else { return };
         job.origin = self.plan.origin_of(turn).unwrap_or(job.origin);
         if job.descriptor.is_none() {
@@ -78,58 +81,59 @@ impl DispatchActor {
             let steps = self.plan.no_link(turn);
             return self.carry_out(steps, ctx);
         }
-        let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job.clone(), turn, event);
+        let started = start_turn(self.ports.clone(), Arc::clone(&self.turn_factory), profile, job.clone(), turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
-            Ok(way_in) => {
+            Ok(started) => {
                 // The turn may have ended already.
                 if actor.plan.event_of(turn).is_some() {
-                    actor.started_turns.insert(turn, way_in);
+                    actor.started_turns.insert(turn, started);
                     if let Some(cause) = actor.plan.take_pending_stop(turn) {
                         actor.stop_turn(turn, cause);
                     }
                 }
-                actor.touch();
+                actor.notify_status();
             }
-            Err(NotStarted::Refused(why)) => {
+            Err(NotStarted::Refused(refusal)) => {
                 let hold = actor.settings.values().drain.refused == WhenRefused::Hold;
-                actor.not_started(turn, why, hold, ctx);
+                actor.not_started(turn, refusal, hold, ctx);
             }
-            Err(NotStarted::NoAnswer(error)) => Self::ask_again(turn, &error, ctx),
-            Err(NotStarted::Over) => {
+            Err(NotStarted::NoAnswer(error)) => Self::retry_later(turn, &error, ctx),
+            Err(NotStarted::EventEnded) => {
                 actor.jobs.remove(&event);
                 let steps = actor.plan.ended(turn);
                 actor.carry_out(steps, ctx);
             }
-            Err(NotStarted::Broke(error)) => {
+            Err(NotStarted::Failed(error)) => {
                 error!(%turn, %error, "turn not started");
                 actor.crashed(turn, ctx);
             }
         }));
     }
 
-    fn ask_again(turn: TurnId, error: &str, ctx: &mut Context<Self>) {
+    fn retry_later(turn: TurnId, error: &str, ctx: &mut Context<Self>) {
         warn!(%turn, %error, "turn not started yet");
         ctx.run_later(PAUSE, move |actor, ctx| actor.not_started(turn, Refusal::Superseded, true, ctx));
     }
 
     /// The event of a turn that was not started waits or is refused; if the turn is to stop, no other turn runs the event.
-    fn not_started(&mut self, turn: TurnId, why: Refusal, hold: bool, ctx: &mut Context<Self>) {
+    fn not_started(&mut self, turn: TurnId, refusal: Refusal, hold: bool, ctx: &mut Context<Self>) {
         if let Some(cause) = self.plan.take_pending_stop(turn) {
             return self.stopped_early(turn, cause, ctx);
         }
         let Some(event) = self.plan.event_of(turn) else { return };
-        let steps = self.plan.refused(turn, why, hold);
+        let steps = self.plan.refused(turn, refusal, hold);
         self.carry_out_for(event, steps, ctx);
     }
 
     /// Refuses an event and sends the reason to its chat.
     pub(super) fn refuse(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
         self.ports.counts.refused();
-        info!(row = event.0, reason = notice.reason(), "an event is refused");
+        info!(row = event.0, reason = notice.reason(), "event refused");
         if let Some(job) = self.jobs.remove(&event) {
             return self.refuse_job(event, Some(&job), notice, ctx);
         }
-        let (notice, read) = (notice.clone(), self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT));
+        let (notice, read) =
+            (notice.clone(), self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT));
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let row = read.ok().and_then(Result::ok);
             if row.is_none() {
@@ -151,17 +155,17 @@ impl DispatchActor {
         }
     }
 
-    pub(super) fn steer(&mut self, turn: TurnId, event: InboundId, late: bool, ctx: &mut Context<Self>) {
+    pub(super) fn steer(&mut self, turn: TurnId, event: InboundId, during_drain: bool, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get(&event) else { return };
         let (key, link) = (job.session.clone(), job.target.link.clone());
-        let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
+        let request = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
         let steer = self.started_turns.steer(turn);
-        // Sent now and not when the future is polled, so that the agent receives events in their order.
-        let asked = steer.map(|steer| steer.ask(question, GATE_TIMEOUT));
-        let steered = async move { Some(asked?.await) };
+        // Sent now and not when the future is polled, so that the agent receives events in order.
+        let answer = steer.map(|steer| steer.ask(request, GATE_TIMEOUT));
+        let steered = async move { Some(answer?.await) };
         ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {
-                // Done only when its turn is: if the process is killed with the turn, the event runs on its own.
+                // It is done only when its turn is: if the process is killed meanwhile, the event runs as a separate turn.
                 let state = if actor.plan.steered(turn, event) {
                     InboundState::Received
                 } else {
@@ -171,7 +175,7 @@ impl DispatchActor {
                 actor.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
             } else {
                 let hold = actor.settings.values().drain.refused == WhenRefused::Hold;
-                let steps = actor.plan.not_steered(event, &key, &link, late, hold);
+                let steps = actor.plan.not_steered(event, &key, &link, during_drain, hold);
                 actor.carry_out_for(event, steps, ctx);
             }
         }));

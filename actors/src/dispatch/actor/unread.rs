@@ -31,7 +31,7 @@ impl DispatchActor {
             return;
         }
         self.reporting_unread = Some(false);
-        let found = self.ports.list_unread.ask(ListUnread, LEDGER_TIMEOUT);
+        let found = self.ports.ledger.list_unread.ask(ListUnread, LEDGER_TIMEOUT);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok(Ok(profiles)) => actor.report_profiles(profiles, ctx),
             Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
@@ -48,8 +48,8 @@ impl DispatchActor {
             }
             return;
         };
-        let order = NotifyUnread { profile, chats: CHATS, words: unread_action };
-        let notified = self.ports.notify_unread.ask(order, LEDGER_TIMEOUT);
+        let request = NotifyUnread { profile, chats: CHATS, make_action: unread_action };
+        let notified = self.ports.ledger.notify_unread.ask(request, LEDGER_TIMEOUT);
         ctx.spawn(notified.into_actor(self).map(move |notified, actor, ctx| match notified {
             Ok(Ok(links)) => {
                 if links.is_empty() {

@@ -1,4 +1,4 @@
-//! How events enter the plan: new, held, restored, or returned by a turn that did not take them.
+//! How events enter the plan: new, held, restored, or returned by a turn that did not accept them.
 
 use std::collections::VecDeque;
 
@@ -20,16 +20,16 @@ impl DispatchPlan {
         over: &LinkId,
         has_descriptor: bool,
     ) -> Vec<DispatchStep> {
-        if !self.known.insert(event) {
+        if !self.events.insert(event) {
             return Vec::new();
         }
-        self.lines.came(event);
+        self.lines.entered(event);
         let (open, line) = (self.is_open(key.profile()), self.lines.line(over, key.profile()));
         let (key, session) = entry(&mut self.sessions, key);
-        let waits = session.queues.iter().any(|queue| self.lines.lets(queue.line, queue.origin()));
-        // A session that waits for a place is as busy as one that has it.
+        let waits = session.queues.iter().any(|queue| self.lines.admits(queue.line, queue.origin()));
+        // A session that waits for a slot is as busy as one that has it.
         if self.busy == Busy::Reject && (session.current.is_some() || waits) {
-            self.known.remove(&event);
+            self.events.remove(&event);
             return vec![DispatchStep::Busy(event)];
         }
         if let (Busy::Steer, Some(current)) = (self.busy, &session.current) {
@@ -38,24 +38,24 @@ impl DispatchPlan {
         let running = session.current.as_ref().map(|current| current.turn);
         // Events held for the gate have no limit.
         if (open || running.is_some()) && session.len(line) >= MAX_QUEUE {
-            self.known.remove(&event);
-            self.forget_idle(&key);
+            self.events.remove(&event);
+            self.remove_if_idle(&key);
             return vec![DispatchStep::Overflow(event)];
         }
         // Events that wait for another link that is down do not block this one.
-        let behind = |queue: &SessionQueue| queue.line == line || self.lines.is_link_open(queue.line);
-        let free = running.is_none() && !session.queues.iter().any(behind);
+        let delays = |queue: &SessionQueue| queue.line == line || self.lines.is_link_open(queue.line);
+        let free = running.is_none() && !session.queues.iter().any(delays);
         let waiting = WaitingEvent { event, waited: false, origin: Origin::External };
-        // The gate decides, not its last report; and no session that may run is overtaken.
+        // The gate decides, not its last report; and the event overtakes no session that may run.
         if free
             && (has_descriptor || self.lines.is_link_open(line))
-            && self.has_place()
+            && self.has_free_slot()
             && !(open && self.lines.has_next())
         {
             return vec![self.start(&key, line, waiting)];
         }
-        self.wait(&key, line, WaitingEvent { waited: true, ..waiting }, VecDeque::len);
-        // No running turn is stopped for one that may not start.
+        self.enqueue(&key, line, WaitingEvent { waited: true, ..waiting }, VecDeque::len);
+        // A running turn is not stopped for an event that may not start.
         let interrupted = running.filter(|_| self.busy == Busy::Interrupt && open);
         let mut steps: Vec<_> = interrupted.map(DispatchStep::Interrupt).into_iter().collect();
         steps.extend(self.start_next());
@@ -79,14 +79,14 @@ impl DispatchPlan {
         over: &LinkId,
         origin: Origin,
     ) -> Vec<DispatchStep> {
-        if !self.known.insert(event) {
+        if !self.events.insert(event) {
             return Vec::new();
         }
-        self.lines.came(event);
+        self.lines.entered(event);
         let line = self.lines.line(over, key.profile());
         let (key, _) = entry(&mut self.sessions, key);
         // Internal events, which pass a drain, do not wait behind external ones.
-        self.wait(&key, line, WaitingEvent { event, waited: true, origin }, |queue| match origin {
+        self.enqueue(&key, line, WaitingEvent { event, waited: true, origin }, |queue| match origin {
             Origin::Internal => queue.partition_point(|first| first.origin == Origin::Internal),
             Origin::External => queue.len(),
         });
@@ -95,38 +95,38 @@ impl DispatchPlan {
 
     /// A turn that an earlier incarnation started.
     pub(in crate::dispatch) fn adopted(&mut self, turn: TurnId, event: InboundId, key: &SessionKey, over: &LinkId) {
-        self.known.insert(event);
-        self.lines.came(event);
+        self.events.insert(event);
+        self.lines.entered(event);
         let line = self.lines.line(over, key.profile());
         let (key, _) = entry(&mut self.sessions, key);
-        self.take_place(turn, &key, line, WaitingEvent { event, waited: true, origin: Origin::External });
+        self.take_slot(turn, &key, line, WaitingEvent { event, waited: true, origin: Origin::External });
     }
 
-    /// A steered event that the running turn did not take: it waits, if there is room. `late`: it arrived during a drain; if
+    /// A steered event that the running turn did not accept: it waits, if there is room. `during_drain`: it arrived during a drain; if
     /// that is still on, the event is refused or held like any other.
     pub(in crate::dispatch) fn not_steered(
         &mut self,
         event: InboundId,
         key: &SessionKey,
         over: &LinkId,
-        late: bool,
+        during_drain: bool,
         hold: bool,
     ) -> Vec<DispatchStep> {
-        let late = late && !self.is_open(key.profile());
-        if late && !hold {
-            self.known.remove(&event);
+        let during_drain = during_drain && !self.is_open(key.profile());
+        if during_drain && !hold {
+            self.events.remove(&event);
             return vec![DispatchStep::Refuse(event)];
         }
         let line = self.lines.line(over, key.profile());
-        if !late && self.sessions.get(key).is_some_and(|session| session.len(line) >= MAX_QUEUE) {
-            self.known.remove(&event);
+        if !during_drain && self.sessions.get(key).is_some_and(|session| session.len(line) >= MAX_QUEUE) {
+            self.events.remove(&event);
             return vec![DispatchStep::Overflow(event)];
         }
-        let mut steps: Vec<_> = late.then_some(DispatchStep::Hold(event, true)).into_iter().collect();
-        self.known.insert(event);
+        let mut steps: Vec<_> = during_drain.then_some(DispatchStep::Hold(event, true)).into_iter().collect();
+        self.events.insert(event);
         let (key, _) = entry(&mut self.sessions, key);
         // Several are returned at once when their turn ends, in any order.
-        self.wait(&key, line, WaitingEvent { event, waited: true, origin: Origin::External }, |queue| {
+        self.enqueue(&key, line, WaitingEvent { event, waited: true, origin: Origin::External }, |queue| {
             queue.partition_point(|first| first.origin == Origin::Internal || first.event < event)
         });
         steps.extend(self.start_next());
@@ -137,10 +137,10 @@ impl DispatchPlan {
     pub(in crate::dispatch) fn steered(&mut self, turn: TurnId, event: InboundId) -> bool {
         let runs = self.turns.contains_key(&turn);
         if runs {
-            self.known.insert(event);
+            self.events.insert(event);
             self.steered.entry(turn).or_default().push(event);
         } else {
-            self.known.remove(&event);
+            self.events.remove(&event);
         }
         runs
     }
@@ -149,7 +149,7 @@ impl DispatchPlan {
     pub(in crate::dispatch) fn take_steered(&mut self, turn: TurnId) -> Vec<InboundId> {
         let steered = self.steered.remove(&turn).unwrap_or_default();
         for event in &steered {
-            self.known.remove(event);
+            self.events.remove(event);
         }
         steered
     }

@@ -1,4 +1,4 @@
-//! Which session is next for a place: one line for each link and profile, served round robin.
+//! Which session is next for a slot: one line for each link and profile, served round robin.
 //!
 //! Holds the keys of sessions only. Sessions that a closed gate stops stay in their line and are skipped, so opening a gate costs one
 //! check of each line, independent of its length.
@@ -20,13 +20,13 @@ pub(super) struct LineId(usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LinePlace {
     event: InboundId,
-    behind: u64,
+    moved_back: u64,
 }
 
 /// Events by why they wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::dispatch) struct WaitingCounts {
-    /// For their session or for a place.
+    /// For their session or for a slot.
     pub(in crate::dispatch) queued: usize,
     /// For the gate.
     pub(in crate::dispatch) held: usize,
@@ -40,7 +40,7 @@ pub(super) struct StartLines {
     all: Vec<StartLine>,
     numbers: BTreeMap<(LinkId, ProfileName), LineId>,
     /// Lines with a session that may run, each once; a line whose sessions may no longer run is removed when it is next.
-    rounds: VecDeque<LineId>,
+    round_robin: VecDeque<LineId>,
     /// The gate is closed for all.
     closed: bool,
     closed_profiles: BTreeSet<ProfileName>,
@@ -48,7 +48,7 @@ pub(super) struct StartLines {
     /// The newest event in the plan.
     newest: InboundId,
     /// Counts the sessions that went to the end of a line.
-    behind: u64,
+    moved_back: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,13 +61,13 @@ struct StartLine {
     external: BTreeMap<LinePlace, Arc<SessionKey>>,
     /// Sessions whose first event the gateway itself runs again: such an event passes a closed gate.
     internal: BTreeMap<LinePlace, Arc<SessionKey>>,
-    in_rounds: bool,
+    scheduled: bool,
     /// Events that wait, of all sessions.
     events: usize,
 }
 
 impl StartLine {
-    fn lets(&self, origin: Origin) -> bool {
+    fn admits(&self, origin: Origin) -> bool {
         self.link_open && (self.profile_open || origin == Origin::Internal)
     }
 
@@ -82,7 +82,7 @@ impl StartLine {
     fn has_next(&self) -> bool {
         [(Origin::Internal, &self.internal), (Origin::External, &self.external)]
             .into_iter()
-            .any(|(origin, sessions)| self.lets(origin) && !sessions.is_empty())
+            .any(|(origin, sessions)| self.admits(origin) && !sessions.is_empty())
     }
 }
 
@@ -91,12 +91,12 @@ impl StartLines {
         Self {
             all: Vec::new(),
             numbers: BTreeMap::new(),
-            rounds: VecDeque::new(),
+            round_robin: VecDeque::new(),
             closed: false,
             closed_profiles: BTreeSet::new(),
             open_links: BTreeSet::new(),
             newest: InboundId(i64::MIN),
-            behind: 0,
+            moved_back: 0,
         }
     }
 
@@ -114,7 +114,7 @@ impl StartLines {
             profile_open: self.is_open(profile),
             external: BTreeMap::new(),
             internal: BTreeMap::new(),
-            in_rounds: false,
+            scheduled: false,
             events: 0,
         });
         self.numbers.insert(key, number);
@@ -131,8 +131,8 @@ impl StartLines {
     }
 
     /// Whether the gates let an event of this line through.
-    pub(super) fn lets(&self, line: LineId, origin: Origin) -> bool {
-        self.all[line.0].lets(origin)
+    pub(super) fn admits(&self, line: LineId, origin: Origin) -> bool {
+        self.all[line.0].admits(origin)
     }
 
     /// The gate reported its state.
@@ -166,20 +166,20 @@ impl StartLines {
             let open = self.is_open(&self.all[number].profile);
             let line = &mut self.all[number];
             (line.profile_open, line.link_open) = (open, self.open_links.contains(&line.link));
-            self.enlist(LineId(number));
+            self.schedule(LineId(number));
         }
     }
 
-    fn enlist(&mut self, LineId(number): LineId) {
+    fn schedule(&mut self, LineId(number): LineId) {
         let line = &mut self.all[number];
-        if !line.in_rounds && line.has_next() {
-            line.in_rounds = true;
-            self.rounds.push_back(LineId(number));
+        if !line.scheduled && line.has_next() {
+            line.scheduled = true;
+            self.round_robin.push_back(LineId(number));
         }
     }
 
     /// An event entered the plan.
-    pub(super) fn came(&mut self, event: InboundId) {
+    pub(super) fn entered(&mut self, event: InboundId) {
         self.newest = self.newest.max(event);
     }
 
@@ -192,32 +192,32 @@ impl StartLines {
     /// The place of a session whose first event is `event`: that of the event, or behind all present ones if the session has
     /// just run.
     pub(super) fn place(&mut self, line: LineId, event: InboundId, origin: Origin, has_run: bool) -> LinePlace {
-        if has_run && self.lets(line, origin) {
-            self.behind += 1;
-            LinePlace { event: self.newest.max(event), behind: self.behind }
+        if has_run && self.admits(line, origin) {
+            self.moved_back += 1;
+            LinePlace { event: self.newest.max(event), moved_back: self.moved_back }
         } else {
-            LinePlace { event, behind: 0 }
+            LinePlace { event, moved_back: 0 }
         }
     }
 
-    pub(super) fn stand(&mut self, line: LineId, place: LinePlace, origin: Origin, session: Arc<SessionKey>) {
+    pub(super) fn insert(&mut self, line: LineId, place: LinePlace, origin: Origin, session: Arc<SessionKey>) {
         self.all[line.0].of(origin).insert(place, session);
-        self.enlist(line);
+        self.schedule(line);
     }
 
-    pub(super) fn step_out(&mut self, line: LineId, place: LinePlace, origin: Origin) {
+    pub(super) fn remove(&mut self, line: LineId, place: LinePlace, origin: Origin) {
         self.all[line.0].of(origin).remove(&place);
     }
 
     /// Whether a session may run.
     pub(super) fn has_next(&mut self) -> bool {
-        while let Some(line) = self.rounds.front() {
+        while let Some(line) = self.round_robin.front() {
             let line = &mut self.all[line.0];
             if line.has_next() {
                 return true;
             }
-            line.in_rounds = false;
-            self.rounds.pop_front();
+            line.scheduled = false;
+            self.round_robin.pop_front();
         }
         false
     }
@@ -227,12 +227,12 @@ impl StartLines {
         if !self.has_next() {
             return None;
         }
-        let number = self.rounds.pop_front()?;
+        let number = self.round_robin.pop_front()?;
         // It moves to the end also if it is empty now: that is checked when it is next.
-        self.rounds.push_back(number);
+        self.round_robin.push_back(number);
         let line = &self.all[number.0];
         let first = |origin, sessions: &BTreeMap<LinePlace, Arc<SessionKey>>| {
-            line.lets(origin).then(|| sessions.first_key_value().map(|(_, session)| Arc::clone(session))).flatten()
+            line.admits(origin).then(|| sessions.first_key_value().map(|(_, session)| Arc::clone(session))).flatten()
         };
         first(Origin::Internal, &line.internal).or_else(|| first(Origin::External, &line.external))
     }

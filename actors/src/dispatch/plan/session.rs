@@ -31,7 +31,7 @@ pub(super) struct CurrentTurn {
     pub(super) line: LineId,
     pub(super) waiting: WaitingEvent,
     /// The number of reports of the gate when the permit was requested.
-    pub(super) asked_at: u64,
+    pub(super) requested_at: u64,
     /// It is stopped once it has started.
     pub(super) pending_stop: Option<StopCause>,
 }
@@ -59,7 +59,7 @@ impl SessionQueue {
     }
 }
 
-/// The session of `key`, with the one copy of that key.
+/// The session of `key`, with the shared copy of that key.
 pub(super) fn entry<'a>(
     sessions: &'a mut BTreeMap<Arc<SessionKey>, SessionState>,
     key: &SessionKey,

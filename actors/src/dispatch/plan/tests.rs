@@ -1,7 +1,7 @@
 //! Which event runs next.
 
 mod backlog; // Many events that wait, several links, and which is next.
-mod model; // Against a plan that checks everything each time.
+mod model; // Random events, checked against a simple model.
 
 use std::collections::BTreeMap;
 
@@ -41,12 +41,12 @@ fn waiting(plan: &DispatchPlan) -> (usize, usize) {
 }
 
 fn requested(steps: &[DispatchStep]) -> Vec<i64> {
-    let row = |step: &DispatchStep| if let DispatchStep::Ask(_, event) = step { Some(event.0) } else { None };
+    let row = |step: &DispatchStep| if let DispatchStep::RequestPermit(_, event) = step { Some(event.0) } else { None };
     steps.iter().filter_map(row).collect()
 }
 
 fn turn(steps: &[DispatchStep]) -> TurnId {
-    let turn = |step: &DispatchStep| if let DispatchStep::Ask(turn, _) = step { Some(*turn) } else { None };
+    let turn = |step: &DispatchStep| if let DispatchStep::RequestPermit(turn, _) = step { Some(*turn) } else { None };
     steps.iter().find_map(turn).expect("a permit was requested")
 }
 
@@ -94,7 +94,7 @@ fn a_message_during_a_drain_is_refused_and_a_queued_one_is_held() {
     let fresh = plan.arrived(InboundId(3), &session("b"), &link(), true);
     assert_eq!(plan.refused(turn(&fresh), Refusal::Draining, false), [DispatchStep::Refuse(InboundId(3))]);
     assert_eq!(plan.ended(turn(&running)), []);
-    assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (1, 0, (0, 1)));
+    assert_eq!((plan.sessions(), plan.slots_in_use(), waiting(&plan)), (1, 0, (0, 1)));
     assert_eq!(requested(&plan.gate(false, [])), [2]);
 }
 
@@ -141,7 +141,7 @@ fn a_session_with_too_much_waiting_overflows() {
 }
 
 #[test]
-fn a_session_that_waits_for_a_place_or_for_the_gate_overflows_too() {
+fn a_session_that_waits_for_a_slot_or_for_the_gate_overflows_too() {
     let mut plan = plan(Busy::Queue, 1);
     plan.arrived(InboundId(100), &session("b"), &link(), true);
     for row in 1..=32 {
@@ -151,7 +151,7 @@ fn a_session_that_waits_for_a_place_or_for_the_gate_overflows_too() {
 }
 
 #[test]
-fn a_session_that_waits_for_a_place_rejects_further_messages() {
+fn a_session_that_waits_for_a_slot_rejects_further_messages() {
     let mut plan = plan(Busy::Reject, 1);
     let running = plan.arrived(InboundId(1), &session("b"), &link(), true);
     assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), []);
@@ -183,7 +183,7 @@ fn a_steered_event_is_done_when_its_turn_is_and_not_before() {
     assert_eq!(
         plan.restored(InboundId(2), &session("a"), &link(), Origin::External),
         [],
-        "it does not run beside the turn that took it"
+        "it does not run beside the turn that it was steered into"
     );
     assert_eq!(plan.take_steered(running), [InboundId(2)]);
     assert_eq!(plan.ended(running), []);
@@ -213,7 +213,7 @@ fn busy_settings_decide_what_a_second_message_does() {
 }
 
 #[test]
-fn a_steered_event_that_is_not_taken_waits_its_turn() {
+fn a_steered_event_that_is_not_accepted_waits_for_its_turn() {
     let mut plan = plan(Busy::Steer, 8);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     assert_eq!(
@@ -224,7 +224,7 @@ fn a_steered_event_that_is_not_taken_waits_its_turn() {
     assert_eq!(
         plan.not_steered(InboundId(2), &session("a"), &link(), false, false),
         [],
-        "it was taken before the drain"
+        "it was accepted before the drain"
     );
     plan.gate(false, []);
     assert_eq!(requested(&plan.ended(turn(&first))), [2]);
@@ -272,7 +272,7 @@ fn idle_sessions_are_removed() {
         let steps = plan.arrived(InboundId(row), &session(&row.to_string()), &link(), true);
         plan.ended(turn(&steps));
     }
-    assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (0, 0, (0, 0)));
+    assert_eq!((plan.sessions(), plan.slots_in_use(), waiting(&plan)), (0, 0, (0, 0)));
 }
 
 #[test]
@@ -305,11 +305,11 @@ fn a_drain_admits_events_that_the_gateway_itself_runs_again() {
     plan.gate(true, []);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &link(), Origin::External), []);
     assert_eq!(requested(&plan.restored(InboundId(2), &session("a"), &link(), Origin::Internal)), [2]);
-    assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (1, 1, (0, 1)));
+    assert_eq!((plan.sessions(), plan.slots_in_use(), waiting(&plan)), (1, 1, (0, 1)));
 }
 
 #[test]
-fn a_steered_event_that_is_not_taken_during_a_drain_is_treated_like_any_other() {
+fn a_steered_event_that_is_not_accepted_during_a_drain_is_treated_like_any_other() {
     for (hold, expected) in
         [(false, DispatchStep::Refuse(InboundId(2))), (true, DispatchStep::Hold(InboundId(2), true))]
     {
@@ -327,7 +327,7 @@ fn a_steered_event_that_is_not_taken_during_a_drain_is_treated_like_any_other() 
 }
 
 #[test]
-fn a_steered_event_whose_drain_is_over_meanwhile_waits_its_turn() {
+fn a_steered_event_whose_drain_has_ended_waits_for_its_turn() {
     let mut plan = plan(Busy::Steer, 8);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.gate(true, []);
@@ -343,8 +343,8 @@ fn a_higher_limit_starts_waiting_turns_and_a_lower_one_stops_none() {
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("b"), &link(), true);
     plan.arrived(InboundId(3), &session("c"), &link(), true);
-    assert_eq!(requested(&plan.rule(Busy::Queue, 2)), [2]);
-    assert_eq!(plan.rule(Busy::Reject, 1), []);
+    assert_eq!(requested(&plan.configure(Busy::Queue, 2)), [2]);
+    assert_eq!(plan.configure(Busy::Reject, 1), []);
     assert_eq!(plan.ended(turn(&first)), [], "one of two still runs");
     assert_eq!(plan.arrived(InboundId(4), &session("b"), &link(), true), [DispatchStep::Busy(InboundId(4))]);
 }

@@ -33,12 +33,12 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 impl Handler<RequestPermit> for DrainActor {
     type Result = Response<Result<TurnPermit, Refusal>>;
 
-    fn handle(&mut self, question: RequestPermit, _: &mut Self::Context) -> Self::Result {
-        if self.knows_of(&question.ticket.profile) {
-            return Response::reply(self.admit(question));
+    fn handle(&mut self, request: RequestPermit, _: &mut Self::Context) -> Self::Result {
+        if self.has_read_marker_of(&request.ticket.profile) {
+            return Response::reply(self.admit(request));
         }
         let (answer, answered) = oneshot::channel();
-        self.early.push((question, answer));
+        self.early_requests.push((request, answer));
         Response::fut(async move { answered.await.unwrap_or(Err(Refusal::Superseded)) })
     }
 }
@@ -64,14 +64,14 @@ impl Handler<BeginDrain> for DrainActor {
             principal: Some(order.principal.clone()),
             suppressed: order.suppress_notification,
             deadline,
-            askers: order.turn.into_iter().collect(),
+            requesters: order.turn.into_iter().collect(),
             durable: false,
             order: 0,
         };
-        // The gate closes here; whether the disk accepts the marker is a separate question.
+        // The gate closes here; the marker is written afterwards, and may fail.
         self.gate.change(self.owner(), |plan| plan.begin(scope.clone(), drain));
         info!(?scope, principal = %order.principal, by = "message", "drain.begun");
-        self.tell_change();
+        self.notify_change();
 
         let ended = scope.clone();
         let (answer, answered) = oneshot::channel();
@@ -106,20 +106,20 @@ impl Handler<CancelDrain> for DrainActor {
 
     fn handle(&mut self, order: CancelDrain, ctx: &mut Self::Context) -> Self::Result {
         let scope = order.profile.map_or(DrainScope::Gateway, DrainScope::Profile);
-        let (stopping, was_draining) = self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope)));
+        let (stopping, was_draining) = self.gate.read(|plan| (plan.is_stopping(), plan.covers(&scope)));
         if stopping {
             return ResponseFuture::ready(Err(CancelError::Stopping));
         }
         let (answer, answered) = oneshot::channel();
         self.gate.change(self.owner(), |plan| plan.removing(&scope));
-        let ordered = self.gate.look(GatePlan::orders);
+        let ordered = self.gate.read(GatePlan::orders);
         let ended = scope.clone();
         let then = move |actor: &mut Self, removed: io::Result<u64>| {
             let result = match removed {
                 Ok(ordered) => {
                     if actor.gate.change(actor.owner(), |plan| plan.removed(&scope, ordered)) == Some(Change::Ended) {
                         info!(?scope, principal = %order.principal, by = "message", "drain.ended");
-                        actor.tell_change();
+                        actor.notify_change();
                     }
                     Ok(DrainCancelled { was_draining })
                 }
@@ -146,7 +146,7 @@ impl Handler<BeginShutdown> for DrainActor {
 
     fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
         self.gate.change(self.owner(), GatePlan::stop);
-        self.tell_change();
+        self.notify_change();
         MessageResult(self.view())
     }
 }
@@ -164,7 +164,7 @@ impl Handler<AwaitDrained> for DrainActor {
 
     fn handle(&mut self, order: AwaitDrained, _: &mut Self::Context) -> Self::Result {
         let (sender, woken) = oneshot::channel();
-        self.waiters.push(Waiter { askers_too: order.askers_too, woken: sender });
+        self.waiters.push(Waiter { including_requesters: order.including_requesters, woken: sender });
         self.wake_waiters();
         let wait = timeout(order.timeout, woken);
         Box::pin(wait.into_actor(self).map(|_, actor, _| {
@@ -188,7 +188,7 @@ impl Handler<TurnReleased> for DrainActor {
 
     fn handle(&mut self, _: TurnReleased, _: &mut Self::Context) {
         self.wake_waiters();
-        self.touch();
+        self.notify_status();
     }
 }
 
@@ -197,7 +197,7 @@ impl Handler<MarkerTouched> for DrainActor {
 
     fn handle(&mut self, MarkerTouched(scope): MarkerTouched, ctx: &mut Self::Context) {
         if let Some(watch) = &self.watch {
-            watch.taken(&scope);
+            watch.received(&scope);
         }
         self.reread_one(&scope, ctx);
     }

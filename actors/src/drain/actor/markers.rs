@@ -28,11 +28,11 @@ impl DrainActor {
     ) {
         let home = self.home(scope);
         self.markers.push(scope, DiskOrder { home, work: Box::new(work), then: Box::new(then) });
-        self.go_on(scope, ctx);
+        self.run_next(scope, ctx);
     }
 
     /// Begins the next work on the marker, if none is running there.
-    pub(super) fn go_on(&mut self, scope: &DrainScope, ctx: &mut Context<Self>) {
+    pub(super) fn run_next(&mut self, scope: &DrainScope, ctx: &mut Context<Self>) {
         match self.markers.next(scope) {
             Some(GateStep::Order(order)) => self.carry_out(scope.clone(), order, ctx),
             Some(GateStep::Read) => self.read(scope.clone(), ctx),
@@ -52,14 +52,14 @@ impl DrainActor {
         ctx.spawn(working.into_actor(self).map(move |done, actor, ctx| {
             then(actor, done);
             actor.markers.done(&scope, false);
-            actor.go_on(&scope, ctx);
+            actor.run_next(&scope, ctx);
         }));
     }
 
     fn read(&mut self, scope: DrainScope, ctx: &mut Context<Self>) {
         let Some(home) = self.home(&scope) else { return };
         self.markers.begin_reading(&scope, self.homes_version, Instant::now());
-        let orders = self.gate.look(GatePlan::orders);
+        let orders = self.gate.read(GatePlan::orders);
         let (known, place) = (self.epoch.clone(), home.clone());
         let worker = worker(&scope, &home);
         let reading = async move {
@@ -73,12 +73,12 @@ impl DrainActor {
         ctx.spawn(reading.into_actor(self).map(move |read, actor, ctx| {
             // The profile may have been removed, or moved, while its marker was read; and an order may have arrived meanwhile.
             let answered = read.is_ok();
-            let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.look(GatePlan::orders);
+            let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.read(GatePlan::orders);
             match read {
                 Ok((epoch, found)) => {
                     actor.epoch = epoch;
                     if counts {
-                        actor.take_in(&scope, orders, found.as_ref());
+                        actor.apply_reading(&scope, orders, found.as_ref());
                     }
                 }
                 Err(error) => warn!(?scope, %error, "drain marker not read"),
@@ -87,11 +87,11 @@ impl DrainActor {
                 info!(?scope, "disk of a home answers again; its drain marker was read");
             }
             if answered && !counts {
-                actor.markers.ask_reading(&scope);
+                actor.markers.request_reading(&scope);
             }
-            actor.were_read();
+            actor.after_reading();
             actor.end_overdue(&scope, ctx);
-            actor.go_on(&scope, ctx);
+            actor.run_next(&scope, ctx);
         }));
     }
 
@@ -101,18 +101,18 @@ impl DrainActor {
             // The removal may itself be queued behind a slow disk: the next poll tries again.
             return;
         }
-        for scope in self.gate.look(|plan| plan.overdue(Timestamp::now())).into_iter().filter(|scope| scope == read) {
+        for scope in self.gate.read(|plan| plan.overdue(Timestamp::now())).into_iter().filter(|scope| scope == read) {
             let ended = scope.clone();
             let then = move |actor: &mut Self, removed: io::Result<u64>| match removed {
                 Ok(ordered) => {
                     let change = actor.gate.change(actor.owner(), |plan| plan.removed(&scope, ordered));
-                    actor.stuck.remove(&scope);
+                    actor.overdue_logged.remove(&scope);
                     if change == Some(Change::Ended) {
                         info!(?scope, by = "deadline", "drain.ended");
-                        actor.tell_change();
+                        actor.notify_change();
                     }
                 }
-                Err(error) if actor.stuck.insert(scope.clone()) => {
+                Err(error) if actor.overdue_logged.insert(scope.clone()) => {
                     error!(?scope, %error, "drain past its deadline, but its marker cannot be removed: it continues");
                 }
                 Err(_) => {}
@@ -128,7 +128,7 @@ impl DrainActor {
         then: impl FnOnce(&mut Self, io::Result<u64>) + Send + 'static,
         ctx: &mut Context<Self>,
     ) {
-        let ordered = self.gate.look(GatePlan::orders);
+        let ordered = self.gate.read(GatePlan::orders);
         self.order(scope, store::remove, move |actor, removed| then(actor, removed.map(|_| ordered)), ctx);
     }
 }

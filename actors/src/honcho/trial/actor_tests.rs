@@ -45,17 +45,7 @@ impl Handler<StatusTouched> for Recorder {
 /// The ports of a profile that receives its token and nothing else.
 fn token_only(token: Port<TokenChanged>) -> ProfilePorts {
     let unread: Mailbox<ProfileActor> = Mailbox::new();
-    ProfilePorts {
-        agent: unread.port(),
-        spawn: unread.port(),
-        call: unread.port(),
-        dial: unread.port(),
-        verify: unread.port(),
-        token,
-        view: unread.port(),
-        config: unread.port(),
-        read_again: unread.port(),
-    }
+    ProfilePorts { token, ..ProfilePorts::of(&unread) }
 }
 
 struct GrantActorBench {

@@ -102,7 +102,7 @@ fn a_row_changed_by_another_program_is_not_used_and_the_others_are() {
         wait(writer.ask(mark(InboundId(2), InboundState::Running))),
         Err(LedgerError::Corrupt { table: "inbound", row: 2 })
     );
-    assert_eq!(writer.view().trouble, None);
+    assert_eq!(writer.view().write_error, None);
 }
 
 #[test]

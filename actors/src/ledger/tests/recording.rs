@@ -22,8 +22,8 @@ fn everything_recorded_is_there_after_reopening() {
         limit: 10,
     }))
     .unwrap();
-    let told: Vec<_> = rows.iter().map(|row| (row.id, row.state, row.attempts, row.turn)).collect();
-    assert_eq!(told, [(first, InboundState::Running, 1, Some(turn)), (second, InboundState::Received, 0, None)]);
+    let columns: Vec<_> = rows.iter().map(|row| (row.id, row.state, row.attempts, row.turn)).collect();
+    assert_eq!(columns, [(first, InboundState::Running, 1, Some(turn)), (second, InboundState::Received, 0, None)]);
     let source = event(1);
     assert_eq!((&rows[0].target, &rows[0].event), (&source.target, &source.event));
     assert_eq!((&rows[0].session, &rows[0].profile), (&source.session, &source.profile));
@@ -31,8 +31,8 @@ fn everything_recorded_is_there_after_reopening() {
 
     let states = vec![OutboundState::Sending, OutboundState::Pending];
     let rows = wait(writer.ask(ListOutbound { states, after: None, limit: 10 })).unwrap();
-    let told: Vec<_> = rows.iter().map(|row| (row.id, row.inbound, row.state, row.attempts)).collect();
-    assert_eq!(told, [(sent, Some(first), OutboundState::Sending, 1), (waiting, None, OutboundState::Pending, 0)]);
+    let columns: Vec<_> = rows.iter().map(|row| (row.id, row.inbound, row.state, row.attempts)).collect();
+    assert_eq!(columns, [(sent, Some(first), OutboundState::Sending, 1), (waiting, None, OutboundState::Pending, 0)]);
     assert_eq!((&rows[0].target, rows[0].action.as_str()), (&target(), "{\"op\":\"send\"}"));
 
     let view = writer.view();

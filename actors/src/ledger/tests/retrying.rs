@@ -23,8 +23,8 @@ fn the_newest_interrupted_event_of_a_session_is_found_behind_any_number_of_other
     let writer = home.open();
     // Fewer at a time than the queue of the thread has places.
     for numbers in (1..=10_500).collect::<Vec<u64>>().chunks(3_500) {
-        let asked: Vec<_> = numbers.iter().map(|number| writer.ask(interrupted(*number, "chat"))).collect();
-        for answer in asked {
+        let answers: Vec<_> = numbers.iter().map(|number| writer.ask(interrupted(*number, "chat"))).collect();
+        for answer in answers {
             wait(answer).unwrap();
         }
     }

@@ -51,13 +51,13 @@ fn refused(number: u64, chat: &str) -> RecordInbound {
     RecordInbound { state: InboundState::Refused, note, target, ..event(number) }
 }
 
-fn words(target: &Target, count: u64) -> String {
+fn make_action(target: &Target, count: u64) -> String {
     format!("{{\"op\":\"{} {count}\"}}", target.chat_id)
 }
 
 fn notify(writer: &LedgerWriter, chats: usize) -> usize {
     let profile = ProfileName::default_profile();
-    wait(writer.ask(NotifyUnread { profile, chats, words })).unwrap().len()
+    wait(writer.ask(NotifyUnread { profile, chats, make_action })).unwrap().len()
 }
 
 fn notices(writer: &LedgerWriter) -> Vec<String> {

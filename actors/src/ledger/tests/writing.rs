@@ -75,7 +75,7 @@ fn a_failed_operation_does_not_affect_the_others_of_its_group() {
     assert!(matches!(wait(bad), Err(LedgerError::Unwritable(_))));
     let left = home.peek().query_row("SELECT count(*) FROM history", [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(left, 0, "half of a failed operation stayed");
-    assert_eq!(writer.view().trouble, None);
+    assert_eq!(writer.view().write_error, None);
 }
 
 struct Bug;
@@ -98,7 +98,7 @@ fn a_panic_rolls_its_group_back_and_the_thread_continues() {
     assert!(matches!(wait(bug), Err(LedgerError::Unwritable(text)) if text.contains("a bug on purpose")));
     assert!(matches!(wait(unlucky), Err(LedgerError::Unwritable(_))));
     record(&writer, 2);
-    assert_eq!(writer.view().trouble, None);
+    assert_eq!(writer.view().write_error, None);
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
     assert_eq!(received(&writer).len(), 1);
 }
@@ -137,18 +137,18 @@ fn a_refusing_disk_is_reported_until_it_accepts_writes_again() {
     let home = Home::new();
     let writer = home.open();
     record(&writer, 1);
-    let (told, news) = channel();
-    writer.adopt(1, move || told.send(()).unwrap_or_default());
+    let (notify, notified) = channel();
+    writer.adopt(1, move || notify.send(()).unwrap_or_default());
     wait(writer.ask(SetPages(1))).unwrap();
     let long = RecordInbound { event: "x".repeat(100_000), ..event(2) };
     assert!(matches!(wait(writer.ask(long.clone())), Err(LedgerError::Unwritable(text)) if text.contains("full")));
-    assert!(writer.view().trouble.is_some());
+    assert!(writer.view().write_error.is_some());
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
     assert_eq!(received(&writer).len(), 1);
 
     // Without further writes: the thread detects it by its own probe, and reports it.
-    while writer.view().trouble.is_some() {
-        news.recv_timeout(CEILING).expect("the thread did not report the end of the error within the timeout");
+    while writer.view().write_error.is_some() {
+        notified.recv_timeout(CEILING).expect("the thread did not report the end of the error within the timeout");
     }
     wait(writer.ask(SetPages(i64::from(u32::MAX - 1)))).unwrap();
     assert!(matches!(wait(writer.ask(long)), Ok(Recorded::New(_))));
@@ -222,12 +222,12 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_continues() {
         let view: Port<GetLedger> = second.into();
         let view = view.ask(GetLedger, CEILING).await.unwrap();
         assert_eq!((view.written, view.inbound[&InboundState::Received]), (10, 10));
-        let told = async {
+        let notify = async {
             while touched.load(Ordering::SeqCst) == 0 {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(CEILING, told).await.expect("the status was not notified within the timeout");
+        tokio::time::timeout(CEILING, notify).await.expect("the status was not notified within the timeout");
     });
 }
 
@@ -236,9 +236,9 @@ fn the_end_of_the_thread_ends_the_actor_as_not_restartable() {
     let home = Home::new();
     let writer = home.open();
     // A panic in this callback is the one that the thread does not catch.
-    writer.adopt(u64::MAX, || panic!("news on purpose"));
+    writer.adopt(u64::MAX, || panic!("notified on purpose"));
     record(&writer, 1);
-    assert!(writer.view().trouble.is_none_or(|trouble| trouble.contains("ended")));
+    assert!(writer.view().write_error.is_none_or(|write_error| write_error.contains("ended")));
     let incarnation = Incarnation::new("ledger", 1);
     System::new().block_on(async {
         let status: Port<StatusTouched> = Status(Arc::default()).start().into();
@@ -256,5 +256,5 @@ fn the_end_of_the_thread_ends_the_actor_as_not_restartable() {
         incarnation.end()
     );
     assert_eq!(wait(writer.ask(event(2))), Err(LedgerError::Closed));
-    assert!(writer.view().trouble.is_some());
+    assert!(writer.view().write_error.is_some());
 }

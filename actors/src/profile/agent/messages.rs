@@ -15,6 +15,19 @@ use crate::profile::redact::Lease;
 use crate::turn::guard::HeldGuard;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
+use caduceus_supervision::{Port, port_set};
+
+port_set! {
+    /// The ports of a turn to the profile that runs its agent.
+    pub struct AgentPorts {
+        /// Reads the configuration of the agent.
+        pub get: Port<GetAgent>,
+        /// Starts an agent that is a process.
+        pub spawn: Port<SpawnChild>,
+        /// Calls an agent that is a server.
+        pub call: Port<AuthorisedCall>,
+    }
+}
 
 /// Asks for the current configuration of the profile's agent.
 #[derive(Debug, Clone, Copy, Message)]

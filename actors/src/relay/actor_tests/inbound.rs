@@ -5,7 +5,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use super::rig::{LinkBench, event, identity, never, quick, run, within};
 use super::*;
-use caduceus_contract::messages::dispatch::NotTaken;
+use caduceus_contract::messages::dispatch::NotRecorded;
 
 fn ack(buffer_id: &str) -> Value {
     json!({"type": "inbound_ack", "bufferId": buffer_id})
@@ -47,7 +47,7 @@ fn event_that_was_not_taken_is_offered_again_before_later_ones() {
         let (mut bench, mut peer) = LinkBench::connected().await;
         peer.inbound("m1", Some("b1")).await;
         let (_, first) = bench.offer().await;
-        first.send(Err(NotTaken::LedgerUnavailable)).unwrap();
+        first.send(Err(NotRecorded::LedgerUnavailable)).unwrap();
         for round in 0..3 {
             let (inbound, answer) = bench.offer().await;
             assert_eq!(inbound.event.message_id.as_deref(), Some("m1"), "round {round}");
@@ -56,7 +56,7 @@ fn event_that_was_not_taken_is_offered_again_before_later_ones() {
                 never("a second event", bench.offered.recv()).await;
             }
             let last = round == 2;
-            answer.send(if last { Ok(()) } else { Err(NotTaken::LedgerUnavailable) }).unwrap();
+            answer.send(if last { Ok(()) } else { Err(NotRecorded::LedgerUnavailable) }).unwrap();
         }
         assert_eq!(peer.frame().await, ack("b1"));
         let (inbound, answer) = bench.offer().await;

@@ -20,7 +20,7 @@ use super::super::*;
 use crate::profile::messages::NoConnectParams;
 use crate::relay::claims::GatewayKey;
 use crate::relay::counts::LinkCounts;
-use caduceus_contract::messages::dispatch::NotTaken;
+use caduceus_contract::messages::dispatch::NotRecorded;
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::wire::action::Action;
 use caduceus_supervision::{Backoff, ResponseFuture, spawn};
@@ -202,7 +202,7 @@ impl Handler<PrepareDial> for StubProfile {
 }
 
 /// An event that was offered, and the sender of its answer. Dropping that leaves it unanswered.
-pub(super) type Offered = (OfferEvent, oneshot::Sender<Result<(), NotTaken>>);
+pub(super) type Offered = (OfferEvent, oneshot::Sender<Result<(), NotRecorded>>);
 
 /// A dead letter to be recorded, and the sender of its answer.
 pub(super) type Letter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
@@ -219,7 +219,7 @@ impl Actor for StubDispatch {
 }
 
 impl Handler<OfferEvent> for StubDispatch {
-    type Result = ResponseFuture<Result<(), NotTaken>>;
+    type Result = ResponseFuture<Result<(), NotRecorded>>;
 
     fn handle(&mut self, inbound: OfferEvent, _: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();

@@ -15,7 +15,7 @@ pub(super) const BACKEND: AgentBackend = AgentBackend { name: "echo", read: |_| 
 fn run<'a>(turn: &'a mut TurnState, _: &'a Arc<AgentSettings>, commands: &'a mut TurnCommands) -> TurnFuture<'a> {
     Box::pin(async move {
         turn.reply_stream.reply.finish(Some(&turn.work.event.text), Instant::now());
-        turn.let_out(commands).await;
+        turn.send_rest(commands).await;
         turn.verdict.stopped.map_or(TurnOutcome::Done, TurnOutcome::Stopped)
     })
 }

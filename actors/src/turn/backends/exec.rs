@@ -53,12 +53,12 @@ pub(super) async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, comman
         session: turn.work.session.clone(),
         attempt: turn.work.attempt,
     };
-    let asked = turn.ports.spawn.ask(spawn, SPAWN_TIMEOUT);
+    let answer = turn.ports.agent.spawn.ask(spawn, SPAWN_TIMEOUT);
     let child = tokio::select! {
         biased;
         // A child that is started nevertheless ends when its answer is dropped.
         cause = stopped(commands) => return TurnOutcome::Stopped(cause),
-        child = asked => child,
+        child = answer => child,
     };
     let child = match child {
         Ok(Ok(child)) => child,

@@ -47,7 +47,7 @@ pub(super) fn take_pipes(control: &UnixStream) -> io::Result<Pipes> {
     pipes.try_into().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))
 }
 
-pub(super) fn say_started(mut control: &UnixStream, error: Option<&io::Error>) -> io::Result<()> {
+pub(super) fn send_started(mut control: &UnixStream, error: Option<&io::Error>) -> io::Result<()> {
     let unknown = rustix::io::Errno::IO.raw_os_error();
     let number = error.map_or(0, |error| error.raw_os_error().unwrap_or(unknown));
     control.write_all(&number.to_le_bytes())
@@ -71,7 +71,7 @@ pub fn wait_started(mut control: &UnixStream, timeout: Duration) -> io::Result<i
 ///
 /// # Errors
 /// The guard has ended.
-pub fn say_stop(mut control: &UnixStream) -> io::Result<()> {
+pub fn send_stop(mut control: &UnixStream) -> io::Result<()> {
     control.write_all(b"s")
 }
 
@@ -104,10 +104,10 @@ mod tests {
     fn the_reason_why_nothing_started_arrives() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let error = io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
-        say_started(&theirs, Some(&error)).unwrap();
+        send_started(&theirs, Some(&error)).unwrap();
         let started = wait_started(&ours, Duration::from_secs(5)).unwrap();
         assert_eq!(started.unwrap_err().kind(), io::ErrorKind::NotFound);
-        say_started(&theirs, None).unwrap();
+        send_started(&theirs, None).unwrap();
         assert!(wait_started(&ours, Duration::from_secs(5)).unwrap().is_ok());
         drop(theirs);
         assert!(wait_started(&ours, Duration::from_secs(5)).is_err());

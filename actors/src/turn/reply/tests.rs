@@ -60,7 +60,7 @@ impl FakeChat {
         }
         let id = action.edits.clone().unwrap_or_else(|| (self.messages.len() - 1).to_string());
         let result = ActionResult { success: true, message_id: Some(id), ..ActionResult::default() };
-        self.reply.did(action, &result, self.now);
+        self.reply.report(action, &result, self.now);
     }
 
     fn later(&mut self, millis: u64) {
@@ -227,9 +227,9 @@ fn open_code_is_closed_when_the_agent_fails_or_is_stopped_while_it_is_sent() {
     chat.say("two\n");
     chat.reply.finish(None, chat.now);
     let ReplyStep::Do(edit) = chat.reply.next(chat.now) else { panic!("no edit") };
-    chat.reply.did(&edit, &ActionResult::failed("too old"), chat.now);
+    chat.reply.report(&edit, &ActionResult::failed("too old"), chat.now);
     let ReplyStep::Do(again) = chat.reply.next(chat.now) else { panic!("no new message") };
-    chat.reply.did(&again, &ActionResult::ambiguous("no answer"), chat.now);
+    chat.reply.report(&again, &ActionResult::ambiguous("no answer"), chat.now);
     assert!(!chat.reply.was_refused());
 }
 
@@ -239,7 +239,7 @@ fn a_refused_message_is_recorded_and_later_ones_are_sent() {
     chat.say("twelve chars\ntwelve more\n");
     chat.reply.finish(None, chat.now);
     let ReplyStep::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
-    chat.reply.did(&first, &ActionResult::failed("message too long"), chat.now);
+    chat.reply.report(&first, &ActionResult::failed("message too long"), chat.now);
     assert!(chat.reply.was_refused());
     assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["twelve more"]);
@@ -321,10 +321,10 @@ fn a_message_that_cannot_be_edited_any_more_is_posted_again_once() {
     chat.reply.finish(Some(" two"), chat.now);
     let ReplyStep::Do(edit) = chat.reply.next(chat.now) else { panic!("no edit") };
     assert!(edit.edits.is_some());
-    chat.reply.did(&edit, &ActionResult::failed("message is too old"), chat.now);
+    chat.reply.report(&edit, &ActionResult::failed("message is too old"), chat.now);
     let ReplyStep::Do(again) = chat.reply.next(chat.now) else { panic!("no new message") };
     assert_eq!((again.edits.as_ref(), again.content.as_str()), (None, "one two"));
-    chat.reply.did(&again, &ActionResult::failed("no"), chat.now);
+    chat.reply.report(&again, &ActionResult::failed("no"), chat.now);
     assert_eq!(chat.reply.next(chat.now), ReplyStep::Done);
 }
 
@@ -334,7 +334,7 @@ fn a_growing_message_without_an_id_is_not_edited_until_the_end() {
     chat.say("one");
     chat.later(1_000);
     let ReplyStep::Do(post) = chat.reply.next(chat.now) else { panic!("nothing is posted") };
-    chat.reply.did(&post, &ActionResult::ambiguous("no answer"), chat.now);
+    chat.reply.report(&post, &ActionResult::ambiguous("no answer"), chat.now);
     chat.say(" two");
     chat.later(5_000);
     assert_eq!(chat.run(), ReplyStep::Idle);

@@ -56,7 +56,7 @@ pub(super) fn step(
     unit: LenUnit,
 ) -> (Option<Rc<Fence>>, FenceLine) {
     if let Some(fence) = open {
-        match fence.look(line) {
+        match fence.check(line) {
             FenceCheck::Inside => return (Some(Rc::clone(fence)), FenceLine::Text),
             FenceCheck::Closes => return (None, FenceLine::Closes),
             FenceCheck::Left => {}
@@ -122,7 +122,7 @@ impl Fence {
         Self { depth, indent, tick, run, again: kept(again), line_start: kept(line_start), close: kept(close) }
     }
 
-    fn look(&self, line: &str) -> FenceCheck {
+    fn check(&self, line: &str) -> FenceCheck {
         let Some((inside, indent)) = self.inside_quotes(line) else { return FenceCheck::Left };
         let rest = inside.trim_start_matches(self.tick);
         let run = inside.len() - rest.len();
@@ -147,7 +147,7 @@ impl Fence {
         if !complete && line.chars().all(|c| c == self.tick || c == '>' || c.is_whitespace()) {
             return NextLine::Open;
         }
-        match self.look(line.trim_end_matches('\r')) {
+        match self.check(line.trim_end_matches('\r')) {
             FenceCheck::Closes if complete => NextLine::Closes { end: (line.len() + 1).min(text.len()) },
             FenceCheck::Left => NextLine::Left,
             FenceCheck::Inside | FenceCheck::Closes => NextLine::Inside,

@@ -17,7 +17,7 @@ fn run_all(plan: &mut DispatchPlan, first: Vec<DispatchStep>) -> Vec<i64> {
     let (mut steps, mut ran) = (VecDeque::from(first), Vec::new());
     loop {
         while let Some(step) = steps.pop_front() {
-            let DispatchStep::Ask(turn, event) = step else { panic!("{step:?}") };
+            let DispatchStep::RequestPermit(turn, event) = step else { panic!("{step:?}") };
             ran.push(event.0);
             steps.extend(plan.ended(turn));
         }
@@ -46,20 +46,20 @@ fn a_backlog_is_released_in_slices_and_each_event_runs_once() {
         all.extend(slice);
     }
     assert_eq!(requested(&all), (0..EVENTS).collect::<Vec<_>>());
-    assert_eq!(plan.places(), 20_000);
+    assert_eq!(plan.slots_in_use(), 20_000);
 }
 
 #[test]
 fn a_flood_over_one_link_does_not_hold_up_another_link_or_profile() {
     let mut plan = plan(Busy::Queue, 1);
     plan.link(&other(), true);
-    let running = plan.arrived(InboundId(0), &of("evil", "first"), &other(), true);
+    let running = plan.arrived(InboundId(0), &of("flooding", "first"), &other(), true);
     for row in 1..=1_000 {
-        plan.arrived(InboundId(row), &of("evil", &row.to_string()), &other(), true);
+        plan.arrived(InboundId(row), &of("flooding", &row.to_string()), &other(), true);
     }
-    plan.arrived(InboundId(2_000), &of("good", "a"), &link(), true);
-    plan.arrived(InboundId(2_001), &of("good", "b"), &link(), true);
-    plan.arrived(InboundId(2_002), &of("fine", "c"), &other(), true);
+    plan.arrived(InboundId(2_000), &of("quiet", "a"), &link(), true);
+    plan.arrived(InboundId(2_001), &of("quiet", "b"), &link(), true);
+    plan.arrived(InboundId(2_002), &of("other", "c"), &other(), true);
     let ran = run_all(&mut plan, running);
     let when = |row| ran.iter().position(|ran| *ran == row).unwrap();
     assert!(when(2_000) <= 3 && when(2_002) <= 3 && when(2_001) <= 6, "{:?}", &ran[..8]);
@@ -152,5 +152,5 @@ fn a_turn_that_is_to_stop_and_never_started_leaves_nothing_behind() {
     assert_eq!(plan.ended(turn(&steps)), [], "the event was already done");
     assert_eq!(plan.take_pending_stop(turn(&steps)), None);
     assert!(!plan.stop_once_started(turn(&steps), StopCause::Operator), "no entry is created for a removed turn");
-    assert_eq!((plan.sessions(), plan.places(), plan.turns_of(&session("a").text())), (0, 0, Vec::new()));
+    assert_eq!((plan.sessions(), plan.slots_in_use(), plan.turns_of(&session("a").text())), (0, 0, Vec::new()));
 }

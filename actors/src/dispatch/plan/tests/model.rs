@@ -1,5 +1,5 @@
 //! For any events in any order: one turn per session, its events in order of arrival over each link, no turn through a closed gate
-//! or over a link that is down, no more turns than places, no session left out, and the counts match.
+//! or over a link that is down, no more turns than slots, no session left out, and the counts match.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ enum Op {
     NoLink { which: usize },
     Gate { closed: bool, profile: bool },
     Link { other: bool, open: bool },
-    Places { places: usize },
+    Slots { slots: usize },
     StartNext,
 }
 
@@ -32,7 +32,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..8_usize).prop_map(|which| Op::NoLink { which }),
         1 => (flag, flag).prop_map(|(closed, profile)| Op::Gate { closed, profile }),
         2 => (flag, prop::bool::weighted(0.7)).prop_map(|(other, open)| Op::Link { other, open }),
-        1 => (1..4_usize).prop_map(|places| Op::Places { places }),
+        1 => (1..4_usize).prop_map(|slots| Op::Slots { slots }),
         1 => Just(Op::StartNext),
     ]
 }
@@ -42,7 +42,7 @@ fn link_of(other: bool) -> LinkId {
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct ModelEvent {
     chat: u8,
     other: bool,
     internal: bool,
@@ -52,30 +52,30 @@ struct Known {
 
 #[derive(Debug, Default)]
 struct Model {
-    waiting: BTreeMap<i64, Known>,
-    running: Vec<(TurnId, i64, Known)>,
+    waiting: BTreeMap<i64, ModelEvent>,
+    running: Vec<(TurnId, i64, ModelEvent)>,
     closed: bool,
     profile_closed: bool,
     up: [bool; 2],
-    places: usize,
+    slots: usize,
 }
 
 impl Model {
-    fn may_run(&self, known: &Known) -> bool {
+    fn may_run(&self, known: &ModelEvent) -> bool {
         self.up[usize::from(known.other)] && (known.internal || !(self.closed || self.profile_closed))
     }
 
     /// Applies the steps of the plan, and checks that they are allowed.
     fn take(&mut self, steps: &[DispatchStep], fresh: Option<(i64, bool)>) -> Result<(), TestCaseError> {
         for step in steps {
-            let DispatchStep::Ask(turn, event) = step else { continue };
+            let DispatchStep::RequestPermit(turn, event) = step else { continue };
             let known = self.waiting.remove(&event.0).expect("it waits");
             let is_fresh = fresh.is_some_and(|(row, has_descriptor)| {
                 row == event.0 && (has_descriptor || self.up[usize::from(known.other)])
             });
             prop_assert!(is_fresh || self.may_run(&known), "{event:?} may not run");
             prop_assert!(self.running.iter().all(|(_, _, other)| other.chat != known.chat), "two at once in a session");
-            prop_assert!(self.running.len() < self.places, "more than there are places");
+            prop_assert!(self.running.len() < self.slots, "more than there are slots");
             let before = self.waiting.iter().find(|(row, other)| {
                 other.chat == known.chat
                     && other.other == known.other
@@ -83,7 +83,7 @@ impl Model {
                     && **row < event.0
             });
             prop_assert!(before.is_none(), "{before:?} came before {event:?}");
-            self.running.push((*turn, event.0, Known { waited: known.waited || !is_fresh, ..known }));
+            self.running.push((*turn, event.0, ModelEvent { waited: known.waited || !is_fresh, ..known }));
         }
         Ok(())
     }
@@ -93,14 +93,14 @@ proptest! {
     #[test]
     fn guarantees_hold_for_any_events(ops in prop::collection::vec(op(), 0..120)) {
         let mut plan = DispatchPlan::new(Busy::Queue, 3, ids());
-        let mut model = Model { places: 3, ..Model::default() };
+        let mut model = Model { slots: 3, ..Model::default() };
         plan.open();
         for (row, op) in (0_i64..).zip(ops) {
             let mut fresh = None;
             let steps = match op {
                 Op::Arrive { chat, other, has_descriptor } => {
                     fresh = Some((row, has_descriptor));
-                    model.waiting.insert(row, Known { chat, other, internal: false, waited: false });
+                    model.waiting.insert(row, ModelEvent { chat, other, internal: false, waited: false });
                     let steps = plan.arrived(InboundId(row), &session(&chat.to_string()), &link_of(other), has_descriptor);
                     if steps.contains(&DispatchStep::Overflow(InboundId(row))) {
                         model.waiting.remove(&row);
@@ -108,11 +108,11 @@ proptest! {
                     steps
                 }
                 Op::Hold { chat, other } => {
-                    model.waiting.insert(row, Known { chat, other, internal: false, waited: true });
+                    model.waiting.insert(row, ModelEvent { chat, other, internal: false, waited: true });
                     plan.held(InboundId(row), &session(&chat.to_string()), &link_of(other))
                 }
                 Op::Restore { chat, other, internal } => {
-                    model.waiting.insert(row, Known { chat, other, internal, waited: true });
+                    model.waiting.insert(row, ModelEvent { chat, other, internal, waited: true });
                     let origin = if internal { Origin::Internal } else { Origin::External };
                     plan.restored(InboundId(row), &session(&chat.to_string()), &link_of(other), origin)
                 }
@@ -122,13 +122,13 @@ proptest! {
                 }
                 Op::NoLink { which } if which < model.running.len() && !model.up[usize::from(model.running[which].2.other)] => {
                     let (turn, row, known) = model.running.remove(which);
-                    model.waiting.insert(row, Known { waited: true, ..known });
+                    model.waiting.insert(row, ModelEvent { waited: true, ..known });
                     plan.no_link(turn)
                 }
                 Op::Refuse { which } if which < model.running.len() && !model.running[which].2.internal => {
                     let (turn, row, known) = model.running.remove(which);
                     let was_open = plan.is_open(&ProfileName::default_profile());
-                    model.waiting.insert(row, Known { waited: true, ..known });
+                    model.waiting.insert(row, ModelEvent { waited: true, ..known });
                     let steps = plan.refused(turn, Refusal::Draining, true);
                     // The refusal closes the gate before the report does.
                     model.profile_closed |= was_open && !plan.is_open(&ProfileName::default_profile());
@@ -142,21 +142,21 @@ proptest! {
                     model.up[usize::from(other)] = open;
                     plan.link(&link_of(other), open)
                 }
-                Op::Places { places } => {
-                    model.places = places;
-                    plan.rule(Busy::Queue, places)
+                Op::Slots { slots } => {
+                    model.slots = slots;
+                    plan.configure(Busy::Queue, slots)
                 }
                 Op::End { .. } | Op::NoLink { .. } | Op::Refuse { .. } | Op::StartNext => plan.start_next(),
             };
             model.take(&steps, fresh)?;
-            prop_assert!(!plan.has_more(), "a place is free, and no permit was requested");
+            prop_assert!(!plan.has_more(), "a slot is free, and no permit was requested");
             let counts = plan.counts();
             let all = counts.queued + counts.held + counts.awaiting_link.values().sum::<usize>();
             prop_assert_eq!(all, model.waiting.len());
-            prop_assert_eq!(plan.places(), model.running.len());
-            let idle = |known: &&Known| model.running.iter().all(|(_, _, other)| other.chat != known.chat);
+            prop_assert_eq!(plan.slots_in_use(), model.running.len());
+            let idle = |known: &&ModelEvent| model.running.iter().all(|(_, _, other)| other.chat != known.chat);
             let left_out = model.waiting.values().filter(idle).any(|known| model.may_run(known));
-            prop_assert!(!left_out || model.running.len() >= model.places, "a session that may run is left out");
+            prop_assert!(!left_out || model.running.len() >= model.slots, "a session that may run is left out");
             let chats: BTreeSet<u8> =
                 model.waiting.values().chain(model.running.iter().map(|(_, _, known)| known)).map(|known| known.chat).collect();
             prop_assert_eq!(plan.sessions(), chats.len());

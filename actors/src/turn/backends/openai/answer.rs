@@ -176,9 +176,9 @@ impl ModelAnswer {
 
     /// Whether it belongs to the answer at all.
     fn take(&mut self, read: &LenientJson, text: &mut String) -> Result<bool, AnswerError> {
-        let (document, mended) = match read {
+        let (document, repaired) = match read {
             LenientJson::Strict(document) => (document, false),
-            LenientJson::Mended(document) => (document, true),
+            LenientJson::Repaired(document) => (document, true),
         };
         if let Some(message) = reason::error(document) {
             return Err(AnswerError::Reported { message, status: reason::status(document) });
@@ -193,7 +193,7 @@ impl ModelAnswer {
             let before = text.len();
             for message in [&choice["delta"], &choice["message"]] {
                 for content in [&message["content"], &message["refusal"]] {
-                    self.push(content, mended, text);
+                    self.push(content, repaired, text);
                 }
             }
             let spoke = text.len() > before;
@@ -210,9 +210,9 @@ impl ModelAnswer {
     }
 
     /// Text, or a list of parts, some of which are text.
-    fn push(&mut self, content: &Value, mended: bool, text: &mut String) {
+    fn push(&mut self, content: &Value, repaired: bool, text: &mut String) {
         let parts = content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
-        content.as_str().into_iter().chain(parts).for_each(|content| self.halves.push(content, mended, text));
+        content.as_str().into_iter().chain(parts).for_each(|content| self.halves.push(content, repaired, text));
     }
 }
 
@@ -369,8 +369,8 @@ mod tests {
         assert_eq!(read("{}", 4), Err(AnswerError::BrokeOff));
         assert_eq!(read("  ", 4), Err(AnswerError::BrokeOff));
         assert_eq!(read("<!DOCTYPE html>\n<html>", 4), Err(AnswerError::Nonsense));
-        let cut_short = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}"#;
-        assert_eq!(read(cut_short, 9), Ok(("a".to_owned(), Ending::OutOfLength)));
+        let truncated = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}"#;
+        assert_eq!(read(truncated, 9), Ok(("a".to_owned(), Ending::OutOfLength)));
         let refused = r#"{"choices":[{"message":{"content":null,"refusal":"I cannot."}}]}"#;
         assert_eq!(read(refused, 9), whole("I cannot."));
     }

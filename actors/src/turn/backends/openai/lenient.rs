@@ -10,17 +10,17 @@ pub(super) enum LenientJson {
     /// It is JSON.
     Strict(Value),
     /// It is JSON after repairs; it contains halves of characters, see [`Halves`].
-    Mended(Value),
+    Repaired(Value),
 }
 
 /// Parses `text`; `None` if even repairs do not help.
 pub(super) fn read(text: &str) -> Option<LenientJson> {
     let strict = serde_json::from_str(text).ok().map(LenientJson::Strict);
-    strict.or_else(|| serde_json::from_str(&mended(text)).ok().map(LenientJson::Mended))
+    strict.or_else(|| serde_json::from_str(&repaired(text)).ok().map(LenientJson::Repaired))
 }
 
 /// With `null` for invalid numbers, and with halves of characters that JSON cannot represent stored separately.
-fn mended(text: &str) -> String {
+fn repaired(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut within = false;
@@ -75,9 +75,10 @@ pub(super) struct Halves {
 
 impl Halves {
     /// Adds `content` to `text`. Only repaired content is searched for halves.
-    pub(super) fn push(&mut self, content: &str, mended: bool, text: &mut String) {
+    pub(super) fn push(&mut self, content: &str, repaired: bool, text: &mut String) {
         for c in content.chars() {
-            let half = Some(u32::from(c).wrapping_sub(HALVES)).filter(|half| mended && (0xd800..0xe000).contains(half));
+            let half =
+                Some(u32::from(c).wrapping_sub(HALVES)).filter(|half| repaired && (0xd800..0xe000).contains(half));
             match (half, self.high.take()) {
                 (Some(low @ 0xdc00..), Some(high)) => {
                     text.extend(char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)));
@@ -109,11 +110,11 @@ mod tests {
     fn content(chunks: &[&str]) -> Option<String> {
         let (mut halves, mut text) = (Halves::default(), String::new());
         for chunk in chunks {
-            let (value, mended) = match read(chunk)? {
+            let (value, repaired) = match read(chunk)? {
                 LenientJson::Strict(value) => (value, false),
-                LenientJson::Mended(value) => (value, true),
+                LenientJson::Repaired(value) => (value, true),
             };
-            halves.push(value["c"].as_str()?, mended, &mut text);
+            halves.push(value["c"].as_str()?, repaired, &mut text);
         }
         halves.end(&mut text);
         Some(text)

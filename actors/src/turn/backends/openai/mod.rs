@@ -59,7 +59,7 @@ async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, commands: &mut Tu
     let due = Instant::now() + settings.timeout;
     let (texts, mut queued) = mpsc::channel(MAX_PIECES);
     let conversation = Conversation {
-        port: turn.ports.call.clone(),
+        port: turn.ports.agent.call.clone(),
         agent: Arc::clone(agent),
         turn: turn.work.id,
         body: request::body(settings, &turn.work.history, &turn.work.event),
@@ -93,7 +93,7 @@ async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, commands: &mut Tu
     }
     let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(Ending::Whole)));
     turn.end_reply(whole, commands).await;
-    match (turn.verdict.cut_short(), ended) {
+    match (turn.verdict.ended_early(), ended) {
         (Some(outcome), _) => outcome,
         (None, Some(Err(error))) => error.outcome(received > 0),
         (None, Some(Ok(ending))) => {
@@ -152,16 +152,16 @@ impl Conversation {
     }
 
     async fn attempt(&mut self) -> Result<Ending, AnswerError> {
-        let order = AuthorisedCall { agent: Arc::clone(&self.agent), turn: self.turn, body: self.body.clone() };
+        let request = AuthorisedCall { agent: Arc::clone(&self.agent), turn: self.turn, body: self.body.clone() };
         let Call { head, body, secrets } =
-            self.port.ask(order, CALL_TIMEOUT).await.map_err(AnswerError::NoProfile)??;
+            self.port.ask(request, CALL_TIMEOUT).await.map_err(AnswerError::NoProfile)??;
         self.secrets = Some(secrets);
         // The thread of the call has ended, because the process is ending.
         let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was cancelled".to_owned())))?;
-        if (200..300).contains(&head.status) { self.listen(body).await } else { Err(refusal(head, body).await) }
+        if (200..300).contains(&head.status) { self.read_answer(body).await } else { Err(refusal(head, body).await) }
     }
 
-    async fn listen(&mut self, mut body: Pieces) -> Result<Ending, AnswerError> {
+    async fn read_answer(&mut self, mut body: Pieces) -> Result<Ending, AnswerError> {
         let mut answer = ModelAnswer::default();
         let mut chunks = (0, Instant::now());
         let broken = loop {
@@ -173,7 +173,7 @@ impl Conversation {
                 Ok(Some(Ok(bytes))) => {
                     let mut text = String::new();
                     let fed = answer.feed(&bytes, &mut text);
-                    self.pass_on(text).await;
+                    self.send_text(text).await;
                     fed?;
                 }
                 Ok(Some(Err(broken))) => break Some(broken),
@@ -194,7 +194,7 @@ impl Conversation {
         };
         let mut text = String::new();
         let ended = answer.end(broken.is_some(), &mut text);
-        self.pass_on(text).await;
+        self.send_text(text).await;
         match (ended, broken) {
             (Err(AnswerError::BrokeOff), Some(broken)) => Err(broken.into()),
             (Ok(Ending::Whole), _) if !self.begun => Err(AnswerError::NoText),
@@ -203,7 +203,7 @@ impl Conversation {
         }
     }
 
-    async fn pass_on(&mut self, text: String) {
+    async fn send_text(&mut self, text: String) {
         if !text.is_empty() {
             self.begun = true;
             // A turn that has dropped its receiver has ended.
@@ -216,16 +216,16 @@ type Pieces = mpsc::Receiver<Result<Bytes, CallBroken>>;
 
 /// The body of a refusal.
 async fn refusal(head: Head, mut body: Pieces) -> AnswerError {
-    let mut words = Vec::new();
+    let mut text = Vec::new();
     let reading = async {
         while let Some(Ok(piece)) = body.recv().await {
-            words.extend_from_slice(&piece);
-            if words.len() > MAX_REFUSAL {
+            text.extend_from_slice(&piece);
+            if text.len() > MAX_REFUSAL {
                 break;
             }
         }
     };
     // Its text is for the log; the part received so far is enough.
     let _ = timeout(REFUSAL_TIMEOUT, reading).await;
-    AnswerError::Status { status: head.status, retry_after: head.retry_after, message: reason::of_refusal(&words) }
+    AnswerError::Status { status: head.status, retry_after: head.retry_after, message: reason::of_refusal(&text) }
 }

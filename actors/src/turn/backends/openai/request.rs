@@ -16,9 +16,9 @@ pub(super) fn body(settings: &OpenAiSettings, history: &[HistoryEntry], event: &
     let message = |role: &str, content: &str| json!({"role": role, "content": content});
     let kept = &history[history.len().saturating_sub(settings.history)..];
     // A turn without text left an empty entry, which some servers refuse.
-    let said = kept.iter().filter(|entry| !entry.content.trim().is_empty());
+    let entries = kept.iter().filter(|entry| !entry.content.trim().is_empty());
     let mut messages: Vec<Value> = settings.system.iter().map(|system| message("system", system)).collect();
-    messages.extend(said.map(|entry| message(&entry.role, &entry.content)));
+    messages.extend(entries.map(|entry| message(&entry.role, &entry.content)));
     messages.push(json!({"role": "user", "content": attached::content(words(event), event)}));
     let request = json!({"model": settings.model, "stream": true, "messages": messages});
     Bytes::from(request.to_string())
@@ -38,7 +38,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(history: &[(&str, &str)], keep: usize, system: Option<&str>, event: &InboundEvent) -> Value {
+    fn request_json(history: &[(&str, &str)], keep: usize, system: Option<&str>, event: &InboundEvent) -> Value {
         let settings = OpenAiSettings {
             base_url: "http://a.example".to_owned(),
             model: "m1".to_owned(),
@@ -52,7 +52,7 @@ mod tests {
         serde_json::from_slice(&body(&settings, &history, event)).unwrap()
     }
 
-    fn said(text: &str) -> InboundEvent {
+    fn event(text: &str) -> InboundEvent {
         InboundEvent { text: text.to_owned(), ..InboundEvent::default() }
     }
 
@@ -65,15 +65,15 @@ mod tests {
             {"role": "assistant", "content": "d"},
             {"role": "user", "content": "e"},
         ]});
-        assert_eq!(asked(&history, 3, Some("be kind"), &said("e")), expected);
-        assert_eq!(asked(&history, 0, None, &said("e"))["messages"], json!([{"role": "user", "content": "e"}]));
+        assert_eq!(request_json(&history, 3, Some("be kind"), &event("e")), expected);
+        assert_eq!(request_json(&history, 0, None, &event("e"))["messages"], json!([{"role": "user", "content": "e"}]));
     }
 
     #[test]
     fn reference_text_is_before_the_message_and_marked() {
         let event =
-            InboundEvent { channel_context: Some("[Recent channel messages]\nAnn: hi".into()), ..said("well?") };
-        let request = asked(&[], 40, None, &event);
+            InboundEvent { channel_context: Some("[Recent channel messages]\nAnn: hi".into()), ..event("well?") };
+        let request = request_json(&[], 40, None, &event);
         let content = request["messages"][0]["content"].as_str().unwrap();
         assert_eq!(content, "[Recent channel messages]\nAnn: hi\n\n[New message]\nwell?");
     }
