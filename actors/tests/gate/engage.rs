@@ -13,7 +13,8 @@ use crate::tree::{GatePorts, TIMEOUT, Tree, ticket};
 /// Ceiling for one opening or closing of the gate: the poll interval, on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Closes and opens the gate by the marker alone, with a pause between two requests. Returns how long each closing took.
+/// Closes and opens the gate by the marker alone, with a pause between two requests: none where the latency is measured, and one that
+/// leaves CPU time to the poll otherwise. Returns how long each closing took.
 pub(crate) async fn engage(tree: &Tree, times: usize, pause: Duration) -> Vec<Duration> {
     let (ports, marker) = (tree.ports(), tree.marker(None));
     let other = marker.with_extension("new");

@@ -61,7 +61,7 @@ impl Handler<BeginDrain> for Miscounting {
 }
 
 async fn count(behind: &GatePorts) -> usize {
-    behind.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").active_agents
+    behind.view.ask(GetDrain, TIMEOUT).await.expect("the gate answers").active_agents
 }
 
 fn answer(active_agents: usize) -> DrainBegun {

@@ -9,7 +9,10 @@ use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_supervision::Port;
 use serde_json::{Value, json};
 
-use super::support::{CEILING, Fixture, Seen, TurnParams, marked, until};
+use super::proc::marked;
+use super::support::{Fixture, TurnParams};
+use super::turn_stub::TurnRecord;
+use super::wait::{CEILING, until};
 
 fn notice(outcome: &TurnOutcome) -> &str {
     match outcome {
@@ -18,7 +21,7 @@ fn notice(outcome: &TurnOutcome) -> &str {
     }
 }
 
-/// A script that speaks the jsonl protocol.
+/// A script that uses the jsonl protocol.
 fn jsonl(script: &str) -> Fixture {
     Fixture::with_script(script, "  reply: jsonl\n")
 }
@@ -31,14 +34,19 @@ async fn a_reply_is_recorded_then_sent_then_marked_before_the_turn_ends() {
     let ended = fixture.stub.ended().await;
     assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "hello"));
     let state = fixture.stub.state();
-    let seen: Vec<&Seen> =
-        state.seen.iter().filter(|seen| !matches!(seen, Seen::Sent(sent) if sent["op"] == "typing")).collect();
-    let [Seen::Recorded(row, recorded, OutboundState::Sending), Seen::Sent(sent), marked, Seen::Ended(_)] = &seen[..]
+    let seen: Vec<&TurnRecord> =
+        state.seen.iter().filter(|seen| !matches!(seen, TurnRecord::Sent(sent) if sent["op"] == "typing")).collect();
+    let [
+        TurnRecord::Recorded(row, recorded, OutboundState::Sending),
+        TurnRecord::Sent(sent),
+        marked,
+        TurnRecord::Ended(_),
+    ] = &seen[..]
     else {
         panic!("{seen:?}")
     };
     assert_eq!(recorded, sent);
-    assert_eq!(**marked, Seen::Marked(*row, OutboundState::Delivered, None));
+    assert_eq!(**marked, TurnRecord::Marked(*row, OutboundState::Delivered, None));
     let whole =
         json!({"op": "send", "chat_id": "c1", "content": "hello", "reply_to": null, "metadata": {"scope_id": "guild"}});
     assert_eq!(*sent, whole);
@@ -50,12 +58,13 @@ async fn the_turn_counts_until_its_end_is_reported_to_the_dispatcher() {
     let profile = fixture.profile("default", &[]);
     fixture.turn(&profile, TurnParams::default()).await;
     assert_eq!(fixture.gate.count(), 1);
-    let typing =
-        || fixture.stub.state().seen.iter().any(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "typing"));
+    let typing = || {
+        fixture.stub.state().seen.iter().any(|seen| matches!(seen, TurnRecord::Sent(sent) if sent["op"] == "typing"))
+    };
     until("a typing indicator", || typing().then_some(())).await;
     until("the end of the count", || (fixture.gate.count() == 0).then_some(())).await;
     assert!(
-        matches!(fixture.stub.state().seen.last(), Some(Seen::Ended(_))),
+        matches!(fixture.stub.state().seen.last(), Some(TurnRecord::Ended(_))),
         "the permit was dropped before the end was reported"
     );
 }
@@ -117,11 +126,11 @@ async fn a_flood_on_standard_error_does_not_fail_the_turn() {
 
 #[actix::test]
 async fn the_output_of_an_agent_that_never_reads_is_posted() {
-    let fixture = Fixture::with_script("echo heard", "");
+    let fixture = Fixture::with_script("echo received", "");
     let raw = json!({"text": "x".repeat(1_000_000)});
     fixture.turn(&fixture.profile("default", &[]), TurnParams { raw, ..TurnParams::default() }).await;
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(fixture.stub.posted(), ["heard"]);
+    assert_eq!(fixture.stub.posted(), ["received"]);
 }
 
 #[actix::test]
@@ -143,8 +152,8 @@ async fn a_jsonl_agent_may_end_without_a_reply_on_purpose() {
 #[actix::test]
 async fn a_jsonl_agent_without_one_valid_line_gets_a_notice() {
     let deep = format!("echo '{}'", "[".repeat(100_000));
-    for nonsense in ["echo nonsense", "printf '\\377\\376\\n'", "printf '{\"type\":\"text\",\"te'", &deep] {
-        let fixture = jsonl(nonsense);
+    for output in ["echo invalid", "printf '\\377\\376\\n'", "printf '{\"type\":\"text\",\"te'", &deep] {
+        let fixture = jsonl(output);
         fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
         assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent's answer could not be understood.");
     }
@@ -287,7 +296,7 @@ async fn an_agent_ends_with_its_turn() {
 async fn the_jsonl_protocol_carries_actions_with_results_and_an_end() {
     let fixture = jsonl(
         r#"read opening
-        echo '{"type":"text","text":"look: "}'
+        echo '{"type":"text","text":"result: "}'
         echo '{"type":"action","id":"a1","action":{"op":"send","content":"by action"}}'
         read result
         echo '{"type":"action","id":"a2","action":{"op":"react","message_id":"m","emoji":"x"}}'
@@ -301,7 +310,7 @@ async fn the_jsonl_protocol_carries_actions_with_results_and_an_end() {
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
     let mut posted = fixture.stub.posted();
     posted.sort();
-    assert_eq!(posted, ["by action", "look: both"]);
+    assert_eq!(posted, ["by action", "result: both"]);
     let by_action = fixture.stub.sent().into_iter().find(|sent| sent["content"] == "by action").unwrap();
     assert_eq!((&by_action["chat_id"], &by_action["metadata"]), (&json!("c1"), &json!({"scope_id": "guild"})));
     assert_eq!(fixture.stub.ledger().len(), 2, "an action with content is an obligation");
@@ -310,11 +319,11 @@ async fn the_jsonl_protocol_carries_actions_with_results_and_an_end() {
 #[actix::test]
 async fn lines_that_are_not_of_the_jsonl_protocol_are_skipped() {
     let fixture = jsonl(
-        "echo nonsense; echo '{\"type\":1}'; echo '{\"type\":\"text\",\"text\":\"sense\"}'; printf '{\"type\":\"fin'",
+        "echo invalid; echo '{\"type\":1}'; echo '{\"type\":\"text\",\"text\":\"valid\"}'; printf '{\"type\":\"fin'",
     );
     fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(fixture.stub.posted(), ["sense"]);
+    assert_eq!(fixture.stub.posted(), ["valid"]);
 }
 
 #[actix::test]
@@ -362,9 +371,9 @@ async fn nothing_is_sent_before_the_ledger_has_recorded_it() {
     fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
     let state = fixture.stub.state();
-    let place = |wanted: fn(&Seen) -> bool| state.seen.iter().position(wanted).unwrap();
-    let recorded = place(|seen| matches!(seen, Seen::Recorded(..)));
-    assert!(recorded < place(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "send")));
+    let place = |wanted: fn(&TurnRecord) -> bool| state.seen.iter().position(wanted).unwrap();
+    let recorded = place(|seen| matches!(seen, TurnRecord::Recorded(..)));
+    assert!(recorded < place(|seen| matches!(seen, TurnRecord::Sent(sent) if sent["op"] == "send")));
 }
 
 #[actix::test]
