@@ -60,8 +60,8 @@ async fn a_cloned_profile_gets_no_link_and_runs_no_message_of_the_original_profi
         assert_eq!(world.agent_account(Some(clone)), [], "no message runs as {clone}");
         let degraded = |status: &Value| profile(status, clone)["state"] == "degraded";
         let status = world.until("a degraded clone", degraded).await;
-        let trouble = profile(&status, clone)["troubles"][0].as_str().unwrap().to_owned();
-        assert!(trouble.contains("GATEWAY_RELAY_ID"), "{trouble}");
+        let problem = profile(&status, clone)["troubles"][0].as_str().unwrap().to_owned();
+        assert!(problem.contains("GATEWAY_RELAY_ID"), "{problem}");
         let refused = link(&status, &format!("relay-{clone}"));
         assert_eq!((&refused["state"], &refused["generation"]), (&json!("disabled"), &json!(0)), "{refused}");
         assert!(refused["last_error"].as_str().unwrap().contains("GATEWAY_RELAY_ID"), "{refused}");

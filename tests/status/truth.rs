@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::ended::{Ended, on};
+use crate::command::{CommandOutput, on};
 use crate::support::{SOON, client, get, post, wait_for};
 use crate::world::World;
 
@@ -56,7 +56,7 @@ async fn world() -> World {
     world
 }
 
-fn check(world: &World) -> Ended {
+fn check(world: &World) -> CommandOutput {
     on(world.home(), &["status", "--check"])
 }
 
@@ -171,7 +171,7 @@ async fn counts_survive_the_restart_of_the_actors_that_count() {
     post(&format!("{}/dev/faults", world.connector.url), &json!({"duplicate": true})).await;
     world.push("m3", "hello again", "m3", None).await;
     world.answer("m3").await;
-    world.push("m4", "hello", "m4", Some("nobody")).await;
+    world.push("m4", "hello", "m4", Some("unknown")).await;
     let counted = |status: &Value| {
         let turns = &status["turns"];
         let started: Vec<_> =

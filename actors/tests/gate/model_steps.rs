@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use crate::model::{
     GateModel, GateModelAnswer, GateModelState, GateModelStep, MarkerModel, PROFILES, ScopeModel, any_step,
 };
-use crate::tree::{GatePorts, TIMEOUT, Tree, ticket};
+use crate::tree::{TIMEOUT, TestGatePorts, Tree, ticket};
 
 const HISTORIES: usize = 25;
 const STEPS: usize = 30;
@@ -38,7 +38,7 @@ const NAMES: [&str; PROFILES + 1] = ["work", "play", "default"];
 
 struct GateUnderTest {
     tree: Tree,
-    ports: GatePorts,
+    ports: TestGatePorts,
     permits: Vec<TurnPermit>,
 }
 

@@ -10,7 +10,7 @@ use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{BeginDrain, CancelDrain, Origin, Refusal, TurnTicket};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::tree::{GatePorts, TIMEOUT, ticket};
+use crate::tree::{TIMEOUT, TestGatePorts, ticket};
 
 /// Threads of the requesters.
 const THREADS: usize = 3;
@@ -26,7 +26,7 @@ const HEAD_START: u64 = 24;
 
 /// Many rounds of requesters against a drain.
 pub(crate) struct Race {
-    ports: GatePorts,
+    ports: TestGatePorts,
     races: u64,
     state: Arc<RaceState>,
 }
@@ -86,7 +86,7 @@ pub(crate) enum GateError {
 
 impl Race {
     /// Runs at least `races` races.
-    pub(crate) fn new(ports: GatePorts, races: u64) -> Self {
+    pub(crate) fn new(ports: TestGatePorts, races: u64) -> Self {
         let state = RaceState {
             round: watch::Sender::new(0),
             answered: watch::Sender::new(0),
@@ -178,7 +178,7 @@ impl Race {
 }
 
 /// One requester: in every round it requests permits until it is refused, and once more when the drain has been answered.
-async fn request_every_round(ports: GatePorts, state: Arc<RaceState>, scores: mpsc::UnboundedSender<Score>) {
+async fn request_every_round(ports: TestGatePorts, state: Arc<RaceState>, scores: mpsc::UnboundedSender<Score>) {
     let ticket = ticket();
     let (mut rounds, mut answered) = (state.round.subscribe(), state.answered.subscribe());
     let mut round = 0;
@@ -198,7 +198,7 @@ async fn request_every_round(ports: GatePorts, state: Arc<RaceState>, scores: mp
 }
 
 async fn request_until_refused(
-    ports: &GatePorts,
+    ports: &TestGatePorts,
     ticket: &TurnTicket,
     state: &RaceState,
     round: u64,
@@ -231,7 +231,7 @@ async fn request_until_refused(
 }
 
 /// Requests a permit after the drain's answer.
-async fn request_late(ports: &GatePorts, ticket: &TurnTicket, round: u64, score: &mut Score) {
+async fn request_late(ports: &TestGatePorts, ticket: &TurnTicket, round: u64, score: &mut Score) {
     match request(ports, ticket).await {
         Ok(permit) => {
             score.held.push(permit);
@@ -242,7 +242,7 @@ async fn request_late(ports: &GatePorts, ticket: &TurnTicket, round: u64, score:
     }
 }
 
-async fn request(ports: &GatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
+async fn request(ports: &TestGatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
     let ticket = TurnTicket { id: fresh_turn_id(), ..ticket.clone() };
     let request = RequestPermit { ticket, origin: Origin::External };
     ports.permits.ask(request, TIMEOUT).await.expect("the gate answers")

@@ -43,7 +43,7 @@ pub(crate) async fn wait_for<T>(what: &str, mut query: impl AsyncFnMut() -> Opti
 
 /// The ports of a gate, real or planted.
 #[derive(Clone)]
-pub(crate) struct GatePorts {
+pub(crate) struct TestGatePorts {
     pub(crate) permits: Port<RequestPermit>,
     pub(crate) begin: Port<BeginDrain>,
     pub(crate) cancel: Port<CancelDrain>,
@@ -53,7 +53,7 @@ pub(crate) struct GatePorts {
 
 pub(crate) struct Tree {
     root: RootHandle,
-    ports: GatePorts,
+    ports: TestGatePorts,
     home: tempfile::TempDir,
     changes: DrainChanges,
     settings: Port<SettingsChanged>,
@@ -98,7 +98,7 @@ impl Tree {
                     .readiness(Readiness::Reported { within: TIMEOUT }),
             );
         let options = RootOptions { unresponsive_after: TIMEOUT, faults_allowed: true, ..RootOptions::default() };
-        let ports = GatePorts {
+        let ports = TestGatePorts {
             permits: drain.port(),
             begin: drain.port(),
             cancel: drain.port(),
@@ -111,7 +111,7 @@ impl Tree {
         tree
     }
 
-    pub(crate) fn ports(&self) -> GatePorts {
+    pub(crate) fn ports(&self) -> TestGatePorts {
         self.ports.clone()
     }
 

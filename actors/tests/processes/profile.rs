@@ -231,7 +231,7 @@ async fn a_command_that_refers_to_a_secret_is_not_run_and_degrades_the_profile()
 }
 
 #[actix::test]
-async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_a_trouble() {
+async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_degrades_the_profile() {
     let fixture = Fixture::new(SLEEP);
     fs::write(fixture.home.path().join(".env"), b"KEY=\xff\xfe").unwrap();
     let profile = fixture.profile("default", &[]);
