@@ -37,13 +37,7 @@ async fn the_cost_of_an_event_does_not_grow_with_the_backlog_it_is_released_from
 #[actix_web::test]
 async fn a_backlog_of_one_link_does_not_delay_events_of_another() {
     let mut world = world().await;
-    let url = format!("{}/dev/gateways", world.connector.url);
-    let (_, own) = post(&url, &json!({"gatewayId": "of-work"})).await;
-    let env = format!(
-        "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=of-work\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord\n",
-        world.connector.url,
-        own["secret"].as_str().unwrap()
-    );
+    let env = world.link_env("of-work").await;
     world.profile("work", &env);
     let waiting =
         Backlog { link: "relay", profile: "default", prefix: "held-", events: 1_500, state: InboundState::Held };

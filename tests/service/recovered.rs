@@ -58,12 +58,7 @@ async fn events_whose_link_is_down_or_removed_wait_visibly_and_delay_no_other() 
     assert!(world.agent_account(Some("work")).is_empty(), "no turn ran without a link");
 
     // Once the link is connected, the events that waited for it run.
-    let (_, own) = post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": "of-work"})).await;
-    let env = format!(
-        "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=of-work\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord\n",
-        world.connector.url,
-        own["secret"].as_str().unwrap()
-    );
+    let env = world.link_env("of-work").await;
     fs::write(world.path("profiles/work/.env"), env).unwrap();
     world.until_text("down0", "work: down0").await;
     world

@@ -276,11 +276,8 @@ async fn the_status_command_names_a_broken_file_and_a_link_that_is_down() {
 async fn one_platform_on_two_links_has_the_worse_state_of_both() {
     for (profile, process_refused) in [("aaa", false), ("zzz", false), ("mmm", true)] {
         let mut world = World::prepare().await;
-        let (code, own) = post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": "own"})).await;
-        assert_eq!(code, 200, "{own}");
-        let url = format!("{}/relay", world.connector.url);
-        let secret = own["secret"].as_str().unwrap();
-        world.profile(profile, &format!("GATEWAY_RELAY_URL={url}\nGATEWAY_RELAY_ID=own\nGATEWAY_RELAY_SECRET={secret}\nGATEWAY_RELAY_PLATFORMS=discord\n"));
+        let env = world.link_env("own").await;
+        world.profile(profile, &env);
         world.serve_unlinked();
         let links = |status: &Value| {
             let links = status["relay"].as_array().unwrap().clone();

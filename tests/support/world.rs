@@ -94,6 +94,18 @@ impl World {
         self.write("caduceus.yaml", &text);
     }
 
+    /// Registers a gateway at the connector; returns a `.env` with its credentials, for a profile with a link of its own.
+    pub(crate) async fn link_env(&self, gateway: &str) -> String {
+        let url = format!("{}/dev/gateways", self.connector.url);
+        let (status, own) = post(&url, &json!({"gatewayId": gateway})).await;
+        assert_eq!(status, 200, "{own}");
+        let secret = own["secret"].as_str().expect("a secret");
+        format!(
+            "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID={gateway}\nGATEWAY_RELAY_SECRET={secret}\nGATEWAY_RELAY_PLATFORMS=discord\n",
+            self.connector.url
+        )
+    }
+
     /// Adds a named profile with its own `.env`.
     pub(crate) fn profile(&self, name: &str, env: &str) {
         fs::create_dir_all(self.path("profiles").join(name)).expect("the profile's directory is made");

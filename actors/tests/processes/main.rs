@@ -15,5 +15,6 @@ mod proc;
 mod profile;
 mod support;
 mod turn;
+mod turn_control;
 mod turn_stub;
 mod wait;

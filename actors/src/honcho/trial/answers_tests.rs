@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::outcome::Outcome;
-use super::oauth_server::Fault;
+use super::oauth_server::OauthFault as Fault;
 use super::{SOON, Trial, rotated};
 
 /// Every form of an answer; how often the token is presented before any wait is over, and after all waits are over; and how often it
