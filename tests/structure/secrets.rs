@@ -27,7 +27,7 @@ struct Types {
     parts: BTreeMap<(String, usize), BTreeSet<String>>,
     /// The folder of each file, counted from 1.
     folders: Vec<PathBuf>,
-    /// PathNames that a file imports from other crates.
+    /// Names that a file imports from other crates.
     foreign: BTreeSet<(String, usize)>,
     /// The number of files of the contract, which are read first; they can name no type of the others.
     contract: usize,
