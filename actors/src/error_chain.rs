@@ -22,20 +22,20 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    enum Trial {
+    enum TestError {
         #[error("the disk is full")]
         Cause,
         #[error("cannot write")]
-        Silent(#[source] Box<Trial>),
+        Silent(#[source] Box<TestError>),
         #[error("cannot save: {0}")]
-        Repeats(#[source] Box<Trial>),
+        Repeats(#[source] Box<TestError>),
     }
 
     #[test]
     fn each_cause_is_in_the_line_once() {
-        let silent = Trial::Silent(Box::new(Trial::Cause));
+        let silent = TestError::Silent(Box::new(TestError::Cause));
         assert_eq!(error_chain(&silent), "cannot write: the disk is full");
-        let repeats = Trial::Repeats(Box::new(Trial::Silent(Box::new(Trial::Cause))));
+        let repeats = TestError::Repeats(Box::new(TestError::Silent(Box::new(TestError::Cause))));
         assert_eq!(error_chain(&repeats), "cannot save: cannot write: the disk is full");
     }
 }

@@ -33,7 +33,7 @@ const FLAGS: [&str; 10] = [
 ];
 
 /// The sections of a page whose content overflows, or that overlap another.
-const STICKS_OUT: &str = "
+const OVERFLOWING: &str = "
     const all = [...document.querySelectorAll('header, main, footer, section, .scroll')];
     const box = (node) => node.getBoundingClientRect();
     const on = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
@@ -104,7 +104,7 @@ impl Browser {
 
     /// Clicks an element, once it can be clicked.
     pub(crate) async fn press(&self, css: &str) {
-        wait_for(&format!("{css} to press"), SOON, || async {
+        wait_for(&format!("{css} to be clickable"), SOON, || async {
             let element = self.client.find(Locator::Css(css)).await.ok()?;
             if !element.is_enabled().await.ok()? {
                 return None;
@@ -116,7 +116,7 @@ impl Browser {
 
     /// Waits until the text of an element satisfies `is`; returns the text.
     pub(crate) async fn text(&self, css: &str, what: &str, is: impl Fn(&str) -> bool) -> String {
-        wait_for(&format!("{css} to say {what}"), SOON, || async {
+        wait_for(&format!("{css} to show {what}"), SOON, || async {
             let text = self.client.find(Locator::Css(css)).await.ok()?.text().await.ok()?;
             is(&text).then_some(text)
         })
@@ -145,7 +145,7 @@ impl Browser {
             "{name} is {} pixels wide on a screen of {width}",
             size[0]
         );
-        let out = self.client.execute(STICKS_OUT, Vec::new()).await.unwrap();
+        let out = self.client.execute(OVERFLOWING, Vec::new()).await.unwrap();
         assert_eq!(out, json!([]), "{name} at {width} pixels: these sections overlap or overflow");
         self.resize(WIDE, 900).await;
     }
@@ -173,10 +173,10 @@ impl Browser {
         assert!(console_errors.is_empty(), "console errors:\n{}", console_errors.join("\n"));
         for tab in self.client.windows().await.unwrap() {
             self.client.switch_to_window(tab).await.unwrap();
-            self.client.execute("console.error('planted complaint')", Vec::new()).await.unwrap();
+            self.client.execute("console.error('planted error')", Vec::new()).await.unwrap();
             let found = self.console_errors().await;
             assert!(
-                found.iter().any(|text| text.contains("planted complaint")),
+                found.iter().any(|text| text.contains("planted error")),
                 "the planted error is not in the console log: {found:?}"
             );
         }

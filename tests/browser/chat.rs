@@ -2,12 +2,12 @@
 
 use fantoccini::Locator;
 
-use crate::Stage;
+use crate::BrowserStage;
 use crate::browser::{Browser, NARROW, WIDE};
 use crate::support::{SOON, wait_for};
 
 /// Opens the chat and waits until it shows the gateway as connected.
-pub(crate) async fn open(stage: &Stage) -> crate::browser::Tab {
+pub(crate) async fn open(stage: &BrowserStage) -> crate::browser::Tab {
     let tab = stage.browser.open(&stage.demo.chat).await;
     stage.browser.text("#status", "that the gateway is connected", |text| text.contains("connected")).await;
     tab
@@ -40,12 +40,12 @@ async fn choose_profile(browser: &Browser, profile: &str) {
 
 #[actix_web::test]
 async fn a_typed_message_is_answered_over_the_real_wire_and_the_answer_grows() {
-    let stage = Stage::set().await;
+    let stage = BrowserStage::start().await;
     let browser = &stage.browser;
     open(&stage).await;
-    type_message(browser, "Is anybody there?").await;
+    type_message(browser, "Are you there?").await;
     let answer = answered(browser, "process of its own").await;
-    assert!(answer.contains("You said: Is anybody there?"), "{answer}");
+    assert!(answer.contains("You said: Are you there?"), "{answer}");
 
     type_message(browser, "sleep 3").await;
     let begun = answered(browser, "Working for 3 s").await;
@@ -60,7 +60,7 @@ async fn a_typed_message_is_answered_over_the_real_wire_and_the_answer_grows() {
 
 #[actix_web::test]
 async fn each_profile_answers_with_its_own_secrets_and_no_others() {
-    let stage = Stage::set().await;
+    let stage = BrowserStage::start().await;
     let browser = &stage.browser;
     open(&stage).await;
     for (profile, own, other) in [("default", "DEFAULT", "WORK"), ("work", "WORK", "DEFAULT")] {

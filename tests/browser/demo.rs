@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
-use crate::support::SOON;
+use crate::support::{SOON, wait_for_exit};
 
 /// A running demonstration, killed when dropped.
 pub(crate) struct Demo {
@@ -65,14 +65,7 @@ impl Demo {
         assert!(self.home.join("caduceus.yaml").exists(), "the home exists while the demonstration runs");
         self.signal("INT");
         self.printed("The temporary home is removed");
-        let deadline = Instant::now() + SOON;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "the demonstration did not end in {SOON:?}");
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        };
+        let status = wait_for_exit(&mut self.child, SOON);
         assert!(status.success(), "the demonstration ended with {status}");
         assert!(!self.home.exists(), "the home was not removed");
     }

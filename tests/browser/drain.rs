@@ -1,11 +1,11 @@
 //! A drain begun and cancelled by the buttons, seen from the chat.
 
 use crate::browser::WIDE;
-use crate::{Stage, chat};
+use crate::{BrowserStage, chat};
 
 #[actix_web::test]
 async fn a_drain_by_the_buttons_refuses_new_turns_finishes_the_running_one_and_can_be_cancelled() {
-    let stage = Stage::set().await;
+    let stage = BrowserStage::start().await;
     let browser = &stage.browser;
     let chat_tab = chat::open(&stage).await;
     chat::type_message(browser, "sleep 8").await;

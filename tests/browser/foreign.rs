@@ -52,7 +52,7 @@ fn site() -> u16 {
         for stream in listener.incoming().flatten() {
             let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
             while lines.next().is_some_and(|line| !line.is_empty()) {}
-            let page = "<!doctype html><title>a nice page</title><p>nothing to see";
+            let page = "<!doctype html><title>a foreign page</title><p>no content";
             let _ = write!(
                 &stream,
                 "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\naccess-control-allow-origin: *\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{page}",
@@ -63,7 +63,7 @@ fn site() -> u16 {
     port
 }
 
-async fn try_everything(browser: &Browser, target: &str) -> Vec<String> {
+async fn try_every_request(browser: &Browser, target: &str) -> Vec<String> {
     let got = browser.client.execute_async(EVERY_REQUEST, vec![json!(target)]).await.unwrap();
     let got: Vec<String> = serde_json::from_value(got).unwrap();
     got.into_iter().filter(|what| what.contains(" read")).collect()
@@ -77,7 +77,7 @@ async fn draining(gateway: &str) -> Value {
 
 #[actix_web::test]
 async fn a_page_of_another_origin_and_a_foreign_name_for_this_address_are_refused() {
-    let _alone = ONE_AT_A_TIME.lock().await;
+    let _guard = ONE_AT_A_TIME.lock().await;
     let demo = Demo::start();
     let rule = format!("--host-resolver-rules=MAP {NAME} 127.0.0.1");
     let browser = Browser::start_with(&[&rule]).await;
@@ -87,18 +87,18 @@ async fn a_page_of_another_origin_and_a_foreign_name_for_this_address_are_refuse
 
     // What the page gets from an unprotected site.
     browser.open(&site).await;
-    let open = try_everything(&browser, &site).await;
+    let open = try_every_request(&browser, &site).await;
     assert!(open.iter().any(|what| what.starts_with("/api/status read")), "{open:?}");
 
-    let got = try_everything(&browser, &gateway).await;
+    let got = try_every_request(&browser, &gateway).await;
     assert!(got.is_empty(), "another origin got {got:?}");
     assert_eq!(draining(&gateway).await, false, "another origin drained the gateway");
 
     // The name now resolves to the gateway itself, so that the browser sees one origin.
     let rebound = format!("http://{NAME}:{port}");
     browser.open(&format!("{rebound}/api/status")).await;
-    browser.text("body", "that the name is not ours", |text| text.contains("forbidden_host")).await;
-    let got = try_everything(&browser, &rebound).await;
+    browser.text("body", "the refusal of the name", |text| text.contains("forbidden_host")).await;
+    let got = try_every_request(&browser, &rebound).await;
     assert!(got.is_empty(), "a foreign name for this address got {got:?}");
     assert_eq!(draining(&gateway).await, false, "a foreign name for this address drained the gateway");
 

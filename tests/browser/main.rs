@@ -25,17 +25,17 @@ use tokio::sync::{Mutex, MutexGuard};
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// A demonstration and a browser, in which each page is a tab.
-struct Stage {
+struct BrowserStage {
     demo: Demo,
     browser: Browser,
-    _alone: MutexGuard<'static, ()>,
+    _guard: MutexGuard<'static, ()>,
 }
 
-impl Stage {
-    async fn set() -> Self {
-        let alone = ONE_AT_A_TIME.lock().await;
+impl BrowserStage {
+    async fn start() -> Self {
+        let guard = ONE_AT_A_TIME.lock().await;
         let (demo, browser) = (Demo::start(), Browser::start().await);
-        Self { demo, browser, _alone: alone }
+        Self { demo, browser, _guard: guard }
     }
 
     /// Fails on any console error of a page, then ends the demonstration as Ctrl-C does.

@@ -2,7 +2,7 @@
 
 use crate::browser::{Browser, NARROW, WIDE};
 use crate::support::{SOON, wait_for};
-use crate::{Stage, chat};
+use crate::{BrowserStage, chat};
 
 /// Every actor of a demonstration, as the tree names it.
 const TREE: [&str; 11] = [
@@ -21,7 +21,7 @@ const TREE: [&str; 11] = [
 
 #[actix_web::test]
 async fn an_actor_crashed_by_its_button_is_shown_as_restarted() {
-    let stage = Stage::set().await;
+    let stage = BrowserStage::start().await;
     let browser = &stage.browser;
     let chat_tab = chat::open(&stage).await;
     chat::type_message(browser, "A turn for the graph").await;

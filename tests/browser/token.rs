@@ -10,9 +10,9 @@ use crate::world::World;
 const SECRET: &str = "Wq3rT8yU1iO5pA7sD2fG9hJ4kL6zX0cV-bN_mQwErTy";
 
 /// What an injected script would try.
-const INTRUDE: &str = "
+const INJECTION: &str = "
     const script = document.createElement('script');
-    script.textContent = 'window.intruded = true';
+    script.textContent = 'window.injected = true';
     document.body.append(script);
     const styled = document.createElement('p');
     styled.setAttribute('style', 'position: fixed');
@@ -21,12 +21,12 @@ const INTRUDE: &str = "
     image.src = 'http://127.0.0.1:1/stolen';
     const seen = getComputedStyle(styled).position;
     styled.remove();
-    return [window.intruded === undefined, seen];
+    return [window.injected === undefined, seen];
 ";
 
 #[actix_web::test]
 async fn the_buttons_need_the_token_and_a_turn_is_stopped_by_its_own_button() {
-    let _alone = ONE_AT_A_TIME.lock().await;
+    let _guard = ONE_AT_A_TIME.lock().await;
     let mut world = World::prepare().await;
     world.variable("HERMES_DASHBOARD_DRAIN_SECRET", SECRET);
     // A grant that is valid for another hour, so that it is not exchanged during the test.
@@ -78,9 +78,9 @@ async fn the_buttons_need_the_token_and_a_turn_is_stopped_by_its_own_button() {
     let console_errors = browser.console_errors().await;
     let expected = |complaint: &String| complaint.contains("/api/gateway/drain") && complaint.contains("401");
     assert!(console_errors.len() == 2 && console_errors.iter().all(expected), "{console_errors:?}");
-    let held = browser.client.execute(INTRUDE, Vec::new()).await.unwrap();
+    let held = browser.client.execute(INJECTION, Vec::new()).await.unwrap();
     assert_eq!(held, json!([true, "static"]), "the policy blocks every injection");
-    let refused = wait_for("the browser to say what it refused", SOON, || async {
+    let refused = wait_for("the refusals in the console", SOON, || async {
         let console_errors = browser.console_errors().await.join("\n");
         console_errors.contains("Content Security Policy").then_some(console_errors)
     })

@@ -3,7 +3,7 @@
 use awc::Client;
 use serde_json::json;
 
-use crate::gateway::{Gateway, now_s, token};
+use crate::gateway::{WireGateway, now_s, token};
 use crate::support::{Process, SOON, post, wait_for};
 use crate::{account, connector, event, push, register};
 
@@ -11,14 +11,14 @@ use crate::{account, connector, event, push, register};
 async fn a_connected_gateway_gets_an_event_at_once_and_again_until_it_acknowledges() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
-    let mut gateway = Gateway::connect(&connector.url, &credentials).await;
+    let mut gateway = WireGateway::connect(&connector.url, &credentials).await;
     let pushed = push(&connector, json!({"event": event("m1", "hi")})).await;
     assert_eq!(pushed["delivered"], 1);
     let inbound = gateway.frame().await;
     assert_eq!((&inbound["event"], &inbound["bufferId"]), (&event("m1", "hi"), &pushed["bufferId"]));
     drop(gateway);
 
-    let mut gateway = Gateway::connect(&connector.url, &credentials).await;
+    let mut gateway = WireGateway::connect(&connector.url, &credentials).await;
     assert_eq!(gateway.frame().await, inbound, "not acknowledged, so it is sent again");
     gateway.acknowledge(&inbound).await;
     gateway.acknowledge(&inbound).await;
@@ -27,7 +27,7 @@ async fn a_connected_gateway_gets_an_event_at_once_and_again_until_it_acknowledg
     wait_for("the acknowledgement", SOON, acked).await;
     drop(gateway);
 
-    let mut gateway = Gateway::connect(&connector.url, &credentials).await;
+    let mut gateway = WireGateway::connect(&connector.url, &credentials).await;
     push(&connector, json!({"event": event("m2", "ho")})).await;
     assert_eq!(gateway.frame().await["event"]["message_id"], "m2", "acknowledged, so it is not sent again");
 }
@@ -40,7 +40,7 @@ async fn events_pushed_during_a_disconnection_arrive_in_order_after_the_handshak
         let pushed = push(&connector, json!({"event": event(&format!("m{number}"), "hi")})).await;
         assert_eq!(pushed["delivered"], 0);
     }
-    let mut gateway = Gateway::connect(&connector.url, &credentials).await;
+    let mut gateway = WireGateway::connect(&connector.url, &credentials).await;
     for number in 0..1_000 {
         let inbound = gateway.frame().await;
         assert_eq!(inbound["event"]["message_id"], format!("m{number}"));
@@ -57,7 +57,7 @@ async fn nothing_is_pushed_before_a_hello_or_after_going_idle() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     let token = token("gw-1", credentials["secret"].as_str().unwrap(), now_s() + 300);
-    let mut gateway = Gateway::dial(&connector.url, Some(&token)).await;
+    let mut gateway = WireGateway::dial(&connector.url, Some(&token)).await;
     assert_eq!(push(&connector, json!({"event": event("m1", "early")})).await["delivered"], 0);
     gateway.send_frame(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
     assert_eq!(gateway.frame().await["type"], "descriptor", "the descriptor comes before the waiting events");
@@ -83,7 +83,7 @@ async fn a_live_event_is_lost_without_a_connected_gateway() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     assert_eq!(push(&connector, json!({"event": event("m1", "hi"), "live": true})).await, json!({"delivered": 0}));
-    let mut gateway = Gateway::connect(&connector.url, &credentials).await;
+    let mut gateway = WireGateway::connect(&connector.url, &credentials).await;
     assert_eq!(push(&connector, json!({"event": event("m2", "hi"), "live": true})).await, json!({"delivered": 1}));
     let inbound = gateway.frame().await;
     assert_eq!(inbound["event"]["message_id"], "m2");
@@ -99,12 +99,12 @@ async fn credentials_and_waiting_events_survive_a_restart_of_the_connector() {
     let credentials = register(&connector, "gw-1").await;
     push(&connector, json!({"event": event("m1", "hi")})).await;
     connector.signal("TERM");
-    assert!(connector.ended().success());
+    assert!(connector.wait_for_exit().success());
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&data).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600, "the data file holds secrets");
 
     let connector = Process::start(&arguments);
-    let mut gateway = Gateway::connect(&connector.url, &credentials).await;
+    let mut gateway = WireGateway::connect(&connector.url, &credentials).await;
     assert_eq!(gateway.frame().await["event"]["message_id"], "m1");
 }
 

@@ -16,7 +16,7 @@ use sha2::Sha256;
 use crate::support::{SOON, within};
 
 /// One connection to a connector.
-pub(crate) struct Gateway {
+pub(crate) struct WireGateway {
     sink: Pin<Box<dyn Sink<Message, Error = ProtocolError>>>,
     stream: Pin<Box<dyn Stream<Item = Result<Frame, ProtocolError>>>>,
     partial: String,
@@ -25,7 +25,7 @@ pub(crate) struct Gateway {
 
 /// What a connection delivers.
 #[derive(Debug)]
-pub(crate) enum Received {
+pub(crate) enum WireMessage {
     Frame(Value),
     Closed(Option<CloseReason>),
     /// The connection ended without a close frame.
@@ -45,13 +45,13 @@ pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-impl Gateway {
+impl WireGateway {
     /// Dials with this token, or without one.
     pub(crate) async fn dial(url: &str, token: Option<&str>) -> Self {
         Self::try_dial(url, token).await.expect("the connector accepts the connection")
     }
 
-    /// As [`Gateway::dial`]; the status code if the upgrade is refused.
+    /// As [`WireGateway::dial`]; the status code if the upgrade is refused.
     pub(crate) async fn try_dial(url: &str, token: Option<&str>) -> Result<Self, u16> {
         let mut request = awc::Client::default().ws(format!("{}/relay", url.replace("http://", "ws://")));
         if let Some(token) = token {
@@ -100,7 +100,7 @@ impl Gateway {
     /// The next frame; fails on anything else.
     pub(crate) async fn frame(&mut self) -> Value {
         match within(SOON, "a frame", self.receive()).await {
-            Received::Frame(frame) => frame,
+            WireMessage::Frame(frame) => frame,
             other => panic!("a frame should come, not {other:?}"),
         }
     }
@@ -108,21 +108,21 @@ impl Gateway {
     /// Code and reason of the close frame; fails on anything else.
     pub(crate) async fn close(&mut self) -> (u16, String) {
         match within(SOON, "a close frame", self.receive()).await {
-            Received::Closed(Some(reason)) => (reason.code.into(), reason.description.unwrap_or_default()),
+            WireMessage::Closed(Some(reason)) => (reason.code.into(), reason.description.unwrap_or_default()),
             other => panic!("a close frame should come, not {other:?}"),
         }
     }
 
-    pub(crate) async fn receive(&mut self) -> Received {
+    pub(crate) async fn receive(&mut self) -> WireMessage {
         loop {
             if let Some(frame) = self.frames.pop_front() {
-                return Received::Frame(frame);
+                return WireMessage::Frame(frame);
             }
             match self.stream.next().await {
-                None | Some(Err(_)) => return Received::Cut,
+                None | Some(Err(_)) => return WireMessage::Cut,
                 Some(Ok(Frame::Close(reason))) => {
                     let _ = self.sink.send(Message::Close(reason.clone())).await;
-                    return Received::Closed(reason);
+                    return WireMessage::Closed(reason);
                 }
                 Some(Ok(Frame::Text(bytes))) => {
                     self.partial.push_str(std::str::from_utf8(&bytes).expect("text is UTF-8"));

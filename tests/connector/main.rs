@@ -3,8 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod access;
 mod buffer;
-mod doors;
 mod faults;
 mod gateway;
 mod original;

@@ -15,14 +15,14 @@ use crate::{account, connector, event, push, register};
 const CEILING: Duration = Duration::from_mins(1);
 
 /// The script that runs the original's client, killed when dropped.
-struct Client {
+struct OriginalClient {
     child: Child,
     printed: Receiver<Value>,
     /// Its own home, so that it changes no other.
     _home: tempfile::TempDir,
 }
 
-impl Client {
+impl OriginalClient {
     fn start(connector: &Process, credentials: &Value, platform: &str, flags: &[&str]) -> Self {
         Self::run("client.py", connector, credentials, &[&[platform], flags].concat())
     }
@@ -60,7 +60,7 @@ impl Client {
     }
 }
 
-impl Drop for Client {
+impl Drop for OriginalClient {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -75,7 +75,7 @@ async fn the_originals_client_connects_gets_results_and_goes_idle() {
     let mut pushed = event("m1", "hello from the connector");
     pushed["source"]["profile"] = json!("coder");
     push(&connector, json!({"event": pushed})).await;
-    let client = Client::start(&connector, &credentials, "discord", &[]);
+    let client = OriginalClient::start(&connector, &credentials, "discord", &[]);
     assert_eq!(client.step("version")["version"], PINNED);
     let handshake = client.step("handshake");
     let shape = (&handshake["platform"], &handshake["limit"], &handshake["unit"]);
@@ -96,7 +96,7 @@ async fn the_originals_client_connects_gets_results_and_goes_idle() {
 async fn the_originals_client_distinguishes_a_refused_dial_from_a_revoked_one() {
     let connector = connector();
     let mut credentials = register(&connector, "gw-original").await;
-    let client = Client::start(&connector, &credentials, "telegram", &["--until-closed"]);
+    let client = OriginalClient::start(&connector, &credentials, "telegram", &["--until-closed"]);
     client.step("version");
     let mut frame = client.step("frame");
     while frame["frame"]["type"] != "descriptor" {
@@ -108,7 +108,7 @@ async fn the_originals_client_distinguishes_a_refused_dial_from_a_revoked_one() 
     assert_eq!((&closed["code"], &closed["revoked"]), (&json!(4_401), &json!(true)), "{closed}");
 
     credentials["secret"] = json!("not the one");
-    let client = Client::start(&connector, &credentials, "telegram", &["--until-closed"]);
+    let client = OriginalClient::start(&connector, &credentials, "telegram", &["--until-closed"]);
     let closed = client.step("closed");
     assert_eq!((&closed["code"], &closed["revoked"]), (&json!(4_401), &json!(false)), "{closed}");
     assert_eq!(closed["reason"], "unauthorized");
@@ -118,7 +118,7 @@ async fn the_originals_client_distinguishes_a_refused_dial_from_a_revoked_one() 
 async fn the_originals_client_works_against_the_connector_from_start_to_end() {
     let connector = connector();
     let credentials = register(&connector, "gw-original").await;
-    let client = Client::run("whole_life.py", &connector, &credentials, &[]);
+    let client = OriginalClient::run("full_session.py", &connector, &credentials, &[]);
     assert_eq!(client.step("handshake")["platform"], "discord");
     for (id, platform) in [("d1", "discord"), ("t1", "telegram")] {
         let mut event = event(id, "hello");
@@ -149,7 +149,7 @@ async fn the_originals_client_works_against_the_connector_from_start_to_end() {
 
     assert_eq!(client.step("dormant")["acknowledged"], true);
     for id in ["w1", "w2", "w3"] {
-        let pushed = push(&connector, json!({"event": event(id, "while it slept")})).await;
+        let pushed = push(&connector, json!({"event": event(id, "during idle")})).await;
         assert_eq!(pushed["delivered"], 0, "{pushed}");
     }
     assert_eq!(client.step("replayed")["messages"], json!(["w1", "w2", "w3"]));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use serde_json::{Value, json};
 
-use crate::gateway::Gateway;
+use crate::gateway::WireGateway;
 use crate::support::{Process, SOON, post, within};
 use crate::{connector, register};
 
@@ -73,7 +73,7 @@ async fn the_page_is_one_document_under_a_strict_policy() {
 #[actix_web::test]
 async fn a_message_reaches_the_gateway_and_every_change_reaches_every_window() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     gateway.send_frame(&json!({"type": "hello", "platform": "telegram", "botId": "b"})).await;
     assert_eq!(gateway.frame().await["type"], "descriptor");
     let (mut first, mut second) = (Window::open(&connector).await, Window::open(&connector).await);
@@ -113,7 +113,7 @@ async fn a_message_reaches_the_gateway_and_every_change_reaches_every_window() {
 #[actix_web::test]
 async fn a_prompt_is_answered_once() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     let url = format!("{}/chat/messages", connector.url);
     post(&url, &message("hi")).await;
     gateway.frame().await;

@@ -4,7 +4,7 @@ use awc::ws::Message;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, Received, now_s, token};
+use crate::gateway::{WireGateway, WireMessage, now_s, token};
 use crate::support::{Process, SOON, wait_for, within};
 use crate::{account, connector, event, push, register};
 
@@ -13,7 +13,7 @@ async fn each_hello_gets_the_descriptor_of_its_platform() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     let secret = credentials["secret"].as_str().unwrap();
-    let mut gateway = Gateway::dial(&connector.url, Some(&token("gw-1", secret, 0))).await;
+    let mut gateway = WireGateway::dial(&connector.url, Some(&token("gw-1", secret, 0))).await;
     // Two lines in one message, then one in two.
     gateway.write("{\"type\":\"hello\",\"platform\":\"discord\",\"botId\":\"b\"}\n{\"type\":\"hello\",\"platform\":\"telegram\"}\n{\"type\":").await;
     gateway.write("\"hello\",\"platform\":\"relay\",\"botId\":\"\"}\n").await;
@@ -46,7 +46,7 @@ async fn refused_dials_are_closed_with_4401_and_the_reason() {
         (Some(token("gw-1", secret, now_s() - 60)), "expired"),
     ];
     for (token, reason) in cases {
-        let mut gateway = Gateway::dial(&connector.url, token.as_deref()).await;
+        let mut gateway = WireGateway::dial(&connector.url, token.as_deref()).await;
         assert_eq!(gateway.close().await, (4_401, reason.to_owned()), "{token:?}");
     }
 }
@@ -54,7 +54,7 @@ async fn refused_dials_are_closed_with_4401_and_the_reason() {
 #[actix_web::test]
 async fn an_open_connector_accepts_a_gateway_without_a_token() {
     let connector = Process::start(&["connector", "--bind", "127.0.0.1:0", "--open"]);
-    let mut gateway = Gateway::dial(&connector.url, None).await;
+    let mut gateway = WireGateway::dial(&connector.url, None).await;
     gateway.send_frame(&json!({"type": "hello", "platform": "relay", "botId": ""})).await;
     assert_eq!(gateway.frame().await["descriptor"]["max_message_length"], 4_096);
     push(&connector, json!({"event": event("m1", "hi")})).await;
@@ -64,7 +64,7 @@ async fn an_open_connector_accepts_a_gateway_without_a_token() {
 #[actix_web::test]
 async fn every_action_of_the_contract_is_carried_out() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     push(&connector, json!({"event": event("m1", "hi")})).await;
     assert_eq!(gateway.frame().await["event"]["message_id"], "m1");
 
@@ -94,7 +94,7 @@ async fn every_action_of_the_contract_is_carried_out() {
         json!({"op": "send", "chat_id": "c1", "content": "x".repeat(2_001)}),
         json!({"op": "send", "chat_id": "c1", "content": ""}),
         json!({"op": "send", "content": "x"}),
-        json!({"op": "edit", "chat_id": "c1", "message_id": "nobody", "content": "x"}),
+        json!({"op": "edit", "chat_id": "c1", "message_id": "unknown", "content": "x"}),
         json!({"op": "edit", "chat_id": "c1", "message_id": "m1", "content": "not the agent's"}),
         json!({"op": "follow_up", "session_key": "agent:main:relay:dm:1", "kind": "discord.interaction_token", "content": "x"}),
         json!({"op": "fly", "chat_id": "c1"}),
@@ -109,9 +109,9 @@ async fn every_action_of_the_contract_is_carried_out() {
 }
 
 #[actix_web::test]
-async fn a_reply_goes_only_through_an_identity_that_said_hello() {
+async fn a_reply_is_sent_only_through_an_identity_that_sent_a_hello() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     let action = json!({"op": "send", "chat_id": "c1", "content": "x"});
     for (platform, bot, success) in [("discord", "b", true), ("discord", "other", false), ("telegram", "b", false)] {
         gateway
@@ -126,7 +126,7 @@ async fn a_reply_goes_only_through_an_identity_that_said_hello() {
 #[actix_web::test]
 async fn only_the_session_of_an_interaction_can_be_followed_up() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     let interaction = json!({"type": 2, "id": "i1", "channel_id": "111", "guild_id": "999", "data": {"name": "ask"},
                              "member": {"user": {"id": "42", "username": "ann"}}});
     let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, interaction.to_string());
@@ -145,7 +145,7 @@ async fn only_the_session_of_an_interaction_can_be_followed_up() {
 #[actix_web::test]
 async fn interrupts_go_both_ways() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     push(&connector, json!({"interrupt": {"session_key": "agent:main:discord:channel:c1:u1", "chat_id": "c1"}})).await;
     let expected =
         json!({"type": "interrupt_inbound", "session_key": "agent:main:discord:channel:c1:u1", "chat_id": "c1"});
@@ -159,7 +159,7 @@ async fn interrupts_go_both_ways() {
 #[actix_web::test]
 async fn an_invalid_frame_is_counted_and_the_link_stays_up() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     gateway
         .write("no json\n[]\n\n{\"type\":\"outbound\"}\n{\"type\":\"hello\",\"platform\":7}\n{\"type\":\"tomorrow\"}\n")
         .await;
@@ -170,7 +170,7 @@ async fn an_invalid_frame_is_counted_and_the_link_stays_up() {
 #[actix_web::test]
 async fn a_line_that_is_too_long_closes_the_link_with_1009() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     let mebibyte = "x".repeat(1024 * 1024);
     for _ in 0..9 {
         gateway.write(&mebibyte).await;
@@ -182,8 +182,8 @@ async fn a_line_that_is_too_long_closes_the_link_with_1009() {
 async fn a_second_dial_closes_the_first() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
-    let mut first = Gateway::connect(&connector.url, &credentials).await;
-    let mut second = Gateway::connect(&connector.url, &credentials).await;
+    let mut first = WireGateway::connect(&connector.url, &credentials).await;
+    let mut second = WireGateway::connect(&connector.url, &credentials).await;
     assert_eq!(first.close().await, (4_000, "superseded".to_owned()));
     push(&connector, json!({"event": event("m1", "hi")})).await;
     assert_eq!(second.frame().await["event"]["message_id"], "m1");
@@ -213,7 +213,7 @@ async fn pings_are_answered() {
 #[actix_web::test]
 async fn frames_from_gateways_are_streamed_from_the_first_one() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     gateway.act(json!({"op": "typing", "chat_id": "c1"})).await;
     let url = format!("{}/dev/outbound?after=0", connector.url);
     let mut stream = awc::Client::default().get(url).send().await.unwrap();
@@ -236,7 +236,7 @@ async fn frames_from_gateways_are_streamed_from_the_first_one() {
 #[actix_web::test]
 async fn the_account_counts_answers_and_marked_repeats() {
     let connector = connector();
-    let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     push(&connector, json!({"event": event("m1", "hi")})).await;
     let inbound = gateway.frame().await;
     gateway.acknowledge(&inbound).await;
@@ -244,7 +244,7 @@ async fn the_account_counts_answers_and_marked_repeats() {
     let repeat =
         json!({"op": "send", "chat_id": "c1", "content": "one", "reply_to": "m1", "metadata": {"repeat": true}});
     gateway.act(repeat).await;
-    gateway.act(json!({"op": "send", "chat_id": "c1", "content": "to nobody"})).await;
+    gateway.act(json!({"op": "send", "chat_id": "c1", "content": "unattributed"})).await;
     let account = account(&connector).await;
     let entry = &account["events"]["m1"];
     let counts = ["pushed", "sent", "acked", "answered", "repeats"].map(|name| entry[name].as_u64().unwrap());
@@ -257,10 +257,10 @@ async fn the_account_counts_answers_and_marked_repeats() {
 async fn a_signal_closes_the_links_and_ends_the_process_cleanly() {
     for signal in ["TERM", "INT"] {
         let mut connector = connector();
-        let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+        let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
         connector.signal(signal);
         assert_eq!(gateway.close().await.0, 1_001);
-        assert!(matches!(within(SOON, "the end", gateway.receive()).await, Received::Cut));
-        assert!(connector.ended().success(), "SIG{signal}");
+        assert!(matches!(within(SOON, "the end", gateway.receive()).await, WireMessage::Cut));
+        assert!(connector.wait_for_exit().success(), "SIG{signal}");
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::grants::{Gateway, Shared, is_new, until_grant};
-use crate::oauth_server::Fault;
+use crate::grants::{HonchoGateway, SharedGrant, is_new, until_grant};
+use crate::oauth_server::OauthFault;
 
 /// The log text for a lost grant.
 const LOST: &str = "grant is spent or revoked";
@@ -20,17 +20,17 @@ fn lost(grant: &Value) -> bool {
 
 #[actix_web::test]
 async fn a_lost_answer_is_followed_by_one_delayed_try_and_then_a_request_for_a_login() {
-    let shared = Shared::with_life(60);
-    shared.server.script(Fault::LostAnswer);
-    let mut gateway = Gateway::start(&shared, &[]);
+    let shared = SharedGrant::expiring_in(60);
+    shared.server.script(OauthFault::LostAnswer);
+    let mut gateway = HonchoGateway::start(&shared, &[]);
     gateway.until("uncertain", uncertain).await;
     assert_eq!(shared.server.presented().len(), 1);
     if crate::count(0, 1) == 1 {
         // Waits for the whole minute.
         until_grant(&gateway.process.url, "the need of a login", Duration::from_secs(90), lost).await;
     } else {
-        shared.a_minute_passes();
-        gateway = Gateway::start(&shared, &[]);
+        shared.expire_last_attempt();
+        gateway = HonchoGateway::start(&shared, &[]);
         gateway.until("the need of a login", lost).await;
     }
     let grant = gateway.grant().await;
@@ -54,9 +54,9 @@ fn shows_lifetime(grant: &Value, life_s: i64) -> bool {
 
 #[actix_web::test]
 async fn a_rotation_by_another_process_repairs_a_lost_answer() {
-    let shared = Shared::with_life(60);
-    shared.server.script(Fault::LostAnswer);
-    let gateway = Gateway::start(&shared, &[]);
+    let shared = SharedGrant::expiring_in(60);
+    shared.server.script(OauthFault::LostAnswer);
+    let gateway = HonchoGateway::start(&shared, &[]);
     gateway.until("uncertain", uncertain).await;
     shared.log_in(5, 3600);
     gateway.until("new", is_new).await;
@@ -66,10 +66,10 @@ async fn a_rotation_by_another_process_repairs_a_lost_answer() {
 
 #[actix_web::test]
 async fn a_truncated_or_invalid_answer_counts_as_lost() {
-    for fault in [Fault::CutAnswer, Fault::Body("{}".to_owned())] {
-        let shared = Shared::with_life(60);
+    for fault in [OauthFault::CutAnswer, OauthFault::Body("{}".to_owned())] {
+        let shared = SharedGrant::expiring_in(60);
         shared.server.script(fault);
-        let gateway = Gateway::start(&shared, &[]);
+        let gateway = HonchoGateway::start(&shared, &[]);
         gateway.until("uncertain", uncertain).await;
         assert_eq!(shared.server.presented().len(), 1);
     }

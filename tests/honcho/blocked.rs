@@ -9,16 +9,16 @@ use std::process::{Command, Stdio};
 use caduceus_actors::honcho::lock::ConfigLock;
 use serde_json::Value;
 
-use crate::grants::{Gateway, Shared, give_away, is_new};
-use crate::support::{SOON, as_nobody};
+use crate::grants::{HonchoGateway, SharedGrant, chown_to_unprivileged, is_new};
+use crate::support::{SOON, as_unprivileged_user};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// The findings of the doctor about the grant, run as the same user: codes, each with a remedy.
-fn doctor(gateway: &Gateway, shared: &Shared) -> Vec<String> {
-    let output = as_nobody(|binary| {
+fn doctor(gateway: &HonchoGateway, shared: &SharedGrant) -> Vec<String> {
+    let output = as_unprivileged_user(|binary| {
         binary.args(["doctor", "--json", "--home"]).arg(gateway.home()).env("HOME", shared.user.path()).output()
     });
     let output = output.unwrap();
@@ -47,10 +47,10 @@ async fn a_file_that_cannot_be_read_written_or_locked_fails_no_turn_spends_no_to
 }
 
 /// Makes a file unusable.
-type Spoil = fn(&Path);
+type MakeUnusable = fn(&Path);
 
 /// The gateway serves a turn, shows `state` with a remedy and presents nothing.
-async fn shows(gateway: &Gateway, shared: &Shared, state: &str, words: &str) {
+async fn shows(gateway: &HonchoGateway, shared: &SharedGrant, state: &str, words: &str) {
     let grant = gateway.until(state, |grant| grant["state"] == state).await;
     assert!(grant["last_error"].as_str().is_some_and(|error| error.contains(words)), "{grant}");
     assert!(grant["remedy"].is_string(), "{grant}");
@@ -62,7 +62,7 @@ async fn shows(gateway: &Gateway, shared: &Shared, state: &str, words: &str) {
 
 async fn an_unusable_file_is_not_changed_and_is_used_again_once_it_is_repaired() {
     const GARBAGE: &str = "{\"hosts\": ";
-    let cases: [(&str, Spoil); 3] = [
+    let cases: [(&str, MakeUnusable); 3] = [
         ("Permission denied", |path| set_mode(path, 0o000)),
         ("line 1", |path| fs::write(path, "{\"hosts\": ").unwrap()),
         ("directory", |path| {
@@ -70,12 +70,12 @@ async fn an_unusable_file_is_not_changed_and_is_used_again_once_it_is_repaired()
             fs::create_dir(path).unwrap();
         }),
     ];
-    futures_util::future::join_all(cases.map(|(words, spoil)| async move {
-        let shared = Shared::with_life(60);
+    futures_util::future::join_all(cases.map(|(words, make_unusable)| async move {
+        let shared = SharedGrant::expiring_in(60);
         let good = fs::read_to_string(shared.path()).unwrap();
-        spoil(&shared.path());
-        shared.give_away();
-        let gateway = Gateway::as_nobody(&shared).await;
+        make_unusable(&shared.path());
+        shared.chown_to_unprivileged();
+        let gateway = HonchoGateway::start_unprivileged(&shared).await;
         shows(&gateway, &shared, "unreadable", words).await;
         assert_eq!(doctor(&gateway, &shared), ["grant_file"], "{words}");
         let left = fs::metadata(shared.path()).unwrap();
@@ -89,10 +89,10 @@ async fn an_unusable_file_is_not_changed_and_is_used_again_once_it_is_repaired()
             ),
         }
         // The file is repaired.
-        let mended = shared.path().with_file_name("mended");
-        fs::write(&mended, good).unwrap();
-        give_away(&mended);
-        fs::rename(mended, shared.path()).unwrap();
+        let repaired = shared.path().with_file_name("repaired");
+        fs::write(&repaired, good).unwrap();
+        chown_to_unprivileged(&repaired);
+        fs::rename(repaired, shared.path()).unwrap();
         gateway.until("new", is_new).await;
         assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
     }))
@@ -100,17 +100,17 @@ async fn an_unusable_file_is_not_changed_and_is_used_again_once_it_is_repaired()
 }
 
 async fn a_read_only_file_or_directory_spends_no_token() {
-    let of_file: fn(&Shared) -> PathBuf = Shared::path;
-    let of_directory: fn(&Shared) -> PathBuf = |shared| shared.path().parent().unwrap().to_owned();
+    let of_file: fn(&SharedGrant) -> PathBuf = SharedGrant::path;
+    let of_directory: fn(&SharedGrant) -> PathBuf = |shared| shared.path().parent().unwrap().to_owned();
     let cases = [(of_file, 0o400, 0o600), (of_directory, 0o500, 0o700)];
     futures_util::future::join_all(cases.map(|(place, read_only, writable)| async move {
-        let shared = Shared::with_life(60);
+        let shared = SharedGrant::expiring_in(60);
         // The lock file exists already.
         drop(ConfigLock::take(&shared.path(), SOON).unwrap());
-        shared.give_away();
+        shared.chown_to_unprivileged();
         let before = fs::read_to_string(shared.path()).unwrap();
         set_mode(&place(&shared), read_only);
-        let gateway = Gateway::as_nobody(&shared).await;
+        let gateway = HonchoGateway::start_unprivileged(&shared).await;
         shows(&gateway, &shared, "backoff", "cannot be replaced").await;
         assert_eq!(doctor(&gateway, &shared), ["grant_read_only"]);
         assert_eq!(fs::read_to_string(shared.path()).unwrap(), before);
@@ -139,7 +139,7 @@ impl Drop for SmallDisk {
 }
 
 async fn a_full_disk_spends_no_token() {
-    let shared = Shared::empty();
+    let shared = SharedGrant::empty();
     fs::create_dir(shared.path().parent().unwrap()).unwrap();
     let _disk = SmallDisk::mount(shared.path().parent().unwrap());
     shared.log_in(0, 60);
@@ -147,20 +147,20 @@ async fn a_full_disk_spends_no_token() {
     let filler = shared.path().with_file_name("filler");
     // Until the disk is full.
     let _ = fs::write(&filler, vec![0; 256 * 1024]);
-    shared.give_away();
-    let gateway = Gateway::as_nobody(&shared).await;
+    shared.chown_to_unprivileged();
+    let gateway = HonchoGateway::start_unprivileged(&shared).await;
     shows(&gateway, &shared, "backoff", "No space left").await;
     assert_eq!(fs::read_to_string(shared.path()).unwrap(), before);
-    assert_eq!(shared.litter(), ["filler"]);
+    assert_eq!(shared.leftover_files(), ["filler"]);
     fs::remove_file(filler).unwrap();
     gateway.until("new", is_new).await;
-    assert_eq!((shared.server.presented().len(), shared.server.replays(), shared.litter()), (1, 0, Vec::new()));
+    assert_eq!((shared.server.presented().len(), shared.server.replays(), shared.leftover_files()), (1, 0, Vec::new()));
 }
 
 async fn a_lock_that_another_process_never_releases_delays_no_turn_for_long() {
-    let shared = Shared::with_life(60);
+    let shared = SharedGrant::expiring_in(60);
     drop(ConfigLock::take(&shared.path(), SOON).unwrap());
-    shared.give_away();
+    shared.chown_to_unprivileged();
     let mut holder = Command::new("flock")
         .arg("--no-fork")
         .arg(shared.path().with_file_name("config.json.lock"))
@@ -168,7 +168,7 @@ async fn a_lock_that_another_process_never_releases_delays_no_turn_for_long() {
         .stdin(Stdio::null())
         .spawn()
         .expect("flock starts");
-    let gateway = Gateway::as_nobody(&shared).await;
+    let gateway = HonchoGateway::start_unprivileged(&shared).await;
     let wait = |state: &'static str| {
         let url = gateway.process.url.clone();
         async move {

@@ -3,10 +3,10 @@
 use fantoccini::Locator;
 
 use crate::browser::Browser;
-use crate::grants::Shared;
-use crate::login::Login;
+use crate::grants::SharedGrant;
+use crate::login::RunningLogin;
 
-async fn press(browser: &Browser, login: &Login, button: &str) -> String {
+async fn press(browser: &Browser, login: &RunningLogin, button: &str) -> String {
     browser.open(login.address.as_str()).await;
     browser.press(&format!("#{button}")).await;
     browser.text("h1", "how it ended", |text| text.contains("ogged in")).await
@@ -14,12 +14,12 @@ async fn press(browser: &Browser, login: &Login, button: &str) -> String {
 
 #[actix_web::test]
 async fn a_login_in_the_browser_ends_on_a_page_with_its_result() {
-    let shared = Shared::empty();
+    let shared = SharedGrant::empty();
     let browser = Browser::start().await;
     for (button, heading, expected) in
         [("agree", "Logged in", 0), ("deny", "Not logged in", 77), ("forge", "Not logged in", 76)]
     {
-        let login = Login::begin(&shared, &[]);
+        let login = RunningLogin::begin(&shared, &[]);
         assert_eq!(press(&browser, &login, button).await, heading);
         let body = browser.client.find(Locator::Css("main")).await.unwrap().text().await.unwrap();
         assert!(body.contains("close this page"), "{body}");

@@ -10,7 +10,7 @@ use caduceus_actors::honcho::lock::ConfigLock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::grants::{Shared, grant_of, is_new, until_grant};
+use crate::grants::{SharedGrant, grant_of, is_new, until_grant};
 use crate::support::original::original_python;
 use crate::support::{Process, binary, get, post, wait_for};
 use crate::world::World;
@@ -24,8 +24,8 @@ echo done
 "#;
 /// Processes that share the grant.
 const PROCESSES: usize = 16;
-/// Pause between two checks of the tokens of all agents.
-const LOOK_EVERY: usize = 10;
+/// Expiries between two checks of the tokens of all agents.
+const TOKEN_CHECK_INTERVAL: usize = 10;
 /// Sixteen processes on two shared cores.
 const CEILING: Duration = Duration::from_mins(2);
 
@@ -37,7 +37,7 @@ struct Member {
 }
 
 struct Fleet {
-    shared: Shared,
+    shared: SharedGrant,
     connector: Process,
     members: Vec<Member>,
     turns: usize,
@@ -45,7 +45,7 @@ struct Fleet {
 
 impl Fleet {
     async fn start(size: usize) -> Self {
-        let shared = Shared::with_life(3600);
+        let shared = SharedGrant::expiring_in(3600);
         let connector = Process::start(&["connector", "--bind", "127.0.0.1:0"]);
         let mut members = Vec::new();
         for number in 0..size {
@@ -86,7 +86,7 @@ impl Fleet {
         for member in &self.members {
             let path = member.home.path().join("token");
             let read = || async { fs::read_to_string(&path).ok() };
-            tokens.push(wait_for("a token in an agent's hand", CEILING, read).await);
+            tokens.push(wait_for("a token at an agent", CEILING, read).await);
         }
         tokens
     }
@@ -121,7 +121,7 @@ impl Fleet {
 }
 
 impl Member {
-    async fn start(shared: &Shared, connector: &Process, number: usize) -> Self {
+    async fn start(shared: &SharedGrant, connector: &Process, number: usize) -> Self {
         let home = tempfile::tempdir().unwrap();
         let id = format!("gw-{number}");
         let url = format!("{}/dev/gateways", connector.url);
@@ -145,13 +145,13 @@ impl Member {
     }
 }
 
-/// A cold process of the original that asks for the token once.
-struct Asking {
+/// A new process of the original that requests the token once.
+struct OriginalTokenRequest {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
-impl Asking {
+impl OriginalTokenRequest {
     fn start(python: &Path, path: &Path, home: &Path) -> Self {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/original/fresh_token.py");
         let child = Command::new(python)
@@ -167,11 +167,11 @@ impl Asking {
         Self { child, output }
     }
 
-    /// Waits until it is about to ask for the token.
-    fn is_asking(&mut self) {
+    /// Waits until it is about to request the token.
+    fn wait_for_request(&mut self) {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        assert_eq!(line, "asking\n");
+        assert_eq!(line, "requesting\n");
     }
 
     /// The token it was given, and whether that is marked as new.
@@ -189,7 +189,7 @@ async fn sixteen_gateways_exchange_each_expiry_once_and_end_with_the_same_token(
     let expiries = crate::count(5, 200);
     let mut fleet = Fleet::start(PROCESSES).await;
     let begun = Instant::now();
-    let rest = fleet.shared.rest();
+    let rest = fleet.shared.without_grant();
     for expiry in 1..=expiries {
         fleet.shared.expire();
         // Half of the expiries are found by a turn, half by a gateway's own timer.
@@ -202,11 +202,15 @@ async fn sixteen_gateways_exchange_each_expiry_once_and_end_with_the_same_token(
             fleet.tokens_of_turns().await;
         }
         fleet.exchanged_once(expiry);
-        if expiry % LOOK_EVERY == 0 || expiry == expiries {
+        if expiry % TOKEN_CHECK_INTERVAL == 0 || expiry == expiries {
             fleet.all_have_the_same_token().await;
         }
     }
-    assert_eq!((fleet.shared.rest(), fleet.shared.litter()), (rest, Vec::new()), "nothing but the grant changed");
+    assert_eq!(
+        (fleet.shared.without_grant(), fleet.shared.leftover_files()),
+        (rest, Vec::new()),
+        "nothing but the grant changed"
+    );
     let exchanges = fleet.exchanges().await;
     println!("{expiries} expiries in {:?}; exchanges by gateway: {exchanges:?}", begun.elapsed());
     assert_eq!(exchanges.iter().sum::<u64>(), expiries as u64);
@@ -218,26 +222,31 @@ async fn eight_gateways_and_eight_of_the_original_exchange_each_expiry_once_and_
     let python = original_python();
     let mut fleet = Fleet::start(PROCESSES / 2).await;
     let begun = Instant::now();
-    let rest = fleet.shared.rest();
+    let rest = fleet.shared.without_grant();
     let homes: Vec<TempDir> = (0..PROCESSES / 2).map(|_| tempfile::tempdir().unwrap()).collect();
     for expiry in 1..=expiries {
         let path = fleet.shared.path();
         // A gateway without a wait comes first. In every second round all have to wait for the lock.
         let held = (expiry % 2 == 0).then(|| ConfigLock::take(&path, CEILING).unwrap());
         fleet.shared.expire_now(held.as_ref());
-        let mut asking: Vec<Asking> = homes.iter().map(|home| Asking::start(&python, &path, home.path())).collect();
-        asking.iter_mut().for_each(Asking::is_asking);
+        let mut requests: Vec<OriginalTokenRequest> =
+            homes.iter().map(|home| OriginalTokenRequest::start(&python, &path, home.path())).collect();
+        requests.iter_mut().for_each(OriginalTokenRequest::wait_for_request);
         drop(held);
-        let answers: Vec<_> = asking.into_iter().map(Asking::answer).collect();
+        let answers: Vec<_> = requests.into_iter().map(OriginalTokenRequest::answer).collect();
         fleet.settle().await;
         fleet.exchanged_once(expiry);
         let token = fleet.shared.token();
         assert!(answers.iter().all(|(answer, _)| *answer == token), "{answers:?} and not {token}");
-        if expiry % LOOK_EVERY == 0 || expiry == expiries {
+        if expiry % TOKEN_CHECK_INTERVAL == 0 || expiry == expiries {
             fleet.all_have_the_same_token().await;
         }
     }
-    assert_eq!((fleet.shared.rest(), fleet.shared.litter()), (rest, Vec::new()), "nothing but the grant changed");
+    assert_eq!(
+        (fleet.shared.without_grant(), fleet.shared.leftover_files()),
+        (rest, Vec::new()),
+        "nothing but the grant changed"
+    );
     let ours: u64 = fleet.exchanges().await.iter().sum();
     println!("{expiries} expiries in {:?}; {ours} exchanged by gateways, the rest by the original", begun.elapsed());
     assert!((1..expiries as u64).contains(&ours), "both kinds have exchanged: {ours} of {expiries} by Caduceus");

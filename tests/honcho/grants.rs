@@ -15,17 +15,17 @@ use crate::support::{Process, SOON, binary, get, post, wait_for};
 use crate::world::World;
 
 /// The id of the user `nobody`.
-const NOBODY: u32 = 65534;
+const UNPRIVILEGED_UID: u32 = 65534;
 
 /// The user's home with `.honcho/config.json` in it, and the server.
-pub(crate) struct Shared {
+pub(crate) struct SharedGrant {
     pub(crate) user: TempDir,
     pub(crate) server: OauthServer,
 }
 
-impl Shared {
+impl SharedGrant {
     /// A grant that expires in this number of seconds.
-    pub(crate) fn with_life(life_s: i64) -> Self {
+    pub(crate) fn expiring_in(life_s: i64) -> Self {
         let shared = Self::empty();
         fs::create_dir(shared.user.path().join(".honcho")).unwrap();
         shared.log_in(0, life_s);
@@ -81,7 +81,7 @@ impl Shared {
     }
 
     /// Everything in the file but the grant itself.
-    pub(crate) fn rest(&self) -> Value {
+    pub(crate) fn without_grant(&self) -> Value {
         let mut file = self.json();
         let block = file["hosts"]["hermes"].as_object_mut().expect("a block");
         block["apiKey"].take();
@@ -90,7 +90,7 @@ impl Shared {
     }
 
     /// As if the last refresh token had been presented a while ago.
-    pub(crate) fn a_minute_passes(&self) {
+    pub(crate) fn expire_last_attempt(&self) {
         let lock = self.path().with_file_name("config.json.lock");
         let mut notes = json_in(&lock);
         let at = notes["presented"]["hermes"]["at_s"].as_i64().expect("the time is recorded");
@@ -99,21 +99,21 @@ impl Shared {
     }
 
     /// Names in the directory of the file other than the file and its locks.
-    pub(crate) fn litter(&self) -> Vec<String> {
+    pub(crate) fn leftover_files(&self) -> Vec<String> {
         let names = fs::read_dir(self.path().parent().unwrap()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         let expected = ["config.json", "config.json.lock", "config.json.login.lock"];
         names.filter(|name| !expected.contains(&name.as_str())).collect()
     }
 
-    /// Makes everything the property of the user that gateways of [`Gateway::as_nobody`] run as.
-    pub(crate) fn give_away(&self) {
-        give_away(self.user.path());
+    /// Makes everything the property of the user that gateways of [`HonchoGateway::start_unprivileged`] run as.
+    pub(crate) fn chown_to_unprivileged(&self) {
+        chown_to_unprivileged(self.user.path());
     }
 }
 
 /// A gateway of the user with the shared file.
-pub(crate) struct Gateway {
+pub(crate) struct HonchoGateway {
     pub(crate) process: Process,
     home: TempDir,
     /// The other end of its link, if it has one.
@@ -123,29 +123,29 @@ pub(crate) struct Gateway {
 /// Writes the token it was given to its `account` file.
 const AGENT: &str = "read -r document; echo \"token ${HONCHO_API_KEY:-none}\" >> $HERMES_HOME/account; echo done";
 
-impl Gateway {
-    pub(crate) fn start(shared: &Shared, arguments: &[&str]) -> Self {
+impl HonchoGateway {
+    pub(crate) fn start(shared: &SharedGrant, arguments: &[&str]) -> Self {
         let home = empty_home();
         let process = Self::run(&mut binary(), &shared.user, &home, arguments);
         Self { process, home, connector: None }
     }
 
     /// As an ordinary user, to which permission bits apply; with a link and an agent.
-    pub(crate) async fn as_nobody(shared: &Shared) -> Self {
+    pub(crate) async fn start_unprivileged(shared: &SharedGrant) -> Self {
         let home = empty_home();
         let connector = Process::start(&["connector", "--bind", "127.0.0.1:0"]);
-        let (status, known) = post(&format!("{}/dev/gateways", connector.url), &json!({"gatewayId": "gw"})).await;
-        assert_eq!(status, 200, "{known}");
+        let (status, credentials) = post(&format!("{}/dev/gateways", connector.url), &json!({"gatewayId": "gw"})).await;
+        assert_eq!(status, 200, "{credentials}");
         let env = format!(
             "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORM=discord\n",
             connector.url,
-            known["secret"].as_str().unwrap()
+            credentials["secret"].as_str().unwrap()
         );
         fs::write(home.path().join(".env"), env).unwrap();
         let agent = json!({"agent": {"backend": "exec", "command": ["sh", "-c", AGENT.replace('$', "$$")]}});
         fs::write(home.path().join("caduceus.yaml"), agent.to_string()).unwrap();
-        give_away(home.path());
-        let process = crate::support::as_nobody(|binary| Self::run(binary, &shared.user, &home, &[]));
+        chown_to_unprivileged(home.path());
+        let process = crate::support::as_unprivileged_user(|binary| Self::run(binary, &shared.user, &home, &[]));
         Self { process, home, connector: Some(connector) }
     }
 
@@ -190,7 +190,7 @@ impl Gateway {
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(mut self) -> TempDir {
         self.process.signal("KILL");
-        self.process.ended();
+        self.process.wait_for_exit();
         self.home
     }
 }
@@ -215,16 +215,16 @@ pub(crate) fn empty_home() -> TempDir {
     home
 }
 
-pub(crate) fn give_away(path: &Path) {
+pub(crate) fn chown_to_unprivileged(path: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }
     if path.is_dir() {
         for entry in fs::read_dir(path).unwrap() {
-            give_away(&entry.unwrap().path());
+            chown_to_unprivileged(&entry.unwrap().path());
         }
     }
-    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    chown(path, Some(UNPRIVILEGED_UID), Some(UNPRIVILEGED_UID)).unwrap();
 }
 
 pub(crate) fn json_in(path: &Path) -> Value {

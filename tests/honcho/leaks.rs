@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use crate::grants::{Shared, empty_home, is_new, until_grant};
-use crate::login::{Login, honcho, run};
+use crate::grants::{SharedGrant, empty_home, is_new, until_grant};
+use crate::login::{RunningLogin, honcho, run};
 use crate::support::{SOON, client, wait_for};
 use crate::world::World;
 
@@ -38,7 +38,7 @@ async fn page(url: &str) -> String {
 
 #[actix_web::test]
 async fn no_token_is_shown_anywhere_while_a_gateway_refreshes_and_runs_agents() {
-    let shared = Shared::with_life(60);
+    let shared = SharedGrant::expiring_in(60);
     let mut world = World::prepare().await;
     world.write("agent.sh", AGENT);
     world.variable("HOME", &shared.user.path().display().to_string());
@@ -47,7 +47,7 @@ async fn no_token_is_shown_anywhere_while_a_gateway_refreshes_and_runs_agents() 
     let url = world.gateway().url.clone();
     until_grant(&url, "new", SOON, is_new).await;
     world.push("m1", "hello", "chat", None).await;
-    let log = wait_for("the agent's word in the log", SOON, || async {
+    let log = wait_for("the agent's line in the log", SOON, || async {
         Some(world.gateway().log()).filter(|log| log.contains("planted-in-the-log"))
     })
     .await;
@@ -73,8 +73,8 @@ async fn no_token_is_shown_anywhere_while_a_gateway_refreshes_and_runs_agents() 
 
 #[actix_web::test]
 async fn no_token_is_shown_by_a_command() {
-    let shared = Shared::empty();
-    let login = Login::begin(&shared, &[]);
+    let shared = SharedGrant::empty();
+    let login = RunningLogin::begin(&shared, &[]);
     let line = fs::read(format!("/proc/{}/cmdline", login.id())).unwrap();
     assert!(String::from_utf8_lossy(&line).contains("login"));
     assert_eq!(found(&String::from_utf8_lossy(&line)), Vec::<&str>::new());

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::grants::{Gateway, Shared, empty_home, is_new, json_in};
-use crate::oauth_server::Fault;
+use crate::grants::{HonchoGateway, SharedGrant, empty_home, is_new, json_in};
+use crate::oauth_server::OauthFault;
 use crate::support::{SOON, binary, client, install};
 
 /// A login in progress.
-pub(crate) struct Login {
+pub(crate) struct RunningLogin {
     child: Child,
     output: BufReader<ChildStdout>,
     /// The printed address, to be opened in a browser.
@@ -26,7 +26,7 @@ pub(crate) struct Login {
 }
 
 /// A `caduceus` command of a user with the shared file.
-pub(crate) fn honcho(shared: &Shared, home: &TempDir, arguments: &[&str]) -> Command {
+pub(crate) fn honcho(shared: &SharedGrant, home: &TempDir, arguments: &[&str]) -> Command {
     let mut command = binary();
     command.arg("honcho").args(arguments).arg("--home").arg(home.path());
     command.env("HOME", shared.user.path()).env_remove("HERMES_HOME").env_remove("HERMES_HONCHO_HOST");
@@ -37,12 +37,12 @@ pub(crate) fn honcho(shared: &Shared, home: &TempDir, arguments: &[&str]) -> Com
     command
 }
 
-impl Login {
-    pub(crate) fn begin(shared: &Shared, arguments: &[&str]) -> Self {
+impl RunningLogin {
+    pub(crate) fn begin(shared: &SharedGrant, arguments: &[&str]) -> Self {
         Self::begin_with(shared, empty_home(), &[&["login", "--no-browser"], arguments].concat())
     }
 
-    fn begin_with(shared: &Shared, home: TempDir, arguments: &[&str]) -> Self {
+    fn begin_with(shared: &SharedGrant, home: TempDir, arguments: &[&str]) -> Self {
         let mut child = honcho(shared, &home, arguments).spawn().expect("the command starts");
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -89,9 +89,9 @@ pub(crate) fn run(command: &mut Command) -> (Option<i32>, String) {
 
 #[actix_web::test]
 async fn a_first_login_creates_the_users_file_with_the_settings_it_delivers() {
-    let shared = Shared::empty();
+    let shared = SharedGrant::empty();
     shared.server.set_config(json!({"peerName": "ann", "hosts": {"hermes": {"workspace": "w"}}}));
-    let login = Login::begin(&shared, &[]);
+    let login = RunningLogin::begin(&shared, &[]);
     let sent: BTreeMap<String, String> = login.address.query_pairs().into_owned().collect();
     let sent = |name: &str| sent[name].as_str();
     assert_eq!(
@@ -110,30 +110,30 @@ async fn a_first_login_creates_the_users_file_with_the_settings_it_delivers() {
     assert_eq!((&block["apiKey"], &block["oauth"]["refreshToken"]), (&json!("hch-at-n2"), &json!("hch-rt-n2")));
     assert_eq!(block["oauth"]["tokenEndpoint"], shared.server.token_endpoint());
     assert_eq!(fs::metadata(shared.path()).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!((shared.server.logins(), shared.litter()), (1, Vec::new()));
+    assert_eq!((shared.server.logins(), shared.leftover_files()), (1, Vec::new()));
 }
 
 #[actix_web::test]
 async fn a_later_login_changes_only_the_grant_and_a_running_gateway_uses_it() {
-    let shared = Shared::with_life(60);
+    let shared = SharedGrant::expiring_in(60);
     shared.server.revoke();
-    let gateway = Gateway::start(&shared, &[]);
+    let gateway = HonchoGateway::start(&shared, &[]);
     gateway.until("the need of a login", |grant| grant["state"] == "reauth_required").await;
     shared.server.set_config(json!({"z": 2}));
-    let rest = shared.rest();
-    let login = Login::begin(&shared, &["--tokens-only"]);
+    let rest = shared.without_grant();
+    let login = RunningLogin::begin(&shared, &["--tokens-only"]);
     login.press("agree").await;
     assert_eq!(login.ended().0, Some(0));
-    assert_eq!(shared.rest(), rest);
+    assert_eq!(shared.without_grant(), rest);
     gateway.until("new", is_new).await;
 }
 
 #[actix_web::test]
 async fn a_named_profile_has_a_block_of_its_own() {
-    let shared = Shared::with_life(3600);
+    let shared = SharedGrant::expiring_in(3600);
     let home = empty_home();
     fs::create_dir_all(home.path().join("profiles/work")).unwrap();
-    let login = Login::begin_with(&shared, home, &["login", "--no-browser", "--profile", "work"]);
+    let login = RunningLogin::begin_with(&shared, home, &["login", "--no-browser", "--profile", "work"]);
     login.press("agree").await;
     assert_eq!(login.ended().0, Some(0));
     let hosts = &shared.json()["hosts"];
@@ -142,18 +142,18 @@ async fn a_named_profile_has_a_block_of_its_own() {
         (&json!("hch-at-0"), &json!("hch-at-n2"))
     );
 
-    let (code, printed) = run(&mut honcho(&shared, &empty_home(), &["login", "--profile", "nobody"]));
+    let (code, printed) = run(&mut honcho(&shared, &empty_home(), &["login", "--profile", "unknown"]));
     assert_eq!(code, Some(78), "{printed}");
-    assert!(printed.contains("no profile nobody"), "{printed}");
+    assert!(printed.contains("no profile unknown"), "{printed}");
 }
 
 #[actix_web::test]
 async fn a_login_that_is_denied_or_belongs_to_another_changes_nothing_and_names_the_reason() {
     for (button, expected, words) in [("deny", 77, "denied (access_denied)"), ("forge", 76, "belongs to another login")]
     {
-        let shared = Shared::with_life(3600);
+        let shared = SharedGrant::expiring_in(3600);
         let before = fs::read_to_string(shared.path()).unwrap();
-        let login = Login::begin(&shared, &[]);
+        let login = RunningLogin::begin(&shared, &[]);
         let page = login.press(button).await;
         assert!(page.contains("Not logged in") && page.contains(words), "{page}");
         let (code, printed) = login.ended();
@@ -165,9 +165,9 @@ async fn a_login_that_is_denied_or_belongs_to_another_changes_nothing_and_names_
 
 #[actix_web::test]
 async fn a_login_without_a_redirect_ends_at_its_timeout() {
-    let shared = Shared::empty();
+    let shared = SharedGrant::empty();
     let begun = Instant::now();
-    let (code, printed) = Login::begin(&shared, &["--limit-s", "1"]).ended();
+    let (code, printed) = RunningLogin::begin(&shared, &["--limit-s", "1"]).ended();
     assert_eq!(code, Some(75), "{printed}");
     assert!(printed.contains("no login within 1 s"), "{printed}");
     assert!(begun.elapsed() < SOON);
@@ -178,8 +178,8 @@ async fn a_login_without_a_redirect_ends_at_its_timeout() {
 async fn if_the_usual_port_is_taken_the_redirect_uses_another_one() {
     // Taken by this test, or by another login of these tests.
     let taken = TcpListener::bind("127.0.0.1:8765");
-    let shared = Shared::empty();
-    let login = Login::begin(&shared, &[]);
+    let shared = SharedGrant::empty();
+    let login = RunningLogin::begin(&shared, &[]);
     let back = Url::parse(&login.parameter("redirect_uri")).unwrap();
     assert_eq!((back.host_str(), back.path()), (Some("127.0.0.1"), "/callback"));
     assert!(taken.is_err() || back.port() != Some(8765), "{back}");
@@ -189,8 +189,8 @@ async fn if_the_usual_port_is_taken_the_redirect_uses_another_one() {
 
 #[actix_web::test]
 async fn a_second_login_during_a_first_is_refused_and_does_not_affect_it() {
-    let shared = Shared::empty();
-    let login = Login::begin(&shared, &[]);
+    let shared = SharedGrant::empty();
+    let login = RunningLogin::begin(&shared, &[]);
     let (code, printed) = run(&mut honcho(&shared, &empty_home(), &["login", "--no-browser"]));
     assert_eq!(code, Some(69), "{printed}");
     assert!(printed.contains("another login") && printed.contains("under way"), "{printed}");
@@ -200,7 +200,7 @@ async fn a_second_login_during_a_first_is_refused_and_does_not_affect_it() {
 
 #[actix_web::test]
 async fn a_file_that_cannot_take_a_grant_is_reported_before_the_login_starts() {
-    let shared = Shared::with_life(60);
+    let shared = SharedGrant::expiring_in(60);
     fs::write(shared.path(), "garbage").unwrap();
     let (code, printed) = run(&mut honcho(&shared, &empty_home(), &["login", "--no-browser"]));
     assert_eq!(code, Some(78), "{printed}");
@@ -210,8 +210,8 @@ async fn a_file_that_cannot_take_a_grant_is_reported_before_the_login_starts() {
 
 #[actix_web::test]
 async fn a_file_that_becomes_invalid_during_a_login_is_not_changed_and_the_grant_is_saved_beside_it() {
-    let shared = Shared::with_life(60);
-    let login = Login::begin(&shared, &[]);
+    let shared = SharedGrant::expiring_in(60);
+    let login = RunningLogin::begin(&shared, &[]);
     fs::write(shared.path(), "garbage").unwrap();
     let page = login.press("agree").await;
     assert!(page.contains("Not logged in"), "{page}");
@@ -226,8 +226,8 @@ async fn a_file_that_becomes_invalid_during_a_login_is_not_changed_and_the_grant
 
 #[actix_web::test]
 async fn an_unreachable_server_and_an_invalid_answer_are_reported_differently() {
-    let shared = Shared::empty();
-    let login = Login::begin(&shared, &[]);
+    let shared = SharedGrant::empty();
+    let login = RunningLogin::begin(&shared, &[]);
     let mut back = Url::parse(&login.parameter("redirect_uri")).unwrap();
     back.query_pairs_mut().append_pair("code", "made-up").append_pair("state", &login.parameter("state"));
     client().get(back.as_str()).timeout(SOON).send().await.expect("the loopback page answers");
@@ -235,7 +235,7 @@ async fn an_unreachable_server_and_an_invalid_answer_are_reported_differently() 
     assert_eq!(code, Some(77), "{printed}");
     assert!(printed.contains("did not accept the code"), "{printed}");
 
-    let login = Login::begin(&shared, &[]);
+    let login = RunningLogin::begin(&shared, &[]);
     let mut back = Url::parse(&login.parameter("redirect_uri")).unwrap();
     back.query_pairs_mut().append_pair("code", "c").append_pair("state", &login.parameter("state"));
     shared.server.stop_listening();
@@ -247,27 +247,27 @@ async fn an_unreachable_server_and_an_invalid_answer_are_reported_differently() 
 
 #[actix_web::test]
 async fn the_systems_browser_is_opened_unless_no_browser_is_set() {
-    let shared = Shared::empty();
+    let shared = SharedGrant::empty();
     let tools = tempfile::tempdir().unwrap();
     let opener = tools.path().join("xdg-open");
     let script = tools.path().join("script");
-    fs::write(&script, "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\"\nmv \"$0.new\" \"$0.asked\"\n").unwrap();
+    fs::write(&script, "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\"\nmv \"$0.new\" \"$0.opened\"\n").unwrap();
     install(&script, &opener);
     let path = format!("{}:/usr/bin:/bin", tools.path().display());
-    let asked = tools.path().join("xdg-open.asked");
+    let opened = tools.path().join("xdg-open.opened");
     for (flags, expected) in [(vec!["login", "--no-browser"], false), (vec!["login"], true)] {
         let home = empty_home();
         let mut command = honcho(&shared, &home, &[&flags[..], &["--limit-s", "2"]].concat());
         let (code, printed) = run(command.env("PATH", &path));
-        assert_eq!((code, asked.exists()), (Some(75), expected), "{printed}");
+        assert_eq!((code, opened.exists()), (Some(75), expected), "{printed}");
         assert_eq!(printed.contains("A browser should open"), expected, "{printed}");
     }
-    assert!(fs::read_to_string(asked).unwrap().starts_with(&shared.server.authorize_url()));
+    assert!(fs::read_to_string(opened).unwrap().starts_with(&shared.server.authorize_url()));
 }
 
 #[actix_web::test]
 async fn the_state_of_a_grant_is_shown_with_its_remedy() {
-    let shared = Shared::with_life(3600);
+    let shared = SharedGrant::expiring_in(3600);
     let home = empty_home();
     let status = || run(&mut honcho(&shared, &home, &["status", "--json"]));
     let (code, printed) = status();
@@ -293,7 +293,7 @@ async fn the_state_of_a_grant_is_shown_with_its_remedy() {
 
 #[actix_web::test]
 async fn a_manual_refresh_happens_when_due_or_forced_and_under_the_same_rules() {
-    let shared = Shared::with_life(3600);
+    let shared = SharedGrant::expiring_in(3600);
     let home = empty_home();
     let refresh = |flags: &[&str]| run(&mut honcho(&shared, &home, &[&["refresh"], flags].concat()));
     let (code, printed) = refresh(&[]);
@@ -302,7 +302,7 @@ async fn a_manual_refresh_happens_when_due_or_forced_and_under_the_same_rules() 
     let (code, printed) = refresh(&["--force"]);
     assert_eq!((code, shared.token().as_str()), (Some(0), "hch-at-n1"), "{printed}");
     shared.expire();
-    shared.server.script(Fault::Closed);
+    shared.server.script(OauthFault::Closed);
     let (code, printed) = refresh(&[]);
     assert_eq!(code, Some(75), "{printed}");
     assert!(printed.contains("may be spent") && printed.contains("60 s"), "{printed}");
@@ -311,7 +311,7 @@ async fn a_manual_refresh_happens_when_due_or_forced_and_under_the_same_rules() 
     assert_eq!(refresh(&["--force"]).0, Some(0), "a forced refresh repairs the grant");
     assert_eq!(shared.server.replays(), 0);
 
-    let none = Shared::empty();
+    let none = SharedGrant::empty();
     let (code, printed) = run(&mut honcho(&none, &home, &["refresh"]));
     assert_eq!(code, Some(78), "{printed}");
     assert!(printed.contains("caduceus honcho login"), "{printed}");

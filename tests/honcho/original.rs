@@ -103,7 +103,7 @@ fn ours(case: &Value) -> Value {
     })
 }
 
-/// Intended differences. The specification asks for whole grants of text, for `null` to count as missing, and for a bad
+/// Intended differences. The specification requires whole grants of text, for `null` to count as missing, and for a bad
 /// expiry to count as long past; the original writes Python's words for such values, or cannot write them back at all.
 fn differs_on_purpose(case: &Value, theirs: &Value) -> bool {
     let oauth = &case["block"]["oauth"];

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::grants::{Shared, is_new, until_grant};
+use crate::grants::{SharedGrant, is_new, until_grant};
 use crate::support::{SOON, wait_for};
 use crate::world::World;
 
@@ -25,7 +25,7 @@ fn tries_within(elapsed: Duration) -> usize {
 
 #[actix_web::test]
 async fn while_the_server_is_unreachable_turns_start_at_once_and_there_is_one_try_per_step() {
-    let shared = Shared::with_life(60);
+    let shared = SharedGrant::expiring_in(60);
     shared.server.stop_listening();
     let mut world = World::prepare().await;
     world.variable("HOME", &shared.user.path().display().to_string());
@@ -69,10 +69,10 @@ const GATEWAYS: usize = 8;
 
 #[actix_web::test]
 async fn eight_gateways_present_the_token_to_a_busy_server_once_per_step() {
-    use crate::oauth_server::Fault;
-    let shared = Shared::with_life(60);
-    shared.server.script(Fault::Status(503, String::new()));
-    let gateways: Vec<_> = (0..GATEWAYS).map(|_| crate::grants::Gateway::start(&shared, &[])).collect();
+    use crate::oauth_server::OauthFault;
+    let shared = SharedGrant::expiring_in(60);
+    shared.server.script(OauthFault::Status(503, String::new()));
+    let gateways: Vec<_> = (0..GATEWAYS).map(|_| crate::grants::HonchoGateway::start(&shared, &[])).collect();
     for gateway in &gateways {
         until_grant(&gateway.process.url, "new", 3 * SOON, is_new).await;
     }
@@ -84,10 +84,10 @@ async fn eight_gateways_present_the_token_to_a_busy_server_once_per_step() {
 
 #[actix_web::test]
 async fn after_a_server_error_with_rotation_the_token_is_not_presented_again_at_once() {
-    use crate::oauth_server::Fault;
-    let shared = Shared::with_life(60);
-    shared.server.script(Fault::RotatedThen(500));
-    let gateways: Vec<_> = (0..GATEWAYS / 2).map(|_| crate::grants::Gateway::start(&shared, &[])).collect();
+    use crate::oauth_server::OauthFault;
+    let shared = SharedGrant::expiring_in(60);
+    shared.server.script(OauthFault::RotatedThen(500));
+    let gateways: Vec<_> = (0..GATEWAYS / 2).map(|_| crate::grants::HonchoGateway::start(&shared, &[])).collect();
     for gateway in &gateways {
         gateway.until("uncertain", |grant| grant["state"] == "uncertain").await;
     }
@@ -96,10 +96,10 @@ async fn after_a_server_error_with_rotation_the_token_is_not_presented_again_at_
 
 #[actix_web::test]
 async fn a_refusal_for_the_servers_own_reasons_spends_no_token() {
-    use crate::oauth_server::Fault;
-    let shared = Shared::with_life(60);
-    shared.server.script(Fault::Status(503, String::new()));
-    let gateway = crate::grants::Gateway::start(&shared, &[]);
+    use crate::oauth_server::OauthFault;
+    let shared = SharedGrant::expiring_in(60);
+    shared.server.script(OauthFault::Status(503, String::new()));
+    let gateway = crate::grants::HonchoGateway::start(&shared, &[]);
     gateway.until("waiting", |grant| grant["state"] == "backoff").await;
     // Without intervention, at the end of its step.
     wait_for("the second try", SOON, || async { Some(gateway.grant().await).filter(is_new) }).await;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use serde_json::{Value, json};
 
-use crate::ended::{caduceus, on};
+use crate::command::{caduceus, on};
 use crate::support::{SOON, binary, wait_for};
 use crate::world::World;
 
@@ -128,8 +128,8 @@ async fn one_profile_is_drained_alone() {
     let home = world.home().to_str().unwrap();
     let token = [("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)];
     caduceus(&["drain", "cancel", "--profile", "work", "--home", home], &token).with(0).contains_text("is cancelled");
-    on(world.home(), &["drain", "begin", "--profile", "nobody"]).with(1);
-    caduceus(&["drain", "begin", "--profile", "nobody", "--home", home], &token)
+    on(world.home(), &["drain", "begin", "--profile", "unknown"]).with(1);
+    caduceus(&["drain", "begin", "--profile", "unknown", "--home", home], &token)
         .with(1)
         .contains_text("unknown_profile");
     on(world.home(), &["drain", "begin", "--profile", "default"]).with(1);
@@ -175,7 +175,7 @@ async fn a_stop_waits_for_the_turn_and_a_forced_one_does_not() {
     world.push("long", "sleep 2", "c1", None).await;
     world.until("a turn", |status| status["active_agents"] == 1).await;
     on(world.home(), &["stop"]).with(0).contains_text("stopped");
-    assert!(world.gateway.take().unwrap().ended().success());
+    assert!(world.gateway.take().unwrap().wait_for_exit().success());
     world.answer("long").await;
 
     world.serve().await;
@@ -183,7 +183,7 @@ async fn a_stop_waits_for_the_turn_and_a_forced_one_does_not() {
     world.until("a turn", |status| status["active_agents"] == 1).await;
     on(world.home(), &["stop", "--timeout", "1"]).with(75).contains_text("still stopping");
     on(world.home(), &["stop", "--force"]).with(0).contains_text("stopped");
-    assert!(world.gateway.take().unwrap().ended().success());
+    assert!(world.gateway.take().unwrap().wait_for_exit().success());
 }
 
 #[actix_web::test]

@@ -3,8 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "../support/command.rs"]
+mod command;
 mod commands;
-mod ended;
 mod manager;
 mod original;
 mod outputs;

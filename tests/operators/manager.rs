@@ -11,7 +11,7 @@ const AGENT: &str = r#"#!/bin/sh
 tr '\0' '\n' < "/proc/$PPID/environ" > "$HERMES_HOME/environment"
 env >> "$HERMES_HOME/environment"
 read -r document
-case $document in *stay*) sleep 600 ;; esac
+case $document in *long*) sleep 600 ;; esac
 echo done
 "#;
 
@@ -63,14 +63,14 @@ async fn the_service_manager_is_notified_of_start_heartbeats_and_end() {
         manager.clear();
         manager.receives("WATCHDOG=1");
     }
-    world.push("stay", "stay", "c1", None).await;
+    world.push("long", "long", "c1", None).await;
     manager.receives("STATUS=running, 1 turn");
     manager.clear();
     world.gateway().signal("TERM");
     manager.receives("STOPPING=1");
     manager.receives("EXTEND_TIMEOUT_USEC=");
     manager.receives("STATUS=stopping");
-    assert!(world.gateway.take().unwrap().ended().success());
+    assert!(world.gateway.take().unwrap().wait_for_exit().success());
     assert!(!manager.received.iter().any(|line| line == "READY=1"), "{:?}", manager.received);
 }
 

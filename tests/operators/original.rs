@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::ended::{on, to_the_end};
+use crate::command::{on, run_to_end};
 use crate::support::original::{PINNED, original_python};
 use crate::support::{Process, SOON, binary, wait_for};
 use crate::world::World;
@@ -54,11 +54,11 @@ impl Original {
         serde_json::from_str(&line).expect("the script answers in JSON")
     }
 
-    /// Repeats `look` until its answer satisfies `is`.
+    /// Repeats `state` until its answer satisfies `is`.
     async fn until(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Value::Null;
         wait_for(&format!("the original to see {what}"), SOON, || {
-            seen = self.run("look");
+            seen = self.run("state");
             let found = is(&seen).then(|| seen.clone());
             async { found }
         })
@@ -81,7 +81,7 @@ fn link(folder: &Path) -> PathBuf {
 }
 
 /// Starts the gateway of `world` under that name, and without the argument `serve`.
-fn serve_as_theirs(world: &mut World, link: &Path) {
+fn serve_as_hermes_gateway(world: &mut World, link: &Path) {
     let home = world.home().to_str().unwrap();
     let arguments = ["--home", home, "--bind", "127.0.0.1:0", "--insecure-loopback-drain"];
     world.gateway = Some(Process::start_binary(link, &arguments));
@@ -92,10 +92,10 @@ async fn the_originals_tools_read_the_state_of_our_gateway_from_start_to_end() {
     let (mut world, folder) = (World::prepare().await, tempfile::tempdir().unwrap());
     world.profile("work", "");
     let mut original = Original::of(world.home());
-    let before = original.run("look");
+    let before = original.run("state");
     assert_eq!((&before["running"], &before["record"]), (&json!(false), &Value::Null));
 
-    serve_as_theirs(&mut world, &link(folder.path()));
+    serve_as_hermes_gateway(&mut world, &link(folder.path()));
     world.until("a link", |status| status["relay"][0]["state"] == "connected").await;
     let pid = json!(world.gateway().id());
     let idle = original.until("a link", |seen| seen["record"]["platforms"]["discord"]["state"] == "connected").await;
@@ -109,14 +109,14 @@ async fn the_originals_tools_read_the_state_of_our_gateway_from_start_to_end() {
     let busy = original.until("a turn", |seen| seen["record"]["active_agents"] == 1).await;
     assert_eq!((&busy["busy"], &busy["drainable"]), (&json!(true), &json!(true)));
     assert_eq!(original.run("hold"), json!({"held": false}), "one gateway for each home");
-    assert_eq!(original.run("look")["pid"], pid, "the attempt has changed nothing");
+    assert_eq!(original.run("state")["pid"], pid, "the attempt has changed nothing");
 
     on(world.home(), &["drain", "begin"]).with(0);
     let draining = original.until("a drain", |seen| seen["record"]["gateway_state"] == "draining").await;
     assert_eq!((&draining["busy"], &draining["drainable"]), (&json!(false), &json!(false)));
 
     on(world.home(), &["stop", "--force"]).with(0);
-    let after = original.run("look");
+    let after = original.run("state");
     assert_eq!((&after["running"], &after["lock_active"]), (&json!(false), &json!(false)));
     let record = &after["record"];
     assert_eq!((&record["gateway_state"], &record["active_agents"]), (&json!("stopped"), &json!(0)), "{record}");
@@ -132,11 +132,11 @@ async fn a_drain_begun_by_one_side_is_visible_to_and_cancellable_by_the_other() 
     assert_eq!(status["drain"]["principal"], "the-original");
     assert_eq!(status["drain"]["requested_at"], marker["requested_at"]);
     on(world.home(), &["drain", "cancel"]).with(0).contains_text("the drain is cancelled");
-    assert_eq!(original.run("look")["draining"], false);
+    assert_eq!(original.run("state")["draining"], false);
     world.until("no drain", |status| status["gateway_state"] == "running").await;
 
     on(world.home(), &["drain", "begin", "--suppress-notification"]).with(0);
-    let seen = original.run("look");
+    let seen = original.run("state");
     assert_eq!((&seen["draining"], &seen["suppressed"]), (&json!(true), &json!(true)));
     assert_eq!((&seen["marker"]["principal"], &seen["marker"]["epoch"]), (&json!("cli"), &seen["epoch"]));
     world.until("a drain", |status| status["gateway_state"] == "draining").await;
@@ -145,7 +145,7 @@ async fn a_drain_begun_by_one_side_is_visible_to_and_cancellable_by_the_other() 
 
     let (code, _) = world.drain(json!({"action": "drain"})).await;
     assert_eq!(code, 200);
-    let seen = original.run("look");
+    let seen = original.run("state");
     assert_eq!((&seen["draining"], &seen["suppressed"]), (&json!(true), &json!(false)));
 }
 
@@ -153,26 +153,26 @@ async fn a_drain_begun_by_one_side_is_visible_to_and_cancellable_by_the_other() 
 async fn files_left_by_a_crash_of_either_do_not_block_the_next_start() {
     let (mut world, folder) = (World::prepare().await, tempfile::tempdir().unwrap());
     let link = link(folder.path());
-    serve_as_theirs(&mut world, &link);
+    serve_as_hermes_gateway(&mut world, &link);
     let mut original = Original::of(world.home());
     original.until("the address", |seen| seen["record"]["http"].is_string()).await;
     world.kill_gateway();
     assert!(world.path("gateway.pid").exists() && world.path("gateway_state.json").exists());
-    let seen = original.run("look");
+    let seen = original.run("state");
     assert_eq!((&seen["pid"], &seen["lock_active"], &seen["running"]), (&Value::Null, &json!(false), &json!(false)));
 
     let held = original.run("hold");
     assert_eq!(held["held"], true);
-    let refused = to_the_end(Command::new(&link).args(["--home", world.home().to_str().unwrap()]));
+    let refused = run_to_end(Command::new(&link).args(["--home", world.home().to_str().unwrap()]));
     refused.with(69).contains_text("another gateway holds the home");
     on(world.home(), &["status"]).with(75).contains_text("publishes no address");
     original.run("release");
     assert!(world.path("gateway.pid").exists(), "as after a crash of the original");
     on(world.home(), &["status"]).with(69).contains_text("ended in state running");
 
-    serve_as_theirs(&mut world, &link);
+    serve_as_hermes_gateway(&mut world, &link);
     let pid = json!(world.gateway().id());
-    assert_eq!(original.run("look")["pid"], pid);
+    assert_eq!(original.run("state")["pid"], pid);
     let record = fs::read(world.path("gateway.pid")).unwrap();
     assert_eq!(record, fs::read(world.path("gateway.lock")).unwrap());
 }
@@ -183,11 +183,11 @@ async fn a_gateway_under_another_name_restores_its_files_after_the_originals_too
     world.serve_unlinked();
     let mut original = Original::of(world.home());
     // They do not recognize its command line, and remove its files as those of an ended gateway.
-    assert_eq!(original.run("look")["pid"], Value::Null);
+    assert_eq!(original.run("state")["pid"], Value::Null);
     wait_for("the lock to be back", SOON, || async { world.path("gateway.pid").exists().then_some(()) }).await;
     on(world.home(), &["status"]).with(0);
     on(world.home(), &["stop"]).with(0).contains_text("stopped");
-    assert!(world.gateway.take().unwrap().ended().success());
+    assert!(world.gateway.take().unwrap().wait_for_exit().success());
 }
 
 #[actix_web::test]
@@ -197,7 +197,7 @@ async fn the_originals_gateway_takes_the_home_of_a_gateway_under_another_name() 
     let mut original = Original::of(world.home());
     // A known limit: the original removes the lock and takes a new one at once. The manual says to start Caduceus as hermes-gateway.
     assert_eq!(original.run("hold")["held"], true);
-    wait_for("a word of it in the log", SOON, || async {
+    wait_for("the loss of the lock in the log", SOON, || async {
         world.gateway().log().contains("cannot be locked again").then_some(())
     })
     .await;

@@ -5,11 +5,11 @@ use std::io::{self, PipeReader, Read as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{SOON, binary, client, get, post, wait_for};
+use crate::support::{SOON, binary, client, get, post, wait_for, wait_for_exit};
 
 /// Ceiling for what takes longer than a timeout of the gateway.
 const LATER: Duration = Duration::from_mins(1);
@@ -25,7 +25,7 @@ enum StreamKind {
     Unread,
 }
 
-const FATES: [StreamKind; 3] = [StreamKind::Closed, StreamKind::Full, StreamKind::Unread];
+const STREAM_KINDS: [StreamKind; 3] = [StreamKind::Closed, StreamKind::Full, StreamKind::Unread];
 
 impl StreamKind {
     /// The stream, and the reader that must be kept.
@@ -71,15 +71,8 @@ impl WithStreams {
         assert!(ended.success(), "the signal was sent");
     }
 
-    fn ended(&mut self, ceiling: Duration) -> Option<i32> {
-        let deadline = Instant::now() + ceiling;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(Instant::now() < deadline, "the process did not end in {ceiling:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    fn exit_code(&mut self, ceiling: Duration) -> Option<i32> {
+        wait_for_exit(&mut self.child, ceiling).code()
     }
 }
 
@@ -120,7 +113,8 @@ async fn metric(url: &str, name: &str) -> u64 {
 
 #[actix_web::test]
 async fn a_gateway_serves_restarts_its_actors_and_ends_with_every_kind_of_output() {
-    let cases = FATES.into_iter().flat_map(|kind| [(Some(kind), None), (None, Some(kind)), (Some(kind), Some(kind))]);
+    let cases =
+        STREAM_KINDS.into_iter().flat_map(|kind| [(Some(kind), None), (None, Some(kind)), (Some(kind), Some(kind))]);
     let started: Vec<_> = cases
         .map(|(output, error)| {
             let home = home();
@@ -149,7 +143,7 @@ async fn a_gateway_serves_restarts_its_actors_and_ends_with_every_kind_of_output
             "{what}: {dropped} lines dropped"
         );
         gateway.terminate();
-        assert_eq!(gateway.ended(SOON), Some(0), "{what}");
+        assert_eq!(gateway.exit_code(SOON), Some(0), "{what}");
     }
 }
 
@@ -168,7 +162,7 @@ async fn lines_logged_while_the_pipe_was_not_read_are_delivered_later_one_event_
         text
     });
     gateway.terminate();
-    assert_eq!(gateway.ended(SOON), Some(0));
+    assert_eq!(gateway.exit_code(SOON), Some(0));
     let text = reading.join().unwrap();
     let lines: Vec<Value> = text
         .trim_start_matches('#')
@@ -187,29 +181,29 @@ async fn the_watchdog_ends_a_gateway_whose_log_is_not_read() {
     let url = address(home.path()).await;
     let hang = json!({"fault": "hang_in_timer", "seconds": 600});
     assert_eq!(post(&format!("{url}/api/actors/relays/fault"), &hang).await.0, 200);
-    assert_eq!(gateway.ended(LATER), Some(75));
+    assert_eq!(gateway.exit_code(LATER), Some(75));
 }
 
 #[test]
 fn a_failed_start_ends_with_its_code_with_every_kind_of_output() {
-    for kind in FATES {
+    for kind in STREAM_KINDS {
         let home = home();
         fs::write(home.path().join("caduceus.yaml"), "agent: [\n").unwrap();
         let mut gateway = WithStreams::start(&mut serve(home.path()), Some(kind), Some(kind));
-        assert_eq!(gateway.ended(SOON), Some(78), "{kind:?}");
+        assert_eq!(gateway.exit_code(SOON), Some(78), "{kind:?}");
         let mut command = binary();
         let mut status =
             WithStreams::start(command.args(["status", "--home"]).arg(home.path()), Some(kind), Some(kind));
-        assert_eq!(status.ended(SOON), Some(69), "{kind:?}");
+        assert_eq!(status.exit_code(SOON), Some(69), "{kind:?}");
         // Started by hand, without a gateway.
         let mut guard = WithStreams::start(binary().args(["guard", "--", "true"]), Some(kind), Some(kind));
-        assert_eq!(guard.ended(SOON), Some(125), "{kind:?}");
+        assert_eq!(guard.exit_code(SOON), Some(125), "{kind:?}");
     }
 }
 
 #[actix_web::test]
 async fn a_connector_and_a_demo_run_and_end_with_every_kind_of_output() {
-    let started: Vec<_> = FATES
+    let started: Vec<_> = STREAM_KINDS
         .into_iter()
         .flat_map(|kind| {
             ["connector", "demo"].map(|name| {
@@ -226,7 +220,7 @@ async fn a_connector_and_a_demo_run_and_end_with_every_kind_of_output() {
         })
         .await;
         process.terminate();
-        assert_eq!(process.ended(LATER), Some(0), "{name}, {kind:?}");
+        assert_eq!(process.exit_code(LATER), Some(0), "{name}, {kind:?}");
     }
 }
 
@@ -250,7 +244,7 @@ async fn a_command_ends_the_same_without_a_reader_and_reports_a_full_disk() {
         [&["--help"], &["serve", "--help"], &["--version"], &["secrets", "generate"], &["honcho", "login", "--help"]];
     let commands = on_home.map(|words| [words, &["--home", path]].concat()).into_iter();
     for words in commands.chain(others.map(<[&str]>::to_vec)) {
-        let good = crate::ended::caduceus(&words, &[]).code;
+        let good = crate::command::caduceus(&words, &[]).code;
         let with = |kind| {
             let (output, _reader) = StreamKind::stream(kind);
             let mut command = binary();
@@ -282,5 +276,5 @@ async fn a_watch_ends_when_its_reader_has_gone() {
     output.read_exact(&mut [0; 10]).unwrap();
     drop(output);
     // There is no change to be written.
-    assert_eq!(watch.ended(SOON), Some(0));
+    assert_eq!(watch.exit_code(SOON), Some(0));
 }

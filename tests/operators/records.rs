@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::ended::{caduceus, on};
+use crate::command::{caduceus, on};
 use crate::support::{SOON, client, post, wait_for};
 use crate::world::World;
 
@@ -24,7 +24,7 @@ fn home(configuration: &str) -> tempfile::TempDir {
 
 #[actix_web::test]
 async fn the_record_follows_state_and_turns_and_holds_no_secret() {
-    const SECRET: &str = "Canary9x-relay-secret-that-nobody-may-see";
+    const SECRET: &str = "Canary9x-relay-secret-0123456789abcdef";
     let mut world = World::prepare().await;
     let relay = fs::read_to_string(world.path(".env")).unwrap();
     world.write(".env", &format!("{relay}OPENAI_API_KEY={SECRET}\n"));
@@ -53,7 +53,7 @@ async fn the_record_follows_state_and_turns_and_holds_no_secret() {
     world.gateway().signal("TERM");
     until("the shutdown", "gateway_state", json!("stopping")).await;
     world.gateway().signal("TERM");
-    assert!(world.gateway.take().unwrap().ended().success());
+    assert!(world.gateway.take().unwrap().wait_for_exit().success());
     let stopped = record(world.home());
     assert_eq!((&stopped["gateway_state"], &stopped["exit_reason"]), (&json!("stopped"), &Value::Null));
     for name in ["gateway_state.json", "gateway.lock"] {
@@ -116,7 +116,7 @@ async fn an_exceeded_restart_intensity_is_the_reason_in_the_record() {
     world.serve_unlinked();
     world.until("a start", |status| status["gateway_state"] == "running").await;
     world.fault("status", json!({"kind": "panic"})).await;
-    let ended = world.gateway.take().unwrap().ended();
+    let ended = world.gateway.take().unwrap().wait_for_exit();
     assert_eq!(ended.code(), Some(70));
     let last = record(world.home());
     assert_eq!(last["gateway_state"], "stopped");
@@ -129,7 +129,7 @@ async fn an_exceeded_restart_intensity_is_the_reason_in_the_record() {
 async fn a_requested_restart_is_in_the_record_until_the_next_gateway_starts() {
     let mut world = World::start().await;
     assert_eq!(post(&world.url("/api/gateway/restart"), &json!({})).await.0, 202);
-    assert_eq!(world.gateway.take().unwrap().ended().code(), Some(75));
+    assert_eq!(world.gateway.take().unwrap().wait_for_exit().code(), Some(75));
     let last = record(world.home());
     assert_eq!((&last["gateway_state"], &last["restart_requested"]), (&json!("stopped"), &json!(true)));
     world.serve().await;
@@ -149,7 +149,7 @@ async fn a_record_that_cannot_be_written_does_not_affect_the_service() {
     // Its address is unknown, but its process id is known.
     on(world.home(), &["status"]).with(75);
     on(world.home(), &["stop"]).with(0);
-    assert!(world.gateway.take().unwrap().ended().success());
+    assert!(world.gateway.take().unwrap().wait_for_exit().success());
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn under_the_name_hermes_gateway_the_binary_serves_without_a_subcommand() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("hermes-gateway");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_caduceus"), &link).unwrap();
-    let run = |arguments: &[&str]| crate::ended::to_the_end(std::process::Command::new(&link).args(arguments));
+    let run = |arguments: &[&str]| crate::command::run_to_end(std::process::Command::new(&link).args(arguments));
     run(&["--home", home.path().to_str().unwrap()]).with(78).contains_text("nonsense");
     run(&["status", "--home", home.path().to_str().unwrap()]).with(69);
     run(&["--help"]).with(0).contains_text("serve");

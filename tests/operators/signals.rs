@@ -139,12 +139,12 @@ async fn a_hangup_of_the_gateways_own_terminal_ends_it_as_sigterm_does() {
     world.push("m1", "wait", "c1", None).await;
     guard(&world).await;
     world.gateway().signal("HUP");
-    world.until("the begun shutdown", |status| status["gateway_state"] == "stopping").await;
+    world.until("the shutdown", |status| status["gateway_state"] == "stopping").await;
     // A closed terminal sends more than one SIGHUP; the second does not speed up the shutdown.
     world.gateway().signal("HUP");
     logged(&world, "signal ignored: the process is stopping").await;
     world.write("go", "");
-    assert!(world.gateway.take().unwrap().ended().success());
+    assert!(world.gateway.take().unwrap().wait_for_exit().success());
     assert_eq!(world.account().await["events"]["m1"]["answered"], 1, "the shutdown waited for the turn");
 }
 
@@ -155,7 +155,7 @@ async fn sigquit_is_an_orderly_shutdown_that_waits_for_no_turn() {
     world.push("m1", "stay", "c1", None).await;
     guard(&world).await;
     world.gateway().signal("QUIT");
-    assert!(world.gateway.take().unwrap().ended().success(), "within {SOON:?}, and not after 180 s");
+    assert!(world.gateway.take().unwrap().wait_for_exit().success(), "within {SOON:?}, and not after 180 s");
     assert_eq!(state(&world)["gateway_state"], "stopped");
     world.serve().await;
     world.until_frame("A restart interrupted").await;
@@ -168,12 +168,13 @@ async fn a_connector_ends_on_sigquit_and_runs_on_after_ignored_signals() {
     for name in HARMLESS.iter().chain(&["HUP"]) {
         connector.signal(name);
     }
-    let printed =
-        wait_for("a word on the hangup", SOON, || async { connector.log().contains("SIGHUP ignored").then_some(()) });
+    let printed = wait_for("the ignored hangup in the log", SOON, || async {
+        connector.log().contains("SIGHUP ignored").then_some(())
+    });
     printed.await;
     assert!(crate::support::get(&connector.url).await.0 < 500);
     connector.signal("QUIT");
-    assert!(connector.ended().success());
+    assert!(connector.wait_for_exit().success());
 }
 
 #[test]
@@ -188,7 +189,7 @@ fn a_tree_that_fails_before_it_is_up_counts_as_a_failed_start() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 34; exec \"$@\"", "sh"]).arg(binary().get_program());
     command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home.path());
-    crate::ended::to_the_end(&mut command).with(70).contains_text("supervision tree gave up");
+    crate::command::run_to_end(&mut command).with(70).contains_text("supervision tree gave up");
     let state: Value = serde_json::from_slice(&fs::read(home.path().join("gateway_state.json")).unwrap()).unwrap();
     assert_eq!(state["gateway_state"], "startup_failed", "{state}");
     assert!(state["exit_reason"].as_str().is_some_and(|why| why.contains("exceeded its restart intensity")), "{state}");
@@ -202,14 +203,14 @@ fn a_full_disk_at_the_start_is_a_temporary_failure_and_an_unusable_home_is_perma
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(disk.path());
     command.arg(binary().get_program()).args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(disk.path());
-    crate::ended::to_the_end(&mut command).with(75).contains_text("caduceus: ");
+    crate::command::run_to_end(&mut command).with(75).contains_text("caduceus: ");
     // An obstacle at the path of the lock has to be removed by the operator.
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("caduceus.yaml"), "agent: {backend: echo}\n").unwrap();
     fs::create_dir(home.path().join("gateway.lock")).unwrap();
     let mut command = binary();
     command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home.path());
-    crate::ended::to_the_end(&mut command).with(78).contains_text("gateway.lock");
+    crate::command::run_to_end(&mut command).with(78).contains_text("gateway.lock");
 }
 
 fn state(world: &World) -> Value {

@@ -53,7 +53,7 @@ async def main(url, gateway_id, platform, until_closed):
     report("handshake", platform=descriptor.platform, limit=descriptor.max_message_length, unit=descriptor.len_unit)
     event = await asyncio.wait_for(events.get(), CEILING_S)
     report("inbound", text=event.text, chat=event.source.chat_id, message=event.message_id, profile=event.source.profile)
-    action = {"op": "send", "chat_id": event.source.chat_id, "content": "you said: " + event.text,
+    action = {"op": "send", "chat_id": event.source.chat_id, "content": "answer to " + event.text,
               "reply_to": event.message_id, "metadata": {"scope_id": event.source.scope_id}}
     result = await transport.send_outbound(action, platform=platform)
     report("result", result=result)

@@ -34,16 +34,16 @@ def authorised(header, gateway_id):
     return named == gateway_id and hmac.compare_digest(expected, signature) and time.time() < int(expires) < time.time() + 301
 
 
-class Scene:
+class Session:
     def __init__(self, gateway_id):
-        self.gateway_id, self.dials, self.over = gateway_id, 0, asyncio.Event()
+        self.gateway_id, self.dials, self.ended = gateway_id, 0, asyncio.Event()
 
-    async def play(self, socket):
+    async def run(self, socket):
         self.dials += 1
         report("dialled", dial=self.dials, authorised=authorised(socket.request.headers.get("Authorization"), self.gateway_id))
         self.socket, self.partial = socket, ""
         hello = await self.until("hello")
-        await self.tell({"type": "descriptor", "descriptor": DESCRIPTOR})
+        await self.send({"type": "descriptor", "descriptor": DESCRIPTOR})
         report("hello", platform=hello["platform"], bot=hello["botId"])
         if self.dials == 1:
             event = {"text": "one two three " * 12, "message_type": "text", "message_id": "m1",
@@ -54,28 +54,28 @@ class Scene:
             await socket.send(lines[:-40])
             await socket.send(lines[-40:].encode())
             report("acknowledged", buffer=(await self.until("inbound_ack"))["bufferId"])
-            said = []
-            while "".join(said).count("three") < 12:
+            parts = []
+            while "".join(parts).count("three") < 12:
                 frame = await self.until("outbound")
                 if frame["action"]["op"] == "send":
-                    said.append(frame["action"]["content"])
-                await self.tell({"type": "outbound_result", "requestId": frame["requestId"],
-                                 "result": {"success": True, "message_id": f"m{len(said)}"}})
-            report("answered", longest=max(len(part.encode("utf-16-le")) // 2 for part in said), parts=len(said))
+                    parts.append(frame["action"]["content"])
+                await self.send({"type": "outbound_result", "requestId": frame["requestId"],
+                                 "result": {"success": True, "message_id": f"m{len(parts)}"}})
+            report("answered", longest=max(len(part.encode("utf-16-le")) // 2 for part in parts), parts=len(parts))
             await socket.close(4401, "expired")
             return
         # The same event again: it must be acknowledged, and not run again.
-        await self.tell({"type": "inbound", "bufferId": "b1", "event": {
+        await self.send({"type": "inbound", "bufferId": "b1", "event": {
             "text": "again", "message_id": "m1", "source": {"platform": "discord", "chat_id": "c1", "chat_type": "dm", "user_id": "u1"}}})
         report("acknowledged again", buffer=(await self.until("inbound_ack"))["bufferId"])
         await self.until("going_idle")
-        await self.tell({"type": "going_idle_ack"})
+        await self.send({"type": "going_idle_ack"})
         report("idle")
         await socket.wait_closed()
         report("closed", code=socket.close_code)
-        self.over.set()
+        self.ended.set()
 
-    async def tell(self, frame):
+    async def send(self, frame):
         await self.socket.send(json.dumps(frame) + "\n")
 
     async def until(self, kind):
@@ -86,14 +86,14 @@ class Scene:
             frame = json.loads(line)
             if frame["type"] == kind:
                 return frame
-            report("besides", frame=frame)
+            report("other frame", frame=frame)
 
 
 async def main(gateway_id):
-    scene = Scene(gateway_id)
-    async with serve(scene.play, "127.0.0.1", 0) as server:
+    session = Session(gateway_id)
+    async with serve(session.run, "127.0.0.1", 0) as server:
         report("listening", port=server.sockets[0].getsockname()[1])
-        await scene.over.wait()
+        await session.ended.wait()
 
 
 asyncio.run(main(*sys.argv[1:]))

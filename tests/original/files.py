@@ -12,7 +12,7 @@ from datetime import datetime
 from gateway import drain_control, status
 
 
-def look():
+def state_of_home():
     """The state of the home as the original's tools read it."""
     record = status.read_runtime_status()
     state = record or {}
@@ -53,7 +53,7 @@ def release():
 
 ORDERS = {
     "version": lambda: {"version": importlib.metadata.version("hermes-agent")},
-    "look": look,
+    "state": state_of_home,
     "hold": hold,
     "release": release,
     "drain": lambda: drain_control.write_drain_request(principal="the-original", suppress_notification=True),

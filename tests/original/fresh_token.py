@@ -1,6 +1,6 @@
-"""Asks the original for a fresh token, once, from a cold start.
+"""Requests a fresh token from the original, once, in a new process.
 
-Usage: fresh_token.py PATH. Prints a line when it is about to ask, then one JSON object with "token" and "refreshed".
+Usage: fresh_token.py PATH. Prints a line when it is about to request it, then one JSON object with "token" and "refreshed".
 """
 
 import json
@@ -9,6 +9,6 @@ from pathlib import Path
 
 from plugins.memory.honcho import oauth
 
-print("asking", flush=True)
+print("requesting", flush=True)
 token, refreshed = oauth.ensure_fresh_token(Path(sys.argv[1]), "hermes")
 print(json.dumps({"token": token, "refreshed": refreshed}))

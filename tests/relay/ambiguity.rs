@@ -6,18 +6,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use actix_web::rt::time::sleep;
 use futures_util::future::join;
 use serde_json::Value;
 
-use crate::proxy::{ConnectionFault, Proxy};
-use crate::support::{SOON, wait_for};
+use crate::proxy::{ConnectionFault, FaultProxy, ProxyRecord};
+use crate::support::{SOON, pace, wait_for};
 use crate::world::World;
 
 /// Actions of the one turn.
 const ACTIONS: usize = 1_000;
+/// Pause around a cut, so that a whole batch of actions is dropped, and some actions of each connection arrive.
+const CUT_PAUSE: Duration = Duration::from_millis(25);
 
-/// Sends its actions ten at a time and records the result of each. They are queries, because a message is
+/// Sends its actions ten at a time and records the result of each; it pauses so that the cuts fall on many batches. They are queries, because a message is
 /// an obligation of the ledger, which is sent again automatically.
 const AGENT: &str = r#"
 import json, os, sys, time
@@ -48,7 +49,7 @@ const CUTS: [ConnectionFault; 6] = [
 #[actix_web::test]
 async fn exactly_the_actions_that_may_have_arrived_are_ambiguous() {
     let mut world = World::prepare().await;
-    let proxy = Proxy::start(world.connector.authority().parse().unwrap());
+    let proxy = FaultProxy::start(world.connector.authority().parse().unwrap());
     let env = fs::read_to_string(world.path(".env")).unwrap();
     world.write(".env", &env.replace(world.connector.authority(), &proxy.address.to_string()));
     world.write("agent.py", &AGENT.replace("ACTIONS", &ACTIONS.to_string()));
@@ -72,13 +73,18 @@ async fn exactly_the_actions_that_may_have_arrived_are_ambiguous() {
             if done.get() {
                 return;
             }
-            let dials = proxy.seen().dials.len();
+            let ProxyRecord { dials, dropped, .. } = proxy.record();
             proxy.inject(cut);
-            // A connection that drops one direction is cut afterwards; a moment later, so that something is dropped.
-            sleep(Duration::from_millis(40)).await;
-            proxy.inject(ConnectionFault::Reset);
-            wait_for("the next dial", SOON, || async { (proxy.seen().dials.len() > dials).then_some(()) }).await;
-            sleep(Duration::from_millis(25)).await;
+            // The other faults end the connection by themselves.
+            if matches!(cut, ConnectionFault::DropInbound | ConnectionFault::DropOutbound) {
+                let drops = || async { (done.get() || proxy.record().dropped > dropped).then_some(()) };
+                wait_for("a dropped byte", SOON, drops).await;
+                pace(CUT_PAUSE).await;
+                proxy.inject(ConnectionFault::Reset);
+            }
+            let redials = || async { (done.get() || proxy.record().dials.len() > dials.len()).then_some(()) };
+            wait_for("the next dial", SOON, redials).await;
+            pace(CUT_PAUSE).await;
         }
     };
     let finishing = async {
@@ -117,7 +123,7 @@ async fn exactly_the_actions_that_may_have_arrived_are_ambiguous() {
     }
     println!(
         "{sent} sent, {unsent} not sent, ambiguous: {unknown_arrived} arrived, {unknown_lost} lost; {} dials",
-        proxy.seen().dials.len()
+        proxy.record().dials.len()
     );
     assert_eq!(sent + unsent + unknown_arrived + unknown_lost, ACTIONS);
     for (count, what) in [(sent, "sent"), (unsent, "not sent"), (unknown_arrived, "arrived"), (unknown_lost, "lost")] {

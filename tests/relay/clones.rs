@@ -2,20 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{SOON, binary, post, wait_for};
+use crate::support::{SOON, binary, wait_for};
 use crate::text;
 use crate::world::World;
-
-/// Registers a gateway at the connector; returns a `.env` with its credentials.
-async fn enrolled(world: &World, id: &str) -> String {
-    let (status, own) = post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": id})).await;
-    assert_eq!(status, 200, "{own}");
-    format!(
-        "GATEWAY_RELAY_URL={}\nGATEWAY_RELAY_ID={id}\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord\n",
-        world.connector.url,
-        text(&own, "secret")
-    )
-}
 
 fn link<'a>(status: &'a Value, name: &str) -> &'a Value {
     status["relay"].as_array().unwrap().iter().find(|link| link["link"] == name).expect("the link is shown")
@@ -60,8 +49,8 @@ async fn a_cloned_profile_gets_no_link_and_runs_no_message_of_the_original_profi
         assert_eq!(world.agent_account(Some(clone)), [], "no message runs as {clone}");
         let degraded = |status: &Value| profile(status, clone)["state"] == "degraded";
         let status = world.until("a degraded clone", degraded).await;
-        let trouble = profile(&status, clone)["troubles"][0].as_str().unwrap().to_owned();
-        assert!(trouble.contains("GATEWAY_RELAY_ID"), "{trouble}");
+        let problem = profile(&status, clone)["troubles"][0].as_str().unwrap().to_owned();
+        assert!(problem.contains("GATEWAY_RELAY_ID"), "{problem}");
         let refused = link(&status, &format!("relay-{clone}"));
         assert_eq!((&refused["state"], &refused["generation"]), (&json!("disabled"), &json!(0)), "{refused}");
         assert!(refused["last_error"].as_str().unwrap().contains("GATEWAY_RELAY_ID"), "{refused}");
@@ -76,7 +65,7 @@ async fn a_cloned_profile_gets_no_link_and_runs_no_message_of_the_original_profi
     );
 
     // With credentials of its own it gets a link, and loses it again with those of the other.
-    world.profile("work", &enrolled(&world, "of-work").await);
+    world.profile("work", &world.link_env("of-work").await);
     let up = |status: &Value| {
         link(status, "relay-work")["state"] == "connected" && profile(status, "work")["state"] == "ready"
     };
@@ -89,7 +78,7 @@ async fn a_cloned_profile_gets_no_link_and_runs_no_message_of_the_original_profi
 #[actix_web::test]
 async fn of_two_profiles_with_one_gateway_id_the_first_has_the_link() {
     let mut world = World::prepare().await;
-    let env = enrolled(&world, "shared").await;
+    let env = world.link_env("shared").await;
     world.profile("b", &env);
     world.profile("a", &env);
     world.serve().await;
@@ -134,7 +123,7 @@ async fn more_than_a_hundred_links_are_up_at_a_time() {
     world.write("caduceus.yaml", "agent: {backend: echo}\n");
     for number in 0..PROFILES {
         let id = format!("g{number:03}");
-        world.profile(&id, &enrolled(&world, &id).await);
+        world.profile(&id, &world.link_env(&id).await);
     }
     world.serve_unlinked();
     let up = wait_for("every link", SOON * 3, || async {

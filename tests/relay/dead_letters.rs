@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hostile::{Connector, Wire, next, send_all};
+use crate::hostile::{HostileConnector, Wire, next, send_all};
 use crate::support::{SOON, get, within};
 use tokio_tungstenite::tungstenite::Message as Ws;
 
@@ -22,7 +22,7 @@ async fn acknowledged(wire: &mut Wire, line: &str, id: &str) {
 
 #[actix_web::test]
 async fn an_unusable_frame_is_acknowledged_counted_once_and_not_run() {
-    let mut connector = Connector::start().await;
+    let mut connector = HostileConnector::start().await;
     let mut wire = connector.wire().await;
     let source = r#"{"platform":"discord","chat_id":"c","chat_type":"channel","user_id":"u"}"#;
     let long = "x".repeat(9 * 1024 * 1024);

@@ -10,15 +10,15 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::hostile::{Connector, Wire, descriptor, next_of_kind, send_all, text};
+use crate::hostile::{HostileConnector, Wire, descriptor, next_of_kind, send_all, text};
 use crate::support::{SOON, within};
 use crate::world::World;
 
-const CREDENTIALS: &str = "GATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET=a-secret-that-both-ends-know-0123456789\n";
+const CREDENTIALS: &str = "GATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET=a-secret-shared-by-both-ends-0123456789\n";
 
 /// The next connection, after its handshake, and its token.
 #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
-async fn dialled(connector: &Connector) -> (Wire, String) {
+async fn dialled(connector: &HostileConnector) -> (Wire, String) {
     let (socket, _) = within(SOON, "a dial", connector.listener.accept()).await.unwrap();
     let mut token = String::new();
     let note = |request: &Request, response: Response| {
@@ -33,7 +33,7 @@ async fn dialled(connector: &Connector) -> (Wire, String) {
 
 #[actix_web::test]
 async fn a_redial_after_4401_has_a_new_token_also_in_the_same_second() {
-    let connector = Connector::start_with(CREDENTIALS).await;
+    let connector = HostileConnector::start_with(CREDENTIALS).await;
     let mut last = String::new();
     for round in 0..4 {
         let (mut wire, token) = dialled(&connector).await;
@@ -54,7 +54,7 @@ async fn a_redial_after_4401_has_a_new_token_also_in_the_same_second() {
 
 #[actix_web::test]
 async fn a_refused_upgrade_is_redialled_after_its_retry_after() {
-    let connector = Connector::start().await;
+    let connector = HostileConnector::start().await;
     let refuse = async |answer: &str| {
         let (mut socket, _) = within(SOON, "a dial", connector.listener.accept()).await.unwrap();
         let _ = socket.read(&mut [0; 4096]).await.unwrap();
@@ -112,11 +112,11 @@ async fn every_socket_of_the_gateway_and_of_the_connector_sends_without_delay() 
     world.push("m", "hello", "c", None).await;
     world.answer("m").await;
     // The link, and the requests of this test, at both ends.
-    for (whose, process) in [("gateway", world.gateway().id()), ("connector", world.connector.id())] {
+    for (owner, process) in [("gateway", world.gateway().id()), ("connector", world.connector.id())] {
         let found = connections(process);
-        println!("{whose}: {found:?}");
-        let least = if whose == "gateway" { 2 } else { 1 };
-        assert!(found.len() >= least, "{whose}: {found:?}");
-        assert!(found.iter().all(|(_, without_delay)| *without_delay), "{whose}: {found:?}");
+        println!("{owner}: {found:?}");
+        let least = if owner == "gateway" { 2 } else { 1 };
+        assert!(found.len() >= least, "{owner}: {found:?}");
+        assert!(found.iter().all(|(_, without_delay)| *without_delay), "{owner}: {found:?}");
     }
 }

@@ -1,51 +1,32 @@
 //! `caduceus enroll`: every outcome.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::stub::Stub;
+use crate::command::{CommandOutput, run_with_input};
+use crate::stub::StubServer;
 use crate::support::binary;
 use crate::support::original::original_python;
 use crate::world::World;
 use crate::{credentials, text};
 
-struct Ended {
-    code: i32,
-    output: String,
-    errors: String,
-}
-
 /// Runs `enroll` on another thread, because the test's own thread may run a stub.
-async fn enroll(world: &World, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Ended {
+async fn enroll(world: &World, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> CommandOutput {
     let mut command = binary();
     command.args(["enroll", "--home", &world.home().display().to_string()]).args(arguments);
     for name in ["HERMES_MANAGED", "GATEWAY_RELAY_ENROLL_TOKEN", "GATEWAY_RELAY_ACCESS_TOKEN", "GATEWAY_RELAY_URL"] {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let input = input.to_owned();
-    actix_web::web::block(move || {
-        let mut child = command.spawn().expect("the binary starts");
-        // The command may end before it reads its input.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Ended {
-            code: output.status.code().unwrap(),
-            output: String::from_utf8(output.stdout).unwrap(),
-            errors: String::from_utf8(output.stderr).unwrap(),
-        }
-    })
-    .await
-    .unwrap()
+    actix_web::web::block(move || run_with_input(&mut command, input.as_bytes())).await.unwrap()
 }
 
 /// Arguments, variables, the exit code and words of the output.
-type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+type EnrollCase<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
 
 const ODD: &str = "# mine\r\nOTHER='x y'\n\n  GATEWAY_RELAY_SECRET = old \nbroken line\n";
 
@@ -59,8 +40,8 @@ async fn an_enrolled_gateway_serves_and_the_original_reads_its_env_file() {
     let arguments =
         ["--token", "-", "--connector-url", &url, "--gateway-id", "enrolled", "--wake-url", "http://w.example/"];
     let variables = [("GATEWAY_RELAY_ACCESS_TOKEN", text(&credentials, "accessToken"))];
-    let ended = enroll(&world, &arguments, &variables, &format!("{}\n", text(&credentials, "enrollmentToken"))).await;
-    assert_eq!(ended.code, 0, "{}", ended.errors);
+    let run = enroll(&world, &arguments, &variables, &format!("{}\n", text(&credentials, "enrollmentToken"))).await;
+    assert_eq!(run.code, Some(0), "{}", run.error);
 
     let written = fs::read_to_string(world.path(".env")).unwrap();
     assert_eq!(fs::metadata(world.path(".env")).unwrap().permissions().mode() & 0o777, 0o600);
@@ -90,9 +71,9 @@ async fn an_enrolled_gateway_serves_and_the_original_reads_its_env_file() {
     );
     assert_eq!(written, expected);
 
-    assert!(ended.output.contains("enrolled for tenant tenant-"), "{}", ended.output);
-    assert_eq!(ended.output.matches("=<hidden>").count(), 2, "{}", ended.output);
-    let printed = format!("{}{}", ended.output, ended.errors);
+    assert!(run.output.contains("enrolled for tenant tenant-"), "{}", run.output);
+    assert_eq!(run.output.matches("=<hidden>").count(), 2, "{}", run.output);
+    let printed = format!("{}{}", run.output, run.error);
     for hidden in [secret, text(&credentials, "deliveryKey"), text(&credentials, "enrollmentToken")] {
         assert!(!printed.contains(hidden), "{printed}");
     }
@@ -107,7 +88,7 @@ async fn missing_input_is_named_and_nothing_is_changed() {
     let url = world.connector.url.clone();
     let url = ["--connector-url", &url];
     let odd_url = ["--connector-url", "c.example"];
-    let cases: [Case<'_>; 6] = [
+    let cases: [EnrollCase<'_>; 6] = [
         (&url, &[], 1, "there is no enrollment token"),
         (&[], &[token], 1, "there is no address of a connector"),
         (&odd_url, &[token], 1, "has to begin with wss://"),
@@ -121,15 +102,15 @@ async fn missing_input_is_named_and_nothing_is_changed() {
         ),
     ];
     for (arguments, variables, code, words) in cases {
-        let ended = enroll(&world, arguments, variables, "").await;
-        assert_eq!(ended.code, code, "{words}: {}", ended.errors);
-        assert!(ended.errors.contains(words), "{words}: {}", ended.errors);
+        let run = enroll(&world, arguments, variables, "").await;
+        assert_eq!(run.code, Some(code), "{words}: {}", run.error);
+        assert!(run.error.contains(words), "{words}: {}", run.error);
     }
     world.write("auth.json", r#"{"providers": {"nous": {"access_token": "a", "expires_at": "2020-01-01T00:00:00Z"}}}"#);
-    let ended = enroll(&world, &url, &[token], "").await;
-    assert!(ended.code == 3 && ended.errors.contains("the portal login has expired"), "{}", ended.errors);
+    let run = enroll(&world, &url, &[token], "").await;
+    assert!(run.code == Some(3) && run.error.contains("the portal login has expired"), "{}", run.error);
     world.write(".managed", "");
-    assert_eq!(enroll(&world, &url, &[token], "").await.code, 1);
+    assert_eq!(enroll(&world, &url, &[token], "").await.code, Some(1));
     assert_eq!(fs::read_to_string(world.path(".env")).unwrap(), ODD);
 }
 
@@ -148,39 +129,39 @@ async fn each_answer_of_a_connector_has_its_message_and_exit_code() {
         (200, json!({"secret": "a\nB=1"}), 78, "could not be written"),
     ];
     for (status, answer, code, words) in cases {
-        let connector = Stub::new(move |_, _| (status, answer.to_string()));
-        let ended = enroll(&world, &["--connector-url", &connector.url], &variables, "").await;
-        assert_eq!(ended.code, code, "{words}: {}", ended.errors);
-        assert!(ended.errors.contains(words), "{words}: {}", ended.errors);
-        let (_, bearer, body) = connector.asked("/relay/enroll").remove(0);
+        let connector = StubServer::new(move |_, _| (status, answer.to_string()));
+        let run = enroll(&world, &["--connector-url", &connector.url], &variables, "").await;
+        assert_eq!(run.code, Some(code), "{words}: {}", run.error);
+        assert!(run.error.contains(words), "{words}: {}", run.error);
+        let (_, bearer, body) = connector.requests("/relay/enroll").remove(0);
         assert_eq!(bearer.as_deref(), Some("Bearer a"));
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["enrollmentToken"], "spent");
         assert!(body["gatewayId"].as_str().unwrap().starts_with("gw-"), "{body}");
     }
-    let ended = enroll(&world, &["--connector-url", "http://127.0.0.1:1"], &variables, "").await;
-    assert!(ended.code == 75 && ended.errors.contains("cannot be reached"), "{}", ended.errors);
+    let run = enroll(&world, &["--connector-url", "http://127.0.0.1:1"], &variables, "").await;
+    assert!(run.code == Some(75) && run.error.contains("cannot be reached"), "{}", run.error);
     assert_eq!(fs::read_to_string(world.path(".env")).unwrap(), ODD);
 }
 
 #[actix_web::test]
 async fn a_token_in_the_arguments_gets_a_warning_and_one_in_a_file_does_not() {
     let world = World::prepare().await;
-    let connector = Stub::new(|_, _| (200, json!({"secret": "s", "gatewayId": ""}).to_string()));
+    let connector = StubServer::new(|_, _| (200, json!({"secret": "s", "gatewayId": ""}).to_string()));
     let variables = [("GATEWAY_RELAY_ACCESS_TOKEN", "a")];
     world.write("token", " from-a-file\n");
     let file = world.path("token").display().to_string();
     for (flag, value, warned) in [("--token", "given", true), ("--token-file", file.as_str(), false)] {
         let arguments = [flag, value, "--connector-url", &connector.url, "--gateway-id", "mine"];
-        let ended = enroll(&world, &arguments, &variables, "").await;
-        assert_eq!(ended.code, 0, "{}", ended.errors);
-        assert_eq!(ended.errors.contains("every user of this machine"), warned, "{}", ended.errors);
-        assert!(!ended.errors.contains("given"), "{}", ended.errors);
+        let run = enroll(&world, &arguments, &variables, "").await;
+        assert_eq!(run.code, Some(0), "{}", run.error);
+        assert_eq!(run.error.contains("every user of this machine"), warned, "{}", run.error);
+        assert!(!run.error.contains("given"), "{}", run.error);
         // Empty values are not written.
-        assert!(ended.output.contains("GATEWAY_RELAY_ID=mine") && !ended.output.contains("DELIVERY_KEY"));
+        assert!(run.output.contains("GATEWAY_RELAY_ID=mine") && !run.output.contains("DELIVERY_KEY"));
     }
     let tokens: Vec<Value> = connector
-        .asked("/relay/enroll")
+        .requests("/relay/enroll")
         .iter()
         .map(|(_, _, body)| serde_json::from_str::<Value>(body).unwrap()["enrollmentToken"].clone())
         .collect();

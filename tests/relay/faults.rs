@@ -6,14 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use actix_web::rt::time::sleep;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use crate::proxy::{ConnectionFault, Dials, Proxy};
-use crate::support::{Process, SOON, client, long, send, wait_for};
+use crate::proxy::{ConnectionFault, Dials, FaultProxy};
+use crate::support::{Process, SOON, client, long, pace, send, wait_for};
 use crate::world::{BOOKKEEPER, World};
 
 /// Short timeouts of the link, so that a fault is over quickly. A dead link is detected after a second instead of 45.
@@ -25,12 +25,12 @@ const CHATS: usize = 8;
 /// Pause between two messages, so that two cores have time for the agents.
 const PACE: Duration = Duration::from_millis(25);
 /// Messages without an answer at one time; a session queues 32.
-const UNDER_WAY: usize = 48;
+const IN_FLIGHT: usize = 48;
 /// Failed dials that are examined.
 const DIALS: usize = 40;
 
 #[derive(Debug, Clone, Copy)]
-enum Fault {
+enum LinkFault {
     Wire(ConnectionFault),
     /// The connector closes with this code.
     Close(u16, &'static str),
@@ -40,27 +40,27 @@ enum Fault {
     Restart,
 }
 
-const FAULTS: [Fault; 20] = [
-    Fault::Wire(ConnectionFault::Reset),
-    Fault::Close(1000, ""),
-    Fault::Wire(ConnectionFault::CutInbound(7)),
-    Fault::Wire(ConnectionFault::End),
-    Fault::Close(1001, "going away"),
-    Fault::Wire(ConnectionFault::Slow(2_000)),
-    Fault::Wire(ConnectionFault::CutOutbound(9)),
-    Fault::Close(1011, "trouble"),
-    Fault::Outage(Dials::CloseAtOnce),
-    Fault::Wire(ConnectionFault::HalfOpen),
-    Fault::Close(1012, "restart"),
-    Fault::Wire(ConnectionFault::CutInbound(300)),
-    Fault::Wire(ConnectionFault::DropInbound),
-    Fault::Close(4000, "superseded"),
-    Fault::Wire(ConnectionFault::CutOutbound(250)),
-    Fault::Close(4401, "expired"),
-    Fault::Wire(ConnectionFault::DropOutbound),
-    Fault::Close(1013, "try again later"),
-    Fault::Outage(Dials::Swallow),
-    Fault::Restart,
+const FAULTS: [LinkFault; 20] = [
+    LinkFault::Wire(ConnectionFault::Reset),
+    LinkFault::Close(1000, ""),
+    LinkFault::Wire(ConnectionFault::CutInbound(7)),
+    LinkFault::Wire(ConnectionFault::End),
+    LinkFault::Close(1001, "going away"),
+    LinkFault::Wire(ConnectionFault::Slow(2_000)),
+    LinkFault::Wire(ConnectionFault::CutOutbound(9)),
+    LinkFault::Close(1011, "internal error"),
+    LinkFault::Outage(Dials::CloseAtOnce),
+    LinkFault::Wire(ConnectionFault::HalfOpen),
+    LinkFault::Close(1012, "restart"),
+    LinkFault::Wire(ConnectionFault::CutInbound(300)),
+    LinkFault::Wire(ConnectionFault::DropInbound),
+    LinkFault::Close(4000, "superseded"),
+    LinkFault::Wire(ConnectionFault::CutOutbound(250)),
+    LinkFault::Close(4401, "expired"),
+    LinkFault::Wire(ConnectionFault::DropOutbound),
+    LinkFault::Close(1013, "try again later"),
+    LinkFault::Outage(Dials::Swallow),
+    LinkFault::Restart,
 ];
 
 /// The accounts of earlier processes of the connector: a restart loses its account.
@@ -73,42 +73,43 @@ struct EarlierAccounts {
 /// A gateway that dials its connector through the proxy.
 struct ProxiedWorld {
     world: RefCell<World>,
-    proxy: Proxy,
+    proxy: FaultProxy,
     data: tempfile::TempDir,
     earlier: RefCell<EarlierAccounts>,
     pushed: RefCell<Vec<String>>,
     /// No messages are sent for the moment.
-    quiet: Cell<bool>,
+    paused: Cell<bool>,
 }
 
 impl ProxiedWorld {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let connector = connector("127.0.0.1:0", &data);
-        let proxy = Proxy::start(connector.authority().parse().unwrap());
+        let proxy = FaultProxy::start(connector.authority().parse().unwrap());
         let mut world = World::prepare_with(connector).await;
         let env = fs::read_to_string(world.path(".env")).unwrap();
         world.write(".env", &env.replace(world.connector.authority(), &proxy.address.to_string()));
         world.write("agent.sh", BOOKKEEPER);
         world.configure(TIMES);
         world.serve().await;
-        let (earlier, pushed, quiet) = (RefCell::default(), RefCell::default(), Cell::new(false));
-        Self { world: RefCell::new(world), proxy, data, earlier, pushed, quiet }
+        let (earlier, pushed, paused) = (RefCell::default(), RefCell::default(), Cell::new(false));
+        Self { world: RefCell::new(world), proxy, data, earlier, pushed, paused }
     }
 
     /// Sends one message after the other until `done`.
     async fn push_messages(&self, done: &Cell<bool>) {
         while !done.get() {
-            sleep(PACE).await;
+            pace(PACE).await;
             let number = self.pushed.borrow().len();
-            if self.quiet.get() || (number.is_multiple_of(UNDER_WAY) && self.unanswered().await.len() > UNDER_WAY / 2) {
+            if self.paused.get() || (number.is_multiple_of(IN_FLIGHT) && self.unanswered().await.len() > IN_FLIGHT / 2)
+            {
                 continue;
             }
             let id = format!("m{number}");
             let body = json!({"event": World::message(&id, &id, &format!("c{}", number % CHATS), None)});
             let url = format!("{}/dev/inbound", self.world.borrow().connector.url);
             self.pushed.borrow_mut().push(id);
-            assert_eq!(ask(client().post(&url), &body).await.0, 202);
+            assert_eq!(request_json(client().post(&url), &body).await.0, 202);
         }
     }
 
@@ -124,7 +125,7 @@ impl ProxiedWorld {
 
     async fn account(&self) -> Value {
         let url = format!("{}/dev/account", self.world.borrow().connector.url);
-        ask(client().get(&url), &Value::Null).await.1
+        request_json(client().get(&url), &Value::Null).await.1
     }
 
     async fn settled(&self) {
@@ -135,7 +136,7 @@ impl ProxiedWorld {
     /// Waits until the gateway has completed the handshake of a dial after the first `dials`.
     async fn up_again(&self, dials: usize) {
         wait_for("the link to be up again", SOON, || async {
-            if self.proxy.seen().dials.len() <= dials {
+            if self.proxy.record().dials.len() <= dials {
                 return None;
             }
             let status = self.account().await;
@@ -145,43 +146,51 @@ impl ProxiedWorld {
         .await;
     }
 
-    async fn inject(&self, fault: Fault) {
-        let dials = self.proxy.seen().dials.len();
+    async fn inject(&self, fault: LinkFault) {
+        let dials = self.proxy.record().dials.len();
         match fault {
-            Fault::Wire(inject) => {
+            LinkFault::Wire(inject) => {
                 self.proxy.inject(inject);
                 if let ConnectionFault::Slow(_) = inject {
-                    return sleep(PACE).await;
+                    return pace(PACE).await;
                 }
             }
-            Fault::Close(code, reason) => {
+            LinkFault::Close(code, reason) => {
                 let url = format!("{}/dev/faults", self.world.borrow().connector.url);
                 let close = json!({"close": {"code": code, "reason": reason}});
-                assert_eq!(ask(client().post(&url), &close).await.0, 200);
+                assert_eq!(request_json(client().post(&url), &close).await.0, 200);
             }
-            Fault::Outage(how) => {
+            LinkFault::Outage(how) => {
                 self.proxy.dials(how);
                 self.proxy.inject(ConnectionFault::End);
                 let tries = if how == Dials::CloseAtOnce { 4 } else { 1 };
-                wait_for("dials in vain", SOON, || async {
-                    (self.proxy.seen().dials.len() >= dials + tries).then_some(())
+                wait_for("failed dials", SOON, || async {
+                    (self.proxy.record().dials.len() >= dials + tries).then_some(())
                 })
                 .await;
-                let dials = self.proxy.seen().dials.len();
+                let dials = self.proxy.record().dials.len();
                 self.proxy.dials(Dials::Pass);
                 return self.up_again(dials).await;
             }
-            Fault::Restart => self.restart_connector().await,
+            LinkFault::Restart => self.restart_connector().await,
         }
         self.up_again(dials).await;
     }
 
+    /// Whether the data file of the connector holds no frame that waits for its acknowledgement.
+    fn data_file_is_empty(&self) -> bool {
+        let text = fs::read(data_file(&self.data)).unwrap_or_default();
+        let saved: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let buffers = saved["buffers"].as_object();
+        buffers.is_some_and(|buffers| buffers.values().all(|frames| frames.as_array().is_some_and(Vec::is_empty)))
+    }
+
     /// The account is lost with the process, so no message is in flight while it is read for the last time.
     async fn restart_connector(&self) {
-        self.quiet.set(true);
+        self.paused.set(true);
         self.settled().await;
-        // Acknowledgements are written to its data file within 100 ms.
-        sleep(Duration::from_millis(300)).await;
+        // A frame whose acknowledgement is not in the data file yet would be sent again by the next process.
+        wait_for("an empty buffer in the data file", SOON, || async { self.data_file_is_empty().then_some(()) }).await;
         let account = self.account().await;
         let mut earlier = self.earlier.borrow_mut();
         earlier.most_open = earlier.most_open.max(most_open(&account));
@@ -194,19 +203,23 @@ impl ProxiedWorld {
         let mut world = self.world.borrow_mut();
         let address = world.connector.authority().to_owned();
         world.connector.signal("KILL");
-        world.connector.ended();
+        world.connector.wait_for_exit();
         world.connector = connector(&address, &self.data);
-        self.quiet.set(false);
+        self.paused.set(false);
     }
 }
 
 /// Over a new connection: a kept one may lead to a killed connector.
-async fn ask(request: awc::ClientRequest, body: &Value) -> (u16, Value) {
+async fn request_json(request: awc::ClientRequest, body: &Value) -> (u16, Value) {
     send(request.force_close(), body.to_string()).await
 }
 
+fn data_file(data: &tempfile::TempDir) -> PathBuf {
+    data.path().join("connector.json")
+}
+
 fn connector(address: &str, data: &tempfile::TempDir) -> Process {
-    let file = data.path().join("connector.json");
+    let file = data_file(data);
     Process::start(&["connector", "--bind", address, "--data", file.to_str().unwrap()])
 }
 
@@ -232,7 +245,7 @@ async fn network_faults_lose_no_message_run_none_twice_and_double_no_link() {
             let begun = Instant::now();
             proxied.inject(fault).await;
             println!("{number}: {fault:?}, up again after {:?}", begun.elapsed());
-            sleep(3 * PACE).await;
+            pace(3 * PACE).await;
         }
         done.set(true);
     };
@@ -242,8 +255,8 @@ async fn network_faults_lose_no_message_run_none_twice_and_double_no_link() {
     let account = proxied.account().await;
     let earlier = proxied.earlier.borrow();
     let pushed = proxied.pushed.borrow();
-    let seen = proxied.proxy.seen();
-    println!("{faults} faults, {} messages, {} dials", pushed.len(), seen.dials.len());
+    let record = proxied.proxy.record();
+    println!("{faults} faults, {} messages, {} dials", pushed.len(), record.dials.len());
     assert!(pushed.len() > faults, "messages were sent throughout: {}", pushed.len());
 
     // By the agent's account each message ran once. By the connector's account each was answered, and a second time only with a mark.
@@ -262,7 +275,7 @@ async fn network_faults_lose_no_message_run_none_twice_and_double_no_link() {
 
     // The gateway closes a socket before it opens the next. The connector may not have received the close: it drops the older socket as
     // soon as the newer one is connected.
-    assert_eq!(seen.most_open, 1, "the gateway's sockets, seen from the network");
+    assert_eq!(record.most_open, 1, "the gateway's sockets, seen from the network");
     assert!(most_open(&account).max(earlier.most_open) <= 2, "{}", account["gateways"]);
     let doubled = doubled(&account);
     println!("two sockets at once, by the connector's account, in ms: {doubled:?}");
@@ -272,14 +285,14 @@ async fn network_faults_lose_no_message_run_none_twice_and_double_no_link() {
 #[actix_web::test]
 async fn redials_are_jittered_and_bounded() {
     let proxied = ProxiedWorld::start().await;
-    let before = proxied.proxy.seen().dials.len();
+    let before = proxied.proxy.record().dials.len();
     proxied.proxy.dials(Dials::CloseAtOnce);
     proxied.proxy.inject(ConnectionFault::Reset);
     wait_for("many failed dials", SOON, || async {
-        (proxied.proxy.seen().dials.len() >= before + DIALS).then_some(())
+        (proxied.proxy.record().dials.len() >= before + DIALS).then_some(())
     })
     .await;
-    let dials = proxied.proxy.seen().dials[before..].to_vec();
+    let dials = proxied.proxy.record().dials[before..].to_vec();
     let mut waits: Vec<Duration> = dials.windows(2).map(|pair| pair[1] - pair[0]).skip(6).collect();
     waits.sort();
     println!("waits: {waits:?}");

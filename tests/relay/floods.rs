@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message as Ws;
 
-use crate::hostile::{Connector, descriptor, next, next_of_kind, send_all, text};
+use crate::hostile::{HostileConnector, descriptor, next, next_of_kind, send_all, text};
 use crate::support::{SOON, wait_for, within};
 use crate::world::World;
 
@@ -40,10 +40,10 @@ fn interrupt(number: usize) -> Value {
 }
 
 /// A line of a flood, and the gateway's count of such lines.
-type Kind = (&'static str, fn(usize) -> Value, fn(&Value) -> u64);
+type FloodKind = (&'static str, fn(usize) -> Value, fn(&Value) -> u64);
 
 /// Sends the flood until the gateway has counted all of it: on a busy machine the connection may break during a flood.
-async fn seen(connector: &mut Connector, (what, line, count): Kind, lines: usize) {
+async fn seen(connector: &mut HostileConnector, (what, line, count): FloodKind, lines: usize) {
     let before = count(&connector.world.status().await["relay"][0]);
     let seen = async {
         loop {
@@ -60,8 +60,8 @@ async fn seen(connector: &mut Connector, (what, line, count): Kind, lines: usize
 
 #[actix_web::test]
 async fn memory_stays_flat_under_unknown_platforms_and_under_a_flood_of_interrupts() {
-    let mut connector = Connector::start().await;
-    let kinds: [Kind; 2] = [
+    let mut connector = HostileConnector::start().await;
+    let kinds: [FloodKind; 2] = [
         ("unknown platforms", unknown_platform, |link| link["skipped"].as_u64().unwrap()),
         ("interrupts", interrupt, |link| link["frames"]["interrupt_inbound"].as_u64().unwrap_or_default()),
     ];
@@ -115,12 +115,13 @@ async fn warnings_caused_by_a_connector_are_limited_and_the_omitted_ones_are_cou
         |_| json!({"type": "interrupt_inbound", "session_key": "agent:other:discord:channel:c", "chat_id": "c"});
     let unserved = |number| {
         let id = format!("u{number}");
-        json!({"type": "inbound", "event": World::message(&id, "x", "c", Some(&format!("nobody-{number}"))), "bufferId": id})
+        json!({"type": "inbound", "event": World::message(&id, "x", "c", Some(&format!("unknown-{number}"))), "bufferId": id})
     };
     let odd = |number| json!({"type": "inbound", "event": number, "bufferId": format!("d{number}")});
-    let nobodys = |number: usize| json!({"type": "outbound_result", "requestId": number.to_string(), "result": {}});
+    let unknown_results =
+        |number: usize| json!({"type": "outbound_result", "requestId": number.to_string(), "result": {}});
     for wire in &mut wires {
-        let all = [flood(FLOOD, foreign), flood(FLOOD, unserved), flood(FLOOD, odd), flood(FLOOD, nobodys)];
+        let all = [flood(FLOOD, foreign), flood(FLOOD, unserved), flood(FLOOD, odd), flood(FLOOD, unknown_results)];
         send_all(wire, all.into_iter().flatten()).await;
         let mut acknowledged = 0;
         while acknowledged < 2 * FLOOD {
@@ -134,7 +135,7 @@ async fn warnings_caused_by_a_connector_are_limited_and_the_omitted_ones_are_cou
         ("the profile that it names is not served", 1),
         ("frame kept as a dead letter", 2),
     ];
-    let left_out = wait_for("what was left out of the log", SOON, || async {
+    let left_out = wait_for("a count of the omitted lines", SOON, || async {
         let log = world.gateway().log();
         let omitted = log.lines().filter(|line| line.contains("log lines of one kind were left out"));
         let count = |line: &str| line.split("lines=").nth(1)?.split(' ').next()?.parse::<usize>().ok();

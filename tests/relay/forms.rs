@@ -46,13 +46,13 @@ fn a_rotated_token_is_kept_from_every_form_of_answer() {
             "tokenEndpoint": format!("{}/{form}/token", server.url()), "scope": "write", "tokenType": "Bearer",
         }}}});
         fs::write(&file, grant.to_string()).unwrap();
-        let asked = server.requests();
+        let before = server.requests();
         let home_argument = home.path().display().to_string();
         let (code, printed) = run_command(&mut caduceus(home.path(), &["honcho", "refresh", "--home", &home_argument]));
         let kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         let (token, whole) = (kept["hosts"]["hermes"]["apiKey"].as_str().unwrap(), ends == Ends::Whole);
         assert_eq!((code, token == "hch-at-new"), (Some(if whole { 0 } else { 75 }), whole), "{form}: {printed}");
-        assert_eq!(server.requests() - asked, 1, "{form}: it was presented once");
+        assert_eq!(server.requests() - before, 1, "{form}: it was presented once");
         let ambiguous = matches!(ends, Ends::Cut | Ends::Closed | Ends::Unreadable);
         assert_eq!(printed.contains("may be spent"), ambiguous, "{form}: {printed}");
         assert!(!printed.contains("hch-rt"), "{printed}");
@@ -116,14 +116,14 @@ fn proxy(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let heads = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&heads);
+    let recorded = Arc::clone(&heads);
     thread::spawn(move || {
         for inner in listener.incoming().map_while(Result::ok) {
-            let kept = Arc::clone(&kept);
+            let recorded = Arc::clone(&recorded);
             thread::spawn(move || {
                 let mut inner = inner;
                 let Some(request) = read_request(&mut inner) else { return };
-                kept.lock().unwrap().push(request.clone());
+                recorded.lock().unwrap().push(request.clone());
                 let mut outer = TcpStream::connect(target).unwrap();
                 if request.starts_with("CONNECT ") {
                     inner.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
@@ -167,11 +167,11 @@ async fn the_link_uses_the_proxy_by_connect_and_the_doctor_reports_it() {
     world.serve().await;
     world.push("m1", "hello", "c", None).await;
     world.answer("m1").await;
-    let asked = heads.lock().unwrap().clone();
-    assert!(asked[0].starts_with("CONNECT relay.test:8080 HTTP/1.1\r\n"), "{asked:?}");
+    let requests = heads.lock().unwrap().clone();
+    assert!(requests[0].starts_with("CONNECT relay.test:8080 HTTP/1.1\r\n"), "{requests:?}");
     // base64 of me:hunter2; the link's own token is sent only to the connector.
-    assert!(asked[0].contains("proxy-authorization: Basic bWU6aHVudGVyMg==\r\n"), "{asked:?}");
-    assert!(!asked[0].to_lowercase().contains("bearer"), "{asked:?}");
+    assert!(requests[0].contains("proxy-authorization: Basic bWU6aHVudGVyMg==\r\n"), "{requests:?}");
+    assert!(!requests[0].to_lowercase().contains("bearer"), "{requests:?}");
     let log = world.gateway().log();
     assert!(log.contains("HTTPS_PROXY is not used") && !log.contains("hunter2"), "{log}");
 

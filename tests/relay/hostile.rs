@@ -22,18 +22,18 @@ const MIB: usize = 1024 * 1024;
 pub(crate) type Wire = WebSocketStream<TcpStream>;
 
 /// A connector that the test controls byte by byte.
-pub(crate) struct Connector {
+pub(crate) struct HostileConnector {
     pub(crate) listener: TcpListener,
     pub(crate) world: World,
     cases: usize,
 }
 
-impl Connector {
+impl HostileConnector {
     pub(crate) async fn start() -> Self {
         Self::start_with("").await
     }
 
-    /// As [`Connector::start`], with further lines in the `.env`.
+    /// As [`HostileConnector::start`], with further lines in the `.env`.
     pub(crate) async fn start_with(env: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut world = World::prepare().await;
@@ -85,7 +85,7 @@ impl Connector {
     /// Asserts that an event is acknowledged and answered, over this connection or another.
     pub(crate) async fn still_serves(&mut self, what: &str, wire: Option<Wire>) {
         self.cases += 1;
-        let id = format!("alive-{}", self.cases);
+        let id = format!("check-{}", self.cases);
         let event = World::message(&id, &id, "chat", None);
         let event = json!({"type": "inbound", "bufferId": id, "event": event});
         let answered = async {
@@ -101,7 +101,7 @@ impl Connector {
             }
         };
         within(SOON, &format!("an answer after {what}"), answered).await;
-        println!("{what}: alive, {} KB at most", self.most_memory());
+        println!("{what}: answered, {} KB at most", self.most_memory());
     }
 
     /// The highest resident memory of the gateway so far.
@@ -214,7 +214,7 @@ fn wrong_kinds() -> Vec<Value> {
 
 #[actix_web::test]
 async fn after_any_hostile_input_the_next_event_is_answered_and_memory_is_bounded() {
-    let mut connector = Connector::start().await;
+    let mut connector = HostileConnector::start().await;
     connector.still_serves("nothing yet", None).await;
 
     connector
@@ -287,7 +287,7 @@ async fn after_any_hostile_input_the_next_event_is_answered_and_memory_is_bounde
     connector.raw_case("a length beyond all memory", &[0x81, 127, 0x3f, 255, 255, 255, 255, 255, 255, 255], 1).await;
     connector.raw_case("a close with half a code", &[0x88, 0x01, 0x03], 1).await;
     connector.raw_case("a control frame of 200 bytes", &[&[0x89, 126, 0, 200][..], &[0; 200]].concat(), 1).await;
-    connector.raw_case("HTTP in the midst of it", b"HTTP/1.1 200 OK\r\n\r\n", 1).await;
+    connector.raw_case("HTTP in the middle of the stream", b"HTTP/1.1 200 OK\r\n\r\n", 1).await;
     let mut fragment = vec![0x00, 127, 0, 0, 0, 0, 0, 0x10, 0, 0];
     fragment.resize(10 + MIB, b'a');
     let mut first = fragment.clone();
@@ -305,7 +305,7 @@ async fn after_any_hostile_input_the_next_event_is_answered_and_memory_is_bounde
 }
 
 /// Invalid answers to the dial itself.
-async fn upgrades(connector: &mut Connector) {
+async fn upgrades(connector: &mut HostileConnector) {
     let endless = format!("HTTP/1.1 101 Switching Protocols\r\n{}", "X-A: b\r\n".repeat(100_000));
     let answers = [
         "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
@@ -330,7 +330,7 @@ async fn upgrades(connector: &mut Connector) {
 
 #[actix_web::test]
 async fn a_frame_received_a_hundred_times_runs_once_and_is_acknowledged_each_time() {
-    let mut connector = Connector::start().await;
+    let mut connector = HostileConnector::start().await;
     let mut wire = connector.wire().await;
     let event = json!({"type": "inbound", "bufferId": "same", "event": World::message("same", "same", "c", None)});
     send_all(&mut wire, (0..100).map(|_| text(&event))).await;
@@ -347,6 +347,6 @@ async fn a_frame_received_a_hundred_times_runs_once_and_is_acknowledged_each_tim
         }
     }
     // The next event is answered, so all of them have been processed.
-    connector.still_serves("a hundred times the same", Some(wire)).await;
+    connector.still_serves("a frame sent a hundred times", Some(wire)).await;
     assert_eq!((acknowledged, answers), (100, 1));
 }

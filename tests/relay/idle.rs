@@ -36,7 +36,8 @@ async fn events_during_idle_wake_the_gateway_and_arrive_once_in_order() {
     let (status, answer) = post(&world.url("/api/relay/idle"), &json!({})).await;
     assert_eq!((status, &answer["links"]), (200, &json!({"relay": "acknowledged"})), "{answer}");
     // A thread reads the log, perhaps later than the answer.
-    wait_for("a link that sleeps", SOON, || async { world.gateway().log().contains("state=Idle").then_some(()) }).await;
+    wait_for("an idle link in the log", SOON, || async { world.gateway().log().contains("state=Idle").then_some(()) })
+        .await;
     let ids: Vec<(usize, String)> = (0..EVENTS).map(|n| (n % CHATS, format!("{}-{n}", n % CHATS))).collect();
     for (chat, id) in &ids {
         world.push(id, id, &format!("c{chat}"), None).await;

@@ -3,19 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::support::post;
-use crate::text;
 use crate::world::World;
 
 #[actix_web::test]
 async fn an_event_over_a_profiles_own_link_runs_under_that_profile_and_is_answered_over_it() {
     let mut world = World::prepare().await;
-    let url = format!("{}/dev/gateways", world.connector.url);
-    let (_, own) = post(&url, &json!({"gatewayId": "of-work"})).await;
-    let env = format!(
-        "GATEWAY_RELAY_URL={}\nGATEWAY_RELAY_ID=of-work\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord\n",
-        world.connector.url,
-        text(&own, "secret")
-    );
+    let env = world.link_env("of-work").await;
     world.profile("work", &env);
     // An incomplete set of settings makes no link.
     world.profile("half", "GATEWAY_RELAY_URL=http://127.0.0.1:1\n");

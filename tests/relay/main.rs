@@ -1,5 +1,5 @@
 //! The relay through the real gateway and the real connector: with network faults between them, and the other parts:
-//! credentials, deliveries, sleep, links of profiles, TLS.
+//! credentials, deliveries, idle links, links of profiles, TLS.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -9,6 +9,8 @@ mod ambiguity;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 mod answer_forms;
 mod clones;
+#[path = "../support/command.rs"]
+mod command;
 mod dead_letters;
 mod deliveries;
 mod dials;
@@ -23,11 +25,11 @@ mod provision;
 mod proxy;
 mod python;
 mod replay;
-mod strangers;
 mod stub;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod unauthenticated;
 #[path = "../support/world.rs"]
 mod world;
 

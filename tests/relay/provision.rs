@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use caduceus_contract::wire::token;
 use serde_json::{Value, json};
 
-use crate::stub::Stub;
+use crate::stub::StubServer;
 use crate::support::{SOON, get, post, wait_for};
 use crate::world::World;
 use crate::{credentials, text};
@@ -20,7 +20,7 @@ fn env(world: &World, more: &str) -> String {
 
 /// Waits for `count` lines of the log that have `words`.
 async fn until_logged(world: &World, words: &str, count: usize) {
-    wait_for(&format!("{count} lines that say {words:?}"), SOON, || async {
+    wait_for(&format!("{count} lines with {words:?}"), SOON, || async {
         let log = world.gateway().log();
         (log.lines().filter(|line| line.contains(words)).count() >= count).then_some(())
     })
@@ -90,9 +90,9 @@ async fn a_gateway_without_credentials_gets_them_in_memory_and_not_on_disk() {
     assert_eq!(world.answer("m2").await["answered"], 1);
 }
 
-/// Secrets of a connector reach no agent. One that has them all the same, here from a file outside of every home, may write them.
+/// The gateway passes no secret of a connector to an agent. This agent has them from a file outside of every home, and writes them.
 #[actix_web::test]
-async fn what_was_provisioned_is_in_no_log_where_agents_write_it_in_any_spelling() {
+async fn provisioned_secrets_are_redacted_in_the_log_in_every_spelling_that_an_agent_writes() {
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
     let names = ["GATEWAY_RELAY_SECRET", "GATEWAY_RELAY_DELIVERY_KEY", "GATEWAY_RELAY_ACCESS_TOKEN"];
@@ -101,10 +101,10 @@ async fn what_was_provisioned_is_in_no_log_where_agents_write_it_in_any_spelling
         [secret.to_owned(), STANDARD.encode(secret), hex::encode(secret), json!({"key": secret}).to_string()]
     };
     let place = tempfile::tempdir().unwrap();
-    let said = place.path().join("said");
-    let lines = secrets.iter().flat_map(|secret| spellings(secret)).map(|spelling| format!("said {spelling}\n"));
-    fs::write(&said, lines.collect::<String>()).unwrap();
-    let agent = format!("#!/bin/sh\nread -r document\ncat {:?} >&2\necho done\n", said.display().to_string());
+    let file = place.path().join("lines");
+    let lines = secrets.iter().flat_map(|secret| spellings(secret)).map(|spelling| format!("spelling {spelling}\n"));
+    fs::write(&file, lines.collect::<String>()).unwrap();
+    let agent = format!("#!/bin/sh\nread -r document\ncat {:?} >&2\necho done\n", file.display().to_string());
     world.write(".env", &env(&world, "GATEWAY_RELAY_ID=world\n"));
     world.write("agent.sh", &agent);
     world.script("work", &agent, "");
@@ -121,10 +121,10 @@ async fn what_was_provisioned_is_in_no_log_where_agents_write_it_in_any_spelling
             assert_eq!(world.answer(&id).await["answered"], 1);
         }
         for name in names {
-            until_logged(&world, &format!("said [redacted:{name}]"), turns).await;
+            until_logged(&world, &format!("spelling [redacted:{name}]"), turns).await;
         }
         if round == 0 {
-            // It is provisioned anew, with what the connector has for it.
+            // It is provisioned again, with the credentials that the connector has stored.
             let (status, answer) = post(&world.url("/api/actors/profiles/default/restart"), &json!({})).await;
             assert_eq!(status, 200, "{answer}");
             until_logged(&world, "relay self-provisioned", 2).await;
@@ -160,7 +160,7 @@ async fn a_login_after_the_start_is_found_and_the_link_connects() {
 #[actix_web::test]
 async fn configured_credentials_prevent_self_provisioning() {
     let mut world = World::prepare().await;
-    world.variable("GATEWAY_RELAY_ACCESS_TOKEN", "nobody's");
+    world.variable("GATEWAY_RELAY_ACCESS_TOKEN", "unknown-token");
     world.serve().await;
     until_logged(&world, "relay self-provision skipped: id and secret are set", 1).await;
     assert_eq!(registered(&world, "world").await["identities"], json!([]));
@@ -171,7 +171,7 @@ async fn client_credentials_take_precedence_over_a_configured_access_token() {
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
     let token = json!({"access_token": credentials["accessToken"], "token_type": "Bearer"}).to_string();
-    let provider = Stub::new(move |_, _| (200, token.clone()));
+    let provider = StubServer::new(move |_, _| (200, token.clone()));
     world.write(".env", &env(&world, "GATEWAY_RELAY_ID=world\nGATEWAY_RELAY_ACCESS_TOKEN=wrong\n"));
     world.write(
         "config.yaml",
@@ -182,12 +182,12 @@ async fn client_credentials_take_precedence_over_a_configured_access_token() {
     );
     world.serve().await;
     let form = "grant_type=client_credentials&client_id=me&client_secret=s%26p&scope=a%20b";
-    assert_eq!(provider.asked("/token"), [("/token".to_owned(), None, form.to_owned())]);
+    assert_eq!(provider.requests("/token"), [("/token".to_owned(), None, form.to_owned())]);
 }
 
 #[actix_web::test]
 async fn a_failing_platform_is_skipped_and_the_first_success_delivers_the_credentials() {
-    let connector = Stub::new(|path, body| {
+    let connector = StubServer::new(|path, body| {
         let platform = serde_json::from_str::<Value>(body).map(|body| body["platform"].clone()).unwrap_or_default();
         match (path, platform.as_str()) {
             ("/relay/provision", Some("discord")) => (500, json!({"error": "not this one"}).to_string()),
@@ -202,7 +202,7 @@ async fn a_failing_platform_is_skipped_and_the_first_success_delivers_the_creden
     world.write(".env", &format!("{env}GATEWAY_RELAY_ACCESS_TOKEN=a\n"));
     world.serve_unlinked();
     let token = wait_for("a dial with a token", SOON, || async {
-        connector.asked("/relay").into_iter().find_map(|(_, bearer, _)| bearer)
+        connector.requests("/relay").into_iter().find_map(|(_, bearer, _)| bearer)
     })
     .await;
     let now_s = jiff::Timestamp::now().as_second().unsigned_abs();

@@ -44,41 +44,43 @@ pub(crate) enum Dials {
     Swallow,
 }
 
-/// What the proxy has seen of the gateway's side.
+/// The record of the gateway's side.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seen {
+pub(crate) struct ProxyRecord {
     /// When each dial arrived.
     pub(crate) dials: Vec<Instant>,
     pub(crate) open: usize,
     /// Most sockets that the gateway had open at one time.
     pub(crate) most_open: usize,
+    /// Bytes that a fault dropped, in either direction.
+    pub(crate) dropped: usize,
 }
 
 /// A running proxy. Its thread ends with the test process.
-pub(crate) struct Proxy {
+pub(crate) struct FaultProxy {
     pub(crate) address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
 }
 
-struct Shared {
+struct ProxyState {
     target: SocketAddr,
     /// Counts the faults; a connection reacts to those injected after it was made.
     faults: watch::Sender<(u64, Option<ConnectionFault>)>,
     dials: Mutex<Dials>,
-    seen: Mutex<Seen>,
+    record: Mutex<ProxyRecord>,
 }
 
-impl Proxy {
+impl FaultProxy {
     /// A proxy to `target` on a free port.
     pub(crate) fn start(target: SocketAddr) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             target,
             faults: watch::Sender::new((0, None)),
             dials: Mutex::new(Dials::Pass),
-            seen: Mutex::default(),
+            record: Mutex::default(),
         });
         let kept = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -102,22 +104,22 @@ impl Proxy {
         *self.shared.dials.lock().unwrap() = dials;
     }
 
-    pub(crate) fn seen(&self) -> Seen {
-        self.shared.seen().clone()
+    pub(crate) fn record(&self) -> ProxyRecord {
+        self.shared.record().clone()
     }
 }
 
-impl Shared {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap()
+impl ProxyState {
+    fn record(&self) -> MutexGuard<'_, ProxyRecord> {
+        self.record.lock().unwrap()
     }
 
     async fn forward(self: Arc<Self>, gateway: TcpStream) {
         {
-            let mut seen = self.seen();
-            seen.dials.push(Instant::now());
-            seen.open += 1;
-            seen.most_open = seen.most_open.max(seen.open);
+            let mut record = self.record();
+            record.dials.push(Instant::now());
+            record.open += 1;
+            record.most_open = record.most_open.max(record.open);
         }
         // A fault injected while the dial is forwarded applies to it.
         let faults = self.faults.subscribe();
@@ -136,11 +138,11 @@ impl Shared {
 }
 
 /// One socket of the gateway; dropped when that is closed, whatever the state of the other side.
-struct Open(Arc<Shared>);
+struct Open(Arc<ProxyState>);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.seen().open -= 1;
+        self.0.record().open -= 1;
     }
 }
 
@@ -160,8 +162,15 @@ async fn relay(
     }
     let (from_gateway, to_gateway) = gateway.into_split();
     let (from_connector, to_connector) = connector.into_split();
-    let outbound = Pump { from: from_gateway, to: to_connector, side: Side::Outbound, faults: faults.clone() };
-    let inbound = Pump { from: from_connector, to: to_gateway, side: Side::Inbound, faults };
+    let state = || Arc::clone(&open.0);
+    let outbound = ProxyPump {
+        from: from_gateway,
+        to: to_connector,
+        side: Side::Outbound,
+        faults: faults.clone(),
+        state: state(),
+    };
+    let inbound = ProxyPump { from: from_connector, to: to_gateway, side: Side::Inbound, faults, state: state() };
     let (outbound, inbound) = (outbound.run(), inbound.run());
     tokio::pin!(outbound, inbound);
     let first = tokio::select! {
@@ -170,12 +179,12 @@ async fn relay(
     };
     // Dropping the halves ends both sockets; while packets are dropped the other end must not be notified.
     match first {
-        Ended::Notified => drop(open),
-        Ended::Silent(Side::Outbound) => {
+        DirectionEnd::Notified => drop(open),
+        DirectionEnd::Silent(Side::Outbound) => {
             drop(open);
             inbound.await;
         }
-        Ended::Silent(Side::Inbound) => {
+        DirectionEnd::Silent(Side::Inbound) => {
             outbound.await;
             drop(open);
         }
@@ -191,22 +200,23 @@ enum Side {
 }
 
 /// How one direction ended.
-enum Ended {
+enum DirectionEnd {
     /// The other end is notified.
     Notified,
     /// Packets are dropped, including the one that would notify the other end.
     Silent(Side),
 }
 
-struct Pump {
+struct ProxyPump {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     side: Side,
     faults: watch::Receiver<(u64, Option<ConnectionFault>)>,
+    state: Arc<ProxyState>,
 }
 
-impl Pump {
-    async fn run(mut self) -> Ended {
+impl ProxyPump {
+    async fn run(mut self) -> DirectionEnd {
         let mut buffer = vec![0; 16 * 1024];
         let mut inject = None;
         loop {
@@ -218,9 +228,9 @@ impl Pump {
                         Some(ConnectionFault::Reset) => {
                             let _ = set_socket_linger(self.from.as_ref(), Some(Duration::ZERO));
                             let _ = set_socket_linger(self.to.as_ref(), Some(Duration::ZERO));
-                            return Ended::Notified;
+                            return DirectionEnd::Notified;
                         }
-                        Some(ConnectionFault::End) => return Ended::Notified,
+                        Some(ConnectionFault::End) => return DirectionEnd::Notified,
                         _ => continue,
                     }
                 }
@@ -228,24 +238,27 @@ impl Pump {
             };
             if count == 0 {
                 if inject != Some(ConnectionFault::HalfOpen) {
-                    return Ended::Notified;
+                    return DirectionEnd::Notified;
                 }
                 // Dropping it would notify the other end.
                 self.to.forget();
-                return Ended::Silent(self.side);
+                return DirectionEnd::Silent(self.side);
             }
             if self.pass(&buffer[..count], &mut inject).await.is_err() {
-                return Ended::Notified;
+                return DirectionEnd::Notified;
             }
         }
     }
 
-    /// Forwards bytes as the fault demands; fails at the end of this connection.
+    /// Forwards bytes as the fault requires; fails at the end of this connection.
     async fn pass(&mut self, bytes: &[u8], inject: &mut Option<ConnectionFault>) -> std::io::Result<()> {
         match (inject.as_mut(), self.side) {
             (Some(ConnectionFault::HalfOpen), _)
             | (Some(ConnectionFault::DropOutbound), Side::Outbound)
-            | (Some(ConnectionFault::DropInbound), Side::Inbound) => Ok(()),
+            | (Some(ConnectionFault::DropInbound), Side::Inbound) => {
+                self.state.record().dropped += bytes.len();
+                Ok(())
+            }
             (Some(ConnectionFault::CutInbound(left)), Side::Inbound)
             | (Some(ConnectionFault::CutOutbound(left)), Side::Outbound) => {
                 let part = bytes.len().min(*left);

@@ -11,15 +11,15 @@ use crate::support::original::original_python;
 use crate::world::World;
 
 const CEILING: Duration = Duration::from_mins(1);
-const SECRET: &str = "a-secret-of-the-relay-that-both-ends-know-0123";
+const SECRET: &str = "a-secret-of-the-relay-shared-by-both-ends-0123";
 
 /// Killed when dropped.
-struct Connector {
+struct PythonConnector {
     child: Child,
     printed: Receiver<Value>,
 }
 
-impl Connector {
+impl PythonConnector {
     fn start() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/original/connector.py");
         let mut child = Command::new(original_python())
@@ -46,7 +46,7 @@ impl Connector {
     }
 }
 
-impl Drop for Connector {
+impl Drop for PythonConnector {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -55,7 +55,7 @@ impl Drop for Connector {
 
 #[actix_web::test]
 async fn a_connector_on_another_websocket_library_is_served() {
-    let connector = Connector::start();
+    let connector = PythonConnector::start();
     let port = &connector.step("listening")["port"];
     let mut world = World::prepare().await;
     world.write(
@@ -85,5 +85,5 @@ async fn a_connector_on_another_websocket_library_is_served() {
     world.gateway().signal("TERM");
     connector.step("idle");
     connector.step("closed");
-    assert!(world.gateway.take().unwrap().ended().success());
+    assert!(world.gateway.take().unwrap().wait_for_exit().success());
 }

@@ -14,22 +14,22 @@ use crate::{credentials, text};
 
 /// Which certificate the connector shows.
 #[derive(Clone, Copy, PartialEq)]
-enum Shown {
+enum ShownCertificate {
     Good,
     Expired,
     OfAnother,
 }
 
 /// Starts a TLS proxy in front of the connector; returns its address, and the authority in PEM.
-async fn tls(world: &World, shown: Shown) -> (String, String) {
+async fn tls(world: &World, shown: ShownCertificate) -> (String, String) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let pem = authority.self_signed(&authority_key).unwrap().pem();
     let issuer = Issuer::new(authority, authority_key);
-    let name = if shown == Shown::OfAnother { "another.example" } else { "127.0.0.1" };
+    let name = if shown == ShownCertificate::OfAnother { "another.example" } else { "127.0.0.1" };
     let mut leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    if shown == Shown::Expired {
+    if shown == ShownCertificate::Expired {
         leaf.not_after = date_time_ymd(2020, 1, 1);
     }
     let key = KeyPair::generate().unwrap();
@@ -62,7 +62,7 @@ async fn tls(world: &World, shown: Shown) -> (String, String) {
 async fn a_configured_private_authority_is_trusted_for_the_link_and_for_provisioning() {
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
-    let (url, pem) = tls(&world, Shown::Good).await;
+    let (url, pem) = tls(&world, ShownCertificate::Good).await;
     world.write("ca.pem", &pem);
     world.configure("relay: {ca_file: ca.pem}\n");
     // Without credentials: provisioning uses the same trust.
@@ -76,7 +76,9 @@ async fn a_configured_private_authority_is_trusted_for_the_link_and_for_provisio
 
 #[actix_web::test]
 async fn an_unknown_or_expired_certificate_or_one_for_another_name_is_refused() {
-    for (shown, trusted) in [(Shown::Good, false), (Shown::Expired, true), (Shown::OfAnother, true)] {
+    for (shown, trusted) in
+        [(ShownCertificate::Good, false), (ShownCertificate::Expired, true), (ShownCertificate::OfAnother, true)]
+    {
         let mut world = World::prepare().await;
         let (url, pem) = tls(&world, shown).await;
         world.write("ca.pem", &pem);
@@ -89,9 +91,9 @@ async fn an_unknown_or_expired_certificate_or_one_for_another_name_is_refused() 
         let status = world.until("a refused dial", |status| status["relay"][0]["state"] == "waiting").await;
         let error = status["relay"][0]["last_error"].as_str().unwrap();
         let expected = match shown {
-            Shown::Good => "UnknownIssuer",
-            Shown::Expired => "expired",
-            Shown::OfAnother => "not valid for",
+            ShownCertificate::Good => "UnknownIssuer",
+            ShownCertificate::Expired => "expired",
+            ShownCertificate::OfAnother => "not valid for",
         };
         assert!(error.contains(expected), "{error}");
     }

@@ -23,7 +23,7 @@ const fn jsonl(profile: &'static str, script: &'static str, notice: &'static str
 }
 
 const TOO_MUCH: &str = "The agent wrote more than 4 MiB and was stopped.";
-const NO_SENSE: &str = "The agent's answer could not be understood.";
+const NOT_UNDERSTOOD: &str = "The agent's answer could not be understood.";
 
 const MISBEHAVIOURS: [Misbehaviour; 17] = [
     text("floods", "yes flood", TOO_MUCH),
@@ -41,12 +41,12 @@ const MISBEHAVIOURS: [Misbehaviour; 17] = [
         more: "  timeout_s: 1\n",
         notice: "The agent took longer than 1 second and was stopped.",
     },
-    jsonl("nonsense", "echo nonsense; echo 17; echo []", NO_SENSE),
-    jsonl("binary", "head -c 100000 /dev/urandom; echo", NO_SENSE),
-    jsonl("deep", "head -c 1000000 /dev/zero | tr '\\0' [; echo", NO_SENSE),
-    jsonl("half-a-line", r#"printf '{"type":"final","text":"never wh'"#, NO_SENSE),
+    jsonl("nonsense", "echo nonsense; echo 17; echo []", NOT_UNDERSTOOD),
+    jsonl("binary", "head -c 100000 /dev/urandom; echo", NOT_UNDERSTOOD),
+    jsonl("deep", "head -c 1000000 /dev/zero | tr '\\0' [; echo", NOT_UNDERSTOOD),
+    jsonl("half-a-line", r#"printf '{"type":"final","text":"never wh'"#, NOT_UNDERSTOOD),
     jsonl("endless-json", "yes '{\"type\":\"thought\"}'", TOO_MUCH),
-    jsonl("some-sense", r#"echo '{"type'; echo '{"type":"text","text":"some sense"}'"#, "some sense"),
+    jsonl("one-valid-line", r#"echo '{"type'; echo '{"type":"text","text":"valid text"}'"#, "valid text"),
     jsonl(
         "never-reads-results",
         r#"yes '{"type":"action","id":1,"action":{"op":"nothing"}}' | head -n 20000; echo '{"type":"final","text":"done"}'"#,
@@ -55,7 +55,7 @@ const MISBEHAVIOURS: [Misbehaviour; 17] = [
 ];
 
 /// Prints `waiting`, then waits until there is a file `go`.
-const PATIENT: &str = r#"#!/bin/sh
+const WAITING_AGENT: &str = r#"#!/bin/sh
 read -r document
 case $document in
 *'"text":"wait"'*) touch "$HERMES_HOME/waiting"; while ! [ -e "$HERMES_HOME/go" ]; do sleep 0.05; done; echo waited ;;
@@ -75,7 +75,7 @@ fn memory(world: &World) -> (u64, u64) {
 
 async fn world() -> World {
     let mut world = World::prepare().await;
-    world.write("agent.sh", PATIENT);
+    world.write("agent.sh", WAITING_AGENT);
     for Misbehaviour { profile, script, more, .. } in MISBEHAVIOURS {
         world.script(profile, script, more);
     }
@@ -131,7 +131,7 @@ async fn each_misbehaving_agent_gets_a_notice_in_its_own_chat_and_other_sessions
 #[actix_web::test]
 async fn an_agent_that_closed_its_output_runs_on_and_occupies_only_its_session() {
     let mut world = World::prepare().await;
-    world.write("agent.sh", PATIENT);
+    world.write("agent.sh", WAITING_AGENT);
     let closed = "echo before; exec 1>&- 2>&-; while ! [ -e \"$HERMES_HOME/go\" ]; do sleep 0.05; done";
     world.script("closed", closed, "");
     world.serve().await;

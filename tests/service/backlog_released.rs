@@ -7,7 +7,7 @@ use std::time::Duration;
 use caduceus_contract::messages::ledger::InboundState;
 use serde_json::json;
 
-use crate::backlog::{Waiting, fill, release};
+use crate::backlog::{Backlog, fill, release};
 use crate::support::{get, post, wait_for};
 use crate::world::World;
 
@@ -37,16 +37,10 @@ async fn the_cost_of_an_event_does_not_grow_with_the_backlog_it_is_released_from
 #[actix_web::test]
 async fn a_backlog_of_one_link_does_not_delay_events_of_another() {
     let mut world = world().await;
-    let url = format!("{}/dev/gateways", world.connector.url);
-    let (_, own) = post(&url, &json!({"gatewayId": "of-work"})).await;
-    let env = format!(
-        "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=of-work\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord\n",
-        world.connector.url,
-        own["secret"].as_str().unwrap()
-    );
+    let env = world.link_env("of-work").await;
     world.profile("work", &env);
     let waiting =
-        Waiting { link: "relay", profile: "default", prefix: "held-", events: 1_500, state: InboundState::Held };
+        Backlog { link: "relay", profile: "default", prefix: "held-", events: 1_500, state: InboundState::Held };
     fill(world.home(), &waiting).await;
     fs::write(world.path(".drain_request.json"), "").unwrap();
     world.serve().await;
@@ -68,7 +62,7 @@ async fn a_backlog_of_one_link_does_not_delay_events_of_another() {
 async fn events_that_arrive_while_the_ledger_is_read_keep_their_order_and_run_once() {
     let mut world = world().await;
     let waiting =
-        Waiting { link: "relay", profile: "default", prefix: "c", events: 800, state: InboundState::Received };
+        Backlog { link: "relay", profile: "default", prefix: "c", events: 800, state: InboundState::Received };
     fill(world.home(), &waiting).await;
     world.serve_unlinked();
     // The connector sends it as soon as the link is up; its session has an event that waits since the last process.

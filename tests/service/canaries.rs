@@ -3,6 +3,7 @@
 //!
 //! One scan covers every place, and in each it has to find a planted text that was written there.
 
+mod running;
 mod scan;
 mod values;
 
@@ -15,41 +16,12 @@ use rusqlite::Connection;
 use rustix::process::geteuid;
 use serde_json::json;
 
-use crate::processes::{self, Found};
+use crate::processes::{self, FoundProcess};
 use crate::support::{SOON, client, post, wait_for};
 use crate::world::World;
+use running::{RunningProfiles, SPECIAL, running};
 use scan::Scanner;
-use values::{GRANTED, NEVER, PASSED, SECRETS, Values};
-
-/// The agent of every profile: prints its planted text and two of its secrets, then runs until it is ended. Some do worse.
-const AGENT: &str = r#"#!/bin/sh
-read -r document
-echo "$1 $CANARY_0 $CANARY_13" >&2
-case $HERMES_PROFILE in
-loud) env >&2 ;;
-encoding)
-  env | base64 -w 0 >&2; echo >&2
-  for value in "$CANARY_0" "$CANARY_2" "$CANARY_4" "$CANARY_5" "$CANARY_6" "$CANARY_7" "$CANARY_8"; do
-    for before in "" x xy; do printf '%s%s' "$before" "$value" | base64 -w 0 | tr +/ -_ >&2; echo >&2; done
-    printf %s "$value" | od -An -v -tx1 | tr -d ' \n' >&2; echo >&2
-    printf %s "$value" | od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g' >&2; echo >&2
-  done ;;
-splitting)
-  for value in "$CANARY_1" "$CANARY_5" "$CANARY_7"; do
-    tail=${value#?????????}
-    printf %s "${value%"$tail"}" >&2; sleep 0.2; printf '%s\n' "$tail" >&2
-  done ;;
-default) while [ ! -e "$HERMES_HOME/finish" ]; do sleep 0.05; done; echo "$1 is what I say"; exit ;;
-crashing) while [ ! -e "$HERMES_HOME/crash" ]; do sleep 0.05; done; printf %s "$CANARY_1" >&2; kill -SEGV $$ ;;
-esac
-sleep 600 &
-echo "$1 has printed all" >&2
-wait
-"#;
-
-/// Profiles whose agents do worse, and profiles that crash.
-const SPECIAL: [&str; 8] =
-    ["default", "loud", "encoding", "splitting", "crashing", "panicking", "dying-turn", values::GRANTED];
+use values::{NEVER, SECRETS};
 
 #[actix_web::test]
 async fn fifty_running_profiles_reveal_no_secret() {
@@ -74,11 +46,11 @@ async fn removed_secrets_are_redacted_while_an_agent_that_has_them_runs() {
     let mut world = World::prepare().await;
     world.write(
         "agent.sh",
-        "#!/bin/sh\necho \"begun $CANARY\" >&2\nread -r word < $HERMES_HOME/tell\necho \"$word $CANARY\" >&2\n",
+        "#!/bin/sh\necho \"begun $CANARY\" >&2\nread -r word < $HERMES_HOME/pipe\necho \"$word $CANARY\" >&2\n",
     );
     world.profile("rotating", "CANARY=the-first-value");
-    let tell = world.path("profiles/rotating/tell");
-    assert!(Command::new("mkfifo").arg(&tell).status().expect("mkfifo runs").success());
+    let pipe = world.path("profiles/rotating/pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
     world.serve().await;
     let logged = async |what: &str| {
         wait_for(what, SOON, || async { world.gateway().log().contains(what).then_some(()) }).await;
@@ -87,99 +59,12 @@ async fn removed_secrets_are_redacted_while_an_agent_that_has_them_runs() {
     logged("begun [redacted:CANARY]").await;
     world.write("profiles/rotating/.env", "CANARY=the-next-value\nANOTHER=x");
     logged(".env read again profile=rotating names=2").await;
-    fs::write(&tell, "still here:\n").expect("the agent gets its line");
+    fs::write(&pipe, "still here:\n").expect("the agent gets its line");
     logged("still here: [redacted:CANARY]").await;
     assert!(!world.gateway().log().contains("the-first-value"));
 }
 
-/// A gateway with a running turn in every profile.
-struct AtWork {
-    world: World,
-    profiles: Vec<String>,
-    values: Values,
-    log: &'static str,
-}
-
-async fn running(count: usize, log: &'static str) -> AtWork {
-    let ordinary = (SPECIAL.len()..count).map(|number| format!("p{number}"));
-    let mut profiles: Vec<String> = SPECIAL.iter().map(|name| (*name).to_owned()).chain(ordinary).collect();
-    let mut values = Values::of(&profiles);
-    // A name is not secret, so this one shows that a place was scanned.
-    let named = values.get("planted", "actor").to_owned();
-    if count > SPECIAL.len() {
-        let last = profiles.pop().expect("there are profiles");
-        let own = values.0.remove(&last).expect("the profile has secrets");
-        values.0.insert(named.clone(), own);
-        profiles.push(named);
-    }
-    let mut world = World::prepare().await;
-    let relay = fs::read_to_string(world.path(".env")).expect("the relay's settings");
-    let key = relay.lines().find_map(|line| line.strip_prefix("GATEWAY_RELAY_SECRET=")).expect("the secret is set");
-    values.add("deployment", "GATEWAY_RELAY_SECRET", key.to_owned());
-    for profile in &profiles {
-        match profile.as_str() {
-            "default" => world.write(".env", &format!("{relay}{}", values.env_file(profile))),
-            name => world.profile(name, &values.env_file(name)),
-        }
-    }
-    write_grant(&world, &values);
-    world.write("agent.sh", AGENT);
-    let command = json!(["sh", world.path("agent.sh"), values.get("planted", "argument")]);
-    let passed = json!([&[PASSED][..], &NEVER[..]].concat());
-    world.write("caduceus.yaml", &format!("agent:\n  backend: exec\n  command: {command}\n  env_pass: {passed}\n"));
-    for owner in ["deployment", "process", "passed"] {
-        for (name, value) in values.0[owner].iter().filter(|(name, _)| *name != "GATEWAY_RELAY_SECRET") {
-            world.variable(name, value);
-        }
-    }
-    world.variable("RUST_LOG", "trace");
-    world.argument("--log");
-    world.argument(log);
-    world.serve().await;
-    let world = AtWork { world, profiles, values, log };
-    world.begin().await;
-    world
-}
-
-/// A grant with a distant expiry, so that it is not refreshed.
-fn write_grant(world: &World, values: &Values) {
-    let block = json!({
-        "apiKey": values.get(GRANTED, "HONCHO_API_KEY"),
-        "oauth": {
-            "refreshToken": values.get("grant", "refreshToken"), "expiresAt": 4_000_000_000_u64, "clientId": "c",
-            "tokenEndpoint": "http://127.0.0.1:1/oauth/token",
-        },
-    });
-    let file = json!({"hosts": {format!("hermes_{GRANTED}"): block}});
-    world.write(&format!("profiles/{GRANTED}/honcho.json"), &file.to_string());
-}
-
-impl AtWork {
-    /// Starts a turn in every profile; returns once all of them run.
-    async fn begin(&self) {
-        for profile in &self.profiles {
-            let named = (profile != "default").then_some(profile.as_str());
-            let text = format!("{} for {profile}", self.values.get("planted", "chat"));
-            self.world.push(&format!("to-{profile}"), &text, &format!("chat-{profile}"), named).await;
-        }
-        let all = self.profiles.len();
-        self.world.until("all turns", |status| status["active_agents"] == all).await;
-        wait_for("the words of all agents", SOON, || async {
-            let log = self.world.gateway().log();
-            let word = self.values.get("planted", "argument");
-            let revealed = log.lines().filter(|line| line.contains(word) && line.contains("[redacted:CANARY_0]"));
-            // Two agents wait for a file before they end.
-            let revealed_all = log.matches("has printed all").count();
-            (revealed.count() == all && revealed_all == all - 2).then_some(())
-        })
-        .await;
-        let log = self.world.gateway().log();
-        for number in 0..SECRETS {
-            let shown = format!("CANARY_{number}=[redacted:CANARY_{number}]");
-            assert!(log.contains(&shown), "the whole environment of one agent was logged: {shown}");
-        }
-    }
-
+impl RunningProfiles {
     fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.world.path(name)).expect("the file exists")
     }
@@ -195,7 +80,7 @@ impl AtWork {
     /// Environment and arguments of every guard, agent and their descendants.
     fn children_have_only_their_own_secrets(&self) {
         let scanner = self.scanner();
-        let mut families: BTreeMap<PathBuf, Vec<Found>> = BTreeMap::new();
+        let mut families: BTreeMap<PathBuf, Vec<FoundProcess>> = BTreeMap::new();
         for process in processes::below_home(self.world.home()) {
             families.entry(PathBuf::from(&process.environment["HERMES_HOME"])).or_default().push(process);
         }
@@ -213,7 +98,7 @@ impl AtWork {
         assert!(families.is_empty(), "processes of no profile: {families:?}");
     }
 
-    fn has_its_own_secrets(&self, process: &Found, profile: &str, scanner: &Scanner<'_>) {
+    fn has_its_own_secrets(&self, process: &FoundProcess, profile: &str, scanner: &Scanner<'_>) {
         let environment = &process.environment;
         for owner in [profile, "passed"] {
             for (name, value) in &self.values.0[owner] {
@@ -270,7 +155,7 @@ impl AtWork {
         fs::write(self.world.path("finish"), "").expect("the agent is released");
         self.world.answer("to-default").await;
         fs::write(self.world.path("profiles/crashing/crash"), "").expect("the agent is made to crash");
-        let turn = processes::of_home(&self.world.path("profiles/dying-turn"))
+        let turn = processes::of_home(&self.world.path("profiles/panicking-turn"))
             .into_iter()
             .find_map(|process| process.environment.get("CADUCEUS_TURN_ID").cloned())
             .expect("the turn runs");
@@ -289,14 +174,14 @@ impl AtWork {
             (panicked("profiles/panicking") && panicked(&turn)).then_some(())
         })
         .await;
-        wait_for("a word to both chats", SOON, || async {
+        wait_for("a notice in both chats", SOON, || async {
             let frames = self.world.outbound().await;
             let has_notice = |chat: &str, words: &str| {
                 let to_chat = |frame: &&serde_json::Value| frame["frame"]["action"]["chat_id"] == chat;
                 frames.iter().filter(to_chat).any(|frame| frame.to_string().contains(words))
             };
             // 128 and the number of the signal.
-            (has_notice("chat-crashing", "exit code 139") && has_notice("chat-dying-turn", "was not answered"))
+            (has_notice("chat-crashing", "exit code 139") && has_notice("chat-panicking-turn", "was not answered"))
                 .then_some(())
         })
         .await;
@@ -342,15 +227,15 @@ impl AtWork {
             if named {
                 scanner.must_be_clean(path, &text, "actor", &[]);
             } else {
-                assert!(String::from_utf8_lossy(&text).contains("dying-turn"), "{path} names the profiles");
+                assert!(String::from_utf8_lossy(&text).contains("panicking-turn"), "{path} names the profiles");
                 scanner.must_hold_none(path, &text, &[]);
             }
         }
         // No planted text can be in these two, so their own content shows that they were read.
         let count = format!("caduceus_profiles {}", self.profiles.len());
-        for (path, says) in [("/metrics", count.as_str()), ("/", "<title>"), ("/readyz", "ready")] {
+        for (path, text_of_it) in [("/metrics", count.as_str()), ("/", "<title>"), ("/readyz", "ready")] {
             let text = get(path).await;
-            assert!(String::from_utf8_lossy(&text).contains(says), "{path}: {}", String::from_utf8_lossy(&text));
+            assert!(String::from_utf8_lossy(&text).contains(text_of_it), "{path}: {}", String::from_utf8_lossy(&text));
             scanner.must_hold_none(path, &text, &[]);
         }
 

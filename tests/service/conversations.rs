@@ -209,11 +209,11 @@ async fn a_server_gets_the_configured_length_of_history_and_the_attachments() {
         world.push(&id, &id, "c2", Some("short")).await;
         world.answer(&id).await;
     }
-    let asked = server.asked();
-    let lengths: Vec<usize> = asked.iter().map(|asked| asked.messages().len()).collect();
+    let requests = server.requests();
+    let lengths: Vec<usize> = requests.iter().map(|request| request.messages().len()).collect();
     assert_eq!(lengths[..32], (0..32).map(|turn: usize| 1 + (2 * turn).min(60)).collect::<Vec<_>>());
     assert_eq!(lengths[32..], [1, 3, 3]);
-    assert_eq!(asked[31].messages()[0].1, "number 1", "the oldest of 60 entries");
+    assert_eq!(requests[31].messages()[0].1, "number 1", "the oldest of 60 entries");
 
     let mut event = World::message("p1", "what is this?", "c3", Some("short"));
     event["message_type"] = "photo".into();
@@ -222,7 +222,7 @@ async fn a_server_gets_the_configured_length_of_history_and_the_attachments() {
     event["context"] = json!([{"text": "look at that", "source": {"user_name": "Bob"}}]);
     push(&world, &json!({"event": event})).await;
     world.answer("p1").await;
-    let content = server.asked().last().unwrap().body["messages"][0]["content"].clone();
+    let content = server.requests().last().unwrap().body["messages"][0]["content"].clone();
     let words = "[Recent channel messages]\nBob: look at that\n\n[New message]\nwhat is this?\n\
                  [Attached] application/pdf: https://media.example/b.pdf";
     let picture = json!({"type": "image_url", "image_url": {"url": "https://media.example/a.png"}});

@@ -1,4 +1,4 @@
-//! A disk that does not answer is its own home's trouble: for the gateway, and for every command that looks at a home.
+//! A disk that does not answer affects only its own home: for the gateway, and for every command that reads a home.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::odd_files::troubles;
-use crate::support::{SOON, binary, client, wait_for};
+use crate::support::{SOON, binary, client, output_of, wait_for};
 use crate::world::World;
 
 /// Ceiling for a command that waits some seconds for a disk.
@@ -41,7 +41,7 @@ int inotify_add_watch(int fd, const char *p, uint32_t m) {
 }
 "#;
 
-/// Builds it; the library.
+/// Builds the library; returns its path.
 fn dead_disk(folder: &Path) -> PathBuf {
     let (source, library) = (folder.join("dead.c"), folder.join("dead.so"));
     fs::write(&source, DEAD_DISK).unwrap();
@@ -50,7 +50,7 @@ fn dead_disk(folder: &Path) -> PathBuf {
         .args([&library, &source])
         .args(["-ldl"])
         .status();
-    assert!(built.expect("a C compiler is there").success());
+    assert!(built.expect("a C compiler is installed").success());
     library
 }
 
@@ -81,7 +81,7 @@ async fn a_home_on_a_dead_disk_affects_no_other_from_start_to_shutdown() {
     world.write(".drain_request.json", "{}");
     world.until("the drain", |status| status["gateway_state"] == "draining").await;
     fs::remove_file(world.path(".drain_request.json")).unwrap();
-    world.until("its end", |status| status["gateway_state"] == "running").await;
+    world.until("the end of the drain", |status| status["gateway_state"] == "running").await;
     world.profile("fresh", "");
     world.until("the new profile", |status| status["profiles"].to_string().contains("fresh")).await;
     let threads = || fs::read_dir(format!("/proc/{}/task", world.gateway().id())).unwrap().count();
@@ -92,10 +92,10 @@ async fn a_home_on_a_dead_disk_affects_no_other_from_start_to_shutdown() {
         let (id, chat) = (format!("dead{round}"), format!("dead{round}"));
         world.push(&id, "hello", &chat, Some("dead")).await;
     }
-    world.until("all seen", |status| status["turns"]["queued"] == 0).await;
+    world.until("an empty queue", |status| status["turns"]["queued"] == 0).await;
     assert!(threads() < before + 10, "{before} threads, then {}", threads());
     fs::remove_file(&switch).unwrap();
-    world.until("the disk well", |status| troubles(status, "dead") == "[]").await;
+    world.until("the repaired disk", |status| troubles(status, "dead") == "[]").await;
     wait_for("no directory that hangs", SOON, || async { (hung(&world).await == 0).then_some(()) }).await;
     world.push("again", "hello", "again", Some("dead")).await;
     world.until_text("again", "dead: hello").await;
@@ -105,12 +105,12 @@ async fn a_home_on_a_dead_disk_affects_no_other_from_start_to_shutdown() {
 }
 
 /// A command that reads a home while its dead disks hang.
-struct Asked {
+struct RunningCommand {
     child: Child,
     begun: Instant,
 }
 
-impl Asked {
+impl RunningCommand {
     fn start(world: &World, library: &Path, switch: &Path, arguments: &[&str]) -> Self {
         let mut command = binary();
         command.args(arguments).arg("--home").arg(world.home());
@@ -119,17 +119,11 @@ impl Asked {
         Self { child, begun: Instant::now() }
     }
 
-    /// What it wrote, once it has ended.
-    fn output(mut self) -> Output {
-        while self.child.try_wait().unwrap().is_none() {
-            if self.begun.elapsed() > CEILING {
-                let _ = self.child.kill();
-                panic!("a command did not end in {CEILING:?}");
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    /// Its output, once it has ended.
+    fn output(self) -> Output {
+        let output = output_of(self.child, "a command", CEILING);
         println!("it took {:?}", self.begun.elapsed());
-        self.child.wait_with_output().unwrap()
+        output
     }
 
     fn report(self) -> Value {
@@ -138,15 +132,15 @@ impl Asked {
     }
 }
 
-/// Those of `list` that are said not to answer.
-fn silent(list: &Value) -> Vec<&Value> {
+/// The entries of `list` whose disk does not answer.
+fn unanswered(list: &Value) -> Vec<&Value> {
     list.as_array().unwrap().iter().filter(|item| item.to_string().contains("does not answer")).collect()
 }
 
 #[actix_web::test]
-async fn commands_name_each_home_whose_disk_is_dead_and_say_of_the_others_what_they_say_without_it() {
+async fn commands_name_each_home_on_a_dead_disk_and_report_the_other_homes_as_usual() {
     let mut world = World::prepare().await;
-    // Several, which are not waited for one after the other.
+    // Several, because a command waits for all of them at once.
     let dead = ["dead-a", "dead-b", "dead-c", "dead-d"];
     for name in dead {
         world.profile(name, "A=1\n");
@@ -159,7 +153,7 @@ async fn commands_name_each_home_whose_disk_is_dead_and_say_of_the_others_what_t
             world.serve().await;
         }
         fs::write(&switch, "").unwrap();
-        let start = |arguments: &[&str]| Asked::start(&world, &library, &switch, arguments);
+        let start = |arguments: &[&str]| RunningCommand::start(&world, &library, &switch, arguments);
         let doctor = start(&["doctor", "--json"]);
         let audit = start(&["secrets", "audit", "--json"]);
         let grants = start(&["honcho", "status", "--json"]);
@@ -168,17 +162,17 @@ async fn commands_name_each_home_whose_disk_is_dead_and_say_of_the_others_what_t
         let audit = audit.report();
         assert!(audit["findings"].to_string().contains("SHARED"), "{audit}");
         for report in [&doctor.report(), &audit] {
-            let silent = silent(&report["findings"]);
+            let unanswered = unanswered(&report["findings"]);
             for name in dead {
-                assert!(silent.iter().any(|found| found.to_string().contains(name)), "{name}: {report}");
+                assert!(unanswered.iter().any(|found| found.to_string().contains(name)), "{name}: {report}");
             }
-            assert!(!silent.iter().any(|found| found.to_string().contains("good")), "{report}");
+            assert!(!unanswered.iter().any(|found| found.to_string().contains("good")), "{report}");
         }
         let grants = grants.report();
-        let names: Vec<_> = silent(&grants["grants"]).into_iter().map(|grant| &grant["profile"]).collect();
+        let names: Vec<_> = unanswered(&grants["grants"]).into_iter().map(|grant| &grant["profile"]).collect();
         assert_eq!(names, dead, "{grants}");
-        for asked in [refresh, drain] {
-            let output = asked.output();
+        for command in [refresh, drain] {
+            let output = command.output();
             assert!(!output.status.success());
             assert!(String::from_utf8_lossy(&output.stderr).contains("does not answer"), "{output:?}");
         }
@@ -187,7 +181,7 @@ async fn commands_name_each_home_whose_disk_is_dead_and_say_of_the_others_what_t
 }
 
 #[actix_web::test]
-async fn the_doctor_names_profiles_that_are_not_served_also_where_their_disk_is_dead() {
+async fn the_doctor_names_unserved_profiles_on_a_dead_disk_as_well() {
     let world = World::prepare().await;
     world.write("config.yaml", "gateway:\n  multiplex_profiles: false\n");
     world.profile("dead", "");
@@ -196,6 +190,7 @@ async fn the_doctor_names_profiles_that_are_not_served_also_where_their_disk_is_
     std::os::unix::fs::symlink("nowhere", world.path("profiles/dangling")).unwrap();
     let switch = world.path("hang");
     fs::write(&switch, "").unwrap();
-    let doctor = Asked::start(&world, &dead_disk(world.home()), &switch, &["doctor", "--json"]).report().to_string();
+    let doctor =
+        RunningCommand::start(&world, &dead_disk(world.home()), &switch, &["doctor", "--json"]).report().to_string();
     assert!(doctor.contains("dead, good, linked"), "{doctor}");
 }

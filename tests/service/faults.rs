@@ -1,10 +1,10 @@
 //! Injected faults: a hundred panics and a blocked thread of each kind of actor, under traffic.
 //!
-//! The fate of the messages is taken from the accounts of the connector and the agent, not from the gateway.
+//! The outcome of the messages is taken from the accounts of the connector and the agent, not from the gateway.
 
 mod hangs;
-mod siege;
-mod spent;
+mod intensity;
+mod traffic;
 mod turns;
 
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use crate::support::{SOON, client, wait_for};
 use crate::world::World;
-use siege::{GENEROUS, doubled, echoing, node, report, settled, under_traffic, until_restarted};
+use traffic::{HIGH_INTENSITY, doubled, node, report, settled, start_echoing, under_traffic, until_restarted};
 
 /// Panics of each kind.
 const PANICS: u64 = 100;
 
-/// Panics an actor again and again; returns how long each restart took, and how long the next answer took.
-async fn panic_again_and_again(world: &World, path: &str, fault: &str) -> (Vec<Duration>, Vec<Duration>) {
+/// Panics an actor repeatedly; returns how long each restart took, and how long the next answer took.
+async fn panic_repeatedly(world: &World, path: &str, fault: &str) -> (Vec<Duration>, Vec<Duration>) {
     let (mut running, mut serving) = (Vec::new(), Vec::new());
     let mut generation = until_restarted(world, path, 0).await["generation"].as_u64().unwrap();
     for _ in 0..PANICS {
@@ -47,8 +47,8 @@ async fn inject(world: &World, path: &str, fault: &Value) {
 
 /// The assertions for every kind of actor.
 async fn survives_panics(path: &str, fault: &str) -> World {
-    let world = echoing(GENEROUS).await;
-    let ((mut running, mut serving), seen) = under_traffic(&world, panic_again_and_again(&world, path, fault)).await;
+    let world = start_echoing(HIGH_INTENSITY).await;
+    let ((mut running, mut serving), seen) = under_traffic(&world, panic_repeatedly(&world, path, fault)).await;
 
     let notices = settled(&world, &seen.ids).await;
     println!(
@@ -58,7 +58,7 @@ async fn survives_panics(path: &str, fault: &str) -> World {
     );
     report(&format!("{path}: order to running again"), &mut running);
     report(&format!("{path}: order to the next answer"), &mut serving);
-    assert!(seen.asked > 100, "the siblings were queried: {}", seen.asked);
+    assert!(seen.queries > 100, "the siblings were queried: {}", seen.queries);
     if path != "status" && path != "http" {
         assert_eq!(seen.failures, Vec::<String>::new(), "the siblings of {path} answer");
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::markers::serve_as_nobody;
+use crate::markers::serve_as_unprivileged_user;
 use crate::processes::children_of;
 use crate::support::{SOON, wait_for};
 use crate::world::World;
@@ -12,7 +12,7 @@ use crate::world::World;
 async fn no_other_process_can_read_a_guard_and_it_leaves_no_core() {
     let mut world = World::prepare().await;
     world.script("slow", "read -r document; sleep 60", "");
-    serve_as_nobody(&mut world).await;
+    serve_as_unprivileged_user(&mut world).await;
     world.push("one", "hello", "c1", Some("slow")).await;
     let gateway = world.gateway().id();
     let guard = wait_for("the guard of the turn", SOON, || async {

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::hostile_shots::{SHOTS, Shot, handshake};
+use crate::hostile_requests::{HOSTILE_REQUESTS, HostileRequest, handshake};
 use crate::support::{SOON, wait_for};
 use crate::world::World;
 
 /// Requests in all; each kind gets its share.
 const REQUESTS: usize = 1_000;
 /// Threads that send requests.
-const SHOOTERS: usize = 24;
+const SENDERS: usize = 24;
 /// Clients that connect and send nothing, and clients that never end their request.
 const SILENT: usize = 150;
 const TRICKLING: usize = 50;
@@ -28,27 +28,27 @@ const PLACES: usize = 256;
 /// Longest time until a client without a request is cut off: the gateway gives 5 s.
 const SILENT_CLIENT_LIMIT: Duration = Duration::from_secs(15);
 /// Longest time until a viewer that does not read is cut off: 15 s, checked every 5 s.
-const LET_GO: Duration = Duration::from_secs(40);
+const UNREAD_VIEWER_LIMIT: Duration = Duration::from_secs(40);
 /// Allowed growth of resident memory, for the allocator.
 const MEMORY: u64 = 16 * 1024 * 1024;
 /// Connections of the test itself that may open and close meanwhile.
 const DESCRIPTORS: u64 = 12;
 
 /// The first line of the answer, or nothing if the connection is closed without one.
-fn shoot(address: &str, shot: &Shot) -> String {
+fn send_raw(address: &str, request: &HostileRequest) -> String {
     let Ok(mut stream) = TcpStream::connect(address) else { return "no connection".to_owned() };
     stream.set_read_timeout(Some(SILENT_CLIENT_LIMIT)).unwrap();
     stream.set_write_timeout(Some(SILENT_CLIENT_LIMIT)).unwrap();
     // A reset in the middle is an answer as well.
-    let sent = stream.write_all(&(shot.bytes)(address));
-    if sent.is_ok() && shot.hangs_up {
+    let sent = stream.write_all(&(request.bytes)(address));
+    if sent.is_ok() && request.closes {
         let _ = stream.shutdown(Shutdown::Write);
     }
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut piece) {
         answer.extend_from_slice(&piece[..length]);
-        if !shot.hangs_up && answer.windows(4).any(|four| four == b"\r\n\r\n") {
+        if !request.closes && answer.windows(4).any(|four| four == b"\r\n\r\n") {
             break;
         }
     }
@@ -56,19 +56,19 @@ fn shoot(address: &str, shot: &Shot) -> String {
 }
 
 /// Sends `count` requests of all kinds; returns the answers by kind.
-fn fire(address: &str, count: usize) -> BTreeMap<&'static str, Vec<String>> {
+fn send_all(address: &str, count: usize) -> BTreeMap<&'static str, Vec<String>> {
     let (next, answers) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<_, Vec<_>>::new()));
     thread::scope(|scope| {
-        for _ in 0..SHOOTERS {
+        for _ in 0..SENDERS {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= count {
                         return;
                     }
-                    let shot = &SHOTS[number % SHOTS.len()];
-                    let answer = shoot(address, shot);
-                    answers.lock().unwrap().entry(shot.name).or_default().push(answer);
+                    let request = &HOSTILE_REQUESTS[number % HOSTILE_REQUESTS.len()];
+                    let answer = send_raw(address, request);
+                    answers.lock().unwrap().entry(request.name).or_default().push(answer);
                 }
             });
         }
@@ -77,13 +77,13 @@ fn fire(address: &str, count: usize) -> BTreeMap<&'static str, Vec<String>> {
 }
 
 /// Fails unless every answer is allowed for its kind.
-fn judge(answers: &BTreeMap<&'static str, Vec<String>>) {
+fn check(answers: &BTreeMap<&'static str, Vec<String>>) {
     let mut odd = BTreeSet::new();
-    for shot in SHOTS {
-        for answer in &answers[shot.name] {
+    for request in HOSTILE_REQUESTS {
+        for answer in &answers[request.name] {
             let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-            if !shot.allowed.contains(&code) {
-                odd.insert(format!("{}: {answer:?} is none of {:?}", shot.name, shot.allowed));
+            if !request.allowed.contains(&code) {
+                odd.insert(format!("{}: {answer:?} is none of {:?}", request.name, request.allowed));
             }
         }
     }
@@ -126,7 +126,7 @@ fn watch(address: &str) -> Option<TcpStream> {
 }
 
 /// As many descriptors as the system allows: a thousand viewers are a thousand sockets at either end.
-fn raise_the_limit() {
+fn raise_descriptor_limit() {
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current = limit.maximum;
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("the soft limit may be raised");
@@ -143,14 +143,14 @@ fn restarts(tree: &Value) -> u64 {
 
 #[actix_web::test]
 async fn a_thousand_hostile_requests_affect_neither_a_turn_nor_the_link() {
-    raise_the_limit();
+    raise_descriptor_limit();
     let world = World::start().await;
     let address = world.gateway().authority().to_owned();
     let base = process(&world.status().await, "open_fds");
     // A first round, so that one-time allocations do not count as leaks.
     let here = address.clone();
-    let warm = thread::spawn(move || fire(&here, 2 * SHOTS.len()));
-    judge(&messages_are_answered_during(&world, "warm", warm).await);
+    let warm = thread::spawn(move || send_all(&here, 2 * HOSTILE_REQUESTS.len()));
+    check(&messages_are_answered_during(&world, "warm", warm).await);
     let before = world.status().await;
 
     world.push("long", "sleep 6", "long", None).await;
@@ -165,19 +165,19 @@ async fn a_thousand_hostile_requests_affect_neither_a_turn_nor_the_link() {
                 thread::spawn(move || wait_to_be_cut_off(&here, number < TRICKLING))
             })
             .collect();
-        let answers = fire(&here, REQUESTS);
+        let answers = send_all(&here, REQUESTS);
         let slowest = idlers.into_iter().map(|idler| idler.join().expect("an idler ends")).max();
         (viewers, answers, slowest.expect("there are idlers"))
     });
     let (viewers, answers, slowest) = messages_are_answered_during(&world, "attack", attack).await;
-    judge(&answers);
+    check(&answers);
     assert_eq!(answers.values().map(Vec::len).sum::<usize>(), REQUESTS);
     assert_eq!(viewers.len(), PLACES, "admitted viewers");
     assert!(slowest < SILENT_CLIENT_LIMIT, "a client without a request was cut off only after {slowest:?}");
     world.answer("long").await;
 
     // The viewers still hold their ends of the connections.
-    let after = wait_for("the descriptors to be back", LET_GO, || async {
+    let after = wait_for("the descriptors to be back", UNREAD_VIEWER_LIMIT, || async {
         let status = world.status().await;
         (process(&status, "open_fds") <= base + DESCRIPTORS).then_some(status)
     })
@@ -188,7 +188,7 @@ async fn a_thousand_hostile_requests_affect_neither_a_turn_nor_the_link() {
     assert!(is < was + MEMORY, "resident memory grew from {was} to {is} bytes");
     assert_eq!(restarts(&after["actors"]), 0, "no actor was restarted");
     assert_eq!(after["relay"][0]["generation"], before["relay"][0]["generation"], "the link was not redialled");
-    assert_eq!(after["drain"]["draining"], false, "no hidden order was carried out");
+    assert_eq!(after["drain"]["draining"], false, "no smuggled request was carried out");
     assert_eq!(after["turns"]["failed"], 0);
 }
 
@@ -197,7 +197,7 @@ async fn messages_are_answered_during<T>(world: &World, name: &str, work: thread
     let mut number = 0;
     while !work.is_finished() || number == 0 {
         let id = format!("{name}{number}");
-        world.push(&id, "hello", "talk", None).await;
+        world.push(&id, "hello", "chat", None).await;
         world.answer(&id).await;
         number += 1;
     }

@@ -30,7 +30,7 @@ hold*)
     if [ -e "$HERMES_HOME/holding" ]; then setsid sleep 600 & fi
     while [ -e "$HERMES_HOME/holding" ]; do sleep 0.05; done ;;
 esac
-echo "heard $text"
+echo "received $text"
 "#;
 
 /// When the gateway is killed.
@@ -41,20 +41,20 @@ enum Moment {
     /// The messages are being delivered.
     Arriving,
     /// The queues are being processed.
-    WorkedOff,
+    Processing,
     /// As [`Moment::AllQueued`], and a second time when the new gateway has begun to load them.
     WhileRecovering,
 }
 
-const MOMENTS: [Moment; 4] = [Moment::AllQueued, Moment::Arriving, Moment::WorkedOff, Moment::WhileRecovering];
+const MOMENTS: [Moment; 4] = [Moment::AllQueued, Moment::Arriving, Moment::Processing, Moment::WhileRecovering];
 
 #[actix_web::test]
 async fn acknowledged_messages_are_answered_after_a_kill_and_interrupted_turns_after_a_retry() {
     let mut world = world("turns:\n  interrupted: ask\n").await;
     for (round, moment) in MOMENTS.into_iter().cycle().take(2 * MOMENTS.len()).enumerate() {
         let messages = kill_in_the_middle(&mut world, round, moment).await;
-        let asked = all_answered(&world, &messages, true).await;
-        eprintln!("{moment:?}: {asked} sent /retry");
+        let retries = all_answered(&world, &messages, true).await;
+        eprintln!("{moment:?}: {retries} times /retry was sent");
     }
     // Each long turn that certainly ran was interrupted, and its chat got a notice each time.
     let noticed = world.outbound().await.iter().filter(|frame| frame.to_string().contains("Send /retry")).count();
@@ -109,16 +109,16 @@ async fn kill_in_the_middle(world: &mut World, round: usize, moment: Moment) -> 
         });
         below.await;
     }
-    if moment == Moment::WorkedOff {
+    if moment == Moment::Processing {
         let _ = fs::remove_file(world.path("holding"));
         let next = format!("queued-{round}-0-1");
         wait_for("a queued turn", SOON, || async { attempts(world).contains_key(&next).then_some(()) }).await;
     }
     kill(world).await;
     let _ = fs::remove_file(world.path("holding"));
-    let (acked, unanswered) = owed(world, &messages).await;
-    eprintln!("{moment:?}: {acked} acknowledged at the kill, {unanswered} of them not answered");
-    assert!(moment == Moment::Arriving || unanswered >= CHATS, "{moment:?}: {unanswered} messages were unanswered");
+    let (acked, missing) = unanswered(world, &messages).await;
+    eprintln!("{moment:?}: {acked} acknowledged at the kill, {missing} of them not answered");
+    assert!(moment == Moment::Arriving || missing >= CHATS, "{moment:?}: {missing} messages were unanswered");
     world.serve().await;
     if moment == Moment::WhileRecovering {
         kill(world).await;
@@ -138,7 +138,7 @@ async fn kill(world: &mut World) {
 }
 
 /// How many of `messages` are acknowledged, and how many of those are not answered, by the connector's account.
-async fn owed(world: &World, messages: &BTreeMap<String, String>) -> (usize, usize) {
+async fn unanswered(world: &World, messages: &BTreeMap<String, String>) -> (usize, usize) {
     let account = world.account().await;
     let acked = messages.keys().map(|id| &account["events"][id]).filter(|event| event["acked"] != 0);
     let answered: Vec<bool> = acked.map(|event| event["answered"] != 0).collect();

@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod agents;
-mod askers;
 #[path = "../support/backlog.rs"]
 mod backlog;
 mod backlog_released;
 mod canaries;
+#[path = "../support/command.rs"]
+mod command;
 mod commands;
 mod conversations;
-mod crowd;
 mod dead_disk;
 mod drains;
 mod faults;
@@ -19,8 +19,9 @@ mod guards;
 mod hold;
 mod home_channel;
 mod hostile;
-mod hostile_shots;
+mod hostile_requests;
 mod kills;
+mod many_turns;
 mod markers;
 mod mistakes;
 #[path = "../../actors/tests/support/model_server.rs"]
@@ -32,6 +33,7 @@ mod races;
 mod recovered;
 mod reload;
 mod restarts;
+mod self_drain;
 mod sessions;
 mod shutdown;
 mod stopping;

@@ -7,16 +7,16 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Process, SOON, as_nobody, binary, wait_for};
+use crate::support::{Process, SOON, as_unprivileged_user, binary, wait_for};
 use crate::world::World;
 
-/// The user id of `as_nobody`.
-const NOBODY: u32 = 65534;
+/// The user id of `as_unprivileged_user`.
+const UNPRIVILEGED_UID: u32 = 65534;
 
 #[actix_web::test]
 async fn a_drain_whose_marker_cannot_be_written_still_begins() {
     let mut world = World::prepare().await;
-    serve_as_nobody(&mut world).await;
+    serve_as_unprivileged_user(&mut world).await;
     writable(&world, false);
 
     let (code, begun) = world.drain(json!({"action": "drain"})).await;
@@ -69,7 +69,7 @@ async fn a_drain_begins_although_the_disk_is_full() {
 #[actix_web::test]
 async fn a_deadline_ends_a_drain_whose_marker_cannot_be_written() {
     let mut world = World::prepare().await;
-    serve_as_nobody(&mut world).await;
+    serve_as_unprivileged_user(&mut world).await;
     writable(&world, false);
     let (code, begun) = world.drain(json!({"deadline_s": 1})).await;
     assert_eq!((code, &begun["durable"]), (200, &json!(false)), "{begun}");
@@ -119,19 +119,19 @@ async fn with_file_events_the_status_reports_them() {
 }
 
 /// Starts a gateway to which permission bits apply, in a home that its user owns.
-pub(crate) async fn serve_as_nobody(world: &mut World) {
+pub(crate) async fn serve_as_unprivileged_user(world: &mut World) {
     if rustix::process::geteuid().is_root() {
         give_away(world.home());
     }
     let home = world.home().display().to_string();
     let arguments = ["serve", "--home", &home, "--bind", "127.0.0.1:0", "--insecure-loopback-drain"];
-    world.gateway = Some(as_nobody(|command| Process::spawn(command.args(arguments))));
+    world.gateway = Some(as_unprivileged_user(|command| Process::spawn(command.args(arguments))));
     world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
 }
 
 /// Makes everything below `path` the property of the other user.
 fn give_away(path: &Path) {
-    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    chown(path, Some(UNPRIVILEGED_UID), Some(UNPRIVILEGED_UID)).unwrap();
     for entry in fs::read_dir(path).into_iter().flatten() {
         give_away(&entry.unwrap().path());
     }

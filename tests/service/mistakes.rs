@@ -8,12 +8,12 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{Process, SOON, as_nobody, get, post, wait_for};
+use crate::support::{Process, SOON, as_unprivileged_user, get, post, wait_for};
 use crate::world::{World, run, run_command};
 
 /// Exit codes, as in the service manager's configuration.
 const HELD: Option<i32> = Some(69);
-const TRY_AGAIN: Option<i32> = Some(75);
+const TEMPORARY_FAILURE: Option<i32> = Some(75);
 const CONFIGURATION: Option<i32> = Some(78);
 
 /// Longer than any first message, shorter than a backtrace.
@@ -40,8 +40,10 @@ fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 /// As [`refused`], by a user to which permission bits apply: the current one, or the user `nobody` if that is root.
-fn refused_as_nobody(home: &Path) -> (Option<i32>, String) {
-    as_nobody(|command| clear(run_command(command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home))))
+fn refused_as_unprivileged_user(home: &Path) -> (Option<i32>, String) {
+    as_unprivileged_user(|command| {
+        clear(run_command(command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home)))
+    })
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn a_home_that_is_a_file_is_named() {
 fn a_home_that_cannot_be_read_is_named() {
     let home = home(&[]);
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o000)).unwrap();
-    let (code, message) = refused_as_nobody(home.path());
+    let (code, message) = refused_as_unprivileged_user(home.path());
     assert_eq!(code, CONFIGURATION, "{message}");
     assert!(message.contains("cannot be used") && message.contains("ermission denied"), "{message}");
 }
@@ -72,7 +74,7 @@ fn a_home_that_cannot_be_read_is_named() {
 fn a_home_that_cannot_be_written_is_named() {
     let home = home(&[]);
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o555)).unwrap();
-    let (code, message) = refused_as_nobody(home.path());
+    let (code, message) = refused_as_unprivileged_user(home.path());
     assert_eq!(code, CONFIGURATION, "{message}");
     assert!(message.contains("cannot lock") && message.contains("ermission denied"), "{message}");
 }
@@ -104,7 +106,7 @@ fn a_port_in_use_is_a_temporary_failure() {
     let home = home(&[]);
     let arguments = ["serve", "--home", &home.path().display().to_string(), "--bind", &address];
     let (code, message) = clear(run(&arguments));
-    assert_eq!(code, TRY_AGAIN, "{message}");
+    assert_eq!(code, TEMPORARY_FAILURE, "{message}");
     assert!(message.contains(&address) && message.contains("in use"), "{message}");
 }
 
@@ -124,11 +126,11 @@ async fn without_a_connector_the_gateway_serves_and_redials() {
     // A connector that has registered the gateway and is stopped for now.
     let data = world.path("connector.json").display().to_string();
     let mut former = Process::start(&["connector", "--bind", "127.0.0.1:0", "--data", &data]);
-    let (_, known) = post(&format!("{}/dev/gateways", former.url), &json!({"gatewayId": "late"})).await;
-    let secret = known["secret"].as_str().expect("a secret");
+    let (_, credentials) = post(&format!("{}/dev/gateways", former.url), &json!({"gatewayId": "late"})).await;
+    let secret = credentials["secret"].as_str().expect("a secret");
     let address = former.authority().to_owned();
     former.signal("TERM");
-    former.ended();
+    former.wait_for_exit();
     let env =
         format!("GATEWAY_RELAY_URL=http://{address}/relay\nGATEWAY_RELAY_ID=late\nGATEWAY_RELAY_SECRET={secret}\n");
     world.write(".env", &format!("{env}GATEWAY_RELAY_PLATFORMS=discord\n"));
@@ -141,45 +143,45 @@ async fn without_a_connector_the_gateway_serves_and_redials() {
 
     world.connector = Process::start(&["connector", "--bind", &address, "--data", &data]);
     world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
-    world.push("late", "better late", "c1", None).await;
+    world.push("late", "hello", "c1", None).await;
     world.answer("late").await;
 }
 
 #[actix_web::test]
 async fn a_missing_agent_fails_its_turns_with_a_notice_and_degrades_its_profile_alone() {
     let mut world = World::prepare().await;
-    world.profile("lame", "KEY=value\n");
-    world.write("profiles/lame/caduceus.yaml", "agent:\n  backend: exec\n  command: [/no/such/agent]\n");
+    world.profile("broken", "KEY=value\n");
+    world.write("profiles/broken/caduceus.yaml", "agent:\n  backend: exec\n  command: [/no/such/agent]\n");
     world.serve().await;
 
-    world.push("to-lame", "hello?", "c-lame", Some("lame")).await;
+    world.push("to-broken", "hello?", "c-broken", Some("broken")).await;
     let notice = world.until_frame("The agent cannot be run.").await;
-    assert!(notice.contains("c-lame") && !notice.contains("/no/such"), "{notice}");
+    assert!(notice.contains("c-broken") && !notice.contains("/no/such"), "{notice}");
     let status = world.until("a degraded profile", |status| status["secrets"][1]["state"] == "degraded").await;
-    let lame = &status["secrets"][1];
-    assert!(lame["name"] == "lame" && lame["troubles"].to_string().contains("/no/such/agent"), "{lame}");
+    let broken = &status["secrets"][1];
+    assert!(broken["name"] == "broken" && broken["troubles"].to_string().contains("/no/such/agent"), "{broken}");
     assert_eq!(status["secrets"][0]["state"], "ready", "the other profile is not affected");
     assert_eq!(world.ready().await, 200);
     world.push("to-default", "hello", "c-default", None).await;
     world.answer("to-default").await;
-    assert_eq!(world.account().await["events"]["to-lame"]["acked"], 1);
+    assert_eq!(world.account().await["events"]["to-broken"]["acked"], 1);
 }
 
 #[test]
 fn a_corrupt_ledger_is_renamed_unchanged_and_the_next_start_has_a_new_one() {
-    let damaged = "this is no database, but it may be all that is left of one";
-    let home = home(&[("caduceus.db", damaged)]);
+    let corrupt = "this is no database, but it may be all that is left of one";
+    let home = home(&[("caduceus.db", corrupt)]);
     let (code, message) = refused(home.path());
     assert_eq!(code, CONFIGURATION, "{message}");
     let entries = fs::read_dir(home.path()).unwrap().flatten();
     let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     let aside = names.iter().find(|name| name.starts_with("caduceus.db.damaged-")).expect("the ledger was renamed");
     assert!(message.contains("is corrupt and was set aside") && message.contains(aside), "{message}");
-    assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), damaged);
+    assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), corrupt);
 
     let next = Process::start(&["serve", "--home", &home.path().display().to_string(), "--bind", "127.0.0.1:0"]);
     assert!(next.url.starts_with("http://"));
-    assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), damaged);
+    assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), corrupt);
 }
 
 #[test]

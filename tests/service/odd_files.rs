@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
-use crate::support::{Process, SOON, as_nobody, binary, wait_for};
+use crate::support::{Process, SOON, as_unprivileged_user, binary, wait_for};
 use crate::world::{World, run, run_command};
 
 /// Each kind, and a word of its report.
@@ -28,7 +28,7 @@ const CONFIGURATION: Option<i32> = Some(78);
 /// The system's memory limit for a gateway under test; a read without a limit exceeds it.
 const MEMORY: u64 = 4 * 1024 * 1024 * 1024;
 
-/// Puts a thing of this kind at `path`, in the place of what is there. The returned value keeps it alive.
+/// Puts a thing of this kind at `path`, in the place of what is there. The returned value keeps a socket open.
 fn place(kind: &str, path: &Path) -> Option<UnixListener> {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     clear(path);
@@ -223,18 +223,18 @@ fn files_of_root_in_a_users_home_do_not_block_that_user() {
     let arguments = ["serve", "--bind", "127.0.0.1:0", "--home", &shown];
     let mut by_root = Process::start(&arguments);
     by_root.signal("TERM");
-    assert!(by_root.ended().success());
+    assert!(by_root.wait_for_exit().success());
     for entry in fs::read_dir(home.path()).unwrap().map(Result::unwrap) {
         assert_eq!(entry.metadata().unwrap().uid(), 65534, "{:?}", entry.file_name());
     }
-    let mut by_user = as_nobody(|command| Process::spawn(command.args(arguments)));
+    let mut by_user = as_unprivileged_user(|command| Process::spawn(command.args(arguments)));
     by_user.signal("TERM");
-    assert!(by_user.ended().success());
+    assert!(by_user.wait_for_exit().success());
     // A file that an earlier version left.
     let lock = home.path().join("gateway.lock");
     std::os::unix::fs::chown(&lock, Some(0), Some(0)).unwrap();
     fs::set_permissions(&lock, fs::Permissions::from_mode(0o600)).unwrap();
-    let (code, message) = as_nobody(|command| run_command(command.args(arguments)));
+    let (code, message) = as_unprivileged_user(|command| run_command(command.args(arguments)));
     assert_eq!(code, CONFIGURATION, "{message}");
     assert!(
         message.contains("belongs to user 0") && message.contains(&format!("chown 65534 '{}'", lock.display())),

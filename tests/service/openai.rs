@@ -35,24 +35,24 @@ async fn a_conversation_reaches_the_server_with_its_history_and_its_profiles_key
         world.push(id, text, &format!("chat-{profile}"), Some(profile)).await;
         world.answer(id).await;
     }
-    world.until_frame("You said: second").await;
-    world.until_frame("You said: other").await;
+    world.until_frame("Repeated: second").await;
+    world.until_frame("Repeated: other").await;
 
-    let asked = server.asked();
-    let seen: Vec<_> = asked.iter().map(|asked| asked.authorization.clone().unwrap_or_default()).collect();
+    let requests = server.requests();
+    let seen: Vec<_> = requests.iter().map(|request| request.authorization.clone().unwrap_or_default()).collect();
     let bearer = |at: usize| format!("Bearer {}", keys[at]);
     assert_eq!(seen, [bearer(0), bearer(0), bearer(1)], "each profile's key, and only for that profile");
     let entry = |role: &str, content: &str| (role.to_owned(), content.to_owned());
-    let second = [entry("user", "first"), entry("assistant", "You said: first"), entry("user", "second")];
-    assert_eq!(asked[1].messages(), second);
-    assert_eq!(asked[2].messages(), [entry("user", "other")], "another profile has its own conversation");
+    let second = [entry("user", "first"), entry("assistant", "Repeated: first"), entry("user", "second")];
+    assert_eq!(requests[1].messages(), second);
+    assert_eq!(requests[2].messages(), [entry("user", "other")], "another profile has its own conversation");
 
     // A server that echoes the key: the log has only its name.
     server.script(answered(401, "", &json!({"error": {"message": format!("no such key: {}", keys[0])}})));
     world.push("a3", "third", "chat-alpha", Some("alpha")).await;
     let notice = world.until_frame("refused the request with 401").await;
     assert!(!notice.contains("sk-canary"), "{notice}");
-    let log = wait_for("the server's words in the log", SOON, || async {
+    let log = wait_for("the server's error in the log", SOON, || async {
         let log = world.gateway().log();
         log.contains("no such key: [redacted:MODEL_KEY]").then_some(log)
     })
@@ -69,7 +69,7 @@ async fn a_conversation_reaches_the_server_with_its_history_and_its_profiles_key
     }
     let ledger = ["caduceus.db", "caduceus.db-wal"].map(|name| fs::read(world.path(name)).unwrap_or_default()).concat();
     let ledger = String::from_utf8_lossy(&ledger);
-    assert!(ledger.contains("You said: second"), "the ledger was not read");
+    assert!(ledger.contains("Repeated: second"), "the ledger was not read");
     assert!(!ledger.contains("sk-canary"), "a key is in the ledger");
     assert!(world.agent_account(None).is_empty(), "nothing ran under the default profile instead");
 }
@@ -82,18 +82,18 @@ async fn a_profile_without_its_key_is_degraded_by_name_and_the_others_serve() {
     with_server(&world, "beta", &server, "");
     world.write("profiles/beta/.env", "");
     world.serve().await;
-    let trouble = json!(["agent.api_key_env needs MODEL_KEY, which is not set"]);
+    let missing = json!(["agent.api_key_env needs MODEL_KEY, which is not set"]);
     world
         .until("beta degraded for its key", |status| {
             let all = status["secrets"].as_array().into_iter().flatten();
             let states: Vec<_> = all.map(|one| (&one["name"], &one["state"], &one["troubles"])).collect();
-            states.contains(&(&json!("beta"), &json!("degraded"), &trouble))
+            states.contains(&(&json!("beta"), &json!("degraded"), &missing))
                 && states.contains(&(&json!("alpha"), &json!("ready"), &json!([])))
         })
         .await;
     world.push("b1", "hello", "chat-beta", Some("beta")).await;
     world.until_frame("The agent cannot be run.").await;
     world.push("a1", "hello", "chat-alpha", Some("alpha")).await;
-    world.until_frame("You said: hello").await;
-    assert_eq!(server.asked().len(), 1);
+    world.until_frame("Repeated: hello").await;
+    assert_eq!(server.requests().len(), 1);
 }

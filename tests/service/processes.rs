@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A process that has a given home.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundProcess {
     pub(crate) pid: u32,
     pub(crate) parent: u32,
     pub(crate) environment: BTreeMap<String, String>,
@@ -15,7 +15,7 @@ pub(crate) struct Found {
 
 /// The agents that run in `home`, their guards and all their descendants: all inherit `HERMES_HOME`, whatever their
 /// current parent is.
-pub(crate) fn of_home(home: &Path) -> Vec<Found> {
+pub(crate) fn of_home(home: &Path) -> Vec<FoundProcess> {
     let home = home.canonicalize().expect("the home exists");
     let mut found = all();
     found.retain(|found| found.environment.get("HERMES_HOME").is_some_and(|at| home == *at));
@@ -23,7 +23,7 @@ pub(crate) fn of_home(home: &Path) -> Vec<Found> {
 }
 
 /// The same for `home` and everything below it.
-pub(crate) fn below_home(home: &Path) -> Vec<Found> {
+pub(crate) fn below_home(home: &Path) -> Vec<FoundProcess> {
     let home = home.canonicalize().expect("the home exists");
     let mut found = all();
     found.retain(|found| found.environment.get("HERMES_HOME").is_some_and(|at| Path::new(at).starts_with(&home)));
@@ -35,8 +35,8 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     pids().filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
 
-fn all() -> Vec<Found> {
-    pids().filter_map(look).collect()
+fn all() -> Vec<FoundProcess> {
+    pids().filter_map(read).collect()
 }
 
 fn pids() -> impl Iterator<Item = u32> {
@@ -51,16 +51,16 @@ fn parent_of(pid: u32) -> Option<u32> {
 }
 
 /// `None` for a process that has ended, or that this user may not read.
-fn look(pid: u32) -> Option<Found> {
-    let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).ok();
+fn read(pid: u32) -> Option<FoundProcess> {
+    let file = |name: &str| fs::read(format!("/proc/{pid}/{name}")).ok();
     let words = |bytes: Vec<u8>| -> Vec<String> {
         bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
     };
     let split = |word: String| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Some(Found {
+    Some(FoundProcess {
         pid,
         parent: parent_of(pid)?,
-        environment: words(read("environ")?).into_iter().filter_map(split).collect(),
-        arguments: words(read("cmdline")?),
+        environment: words(file("environ")?).into_iter().filter_map(split).collect(),
+        arguments: words(file("cmdline")?),
     })
 }

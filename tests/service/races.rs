@@ -7,20 +7,19 @@
 //! started; the criterion needs no clock and no event that might not occur. Neither count is the gateway's own: the agent
 //! writes the lines, the connector counts the notices, and every message is in one of the two.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use actix_web::rt::time::sleep;
 use futures_util::StreamExt as _;
 use futures_util::future::join;
 use futures_util::stream;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-use crate::support::{SOON, get, wait_for};
+use crate::support::{QueryLimit, SOON, get, pace, wait_for};
 use crate::world::World;
 
 /// Messages in a round; below the number of turns at once, so that none waits for a place.
@@ -31,8 +30,8 @@ const ROUNDS: usize = 25;
 const AT_ONCE: usize = 4;
 /// How much the moment of the drain is moved if it was before, or after, all its messages.
 const STEP: Duration = Duration::from_millis(4);
-/// How often the connector is asked for its account, which is long.
-const LOOK_EVERY: Duration = Duration::from_millis(40);
+/// Pause between two queries of the connector's account, which is long.
+const QUERY_PAUSE: Duration = Duration::from_millis(40);
 
 /// Writes its line and reads one from the pipe, which arrives once the round is judged.
 const AGENT: &str = r#"#!/bin/sh
@@ -42,7 +41,7 @@ text=${text#*\"text\":\"}
 text=${text%%\"*}
 printf '%s %s %s\n' "$CADUCEUS_TURN_ID" "$CADUCEUS_ATTEMPT" "$text" >> "$HERMES_HOME/account"
 read -r _ < "$HERMES_HOME/pipe"
-echo "heard $text"
+echo "answer to $text"
 "#;
 
 #[actix_web::test]
@@ -86,19 +85,18 @@ async fn no_turn_starts_after_a_drain_was_answered_over_http() {
 
 /// One round; returns how many turns were admitted.
 async fn race(world: &World, round: usize, behind: Duration, (started, refused): (usize, usize)) -> usize {
-    let pushed = Cell::new(0);
+    let pushed = watch::Sender::new(0);
+    let mut reached = pushed.subscribe();
     let push = async |message: usize| {
         let id = format!("m-{round}-{message}");
         world.push(&id, &id, &format!("chat-{round}-{message}"), None).await;
-        pushed.set(pushed.get() + 1);
+        pushed.send_modify(|pushed| *pushed += 1);
     };
     let drain = async {
         // A step without a common factor with the number of messages, so that the moments spread.
         let moment = 1 + round * 7 % MESSAGES;
-        while pushed.get() < moment {
-            sleep(Duration::from_micros(200)).await;
-        }
-        sleep(behind).await;
+        reached.wait_for(|pushed| *pushed >= moment).await.expect("the sender lives as long as the round");
+        pace(behind).await;
         world.drain(json!({"action": "drain"})).await
     };
     let traffic = stream::iter(0..MESSAGES).for_each_concurrent(AT_ONCE, push);
@@ -106,7 +104,7 @@ async fn race(world: &World, round: usize, behind: Duration, (started, refused):
     assert_eq!(code, 200, "{answer}");
     let admitted = usize::try_from(answer["active_agents"].as_u64().expect("a count")).expect("a small one");
 
-    let deadline = Instant::now() + SOON;
+    let limit = QueryLimit::new(format!("the end of round {round}"), SOON);
     loop {
         let status = world.status().await;
         // The status may be older than the answer, but not than the round, in which turns only start: its count may be lower, not higher.
@@ -119,8 +117,7 @@ async fn race(world: &World, round: usize, behind: Duration, (started, refused):
             assert_eq!(lines, admitted, "round {round}: {notices} notices");
             return admitted;
         }
-        assert!(Instant::now() < deadline, "round {round}: {admitted} admitted, {lines} lines, {notices} notices");
-        sleep(LOOK_EVERY).await;
+        limit.pause(QUERY_PAUSE, || format!(": {admitted} admitted, {lines} lines, {notices} notices")).await;
     }
 }
 

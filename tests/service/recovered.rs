@@ -5,7 +5,7 @@ use std::fs;
 use caduceus_contract::messages::ledger::InboundState;
 use serde_json::{Value, json};
 
-use crate::backlog::{Waiting, fill};
+use crate::backlog::{Backlog, fill};
 use crate::support::post;
 use crate::world::World;
 
@@ -20,7 +20,7 @@ async fn a_recovered_event_is_answered_within_the_limit_of_its_link() {
     let mut world = World::prepare().await;
     world.write("agent.sh", TALKER);
     for (prefix, state) in [("held", InboundState::Held), ("found", InboundState::Received)] {
-        fill(world.home(), &Waiting { link: "relay", profile: "default", prefix, events: 1, state }).await;
+        fill(world.home(), &Backlog { link: "relay", profile: "default", prefix, events: 1, state }).await;
     }
     world.serve().await;
     for chat in ["held0", "found0"] {
@@ -43,7 +43,7 @@ async fn events_whose_link_is_down_or_removed_wait_visibly_and_delay_no_other() 
     for (link, profile, prefix) in
         [("relay-work", "work", "down"), ("relay-gone", "default", "gone"), ("relay", "default", "up")]
     {
-        fill(world.home(), &Waiting { link, profile, prefix, events: 1, state }).await;
+        fill(world.home(), &Backlog { link, profile, prefix, events: 1, state }).await;
     }
     world.serve().await;
     world.answer("up0").await;
@@ -58,12 +58,7 @@ async fn events_whose_link_is_down_or_removed_wait_visibly_and_delay_no_other() 
     assert!(world.agent_account(Some("work")).is_empty(), "no turn ran without a link");
 
     // Once the link is connected, the events that waited for it run.
-    let (_, own) = post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": "of-work"})).await;
-    let env = format!(
-        "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=of-work\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord\n",
-        world.connector.url,
-        own["secret"].as_str().unwrap()
-    );
+    let env = world.link_env("of-work").await;
     fs::write(world.path("profiles/work/.env"), env).unwrap();
     world.until_text("down0", "work: down0").await;
     world

@@ -65,7 +65,7 @@ async fn until_begun(world: &World, profile: Option<&str>, turns: usize) {
 
 async fn until_values(world: &World, profile: &str, expected: &[&str]) {
     let file = world.path("profiles").join(profile).join("values");
-    wait_for(&format!("{expected:?} written down by {profile}"), SOON, || async {
+    wait_for(&format!("{expected:?} written by {profile}"), SOON, || async {
         let text = fs::read_to_string(&file).unwrap_or_default();
         let lines: BTreeSet<_> = text.lines().collect();
         (lines == expected.iter().copied().collect()).then_some(())
@@ -160,14 +160,14 @@ async fn an_unreadable_env_file_degrades_only_its_profile_until_it_is_repaired()
         }
     };
     fs::write(&file, b"A=\xff\xfe").unwrap();
-    let status = world.until("a trouble about UTF-8", is_bad("UTF-8")).await;
+    let status = world.until("a problem with UTF-8", is_bad("UTF-8")).await;
     assert_eq!(secrets(&status, "good")["state"], "ready", "{status}");
     world.push("fine", "hello", "c1", Some("good")).await;
     world.answer("fine").await;
 
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    world.until("a trouble about a file type", is_bad("not a file")).await;
+    world.until("a problem with the file type", is_bad("not a file")).await;
     fs::remove_dir(&file).unwrap();
     fs::write(&file, "A=1\nB=2\n").unwrap();
     world
@@ -191,7 +191,7 @@ async fn a_changed_agent_applies_to_the_next_turn_and_a_broken_file_changes_noth
     world.until_frame("slept 3").await;
 
     world.write("caduceus.yaml", "agent: [hunter2-secret\n");
-    let status = world.until("a trouble", |status| status["configuration"]["troubles"] != json!([])).await;
+    let status = world.until("a problem", |status| status["configuration"]["troubles"] != json!([])).await;
     let troubles = status["configuration"]["troubles"].to_string();
     assert!(troubles.contains("caduceus.yaml") && !troubles.contains("hunter2"), "{troubles}");
     assert_eq!(world.ready().await, 200, "it serves as before");
@@ -206,7 +206,7 @@ async fn a_changed_agent_applies_to_the_next_turn_and_a_broken_file_changes_noth
 
     world.write("caduceus.yaml", &format!("{agent}http:\n  bind: 127.0.0.1:1\n"));
     world
-        .until("no trouble, and a key that waits for a restart", |status| {
+        .until("no problem, and a key that waits for a restart", |status| {
             let view = &status["configuration"];
             view["troubles"] == json!([]) && view["needs_restart"] == json!(["http.bind"])
         })

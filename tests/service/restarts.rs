@@ -10,14 +10,14 @@ async fn a_restart_waits_for_the_turns_and_exits_with_the_code_for_a_restart() {
     let mut world = World::start().await;
     world.push("long", "sleep 2", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
-    let (code, asked) = post(&world.url("/api/gateway/restart"), &json!({})).await;
-    assert_eq!((code, &asked["ok"], &asked["active_agents"]), (202, &json!(true), &json!(1)));
+    let (code, answer) = post(&world.url("/api/gateway/restart"), &json!({})).await;
+    assert_eq!((code, &answer["ok"], &answer["active_agents"]), (202, &json!(true), &json!(1)));
     let ready = wait_for("readiness to end", SOON, || async { (world.ready().await == 503).then_some(()) });
     ready.await;
     let (code, again) = post(&world.url("/api/gateway/restart"), &json!({})).await;
     assert_eq!((code, &again["error"]), (409, &json!("stopping")));
     let mut gateway = world.gateway.take().expect("the gateway runs");
-    assert_eq!(gateway.ended().code(), Some(75));
+    assert_eq!(gateway.wait_for_exit().code(), Some(75));
     world.answer("long").await;
 }
 
@@ -31,7 +31,7 @@ async fn a_forced_restart_waits_for_no_turn_and_ends_a_drain() {
     let (code, _) = post(&world.url("/api/gateway/restart"), &json!({"force": true})).await;
     assert_eq!(code, 202);
     let mut gateway = world.gateway.take().expect("the gateway runs");
-    assert_eq!(gateway.ended().code(), Some(75));
+    assert_eq!(gateway.wait_for_exit().code(), Some(75));
     assert!(gateway.log().contains("answer=Ok(Acknowledged)"), "the connector acknowledged `going_idle`");
     assert!(!world.path(".drain_request.json").exists(), "the drain is over");
     world.serve().await;
@@ -48,7 +48,7 @@ async fn a_waiting_restart_can_be_forced_and_does_not_change_a_drain_before() {
     wait_for("readiness to end", SOON, || async { (world.ready().await == 503).then_some(()) }).await;
     assert!(world.path(".drain_request.json").exists());
     assert_eq!(post(&world.url("/api/gateway/restart"), &json!({"force": true})).await.0, 202);
-    assert_eq!(world.gateway.take().expect("the gateway runs").ended().code(), Some(75));
+    assert_eq!(world.gateway.take().expect("the gateway runs").wait_for_exit().code(), Some(75));
 }
 
 #[actix_web::test]
@@ -59,7 +59,7 @@ async fn a_signal_during_a_restart_makes_it_a_shutdown_that_still_waits_for_turn
     assert_eq!(post(&world.url("/api/gateway/restart"), &json!({})).await.0, 202);
     wait_for("readiness to end", SOON, || async { (world.ready().await == 503).then_some(()) }).await;
     world.gateway().signal("TERM");
-    assert_eq!(world.gateway.take().expect("the gateway runs").ended().code(), Some(0));
+    assert_eq!(world.gateway.take().expect("the gateway runs").wait_for_exit().code(), Some(0));
     world.answer("long").await;
     let record = std::fs::read(world.path("gateway_state.json")).unwrap();
     let record: Value = serde_json::from_slice(&record).unwrap();

@@ -13,7 +13,7 @@ text=${text#*\"text\":\"}
 text=${text%%\"*}
 printf '%s %s %s\n' "$CADUCEUS_TURN_ID" "$CADUCEUS_ATTEMPT" "$text" >> "$HERMES_HOME/account"
 case $text in wait*) while ! [ -e "$HERMES_HOME/go" ]; do sleep 0.05; done ;; esac
-echo "heard $text"
+echo "received $text"
 "#;
 
 /// A jsonl agent: on `wait…` it writes `begun`, reads the next event and ends once there is a file `go`; otherwise it answers at once.
@@ -30,7 +30,7 @@ wait*)
     case $event in *'"type":"event"'*'"text":"more"'*) touch "$HERMES_HOME/steered" ;; esac
     while ! [ -e "$HERMES_HOME/go" ]; do sleep 0.05; done
     echo '{"type":"final","text":" and steered"}' ;;
-*) echo "{\"type\":\"final\",\"text\":\"heard $text\"}" ;;
+*) echo "{\"type\":\"final\",\"text\":\"received $text\"}" ;;
 esac
 "#;
 
@@ -65,9 +65,9 @@ async fn a_busy_session_queues_32_in_order_and_refuses_the_next_one_while_others
     world.push("too-much", "one too many", "c1", None).await;
     world.until_text("c1", "Too many messages are waiting here").await;
     world.push("other", "hello", "c2", None).await;
-    world.until_text("c2", "heard hello").await;
+    world.until_text("c2", "received hello").await;
     world.write("go", "");
-    world.until_text("c1", "heard number 32").await;
+    world.until_text("c1", "received number 32").await;
     let mut expected = vec!["wait".to_owned(), "hello".to_owned()];
     expected.extend(texts);
     assert_eq!(received(&world), expected);
@@ -80,10 +80,10 @@ async fn an_interrupting_message_stops_the_turn_and_runs() {
     world.push("n1", "wait beside", "c2", None).await;
     wait_for("both turns", SOON, || async { (received(&world).len() == 2).then_some(()) }).await;
     world.push("m2", "never mind", "c1", None).await;
-    world.until_text("c1", "heard never mind").await;
-    assert_eq!(world.texts("c1").await, ["heard never mind"]);
+    world.until_text("c1", "received never mind").await;
+    assert_eq!(world.texts("c1").await, ["received never mind"]);
     world.write("go", "");
-    world.until_text("c2", "heard wait beside").await;
+    world.until_text("c2", "received wait beside").await;
 }
 
 #[actix_web::test]
@@ -94,9 +94,9 @@ async fn a_rejecting_session_answers_that_it_is_busy_and_runs_nothing() {
     world.push("m2", "and?", "c1", None).await;
     world.until_text("c1", "The agent is still busy with your last message").await;
     world.write("go", "");
-    world.until_text("c1", "heard wait").await;
+    world.until_text("c1", "received wait").await;
     world.push("m3", "now?", "c1", None).await;
-    world.until_text("c1", "heard now?").await;
+    world.until_text("c1", "received now?").await;
     assert_eq!(received(&world), ["wait", "now?"]);
 }
 
@@ -121,7 +121,7 @@ async fn a_steered_message_reaches_a_jsonl_agent_and_queues_behind_a_text_agent(
     world.push("p2", "more", "c2", None).await;
     world.until("one in the queue", |status| status["turns"]["queued"] == 1).await;
     world.write("go", "");
-    world.until_text("c2", "heard more").await;
+    world.until_text("c2", "received more").await;
     assert_eq!(received(&world), ["wait", "more"]);
 }
 
@@ -141,7 +141,7 @@ async fn a_steered_message_is_not_lost_when_the_gateway_is_killed_during_the_tur
     world.kill_gateway();
     world.serve().await;
     world.until_text("c1", "A restart interrupted the work").await;
-    world.until_text("c1", "heard more").await;
+    world.until_text("c1", "received more").await;
 }
 
 #[actix_web::test]
@@ -155,7 +155,7 @@ async fn turns_above_the_limit_are_shown_as_waiting_and_run_in_order() {
     let waits = |status: &Value| status["active_agents"] == 1 && status["turns"]["queued"] == 3;
     world.until("three waiting turns", waits).await;
     world.write("go", "");
-    world.until_text("c4", "heard of c4").await;
+    world.until_text("c4", "received of c4").await;
     assert_eq!(received(&world), ["wait", "of c2", "of c3", "of c4"]);
 }
 
@@ -169,14 +169,14 @@ async fn only_commands_that_are_not_the_gateways_own_reach_the_agent() {
     world.push("m3", "/retry", "c2", None).await;
     world.until_text("c2", "There is nothing to run again here.").await;
     world.push("m4", "/help", "c2", None).await;
-    world.until_text("c2", "heard /help").await;
+    world.until_text("c2", "received /help").await;
     world.push("m5", "/stop", "c1", None).await;
     world.until_text("c1", "Stopped.").await;
     // A stopped turn can be run again, once.
     world.until("the end of the turn", |status| status["active_agents"] == 0).await;
     world.write("go", "");
     world.push("m6", "/retry", "c1", None).await;
-    world.until_text("c1", "heard wait").await;
+    world.until_text("c1", "received wait").await;
     world.push("m7", "/retry", "c1", None).await;
     world.until_text("c1", "There is nothing to run again here.").await;
     assert_eq!(received(&world), ["wait", "/help", "wait"]);
@@ -219,7 +219,7 @@ async fn an_interrupted_turn_runs_at_most_three_times_and_not_again_after_repeat
     assert_eq!((attempts(&world, "wait 5"), attempts(&world, "wait 6")), (vec![1, 2], vec![1]));
     world.write("go", "");
     world.push("again", "/retry", "c6", None).await;
-    world.until_text("c6", "heard wait 6").await;
+    world.until_text("c6", "received wait 6").await;
     assert_eq!(attempts(&world, "wait 6"), [1, 2]);
     let idle = |status: &Value| status["active_agents"] == 0 && status["ledger"]["inbound"]["running"] == json!(null);
     world.until("nothing left running", idle).await;

@@ -218,7 +218,7 @@ async fn ended(world: &mut World) -> Option<i32> {
 /// Without blocking the thread, because connections to the connector end meanwhile.
 async fn ended_of(gateway: &mut Process) -> Option<i32> {
     wait_for("the end of the gateway", LATER, || {
-        let status = gateway.try_ended();
+        let status = gateway.try_exit();
         async move { status }
     })
     .await

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::processes::{Found, of_home};
+use crate::processes::{FoundProcess, of_home};
 use crate::support::{SOON, post, wait_for};
 use crate::world::World;
 
@@ -41,12 +41,13 @@ async fn world() -> World {
 }
 
 /// The processes of the turn in a chat.
-fn of_chat(world: &World, chat: &str) -> Vec<Found> {
-    let here = |found: &Found| found.environment.get("CADUCEUS_SESSION_KEY").is_some_and(|key| key.contains(chat));
+fn of_chat(world: &World, chat: &str) -> Vec<FoundProcess> {
+    let here =
+        |found: &FoundProcess| found.environment.get("CADUCEUS_SESSION_KEY").is_some_and(|key| key.contains(chat));
     of_home(world.home()).into_iter().filter(here).collect()
 }
 
-async fn grown(world: &World, id: &str, chat: &str) -> Vec<Found> {
+async fn grown(world: &World, id: &str, chat: &str) -> Vec<FoundProcess> {
     world.push(id, "grow", chat, None).await;
     wait_for(&format!("the tree of {chat}"), SOON, || async {
         let found = of_chat(world, chat);
@@ -58,13 +59,13 @@ async fn grown(world: &World, id: &str, chat: &str) -> Vec<Found> {
 }
 
 /// Whether a process still runs.
-fn alive(pid: u32) -> bool {
+fn runs(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
 }
 
 /// All processes below these, whether or not they kept their environment.
-fn with_children(found: &[Found]) -> Vec<u32> {
+fn with_children(found: &[FoundProcess]) -> Vec<u32> {
     let mut pids: Vec<u32> = found.iter().map(|found| found.pid).collect();
     let parent = |pid: u32| -> Option<u32> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -79,11 +80,11 @@ fn with_children(found: &[Found]) -> Vec<u32> {
 }
 
 async fn gone(what: &str, pids: &[u32], within: Duration) {
-    wait_for(&format!("the end of {what}"), within, || async { pids.iter().all(|pid| !alive(*pid)).then_some(()) })
+    wait_for(&format!("the end of {what}"), within, || async { pids.iter().all(|pid| !runs(*pid)).then_some(()) })
         .await;
 }
 
-fn variable(found: &[Found], name: &str) -> String {
+fn variable(found: &[FoundProcess], name: &str) -> String {
     found[0].environment[name].clone()
 }
 
@@ -97,13 +98,13 @@ async fn a_stop_by_chat_by_interrupt_or_by_order_ends_all_processes_of_one_sessi
     })
     .await;
 
-    for way in ["chat", "interrupt", "order"] {
-        let chat = format!("chat-{way}");
-        let found = grown(&world, &format!("g-{way}"), &chat).await;
+    for cause in ["chat", "interrupt", "order"] {
+        let chat = format!("chat-{cause}");
+        let found = grown(&world, &format!("g-{cause}"), &chat).await;
         let tree = with_children(&found);
         assert!(tree.len() > found.len(), "the one without an environment is missing");
         let begun = Instant::now();
-        match way {
+        match cause {
             "chat" => world.push("s1", "/stop", &chat, None).await,
             "interrupt" => {
                 let interrupt = json!({"session_key": variable(&found, "CADUCEUS_SESSION_KEY"), "chat_id": chat});
@@ -116,20 +117,20 @@ async fn a_stop_by_chat_by_interrupt_or_by_order_ends_all_processes_of_one_sessi
                 assert_eq!(post(&world.url("/api/turns/nonsense/stop"), &json!({})).await.0, 400);
             }
         }
-        gone(way, &tree, STOPPED_WITHIN).await;
+        gone(cause, &tree, STOPPED_WITHIN).await;
         assert!(begun.elapsed() > Duration::from_secs(4), "the agent had its time to end by itself");
         let texts = world.texts(&chat).await;
         // The partial message is closed, and the chat gets one notice, of the cause of the stop.
-        let expected = ["grown", "grown\n\n(stopped)", if way == "order" { OPERATOR } else { "Stopped." }];
+        let expected = ["grown", "grown\n\n(stopped)", if cause == "order" { OPERATOR } else { "Stopped." }];
         let mut sorted = texts.clone();
         sorted.sort();
         let mut expected = expected.map(str::to_owned);
         expected.sort();
-        assert_eq!(sorted, expected, "{way}");
+        assert_eq!(sorted, expected, "{cause}");
         // The session is free again, and the sibling's turn still runs.
-        world.push(&format!("a-{way}"), "hello", &chat, None).await;
+        world.push(&format!("a-{cause}"), "hello", &chat, None).await;
         world.until_text(&chat, "answered").await;
-        assert!(waits.iter().any(|pid| alive(*pid)), "the sibling's turn was stopped by {way}");
+        assert!(waits.iter().any(|pid| runs(*pid)), "the sibling's turn was stopped by {cause}");
     }
     world.write("go", "");
     world.until_text("chat-waits", "waited").await;
@@ -146,8 +147,8 @@ async fn no_process_of_an_agent_survives_a_killed_gateway() {
 }
 
 /// The guard of a turn: its environment is the agent's, its arguments are its own.
-fn guard_of(found: &[Found]) -> u32 {
-    let guard = |found: &&Found| found.arguments.get(1).is_some_and(|argument| argument == "guard");
+fn guard_of(found: &[FoundProcess]) -> u32 {
+    let guard = |found: &&FoundProcess| found.arguments.get(1).is_some_and(|argument| argument == "guard");
     found.iter().find(guard).expect("the guard runs").pid
 }
 
@@ -174,8 +175,8 @@ async fn the_next_gateway_ends_what_a_gateway_and_a_guard_killed_together_leave(
     let found = grown(&world, "g1", "chat-one").await;
     let tree: Vec<u32> = found.iter().map(|found| found.pid).collect();
     kill(&[guard_of(&found), world.gateway().id()]);
-    world.gateway.take().unwrap().ended();
-    assert!(tree.iter().any(|pid| alive(*pid)), "no process is left, so the test shows nothing");
+    world.gateway.take().unwrap().wait_for_exit();
+    assert!(tree.iter().any(|pid| runs(*pid)), "no process is left, so the test shows nothing");
     world.serve().await;
     gone("the tree", &tree, STOPPED_WITHIN).await;
     let interrupted = |status: &Value| status["active_agents"] == 0;

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod api;
-#[path = "../operators/ended.rs"]
-mod ended;
+#[path = "../support/command.rs"]
+mod command;
 mod moves;
 #[path = "../../actors/tests/support/oauth_server.rs"]
 #[expect(unreachable_pub, reason = "it is shared with tests of the crate below")]

@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::ended::{Ended, caduceus, on};
+use crate::command::{CommandOutput, caduceus, on};
 
 /// Control sequences: clear the screen, set the title, hide text, reverse its direction, begin a line.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}8m\u{202e}y\r\nplatform discord: connected\u{7f}\u{2028}z";
@@ -32,7 +32,7 @@ fn server(status: u16, reason: &str, body: &str) -> String {
 
 /// Asserts that the output has no control sequence, and that the hostile text is in it if it is `expected`.
 #[track_caller]
-fn is_plain(ended: &Ended, shown: bool) {
+fn is_plain(ended: &CommandOutput, shown: bool) {
     for text in [&ended.output, &ended.error] {
         let odd = text.chars().find(|c| *c != '\n' && (c.is_control() || ('\u{2028}'..='\u{202e}').contains(c)));
         assert_eq!(odd, None, "{ended:?}");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::ended::{Ended, on};
+use crate::command::{CommandOutput, on};
 use crate::support::{SOON, client, get, post, wait_for};
 use crate::world::World;
 
@@ -56,7 +56,7 @@ async fn world() -> World {
     world
 }
 
-fn check(world: &World) -> Ended {
+fn check(world: &World) -> CommandOutput {
     on(world.home(), &["status", "--check"])
 }
 
@@ -171,7 +171,7 @@ async fn counts_survive_the_restart_of_the_actors_that_count() {
     post(&format!("{}/dev/faults", world.connector.url), &json!({"duplicate": true})).await;
     world.push("m3", "hello again", "m3", None).await;
     world.answer("m3").await;
-    world.push("m4", "hello", "m4", Some("nobody")).await;
+    world.push("m4", "hello", "m4", Some("unknown")).await;
     let counted = |status: &Value| {
         let turns = &status["turns"];
         let started: Vec<_> =
@@ -276,11 +276,8 @@ async fn the_status_command_names_a_broken_file_and_a_link_that_is_down() {
 async fn one_platform_on_two_links_has_the_worse_state_of_both() {
     for (profile, process_refused) in [("aaa", false), ("zzz", false), ("mmm", true)] {
         let mut world = World::prepare().await;
-        let (code, own) = post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": "own"})).await;
-        assert_eq!(code, 200, "{own}");
-        let url = format!("{}/relay", world.connector.url);
-        let secret = own["secret"].as_str().unwrap();
-        world.profile(profile, &format!("GATEWAY_RELAY_URL={url}\nGATEWAY_RELAY_ID=own\nGATEWAY_RELAY_SECRET={secret}\nGATEWAY_RELAY_PLATFORMS=discord\n"));
+        let env = world.link_env("own").await;
+        world.profile(profile, &env);
         world.serve_unlinked();
         let links = |status: &Value| {
             let links = status["relay"].as_array().unwrap().clone();

@@ -4,10 +4,10 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-mod circles;
+mod cycles;
 mod deploy;
 mod documents;
-mod floors;
+mod layers;
 mod profiles;
 mod secrets;
 mod settings;

@@ -13,7 +13,7 @@ const SECRET: [&str; 2] = ["SecretString", "SecretBox"];
 const WRITE_ONLY: [&str; 2] = ["Redactor", "AgentInput"];
 /// The allowed results, and why.
 const ALLOWED: [(&str, &str); 2] = [
-    // The upgrade token lives 300 s; the link has to show it.
+    // The upgrade token lives 300 s; the link sends it to the connector.
     ("PrepareDial", "ConnectParams"),
     // The access token of a grant, on its way into the profile.
     ("FreshToken", "FreshAnswer"),
@@ -137,14 +137,14 @@ fn leaves(tree: &syn::UseTree) -> Vec<String> {
 
 /// Every type that a type contains, by the last segment of its path.
 fn named(of: &syn::Type) -> BTreeSet<String> {
-    struct Names(BTreeSet<String>);
-    impl Visit<'_> for Names {
+    struct PathNames(BTreeSet<String>);
+    impl Visit<'_> for PathNames {
         fn visit_path_segment(&mut self, segment: &syn::PathSegment) {
             self.0.insert(segment.ident.to_string());
             visit::visit_path_segment(self, segment);
         }
     }
-    let mut names = Names(BTreeSet::new());
+    let mut names = PathNames(BTreeSet::new());
     names.visit_type(of);
     names.0
 }

@@ -61,6 +61,6 @@ fn the_table_of_the_documentation_is_that_of_the_declarations() {
     if page != expected {
         let fresh = top.join("target/configuration.md");
         std::fs::write(&fresh, expected).unwrap();
-        panic!("the keys have changed: look at {} and copy it to docs/configuration.md", fresh.display());
+        panic!("the keys have changed: check {} and copy it to docs/configuration.md", fresh.display());
     }
 }

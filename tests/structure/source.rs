@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
-/// The crates of the house by the names that code has for them, and where the sources of each are.
+/// The crates of the workspace by their names in code, and the directory of the sources of each.
 pub(crate) const CRATES: [(&str, &str); 5] = [
     ("caduceus", "src"),
     ("caduceus_actors", "actors/src"),
@@ -24,17 +24,17 @@ pub(crate) struct File {
     pub(crate) named: BTreeSet<Module>,
     /// Every path through a module that it declares and names without `self`: `routes::configure` in `mod.rs`.
     below: BTreeSet<Module>,
-    /// What its `pub use` hand on: name to path.
-    handed_on: BTreeMap<String, Module>,
+    /// Its re-exports: name to path.
+    re_exports: BTreeMap<String, Module>,
     /// Modules that it declares only for tests.
     tests: BTreeSet<Module>,
 }
 
 /// Every file of a set of crates.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sources(pub(crate) BTreeMap<Module, File>);
+pub(crate) struct SourceTree(pub(crate) BTreeMap<Module, File>);
 
-impl Sources {
+impl SourceTree {
     /// Reads every file below `folder`, the `src` of the crate `name`.
     pub(crate) fn read(&mut self, name: &str, folder: &Path) {
         let mut left = vec![folder.to_owned()];
@@ -56,7 +56,7 @@ impl Sources {
             _ => None,
         });
         let modules = modules.collect();
-        let mut reader = Reader { home: module.clone(), at: module.clone(), modules, file: File::default() };
+        let mut reader = SourceVisitor { home: module.clone(), at: module.clone(), modules, file: File::default() };
         reader.visit_file(&parsed);
         self.0.insert(module, reader.file);
     }
@@ -73,13 +73,13 @@ impl Sources {
         let mut path = path.to_vec();
         for _ in 0..8 {
             let length = (1..=path.len()).rev().find(|&length| self.0.contains_key(&path[..length]))?;
-            let next = path.get(length).and_then(|name| self.0[&path[..length]].handed_on.get(name));
+            let next = path.get(length).and_then(|name| self.0[&path[..length]].re_exports.get(name));
             match next {
                 Some(next) => path = next.iter().chain(&path[length + 1..]).cloned().collect(),
                 None => return Some(path[..length].to_vec()),
             }
         }
-        panic!("{} is re-exported in a circle", path.join("::"));
+        panic!("{} is re-exported in a cycle", path.join("::"));
     }
 
     /// The files that each file imports, without itself and the root of its crate.
@@ -114,7 +114,7 @@ fn module(name: &str, place: &Path) -> Module {
     std::iter::once(name.to_owned()).chain(parts).collect()
 }
 
-struct Reader {
+struct SourceVisitor {
     /// The file's own module.
     home: Module,
     /// The current module, including inline modules.
@@ -124,7 +124,7 @@ struct Reader {
     file: File,
 }
 
-impl Reader {
+impl SourceVisitor {
     /// A path from the crate root: `crate`, `self` and `super` resolved.
     fn spelled_out(&self, path: &[String]) -> Module {
         let mut from = self.at.clone();
@@ -164,7 +164,7 @@ impl Reader {
             let ours = CRATES.iter().any(|(name, _)| path[0] == *name);
             let relative = !ours && !matches!(path[0].as_str(), "crate" | "self" | "super");
             let path = if relative { own } else { self.spelled_out(path) };
-            self.file.handed_on.insert(name, path);
+            self.file.re_exports.insert(name, path);
         } else {
             self.name(path);
         }
@@ -181,7 +181,7 @@ impl Reader {
     }
 }
 
-impl Visit<'_> for Reader {
+impl Visit<'_> for SourceVisitor {
     fn visit_item(&mut self, item: &syn::Item) {
         let attributes = match item {
             syn::Item::Mod(item) => &item.attrs,

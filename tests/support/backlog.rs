@@ -15,16 +15,16 @@ use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::Process;
+use crate::support::{Process, QueryLimit};
 use crate::world::World;
 
 /// Rows written to the ledger at once.
 const GROUP: usize = 500;
 /// Pause between two status queries: long enough that they do not add to the measured work.
-const LOOK: Duration = Duration::from_millis(200);
+const QUERY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Messages that a gateway has recorded and not run.
-pub(crate) struct Waiting<'a> {
+pub(crate) struct Backlog<'a> {
     pub(crate) link: &'a str,
     pub(crate) profile: &'a str,
     /// Prefix of their ids; each is in a chat of its own.
@@ -34,7 +34,7 @@ pub(crate) struct Waiting<'a> {
 }
 
 /// Writes them into the ledger of a home without a running gateway.
-pub(crate) async fn fill(home: &Path, waiting: &Waiting<'_>) {
+pub(crate) async fn fill(home: &Path, waiting: &Backlog<'_>) {
     let ledger = LedgerWriter::open(home.join(FILE_NAME)).expect("the ledger opens");
     let numbers: Vec<usize> = (0..waiting.events).collect();
     for group in numbers.chunks(GROUP) {
@@ -44,7 +44,7 @@ pub(crate) async fn fill(home: &Path, waiting: &Waiting<'_>) {
     ledger.close(Duration::from_secs(20)).expect("the ledger closes");
 }
 
-impl Waiting<'_> {
+impl Backlog<'_> {
     fn row(&self, number: usize) -> RecordInbound {
         let id = format!("{}{number}", self.prefix);
         let raw = World::message(&id, &id, &id, Some(self.profile));
@@ -89,7 +89,7 @@ pub(crate) struct Worked {
 
 /// Starts the gateway of `world` on this many events held by a drain, ends the drain, and waits until all are answered.
 pub(crate) async fn release(world: &mut World, events: usize, ceiling: Duration) -> Worked {
-    let waiting = Waiting { link: "relay", profile: "default", prefix: "held-", events, state: InboundState::Held };
+    let waiting = Backlog { link: "relay", profile: "default", prefix: "held-", events, state: InboundState::Held };
     fill(world.home(), &waiting).await;
     fs::write(world.path(".drain_request.json"), "").expect("the marker is written");
     world.serve().await;
@@ -109,7 +109,7 @@ pub(crate) async fn release(world: &mut World, events: usize, ceiling: Duration)
 /// Starts the gateway of `world` on this many queued events, and waits until all are answered.
 pub(crate) async fn find(world: &mut World, events: usize, ceiling: Duration) -> Worked {
     let waiting =
-        Waiting { link: "relay", profile: "default", prefix: "found-", events, state: InboundState::Received };
+        Backlog { link: "relay", profile: "default", prefix: "found-", events, state: InboundState::Received };
     fill(world.home(), &waiting).await;
     let begun = Instant::now();
     world.serve().await;
@@ -131,14 +131,13 @@ async fn all_answered(world: &World, events: usize, ceiling: Duration) {
 }
 
 async fn until(world: &World, ceiling: Duration, is: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
+    let limit = QueryLimit::new("a status of the backlog", ceiling);
     loop {
         let status = world.status().await;
         if is(&status) {
             return status;
         }
-        assert!(begun.elapsed() < ceiling, "not within {ceiling:?}: {} {}", status["turns"], status["ledger"]);
-        actix_web::rt::time::sleep(LOOK).await;
+        limit.pause(QUERY_PAUSE, || format!(": {} {}", status["turns"], status["ledger"])).await;
     }
 }
 

@@ -8,10 +8,12 @@ use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 
 /// Ceiling for anything a healthy process does at once; long, because two cores are shared.
@@ -56,7 +58,7 @@ pub(crate) fn install(from: &Path, to: &Path) {
 }
 
 /// The binary, run by a user to which permission bits apply: the current one, or the user `nobody` if that is root.
-pub(crate) fn as_nobody<T>(run: impl FnOnce(&mut Command) -> T) -> T {
+pub(crate) fn as_unprivileged_user<T>(run: impl FnOnce(&mut Command) -> T) -> T {
     if !rustix::process::geteuid().is_root() {
         return run(&mut binary());
     }
@@ -134,20 +136,13 @@ impl Process {
     }
 
     /// Its exit status, if it has ended.
-    pub(crate) fn try_ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn try_exit(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child can be waited for")
     }
 
     /// Waits for it to end by itself.
-    pub(crate) fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + SOON;
-        loop {
-            if let Some(status) = self.try_ended() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the process did not end in {SOON:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
+        wait_for_exit(&mut self.child, SOON)
     }
 }
 
@@ -158,6 +153,62 @@ impl Drop for Process {
     }
 }
 
+/// Waits until a child has ended, by an event of its process descriptor.
+pub(crate) fn wait_for_exit(child: &mut Child, ceiling: Duration) -> ExitStatus {
+    // The descriptor of a child that was waited for already cannot be opened.
+    if let Some(status) = child.try_wait().expect("the child can be waited for") {
+        return status;
+    }
+    let descriptor = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("the child is not reaped");
+    let timeout = Timespec::try_from(ceiling).expect("the ceiling fits");
+    let ready = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&timeout)).expect("the descriptor is polled");
+    assert_eq!(ready, 1, "process {} did not end in {ceiling:?}", child.id());
+    child.wait().expect("the child can be waited for")
+}
+
+/// The output of a child that ends by itself; kills it and fails if it takes longer than the ceiling.
+pub(crate) fn output_of(child: Child, what: &str, ceiling: Duration) -> Output {
+    let id = child.id().to_string();
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let output = ended.recv_timeout(ceiling).unwrap_or_else(|_| {
+        let _ = Command::new("kill").args(["-9", &id]).status();
+        panic!("{what} did not end in {ceiling:?}")
+    });
+    output.expect("the output is read")
+}
+
+/// A pause between two steps of a load. The load sets the rate on purpose, so that the other processes get CPU time; it never stands
+/// for an event that a test waits for.
+pub(crate) async fn pace(pause: Duration) {
+    actix_web::rt::time::sleep(pause).await;
+}
+
+/// As [`pace`], on a thread of its own.
+pub(crate) fn pace_thread(pause: Duration) {
+    std::thread::sleep(pause);
+}
+
+/// The time limit of a loop that queries for what sends no event.
+pub(crate) struct QueryLimit {
+    what: String,
+    ceiling: Duration,
+    deadline: Instant,
+}
+
+impl QueryLimit {
+    pub(crate) fn new(what: impl Into<String>, ceiling: Duration) -> Self {
+        Self { what: what.into(), ceiling, deadline: Instant::now() + ceiling }
+    }
+
+    /// Pauses before the next query. Fails at the ceiling, and names the missing event and the last result.
+    pub(crate) async fn pause(&self, pause: Duration, last: impl FnOnce() -> String) {
+        let (what, ceiling) = (&self.what, self.ceiling);
+        assert!(Instant::now() < self.deadline, "timed out after {ceiling:?} waiting for {what}{}", last());
+        actix_web::rt::time::sleep(pause).await;
+    }
+}
+
 /// Awaits `future` under the ceiling, or fails and names the missing event.
 pub(crate) async fn within<F: Future>(ceiling: Duration, what: &str, future: F) -> F::Output {
     actix_web::rt::time::timeout(ceiling, future)
@@ -165,19 +216,18 @@ pub(crate) async fn within<F: Future>(ceiling: Duration, what: &str, future: F) 
         .unwrap_or_else(|_| panic!("timed out after {ceiling:?} waiting for {what}"))
 }
 
-/// Repeats `look` until it finds something, for what sends no event.
+/// Repeats `query` until it finds something, for what sends no event.
 pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
     what: &str,
     ceiling: Duration,
-    mut look: impl FnMut() -> F,
+    mut query: impl FnMut() -> F,
 ) -> T {
-    let deadline = Instant::now() + ceiling;
+    let limit = QueryLimit::new(what, ceiling);
     loop {
-        if let Some(found) = look().await {
+        if let Some(found) = query().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "timed out after {ceiling:?} waiting for {what}");
-        actix_web::rt::time::sleep(Duration::from_millis(10)).await;
+        limit.pause(Duration::from_millis(10), String::new).await;
     }
 }
 

@@ -21,13 +21,13 @@ pub(crate) fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<Str
 fn check(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     let Some(words) = schema.as_object() else { return found.push(format!("{at}: the schema is no object: {schema}")) };
     if let Some(unknown) = words.keys().find(|word| !KNOWN.contains(&word.as_str())) {
-        return found.push(format!("{at}: the checker does not know {unknown:?}"));
+        return found.push(format!("{at}: the checker does not support {unknown:?}"));
     }
     if let Some(reference) = schema["$ref"].as_str() {
         let place = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
         return match place {
             Some(schema) => check(document, schema, value, at, found),
-            None => found.push(format!("{at}: {reference} leads nowhere")),
+            None => found.push(format!("{at}: {reference} does not resolve")),
         };
     }
     let kinds: Vec<&str> = match &schema["type"] {
@@ -132,7 +132,7 @@ mod tests {
         for (value, why) in bad {
             assert!(of(value.clone()).iter().any(|fault| fault.contains(why)), "{value}: {:?}", of(value.clone()));
         }
-        assert!(faults(&document, &json!({"oneOf": []}), &json!(1))[0].contains("does not know"));
-        assert!(faults(&document, &json!({"$ref": "#/nowhere"}), &json!(1))[0].contains("leads nowhere"));
+        assert!(faults(&document, &json!({"oneOf": []}), &json!(1))[0].contains("does not support"));
+        assert!(faults(&document, &json!({"$ref": "#/nowhere"}), &json!(1))[0].contains("does not resolve"));
     }
 }

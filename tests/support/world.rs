@@ -5,13 +5,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::support::{Process, SOON, binary, client, get, post, send, wait_for};
+use crate::support::{Process, SOON, binary, client, get, output_of, post, send, wait_for};
 
 /// The default agent of every profile. It keeps its own account: one line for each turn in `$HERMES_HOME/account`, written
 /// before it answers. `sleep N` is a long turn, `pid` answers its process id and `sleep`s, any other text is repeated.
@@ -28,14 +28,14 @@ pid) echo $$ > "$HERMES_HOME/pid"; exec sleep 600 ;;
 esac
 "#;
 
-/// An agent that starts no other process: it keeps the same account, and answers `heard` with the text.
+/// An agent that starts no other process: it keeps the same account, and answers `received` with the text.
 pub(crate) const BOOKKEEPER: &str = r#"#!/bin/sh
 read -r document || exit 1
 text=${document#*\"event\":}
 text=${text#*\"text\":\"}
 text=${text%%\"*}
 printf '%s %s %s\n' "$CADUCEUS_TURN_ID" "$CADUCEUS_ATTEMPT" "$text" >> "$HERMES_HOME/account"
-echo "heard $text"
+echo "received $text"
 "#;
 
 /// Connector, home and gateway. The gateway can be ended and started again on the same home.
@@ -92,6 +92,18 @@ impl World {
         let agent = self.path("agent.sh");
         let text = format!("agent:\n  backend: exec\n  command: [sh, {:?}]\n{more}", agent.display().to_string());
         self.write("caduceus.yaml", &text);
+    }
+
+    /// Registers a gateway at the connector; returns a `.env` with its credentials, for a profile with a link of its own.
+    pub(crate) async fn link_env(&self, gateway: &str) -> String {
+        let url = format!("{}/dev/gateways", self.connector.url);
+        let (status, own) = post(&url, &json!({"gatewayId": gateway})).await;
+        assert_eq!(status, 200, "{own}");
+        let secret = own["secret"].as_str().expect("a secret");
+        format!(
+            "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID={gateway}\nGATEWAY_RELAY_SECRET={secret}\nGATEWAY_RELAY_PLATFORMS=discord\n",
+            self.connector.url
+        )
     }
 
     /// Adds a named profile with its own `.env`.
@@ -176,13 +188,13 @@ impl World {
     /// Ends the gateway as `kill -9` does.
     pub(crate) fn kill_gateway(&mut self) {
         self.gateway().signal("KILL");
-        self.gateway.take().expect("the gateway runs").ended();
+        self.gateway.take().expect("the gateway runs").wait_for_exit();
     }
 
     /// Ends the gateway by SIGTERM; returns its exit status.
     pub(crate) fn stop_gateway(&mut self) -> ExitStatus {
         self.gateway().signal("TERM");
-        self.gateway.take().expect("the gateway runs").ended()
+        self.gateway.take().expect("the gateway runs").wait_for_exit()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -294,17 +306,9 @@ pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Runs a command to its end; returns its exit code and standard error.
 pub(crate) fn run_command(command: &mut Command) -> (Option<i32>, String) {
-    let mut child: Child =
+    let child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
-    let deadline = Instant::now() + SOON;
-    while child.try_wait().expect("the child can be waited for").is_none() {
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            panic!("{command:?} did not end in {SOON:?}");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let output = child.wait_with_output().expect("the child has ended");
+    let output = output_of(child, &format!("{command:?}"), SOON);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

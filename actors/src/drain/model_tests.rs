@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::model::{Answer, Marker, Model, PROFILES, Scope as Place, State, Step, any_step};
+use super::model::{
+    GateModel, GateModelAnswer, GateModelState, GateModelStep, MarkerModel, PROFILES, ScopeModel, any_step,
+};
 use super::permit::{Gate, TurnPermit};
 use super::plan::{ActiveDrain, DrainScope, GatePlan};
 use crate::turn::id::fresh_turn_id;
@@ -55,11 +57,11 @@ fn name(profile: usize) -> ProfileName {
     ProfileName::parse(["work", "play", "default"][profile]).unwrap()
 }
 
-fn scope(place: Place) -> DrainScope {
+fn scope(place: ScopeModel) -> DrainScope {
     place.map_or(DrainScope::Gateway, |profile| DrainScope::Profile(name(profile)))
 }
 
-fn places() -> impl Iterator<Item = Place> {
+fn places() -> impl Iterator<Item = ScopeModel> {
     std::iter::once(None).chain((0..PROFILES).map(Some))
 }
 
@@ -77,16 +79,18 @@ impl GateSubject {
     }
 
     /// The content of the marker for a reader now.
-    fn reading(&self, marker: Option<Marker>) -> Option<MarkerReading> {
+    fn reading(&self, marker: Option<MarkerModel>) -> Option<MarkerReading> {
         let drains = MarkerReading { draining: true, ..MarkerReading::default() };
         Some(match marker? {
-            Marker::Whole { ends_at } => MarkerReading { deadline: ends_at.map(|end| self.at(end)), ..drains },
-            Marker::Stale => MarkerReading { stale: true, ..MarkerReading::default() },
-            Marker::Garbled | Marker::Directory | Marker::FullDirectory => MarkerReading { garbled: true, ..drains },
+            MarkerModel::Whole { ends_at } => MarkerReading { deadline: ends_at.map(|end| self.at(end)), ..drains },
+            MarkerModel::Stale => MarkerReading { stale: true, ..MarkerReading::default() },
+            MarkerModel::Garbled | MarkerModel::Directory | MarkerModel::FullDirectory => {
+                MarkerReading { garbled: true, ..drains }
+            }
         })
     }
 
-    fn seen(&self, place: Place, stamp: u64, marker: Option<Marker>) {
+    fn seen(&self, place: ScopeModel, stamp: u64, marker: Option<MarkerModel>) {
         let reading = self.reading(marker);
         self.plan(|plan| {
             let stamp = if self.mutant == Mutant::BelievesOldReadings { plan.orders() } else { stamp };
@@ -95,14 +99,15 @@ impl GateSubject {
     }
 
     /// Carries out a step. `before` is the disk before it; `after` is the model's disk after it, because the disk is not under test.
-    fn step(&mut self, step: Step, now: u64, before: &Model) -> Answer {
-        let writable = |place| !matches!(before.on_disk(place), Some(Marker::Directory | Marker::FullDirectory));
-        let removable = |place| before.on_disk(place) != Some(Marker::FullDirectory);
+    fn step(&mut self, step: GateModelStep, now: u64, before: &GateModel) -> GateModelAnswer {
+        let writable =
+            |place| !matches!(before.on_disk(place), Some(MarkerModel::Directory | MarkerModel::FullDirectory));
+        let removable = |place| before.on_disk(place) != Some(MarkerModel::FullDirectory);
         match step {
-            Step::Begin { scope: place, lasts, disk_takes } => {
+            GateModelStep::Begin { scope: place, lasts, disk_takes } => {
                 let written = disk_takes && writable(place);
                 if !written && self.mutant == Mutant::NeedsTheDisk {
-                    return Answer::Done;
+                    return GateModelAnswer::Done;
                 }
                 self.plan(|plan| {
                     plan.begin(scope(place), self.drain(lasts.map(|length| now + length)));
@@ -110,38 +115,38 @@ impl GateSubject {
                         plan.written(&scope(place));
                     }
                 });
-                Answer::Done
+                GateModelAnswer::Done
             }
-            Step::Cancel(place) => {
+            GateModelStep::Cancel(place) => {
                 let (stopping, was_draining) = self.gate.read(|plan| (plan.is_stopping(), plan.covers(&scope(place))));
                 if stopping {
-                    return Answer::Stopping;
+                    return GateModelAnswer::Stopping;
                 }
                 self.plan(|plan| plan.removing(&scope(place)));
                 let answer = self.remove(place, removable(place), was_draining);
-                if answer == Answer::MarkerNotRemoved && self.mutant != Mutant::IgnoresFailedRemoval {
+                if answer == GateModelAnswer::MarkerNotRemoved && self.mutant != Mutant::IgnoresFailedRemoval {
                     self.plan(|plan| plan.not_removed(&scope(place), plan.orders()));
                 }
                 answer
             }
-            Step::Place(..) | Step::TakeAway(_) => Answer::Done,
-            Step::Pass(length) => {
+            GateModelStep::Place(..) | GateModelStep::TakeAway(_) => GateModelAnswer::Done,
+            GateModelStep::Pass(length) => {
                 for over in self.gate.read(|plan| plan.overdue(self.at(now + length))) {
                     let place = places().find(|place| scope(*place) == over).expect("one of these began it");
                     self.remove(place, removable(place), true);
                 }
-                Answer::Done
+                GateModelAnswer::Done
             }
-            Step::Shutdown => {
+            GateModelStep::Shutdown => {
                 self.plan(GatePlan::stop);
-                Answer::Done
+                GateModelAnswer::Done
             }
-            Step::Start { profile, internal } => self.start(profile, internal),
-            Step::End(which) => {
+            GateModelStep::Start { profile, internal } => self.start(profile, internal),
+            GateModelStep::End(which) => {
                 if which < self.permits.len() {
                     self.permits.remove(which);
                 }
-                Answer::Done
+                GateModelAnswer::Done
             }
         }
     }
@@ -159,9 +164,9 @@ impl GateSubject {
         }
     }
 
-    fn remove(&self, place: Place, removable: bool, was_draining: bool) -> Answer {
+    fn remove(&self, place: ScopeModel, removable: bool, was_draining: bool) -> GateModelAnswer {
         if !removable {
-            return Answer::MarkerNotRemoved;
+            return GateModelAnswer::MarkerNotRemoved;
         }
         let mutant = self.mutant;
         self.plan(|plan| {
@@ -170,10 +175,10 @@ impl GateSubject {
                 *plan = GatePlan::default();
             }
         });
-        Answer::Cancelled { was_draining }
+        GateModelAnswer::Cancelled { was_draining }
     }
 
-    fn start(&mut self, profile: usize, internal: bool) -> Answer {
+    fn start(&mut self, profile: usize, internal: bool) -> GateModelAnswer {
         let profile = name(profile);
         let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
         let ticket = TurnTicket { id: fresh_turn_id(), profile, session };
@@ -183,16 +188,16 @@ impl GateSubject {
         match self.gate.admit(0, ticket, origin) {
             Ok(permit) => {
                 self.permits.push(permit);
-                Answer::Admitted
+                GateModelAnswer::Admitted
             }
-            Err(Refusal::Draining) => Answer::Draining,
-            Err(Refusal::Stopping) => Answer::Stopping,
+            Err(Refusal::Draining) => GateModelAnswer::Draining,
+            Err(Refusal::Stopping) => GateModelAnswer::Stopping,
             Err(Refusal::Superseded) => panic!("no other owner of this gate exists"),
         }
     }
 
-    fn state(&self) -> State {
-        self.gate.read(|plan| State {
+    fn state(&self) -> GateModelState {
+        self.gate.read(|plan| GateModelState {
             stopping: plan.is_stopping(),
             gateway: plan.is_draining(),
             profiles: (0..PROFILES).filter(|profile| plan.covers(&scope(Some(*profile)))).collect(),
@@ -204,7 +209,7 @@ impl GateSubject {
 /// One history; `Err` is the first difference.
 fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut model, mut subject) = (Model::default(), GateSubject::new(mutant));
+    let (mut model, mut subject) = (GateModel::default(), GateSubject::new(mutant));
     let mut done = Vec::new();
     for _ in 0..STEPS {
         let step = any_step(|below| random.usize(..below));
@@ -219,17 +224,17 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
         let answer = subject.step(step, model.now(), &model);
         let expected = model.step(step);
         agree("the answer", format!("{answer:?}"), format!("{expected:?}"))?;
-        let by_message = !matches!(step, Step::Place(..) | Step::TakeAway(_));
+        let by_message = !matches!(step, GateModelStep::Place(..) | GateModelStep::TakeAway(_));
         if by_message {
             agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
             // A reading after a failed removal would hide a wrong state that the removal left.
-            for (place, marker) in old.into_iter().filter(|_| answer != Answer::MarkerNotRemoved) {
+            for (place, marker) in old.into_iter().filter(|_| answer != GateModelAnswer::MarkerNotRemoved) {
                 subject.seen(place, stamp, marker);
             }
             agree("the state with an old reading", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
         }
         // After a cancel the next step may come before the next reading.
-        for place in places().filter(|_| !matches!(step, Step::Cancel(_))) {
+        for place in places().filter(|_| !matches!(step, GateModelStep::Cancel(_))) {
             subject.seen(place, subject.gate.read(GatePlan::orders), model.on_disk(place));
         }
         agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;

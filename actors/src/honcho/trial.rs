@@ -25,7 +25,7 @@ mod lock_tests;
 mod oauth_server;
 mod tree_tests;
 
-use oauth_server::{Fault, OauthServer};
+use oauth_server::{OauthFault as Fault, OauthServer};
 
 /// Timeout of anything that should happen at once.
 const SOON: Duration = Duration::from_secs(10);

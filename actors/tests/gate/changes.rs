@@ -1,11 +1,8 @@
 //! The notifications of the gate to the dispatcher.
 
-use std::time::{Duration, Instant};
-
-use actix::clock::sleep;
 use caduceus_contract::messages::drain::{BeginDrain, DrainChanged};
 
-use crate::tree::{DrainChanges, TIMEOUT, Tree};
+use crate::tree::{DrainChanges, TIMEOUT, Tree, wait_for};
 
 #[actix::test]
 async fn a_drain_whose_notification_was_lost_in_a_panic_is_reported_by_the_next_incarnation() {
@@ -22,14 +19,8 @@ async fn a_drain_whose_notification_was_lost_in_a_panic_is_reported_by_the_next_
 }
 
 async fn until_draining(changes: &DrainChanges) -> DrainChanged {
-    let deadline = Instant::now() + TIMEOUT;
-    loop {
-        let last =
-            changes.lock().expect("no holder of the lock panics").iter().rfind(|change| change.draining).cloned();
-        if let Some(last) = last {
-            return last;
-        }
-        assert!(Instant::now() < deadline, "the drain was not reported");
-        sleep(Duration::from_millis(1)).await;
-    }
+    wait_for("a report of the drain", async || {
+        changes.lock().expect("no holder of the lock panics").iter().rfind(|change| change.draining).cloned()
+    })
+    .await
 }

@@ -8,12 +8,13 @@ use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 
-use crate::tree::{GatePorts, TIMEOUT, Tree, ticket};
+use crate::tree::{TIMEOUT, TestGatePorts, Tree, ticket};
 
 /// Ceiling for one opening or closing of the gate: the poll interval, on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Closes and opens the gate by the marker alone, with a pause between two requests. Returns how long each closing took.
+/// Closes and opens the gate by the marker alone, with a pause between two requests: none where the latency is measured, and one that
+/// leaves CPU time to the poll otherwise. Returns how long each closing took.
 pub(crate) async fn engage(tree: &Tree, times: usize, pause: Duration) -> Vec<Duration> {
     let (ports, marker) = (tree.ports(), tree.marker(None));
     let other = marker.with_extension("new");
@@ -32,7 +33,7 @@ pub(crate) async fn engage(tree: &Tree, times: usize, pause: Duration) -> Vec<Du
 }
 
 /// Requests permits until one is admitted, or refused.
-async fn until(ports: &GatePorts, admitted: bool, pause: Duration) {
+async fn until(ports: &TestGatePorts, admitted: bool, pause: Duration) {
     let deadline = Instant::now() + SOON;
     loop {
         let ticket = TurnTicket { id: fresh_turn_id(), ..ticket() };

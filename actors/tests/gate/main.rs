@@ -1,13 +1,12 @@
 //! *Drain answered* races *turn admitted*, through real mailboxes, on different threads.
 //!
-//! A race is one asker with a request in flight while one drain is begun. Every permit given in a round is held until the
-//! round is judged, so the criterion needs no clock: the drain's answer says `n`, and when every asker has been refused
+//! A race is one requester with a request in flight while one drain is begun. Every permit given in a round is held until the
+//! round is judged, so the criterion needs no clock: the drain's answer is `n`, and when every requester has been refused
 //! exactly `n` permits must exist. One more was admitted after the answer (or before it and not counted). A request made
 //! after the answer must be refused.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 
-mod askers;
 mod changes;
 mod engage;
 mod hanging;
@@ -17,14 +16,15 @@ mod model;
 mod model_steps;
 mod mutant;
 mod orders;
+mod race;
 mod tree;
 
 use std::time::{Duration, Instant};
 
-use askers::{Race, Wrong};
+use race::{GateError, Race};
 use tree::Tree;
 
-/// Each race is one asker against one drain.
+/// Each race is one requester against one drain.
 const RACES: u64 = 100_000;
 /// Races in which a wrong gate must be detected. The first round is nearly always enough.
 const MUTANT_RACES: u64 = 10_000;
@@ -37,13 +37,13 @@ async fn no_turn_is_admitted_after_a_drain_was_answered() {
     let begun = Instant::now();
     let race = Race::new(tree.ports(), RACES);
     let counts = actix::clock::timeout(CEILING, race.run()).await.expect("the races end");
-    let counts = counts.unwrap_or_else(|wrong| panic!("{wrong}"));
+    let counts = counts.unwrap_or_else(|error| panic!("{error}"));
     eprintln!("{counts:?} in {:?}", begun.elapsed());
     assert!(counts.races >= RACES, "{counts:?}");
     // Each side must come first sometimes, or there was no race.
     assert!(counts.admitted_during > RACES / 20, "too few permits were given while a drain began: {counts:?}");
     assert!(counts.refused_during > RACES / 20, "too few permits were refused while a drain began: {counts:?}");
-    let late = counts.drains * (askers::ASKERS as u64 + 1);
+    let late = counts.drains * (race::REQUESTERS as u64 + 1);
     assert_eq!(counts.late_refused, late, "every request after the answer is refused: {counts:?}");
     tree.stop().await;
 }
@@ -54,7 +54,10 @@ async fn a_gate_that_answers_before_it_closes_is_detected() {
     let race = Race::new(mutant::hasty(tree.ports()), MUTANT_RACES);
     let caught = actix::clock::timeout(CEILING, race.run()).await.expect("the races end");
     eprintln!("caught: {caught:?}");
-    assert!(matches!(caught, Err(Wrong::AdmittedAfterAnswer { .. } | Wrong::LateAdmitted { .. })), "{caught:?}");
+    assert!(
+        matches!(caught, Err(GateError::AdmittedAfterAnswer { .. } | GateError::LateAdmitted { .. })),
+        "{caught:?}"
+    );
     tree.stop().await;
 }
 
@@ -64,6 +67,6 @@ async fn a_gate_that_counts_before_it_closes_is_detected() {
     let race = Race::new(mutant::miscounting(tree.ports()), MUTANT_RACES);
     let caught = actix::clock::timeout(CEILING, race.run()).await.expect("the races end");
     eprintln!("caught: {caught:?}");
-    assert!(matches!(caught, Err(Wrong::AdmittedAfterAnswer { .. })), "{caught:?}");
+    assert!(matches!(caught, Err(GateError::AdmittedAfterAnswer { .. })), "{caught:?}");
     tree.stop().await;
 }

@@ -29,5 +29,5 @@ async fn without_file_events_the_poll_finds_the_marker_and_its_removal() {
 }
 
 async fn has_file_events(tree: &Tree) -> bool {
-    tree.ports().look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").file_events
+    tree.ports().view.ask(GetDrain, TIMEOUT).await.expect("the gate answers").file_events
 }

@@ -20,8 +20,10 @@ use caduceus_contract::messages::drain::{
 use caduceus_contract::profile_name::ProfileName;
 use jiff::Timestamp;
 
-use crate::model::{Answer, Marker, Model, PROFILES, Scope, State, Step, any_step};
-use crate::tree::{GatePorts, TIMEOUT, Tree, ticket};
+use crate::model::{
+    GateModel, GateModelAnswer, GateModelState, GateModelStep, MarkerModel, PROFILES, ScopeModel, any_step,
+};
+use crate::tree::{TIMEOUT, TestGatePorts, Tree, ticket};
 
 const HISTORIES: usize = 25;
 const STEPS: usize = 30;
@@ -34,9 +36,9 @@ const SOON: Duration = Duration::from_secs(20);
 
 const NAMES: [&str; PROFILES + 1] = ["work", "play", "default"];
 
-struct Subject {
+struct GateUnderTest {
     tree: Tree,
-    ports: GatePorts,
+    ports: TestGatePorts,
     permits: Vec<TurnPermit>,
 }
 
@@ -44,19 +46,19 @@ fn name(profile: usize) -> ProfileName {
     ProfileName::parse(NAMES[profile]).expect("a name")
 }
 
-impl Subject {
+impl GateUnderTest {
     async fn new() -> Self {
         let tree = Tree::start_with(&[NAMES[0], NAMES[1]], true).await;
         Self { ports: tree.ports(), tree, permits: Vec::new() }
     }
 
-    fn marker(&self, scope: Scope) -> PathBuf {
+    fn marker(&self, scope: ScopeModel) -> PathBuf {
         self.tree.marker(scope.map(|profile| NAMES[profile]))
     }
 
-    async fn step(&mut self, step: Step) -> Answer {
+    async fn step(&mut self, step: GateModelStep) -> GateModelAnswer {
         match step {
-            Step::Begin { scope, lasts, .. } => {
+            GateModelStep::Begin { scope, lasts, .. } => {
                 let order = BeginDrain {
                     principal: "model".to_owned(),
                     profile: scope.map(name),
@@ -69,64 +71,64 @@ impl Subject {
                     // An obstacle in the marker's place counts as soon as it was read.
                     self.tree.all_read().await;
                 }
-                Answer::Done
+                GateModelAnswer::Done
             }
-            Step::Cancel(scope) => {
+            GateModelStep::Cancel(scope) => {
                 let order = CancelDrain { principal: "model".to_owned(), profile: scope.map(name) };
                 match self.ports.cancel.ask(order, TIMEOUT).await.expect("the gate answers") {
-                    Ok(cancelled) => Answer::Cancelled { was_draining: cancelled.was_draining },
-                    Err(CancelError::MarkerNotRemoved(_)) => Answer::MarkerNotRemoved,
-                    Err(CancelError::Stopping) => Answer::Stopping,
+                    Ok(cancelled) => GateModelAnswer::Cancelled { was_draining: cancelled.was_draining },
+                    Err(CancelError::MarkerNotRemoved(_)) => GateModelAnswer::MarkerNotRemoved,
+                    Err(CancelError::Stopping) => GateModelAnswer::Stopping,
                 }
             }
-            Step::Place(scope, marker) => {
+            GateModelStep::Place(scope, marker) => {
                 place(&self.marker(scope), Some(marker)).expect("the marker is placed");
                 self.tree.all_read().await;
-                Answer::Done
+                GateModelAnswer::Done
             }
-            Step::TakeAway(scope) => {
+            GateModelStep::TakeAway(scope) => {
                 place(&self.marker(scope), None).expect("the place is cleared");
                 self.tree.all_read().await;
-                Answer::Done
+                GateModelAnswer::Done
             }
-            Step::Pass(_) => Answer::Done,
-            Step::Shutdown => {
+            GateModelStep::Pass(_) => GateModelAnswer::Done,
+            GateModelStep::Shutdown => {
                 self.ports.shutdown.ask(BeginShutdown, TIMEOUT).await.expect("the gate answers");
-                Answer::Done
+                GateModelAnswer::Done
             }
-            Step::Start { profile, internal } => {
+            GateModelStep::Start { profile, internal } => {
                 let ticket = TurnTicket { id: fresh_turn_id(), profile: name(profile), ..ticket() };
                 let origin = if internal { Origin::Internal } else { Origin::External };
-                let asked = self.ports.permits.ask(RequestPermit { ticket, origin }, TIMEOUT).await;
-                match asked.expect("the gate answers") {
+                let answer = self.ports.permits.ask(RequestPermit { ticket, origin }, TIMEOUT).await;
+                match answer.expect("the gate answers") {
                     Ok(permit) => {
                         self.permits.push(permit);
-                        Answer::Admitted
+                        GateModelAnswer::Admitted
                     }
-                    Err(Refusal::Draining) => Answer::Draining,
-                    Err(Refusal::Stopping) => Answer::Stopping,
+                    Err(Refusal::Draining) => GateModelAnswer::Draining,
+                    Err(Refusal::Stopping) => GateModelAnswer::Stopping,
                     Err(Refusal::Superseded) => panic!("there is one gate"),
                 }
             }
-            Step::End(which) => {
+            GateModelStep::End(which) => {
                 if which < self.permits.len() {
                     self.permits.remove(which);
                 }
-                Answer::Done
+                GateModelAnswer::Done
             }
         }
     }
 
     async fn view(&self) -> DrainView {
-        self.ports.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers")
+        self.ports.view.ask(GetDrain, TIMEOUT).await.expect("the gate answers")
     }
 
-    async fn state(&self) -> (State, usize) {
+    async fn state(&self) -> (GateModelState, usize) {
         let view = self.view().await;
         let DrainView { draining, stopping, requested_at, age_ms, profiles, active_agents, .. } = view;
         assert!(draining || requested_at.is_none(), "no drain is on, but one was requested");
         let drained = |profile: &usize| profiles.contains(&name(*profile));
-        let state = State {
+        let state = GateModelState {
             stopping,
             gateway: age_ms.is_some(),
             profiles: (0..PROFILES).filter(drained).collect(),
@@ -137,7 +139,7 @@ impl Subject {
 }
 
 /// Renames a marker into place, or removes what is there.
-fn place(path: &Path, marker: Option<Marker>) -> io::Result<()> {
+fn place(path: &Path, marker: Option<MarkerModel>) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path)?,
         Ok(_) if marker.is_none() => fs::remove_file(path)?,
@@ -146,16 +148,16 @@ fn place(path: &Path, marker: Option<Marker>) -> io::Result<()> {
     let other = path.with_extension("new");
     match marker {
         None => return Ok(()),
-        Some(Marker::Directory | Marker::FullDirectory) => {
+        Some(MarkerModel::Directory | MarkerModel::FullDirectory) => {
             if path.exists() {
                 fs::remove_file(path)?;
             }
             fs::create_dir(&other)?;
-            if marker == Some(Marker::FullDirectory) {
+            if marker == Some(MarkerModel::FullDirectory) {
                 fs::write(other.join("kept"), "")?;
             }
         }
-        Some(Marker::Whole { .. }) => {
+        Some(MarkerModel::Whole { .. }) => {
             let whole = marker::Marker {
                 requested_at: Timestamp::now(),
                 principal: "another process".to_owned(),
@@ -165,8 +167,8 @@ fn place(path: &Path, marker: Option<Marker>) -> io::Result<()> {
             };
             fs::write(&other, whole.to_json())?;
         }
-        Some(Marker::Stale) => fs::write(&other, r#"{"epoch":"previous boot:1"}"#)?,
-        Some(Marker::Garbled) => fs::write(&other, "\u{feff}{\"epoch\":\"previous boot:1\"")?,
+        Some(MarkerModel::Stale) => fs::write(&other, r#"{"epoch":"previous boot:1"}"#)?,
+        Some(MarkerModel::Garbled) => fs::write(&other, "\u{feff}{\"epoch\":\"previous boot:1\"")?,
     }
     fs::rename(other, path)
 }
@@ -174,40 +176,48 @@ fn place(path: &Path, marker: Option<Marker>) -> io::Result<()> {
 /// One history of the real gate.
 async fn history(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut model, mut subject) = (Model::default(), Subject::new().await);
+    let (mut model, mut subject) = (GateModel::default(), GateUnderTest::new().await);
     let (mut steps, mut deadlines) = (Vec::new(), 0);
     for _ in 0..STEPS {
         // A drain that ends by its deadline ends at the next check, so time passes in the model as well.
         let step = match any_step(|below| random.usize(..below)) {
-            Step::Pass(_) => continue,
-            Step::Begin { scope, lasts, .. } => {
+            GateModelStep::Pass(_) => continue,
+            GateModelStep::Begin { scope, lasts, .. } => {
                 deadlines += usize::from(lasts.is_some());
                 let lasts = lasts.filter(|_| deadlines <= MOST_DEADLINES);
-                Step::Begin { scope, lasts, disk_takes: true }
+                GateModelStep::Begin { scope, lasts, disk_takes: true }
             }
             // The test cannot observe whether the marker was read before its deadline passed.
-            Step::Place(scope, Marker::Whole { .. }) => Step::Place(scope, Marker::Whole { ends_at: None }),
+            GateModelStep::Place(scope, MarkerModel::Whole { .. }) => {
+                GateModelStep::Place(scope, MarkerModel::Whole { ends_at: None })
+            }
             step => step,
         };
         continue_with(&mut subject, &mut model, step, &mut steps, seed).await;
-        if let Step::Begin { lasts: Some(length), .. } = step {
-            continue_with(&mut subject, &mut model, Step::Pass(length), &mut steps, seed).await;
+        if let GateModelStep::Begin { lasts: Some(length), .. } = step {
+            continue_with(&mut subject, &mut model, GateModelStep::Pass(length), &mut steps, seed).await;
         }
     }
     subject.permits.clear();
     subject.tree.stop().await;
 }
 
-async fn continue_with(subject: &mut Subject, model: &mut Model, step: Step, steps: &mut Vec<Step>, seed: u64) {
+async fn continue_with(
+    subject: &mut GateUnderTest,
+    model: &mut GateModel,
+    step: GateModelStep,
+    steps: &mut Vec<GateModelStep>,
+    seed: u64,
+) {
     steps.push(step);
     let (answer, expected) = (subject.step(step).await, model.step(step));
     assert_eq!(answer, expected, "seed {seed}, after {steps:#?}");
-    if matches!(step, Step::Begin { lasts: Some(_), .. }) {
+    if matches!(step, GateModelStep::Begin { lasts: Some(_), .. }) {
         // The drain may have ended by now.
         return;
     }
     // The end of a drain has to be waited for; everything else holds with the answer.
-    let passes = matches!(step, Step::Pass(_));
+    let passes = matches!(step, GateModelStep::Pass(_));
     let deadline = Instant::now() + SOON;
     loop {
         let (state, held) = subject.state().await;

@@ -4,26 +4,26 @@ use actix::{Actor, Context, Handler};
 use caduceus_contract::messages::drain::{BeginDrain, DrainBegun, GetDrain};
 use caduceus_supervision::{Port, ResponseFuture};
 
-use crate::tree::{GatePorts, TIMEOUT};
+use crate::tree::{TIMEOUT, TestGatePorts};
 
 /// Answers with the number of turns, and closes the gate only afterwards.
 struct Hasty {
-    behind: GatePorts,
+    behind: TestGatePorts,
 }
 
 /// Closes the gate before it answers, but counts before it closes it.
 struct Miscounting {
-    behind: GatePorts,
+    behind: TestGatePorts,
 }
 
-pub(crate) fn hasty(behind: GatePorts) -> GatePorts {
+pub(crate) fn hasty(behind: TestGatePorts) -> TestGatePorts {
     let begin = Port::from(Hasty { behind: behind.clone() }.start());
-    GatePorts { begin, ..behind }
+    TestGatePorts { begin, ..behind }
 }
 
-pub(crate) fn miscounting(behind: GatePorts) -> GatePorts {
+pub(crate) fn miscounting(behind: TestGatePorts) -> TestGatePorts {
     let begin = Port::from(Miscounting { behind: behind.clone() }.start());
-    GatePorts { begin, ..behind }
+    TestGatePorts { begin, ..behind }
 }
 
 impl Actor for Hasty {
@@ -60,8 +60,8 @@ impl Handler<BeginDrain> for Miscounting {
     }
 }
 
-async fn count(behind: &GatePorts) -> usize {
-    behind.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").active_agents
+async fn count(behind: &TestGatePorts) -> usize {
+    behind.view.ask(GetDrain, TIMEOUT).await.expect("the gate answers").active_agents
 }
 
 fn answer(active_agents: usize) -> DrainBegun {

@@ -22,13 +22,13 @@ async fn a_drain_begun_right_after_a_cancel_is_on_with_its_marker_on_disk() {
         cancelled.expect("the gate answers").expect("the marker is removed");
         assert!(again.expect("the gate answers").durable, "round {round}");
         assert!(tree.has_marker(), "round {round}: the last order begins a drain");
-        assert!(ports.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").draining, "round {round}");
+        assert!(ports.view.ask(GetDrain, TIMEOUT).await.expect("the gate answers").draining, "round {round}");
 
         let (renewed, cancelled) = join(begin(), cancel()).await;
         renewed.expect("the gate answers");
         cancelled.expect("the gate answers").expect("the marker is removed");
         assert!(!tree.has_marker(), "round {round}: the last order cancels it");
-        assert!(!ports.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").draining, "round {round}");
+        assert!(!ports.view.ask(GetDrain, TIMEOUT).await.expect("the gate answers").draining, "round {round}");
     }
     tree.stop().await;
 }

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use actix::clock::sleep;
 use actix::{Actor, Context, Handler};
 use caduceus_actors::config::messages::{InForce, Served, SettingsChanged};
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
@@ -28,19 +29,31 @@ use caduceus_supervision::{
 /// How long one answer may take on a loaded machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Repeats `query` until it finds something; for what sends no event. Fails at the timeout, and names the missing event.
+pub(crate) async fn wait_for<T>(what: &str, mut query: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        if let Some(found) = query().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "timed out after {TIMEOUT:?} waiting for {what}");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// The ports of a gate, real or planted.
 #[derive(Clone)]
-pub(crate) struct GatePorts {
+pub(crate) struct TestGatePorts {
     pub(crate) permits: Port<RequestPermit>,
     pub(crate) begin: Port<BeginDrain>,
     pub(crate) cancel: Port<CancelDrain>,
-    pub(crate) look: Port<GetDrain>,
+    pub(crate) view: Port<GetDrain>,
     pub(crate) shutdown: Port<BeginShutdown>,
 }
 
 pub(crate) struct Tree {
     root: RootHandle,
-    ports: GatePorts,
+    ports: TestGatePorts,
     home: tempfile::TempDir,
     changes: DrainChanges,
     settings: Port<SettingsChanged>,
@@ -85,20 +98,20 @@ impl Tree {
                     .readiness(Readiness::Reported { within: TIMEOUT }),
             );
         let options = RootOptions { unresponsive_after: TIMEOUT, faults_allowed: true, ..RootOptions::default() };
-        let ports = GatePorts {
+        let ports = TestGatePorts {
             permits: drain.port(),
             begin: drain.port(),
             cancel: drain.port(),
-            look: drain.port(),
+            view: drain.port(),
             shutdown: drain.port(),
         };
         let root = Root::start(spec, options).expect("the tree starts");
         let tree = Self { root, ports, home, changes, settings: drain.port(), in_force };
-        tree.ports.look.ask(GetDrain, TIMEOUT).await.expect("the gate is running");
+        tree.ports.view.ask(GetDrain, TIMEOUT).await.expect("the gate is running");
         tree
     }
 
-    pub(crate) fn ports(&self) -> GatePorts {
+    pub(crate) fn ports(&self) -> TestGatePorts {
         self.ports.clone()
     }
 

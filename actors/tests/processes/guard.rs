@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use uuid::Uuid;
 
-use super::support::{marked, until};
+use super::proc::{arguments_of, marked};
+use super::wait::until;
 
 /// A tree of processes: children, one that ignores SIGTERM, one in a session of its own, and a child of that whose
 /// parent has ended.
@@ -55,7 +56,7 @@ async fn processes_that_an_agent_leaves_behind_are_ended_too() {
 async fn a_guard_that_gets_sigterm_ends_the_agent_first() {
     let mark = Uuid::now_v7().to_string();
     let mut holder = hold("sleep 300", &mark);
-    let is_guard = |pid: &i32| super::support::arguments_of(*pid).contains("\0guard\0");
+    let is_guard = |pid: &i32| arguments_of(*pid).contains("\0guard\0");
     let guard = until("the guard", || marked(&mark).into_iter().find(is_guard)).await;
     Command::new("kill").args(["-TERM", &guard.to_string()]).status().unwrap();
     until("the end of the agent", || holder.try_wait().unwrap()).await;

@@ -10,7 +10,8 @@ use caduceus_contract::wire::event::Source;
 use caduceus_supervision::Port;
 use tokio::sync::mpsc;
 
-use super::support::{CEILING, Fixture, session};
+use super::support::{Fixture, session};
+use super::wait::CEILING;
 
 #[actix::test]
 async fn a_token_sent_to_an_agent_is_redacted_until_the_agent_has_ended() {

@@ -10,6 +10,11 @@ mod live;
 #[path = "../support/model_server.rs"]
 mod model_server;
 mod openai;
+mod openai_faults;
+mod proc;
 mod profile;
 mod support;
 mod turn;
+mod turn_control;
+mod turn_stub;
+mod wait;

@@ -1,7 +1,7 @@
-//! Turns whose agent is a chat completions server: a real one on loopback, with every fault that a test scripts.
+//! Turns whose agent is a chat completions server: a real one on loopback, its requests, its stream, its key, its end. `openai_faults` has the
+//! faults of the server.
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
@@ -12,26 +12,27 @@ use caduceus_contract::messages::ledger::HistoryEntry;
 use caduceus_contract::messages::profile::{GetProfile, ProfileState, ProfileView};
 use caduceus_contract::messages::turn::{StopCause, StopTurn, TurnEnded, TurnOutcome};
 use caduceus_supervision::Port;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::forms::{Ends, FORMS, FormServer};
 use super::model_server::{Act, ModelServer, answered, chunk, done, gate, send_words, stream_head, streamed, word};
-use super::support::{CEILING, Fixture, TurnParams, until};
+use super::support::{Fixture, TurnParams};
+use super::wait::{CEILING, pace, until};
 
-const BROKE_OFF: &str = "The answer broke off; this is all there is of it.";
+pub(super) const BROKE_OFF: &str = "The answer broke off; this is all there is of it.";
 
-fn yaml(base_url: &str, more: &str) -> String {
+pub(super) fn yaml(base_url: &str, more: &str) -> String {
     format!("agent:\n  backend: openai\n  base_url: {base_url:?}\n  model: m1\n{more}")
 }
 
 /// A server, and a home that uses it as its agent.
-fn fixture(more: &str) -> (ModelServer, Fixture) {
+pub(super) fn fixture(more: &str) -> (ModelServer, Fixture) {
     let server = ModelServer::start();
     let fixture = Fixture::new(&yaml(&server.url(), more));
     (server, fixture)
 }
 
-async fn turn(fixture: &Fixture) -> TurnEnded {
+pub(super) async fn turn(fixture: &Fixture) -> TurnEnded {
     fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     fixture.stub.ended().await
 }
@@ -40,7 +41,7 @@ async fn view(profile: &Addr<ProfileActor>) -> ProfileView {
     Port::from(profile.clone()).ask(GetProfile, CEILING).await.unwrap()
 }
 
-fn notice(ended: &TurnEnded) -> &str {
+pub(super) fn notice(ended: &TurnEnded) -> &str {
     match &ended.outcome {
         TurnOutcome::Failed { notice, .. } => notice,
         other => panic!("{other:?} is not a failure"),
@@ -79,11 +80,11 @@ async fn the_request_holds_the_system_prompt_the_latest_history_the_quoted_text_
     };
     fixture.turn(&fixture.profile("default", &[]), params).await;
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
-    let [asked] = &server.asked()[..] else { panic!("not asked once") };
-    assert_eq!(asked.line, "POST /v1/chat/completions");
-    assert_eq!(asked.authorization.as_deref(), Some("Bearer sk-canary-7"));
-    assert_eq!((&asked.body["model"], &asked.body["stream"]), (&json!("m1"), &json!(true)));
-    let messages = asked.messages();
+    let [request] = &server.requests()[..] else { panic!("there is not one request") };
+    assert_eq!(request.line, "POST /v1/chat/completions");
+    assert_eq!(request.authorization.as_deref(), Some("Bearer sk-canary-7"));
+    assert_eq!((&request.body["model"], &request.body["stream"]), (&json!("m1"), &json!(true)));
+    let messages = request.messages();
     let messages: Vec<_> = messages.iter().map(|(role, content)| (role.as_str(), content.as_str())).collect();
     let question = "[Recent channel messages]\nAnn: hi\n\n[New message]\nthree";
     assert_eq!(messages, [("system", "Be brief."), ("user", "one"), ("assistant", "two"), ("user", question)]);
@@ -94,7 +95,7 @@ async fn without_api_key_env_no_key_is_sent() {
     let (server, fixture) = fixture("");
     fs::write(fixture.home.path().join(".env"), "OPENAI_API_KEY=sk-canary-7\n").unwrap();
     turn(&fixture).await;
-    assert_eq!(server.asked()[0].authorization, None);
+    assert_eq!(server.requests()[0].authorization, None);
 }
 
 #[actix::test]
@@ -118,49 +119,6 @@ async fn an_answer_that_is_not_streamed_is_parsed() {
     server.script(answered(200, "", &json!({"choices": [{"message": {"role": "assistant", "content": "Grüße"}}]})));
     assert_eq!(turn(&fixture).await.reply, "Grüße");
     assert_eq!(fixture.stub.posted(), ["Grüße"]);
-}
-
-#[actix::test]
-async fn a_busy_and_a_failing_server_are_retried_after_retry_after_or_a_backoff() {
-    let (server, fixture) = fixture("");
-    server.script(answered(429, "retry-after: 1\r\n", &json!({"error": {"message": "slow down"}})));
-    server.script(answered(503, "", &json!({})));
-    let ended = turn(&fixture).await;
-    assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "You said: hello"));
-    let asked = server.asked();
-    assert_eq!(asked.len(), 3);
-    assert!(asked[1].at - asked[0].at >= Duration::from_secs(1), "it was retried before its `Retry-After`");
-    assert!(asked[2].at - asked[1].at >= Duration::from_secs(1), "the second pause is the longer one");
-    assert_eq!(fixture.stub.posted(), ["You said: hello"], "a failed try posts no message");
-}
-
-#[actix::test]
-async fn a_turn_fails_after_the_third_server_error() {
-    let (server, fixture) = fixture("");
-    (0..4).for_each(|_| server.script(answered(500, "", &json!({"error": {"message": "sk-echo"}}))));
-    let ended = turn(&fixture).await;
-    assert_eq!(notice(&ended), "The agent's server failed with 500; please try again later.");
-    assert_eq!(fixture.stub.posted(), [notice(&ended)]);
-    assert_eq!(server.asked().len(), 3);
-}
-
-#[actix::test]
-async fn permanent_errors_are_not_retried_and_the_servers_error_text_is_not_posted() {
-    for (play, expected) in [
-        (
-            answered(401, "", &json!({"error": {"message": "bad key sk-echo"}})),
-            "The agent's server refused the request with 401.",
-        ),
-        (answered(429, "retry-after: 3600\r\n", &json!({})), "The agent has too much to do; please try again later."),
-        (answered(200, "", &json!({"error": {"message": "sk-echo"}})), "The agent's server reported an error."),
-        (answered(200, "", &json!({"choices": [{"message": {"content": null}}]})), "The agent gave no answer."),
-        (streamed(&[], "\n", 9), "The agent gave no answer."),
-    ] {
-        let (server, fixture) = fixture("");
-        server.script(play);
-        assert_eq!(notice(&turn(&fixture).await), expected);
-        assert_eq!((fixture.stub.posted().len(), server.asked().len()), (1, 1), "{expected}");
-    }
 }
 
 #[actix::test]
@@ -211,127 +169,11 @@ async fn text_after_a_long_pause_is_still_part_of_the_reply() {
     server.script(vec![stream_head(), finish("Hello "), gate, finish("there"), done()]);
     fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     until("the first word in the chat", || (fixture.stub.posted() == ["Hello"]).then_some(())).await;
-    // Longer than an earlier version waited.
-    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    // The pause is under test: a reply that ends after two seconds without text would lose the rest.
+    pace(Duration::from_millis(2_200)).await;
     open.send(()).unwrap();
     let ended = fixture.stub.ended().await;
     assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "Hello there"));
-}
-
-#[actix::test]
-async fn a_reply_with_a_gap_ends_before_it_and_every_early_end_gets_a_notice() {
-    let end = |finish: &str| {
-        let chunk = json!({"choices": [{"delta": {}, "finish_reason": finish}]});
-        Act::Send(super::model_server::chunk(format!("data: {chunk}\n\n").as_bytes()))
-    };
-    let gap = || Act::Send(chunk(b"data: {\"choices\":[{\"delta\":{\"content\":\"but never\n\n"));
-    for (acts, failed, expected) in [
-        (vec![gap(), send_words(&["and C"])], true, "The answer ends here: its next part could not be read."),
-        (vec![end("length")], false, "The answer ends here because it reached the model's limit of length."),
-        (vec![end("content_filter")], false, "The rest of the answer was held back by the model's content filter."),
-        (vec![end("error")], true, BROKE_OFF),
-    ] {
-        let (server, fixture) = fixture("");
-        server.script([stream_head(), send_words(&["to A"])].into_iter().chain(acts).chain([done()]).collect());
-        let ended = turn(&fixture).await;
-        assert_eq!((ended.reply.as_str(), ended.outcome != TurnOutcome::Done), ("to A", failed), "{expected}");
-        assert_eq!(fixture.stub.posted(), ["to A", expected]);
-        assert_eq!(server.asked().len(), 1, "{expected}");
-    }
-}
-
-#[actix::test]
-async fn a_temporary_error_is_retried_even_with_status_200() {
-    let (server, fixture) = fixture("");
-    server.script(answered(200, "", &json!({"error": {"message": "try again", "code": 429}})));
-    server.script(answered(408, "", &Value::Null));
-    assert_eq!(turn(&fixture).await.reply, "You said: hello");
-    assert_eq!(server.asked().len(), 3);
-}
-
-#[actix::test]
-async fn an_error_in_the_middle_of_a_stream_keeps_the_text_before_it() {
-    let (server, fixture) = fixture("");
-    let error = chunk(b"data: {\"error\":{\"message\":\"overloaded\"}}\n\n");
-    server.script(vec![stream_head(), send_words(&["so far"]), Act::Send(error)]);
-    assert_eq!(notice(&turn(&fixture).await), BROKE_OFF);
-    assert_eq!(fixture.stub.posted(), ["so far", BROKE_OFF]);
-    assert_eq!(server.asked().len(), 1);
-}
-
-#[actix::test]
-async fn a_partial_answer_is_kept_and_followed_by_a_notice() {
-    // After an event, within a chunk, within a character; and at an orderly end of the body without the final event.
-    let half_a_chunk = [b"100\r\n".as_slice(), word(" never", "\n").as_bytes()].concat();
-    let event = word(" never ä", "\n");
-    let half_a_character = chunk(&event.as_bytes()[..=event.find('ä').unwrap()]);
-    for rest in [Vec::new(), half_a_chunk, half_a_character, b"0\r\n\r\n".to_vec()] {
-        let (server, fixture) = fixture("");
-        server.script(vec![stream_head(), send_words(&["so ", "far"]), Act::Send(rest.clone())]);
-        let ended = turn(&fixture).await;
-        assert_eq!(notice(&ended), BROKE_OFF, "{rest:?}");
-        assert!(ended.reply.starts_with("so far"), "{}", ended.reply);
-        assert_eq!(fixture.stub.posted(), [ended.reply.as_str(), BROKE_OFF], "{rest:?}");
-        assert_eq!(server.asked().len(), 1, "a partly posted reply is not requested again");
-    }
-}
-
-#[actix::test]
-async fn an_answer_that_broke_off_before_its_first_word_is_requested_again() {
-    let (server, fixture) = fixture("");
-    server.script(Vec::new());
-    server.script(vec![stream_head(), Act::Send(chunk(b": wait\n\n"))]);
-    assert_eq!(turn(&fixture).await.reply, "You said: hello");
-    assert_eq!(server.asked().len(), 3);
-}
-
-#[actix::test]
-async fn a_turn_fails_after_three_requests_without_an_answer() {
-    let (server, mut fixture) = fixture("");
-    fixture.call_timings.idle = Duration::from_millis(300);
-    (0..3).for_each(|_| server.script(vec![Act::Hold]));
-    assert_eq!(notice(&turn(&fixture).await), "The agent did not answer in time; please try again later.");
-    assert_eq!(server.asked().len(), 3);
-    until("the end of each call", || (server.gone() == 3).then_some(())).await;
-}
-
-#[actix::test]
-async fn a_stream_that_stalls_ends_the_turn_at_its_timeout() {
-    let (server, mut fixture) = fixture("");
-    fixture.call_timings.idle = Duration::from_millis(300);
-    server.script(vec![stream_head(), send_words(&["so far"]), Act::Hold]);
-    assert_eq!(notice(&turn(&fixture).await), BROKE_OFF);
-    assert_eq!((fixture.stub.posted().len(), server.asked().len()), (2, 1));
-}
-
-#[actix::test]
-async fn a_connection_left_open_after_the_final_event_does_not_delay_the_turn() {
-    let (server, fixture) = fixture("");
-    server.script(vec![stream_head(), send_words(&["all"]), Act::Send(chunk(b"data: [DONE]\n\n")), Act::Hold]);
-    let begun = Instant::now();
-    assert_eq!(turn(&fixture).await.outcome, TurnOutcome::Done);
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    until("the end of the call", || (server.gone() == 1).then_some(())).await;
-}
-
-#[actix::test]
-async fn a_refused_connection_gets_a_notice_of_its_own() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let fixture = Fixture::new(&yaml(&format!("http://{address}/v1"), ""));
-    let begun = Instant::now();
-    assert_eq!(notice(&turn(&fixture).await), "The agent could not be reached; please try again later.");
-    assert!(begun.elapsed() >= Duration::from_millis(1_250), "it was not retried");
-}
-
-#[actix::test]
-async fn a_turn_that_exceeds_its_time_limit_ends_and_closes_its_connection() {
-    let (server, fixture) = fixture("  timeout_s: 2\n");
-    server.script(vec![stream_head(), send_words(&["so far"]), Act::Hold]);
-    assert_eq!(notice(&turn(&fixture).await), "The agent took longer than 2 seconds and was stopped.");
-    assert_eq!(fixture.stub.posted()[0], "so far");
-    until("the end of the call", || (server.gone() == 1).then_some(())).await;
 }
 
 #[actix::test]
@@ -339,11 +181,11 @@ async fn a_stopped_turn_closes_its_connection_at_once_before_and_after_the_first
     let plays = [vec![Act::Hold], vec![stream_head(), Act::Hold], vec![stream_head(), send_words(&["one"]), Act::Hold]];
     for play in plays {
         let (server, fixture) = fixture("");
-        let speaks = play.len() == 3;
+        let sends_text = play.len() == 3;
         server.script(play);
         let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-        until("the request", || (server.asked().len() == 1).then_some(())).await;
-        if speaks {
+        until("the request", || (server.requests().len() == 1).then_some(())).await;
+        if sends_text {
             until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
         }
         let begun = Instant::now();
@@ -351,8 +193,8 @@ async fn a_stopped_turn_closes_its_connection_at_once_before_and_after_the_first
         until("the end of the call", || (server.gone() == 1).then_some(())).await;
         assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Command));
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        assert_eq!(fixture.stub.posted().len(), usize::from(speaks), "a stopped turn posts no notice");
-        assert_eq!(server.asked().len(), 1);
+        assert_eq!(fixture.stub.posted().len(), usize::from(sends_text), "a stopped turn posts no notice");
+        assert_eq!(server.requests().len(), 1);
     }
 }
 
@@ -361,31 +203,12 @@ async fn a_turn_that_is_stopped_between_two_tries_sends_no_further_request() {
     let (server, fixture) = fixture("");
     server.script(answered(503, "retry-after: 20\r\n", &json!({})));
     let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-    until("the request", || (server.asked().len() == 1).then_some(())).await;
+    until("the request", || (server.requests().len() == 1).then_some(())).await;
     let begun = Instant::now();
     Port::from(turn).tell(StopTurn { cause: StopCause::Operator }).unwrap();
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Operator));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!(server.asked().len(), 1);
-}
-
-#[actix::test]
-async fn a_flood_ends_the_turn_with_a_notice_and_closes_the_connection() {
-    let (server, fixture) = fixture("");
-    server.script(vec![stream_head(), Act::Flood(chunk(word(&"flood ".repeat(1_000), "\n").as_bytes()))]);
-    assert!(notice(&turn(&fixture).await).contains("4 MiB"));
-    assert!(fixture.stub.posted().len() < 50, "{} messages", fixture.stub.posted().len());
-    until("the end of the call", || (server.gone() == 1).then_some(())).await;
-}
-
-#[actix::test]
-async fn a_redirect_is_not_followed_with_the_key() {
-    let elsewhere = ModelServer::start();
-    let (server, fixture) = fixture("  api_key_env: MODEL_KEY\n");
-    fs::write(fixture.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
-    server.script(answered(307, &format!("location: {}/chat/completions\r\n", elsewhere.url()), &Value::Null));
-    assert_eq!(notice(&turn(&fixture).await), "The agent's server refused the request with 307.");
-    assert_eq!((server.asked().len(), elsewhere.asked().len()), (1, 0));
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[actix::test]
@@ -398,12 +221,12 @@ async fn a_missing_key_degrades_the_profile_by_name_and_no_request_is_sent_witho
     assert_eq!(degraded.state, ProfileState::Degraded);
     assert_eq!(degraded.troubles, ["agent.api_key_env needs MODEL_KEY, which is not set"]);
     assert_eq!(degraded.missing, ["MODEL_KEY"]);
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
 
     fs::write(fixture.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
     let answered = call(&profile).await.unwrap().head.await.unwrap().unwrap();
     assert_eq!(answered.status, 200);
-    assert_eq!(server.asked()[0].authorization.as_deref(), Some("Bearer sk-canary-7"));
+    assert_eq!(server.requests()[0].authorization.as_deref(), Some("Bearer sk-canary-7"));
     assert_eq!(view(&profile).await.state, ProfileState::Ready);
 }
 
@@ -417,7 +240,7 @@ async fn a_named_profile_does_not_use_the_key_of_the_process() {
     fs::write(home.join(".env"), "MODEL_KEY=sk-canary-home\n").unwrap();
     let work = fixture.profile("work", &[("MODEL_KEY", "sk-canary-process")]);
     assert!(matches!(call(&work).await, Err(CallError::Unusable(_))));
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
 }
 
 #[actix::test]

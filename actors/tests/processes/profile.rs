@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use actix::Addr;
 use caduceus_actors::profile::ProfileActor;
@@ -15,7 +14,9 @@ use caduceus_contract::wire::event::Source;
 use caduceus_supervision::Port;
 use secrecy::ExposeSecret;
 
-use super::support::{CEILING, Fixture, arguments_of, environment_of, marked, session, until};
+use super::proc::{arguments_of, environment_of, marked};
+use super::support::{Fixture, session};
+use super::wait::{CEILING, until, until_async};
 
 async fn spawn(profile: &Addr<ProfileActor>) -> (TurnId, Result<SpawnedChild, SpawnError>) {
     let turn = fresh_turn_id();
@@ -134,14 +135,8 @@ async fn a_changed_file_is_read_without_a_request_for_a_child() {
     let next = fixture.home.path().join("next");
     fs::write(&next, "A=1\nB=2").unwrap();
     fs::rename(&next, fixture.home.path().join(".env")).unwrap();
-    for _ in 0..300 {
-        if view(&profile).await.secrets == 2 {
-            assert_eq!(fixture.redactor.redact("no value is long enough"), "no value is long enough");
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the new file was never read");
+    until_async("the new file to be read", async || (view(&profile).await.secrets == 2).then_some(())).await;
+    assert_eq!(fixture.redactor.redact("no value is long enough"), "no value is long enough");
 }
 
 #[actix::test]
@@ -236,7 +231,7 @@ async fn a_command_that_refers_to_a_secret_is_not_run_and_degrades_the_profile()
 }
 
 #[actix::test]
-async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_a_trouble() {
+async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_degrades_the_profile() {
     let fixture = Fixture::new(SLEEP);
     fs::write(fixture.home.path().join(".env"), b"KEY=\xff\xfe").unwrap();
     let profile = fixture.profile("default", &[]);

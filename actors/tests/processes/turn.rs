@@ -1,25 +1,23 @@
 //! Whole turns: an event in, a running agent, messages in the chat and rows in the ledger.
 
-use std::time::{Duration, Instant};
-
-use actix::Arbiter;
 use caduceus_contract::messages::ledger::OutboundState;
-use caduceus_contract::messages::turn::{OPERATOR_STOPPED, SteerError, SteerTurn, StopCause, StopTurn, TurnOutcome};
+use caduceus_contract::messages::turn::TurnOutcome;
 use caduceus_contract::wire::descriptor::Descriptor;
-use caduceus_supervision::Port;
 use serde_json::{Value, json};
 
-use super::support::{CEILING, Fixture, Seen, TurnParams, marked, until};
+use super::support::{Fixture, TurnParams};
+use super::turn_stub::TurnRecord;
+use super::wait::until;
 
-fn notice(outcome: &TurnOutcome) -> &str {
+pub(super) fn notice(outcome: &TurnOutcome) -> &str {
     match outcome {
         TurnOutcome::Failed { notice, .. } => notice,
         other => panic!("{other:?} is not a failure"),
     }
 }
 
-/// A script that speaks the jsonl protocol.
-fn jsonl(script: &str) -> Fixture {
+/// A script that uses the jsonl protocol.
+pub(super) fn jsonl(script: &str) -> Fixture {
     Fixture::with_script(script, "  reply: jsonl\n")
 }
 
@@ -31,14 +29,19 @@ async fn a_reply_is_recorded_then_sent_then_marked_before_the_turn_ends() {
     let ended = fixture.stub.ended().await;
     assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "hello"));
     let state = fixture.stub.state();
-    let seen: Vec<&Seen> =
-        state.seen.iter().filter(|seen| !matches!(seen, Seen::Sent(sent) if sent["op"] == "typing")).collect();
-    let [Seen::Recorded(row, recorded, OutboundState::Sending), Seen::Sent(sent), marked, Seen::Ended(_)] = &seen[..]
+    let seen: Vec<&TurnRecord> =
+        state.seen.iter().filter(|seen| !matches!(seen, TurnRecord::Sent(sent) if sent["op"] == "typing")).collect();
+    let [
+        TurnRecord::Recorded(row, recorded, OutboundState::Sending),
+        TurnRecord::Sent(sent),
+        marked,
+        TurnRecord::Ended(_),
+    ] = &seen[..]
     else {
         panic!("{seen:?}")
     };
     assert_eq!(recorded, sent);
-    assert_eq!(**marked, Seen::Marked(*row, OutboundState::Delivered, None));
+    assert_eq!(**marked, TurnRecord::Marked(*row, OutboundState::Delivered, None));
     let whole =
         json!({"op": "send", "chat_id": "c1", "content": "hello", "reply_to": null, "metadata": {"scope_id": "guild"}});
     assert_eq!(*sent, whole);
@@ -50,12 +53,13 @@ async fn the_turn_counts_until_its_end_is_reported_to_the_dispatcher() {
     let profile = fixture.profile("default", &[]);
     fixture.turn(&profile, TurnParams::default()).await;
     assert_eq!(fixture.gate.count(), 1);
-    let typing =
-        || fixture.stub.state().seen.iter().any(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "typing"));
+    let typing = || {
+        fixture.stub.state().seen.iter().any(|seen| matches!(seen, TurnRecord::Sent(sent) if sent["op"] == "typing"))
+    };
     until("a typing indicator", || typing().then_some(())).await;
     until("the end of the count", || (fixture.gate.count() == 0).then_some(())).await;
     assert!(
-        matches!(fixture.stub.state().seen.last(), Some(Seen::Ended(_))),
+        matches!(fixture.stub.state().seen.last(), Some(TurnRecord::Ended(_))),
         "the permit was dropped before the end was reported"
     );
 }
@@ -117,11 +121,11 @@ async fn a_flood_on_standard_error_does_not_fail_the_turn() {
 
 #[actix::test]
 async fn the_output_of_an_agent_that_never_reads_is_posted() {
-    let fixture = Fixture::with_script("echo heard", "");
+    let fixture = Fixture::with_script("echo received", "");
     let raw = json!({"text": "x".repeat(1_000_000)});
     fixture.turn(&fixture.profile("default", &[]), TurnParams { raw, ..TurnParams::default() }).await;
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(fixture.stub.posted(), ["heard"]);
+    assert_eq!(fixture.stub.posted(), ["received"]);
 }
 
 #[actix::test]
@@ -143,8 +147,8 @@ async fn a_jsonl_agent_may_end_without_a_reply_on_purpose() {
 #[actix::test]
 async fn a_jsonl_agent_without_one_valid_line_gets_a_notice() {
     let deep = format!("echo '{}'", "[".repeat(100_000));
-    for nonsense in ["echo nonsense", "printf '\\377\\376\\n'", "printf '{\"type\":\"text\",\"te'", &deep] {
-        let fixture = jsonl(nonsense);
+    for output in ["echo invalid", "printf '\\377\\376\\n'", "printf '{\"type\":\"text\",\"te'", &deep] {
+        let fixture = jsonl(output);
         fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
         assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent's answer could not be understood.");
     }
@@ -164,58 +168,6 @@ async fn the_output_of_an_agent_before_it_was_killed_is_posted() {
     fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent stopped with exit code 137.");
     assert_eq!(fixture.stub.posted()[0], "no line end");
-}
-
-#[actix::test]
-async fn an_agent_that_exceeds_its_time_limit_is_stopped_with_all_its_processes() {
-    let fixture = Fixture::with_script("setsid sleep 300 & sleep 300", "  timeout_s: 1\n");
-    let (id, _) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-    assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent took longer than 1 second and was stopped.");
-    assert!(marked(&id.to_string()).is_empty());
-}
-
-#[actix::test]
-async fn a_stopped_turn_ends_its_agent_and_marks_the_message_that_it_was_writing() {
-    let fixture = Fixture::with_script("trap 'exit 9' TERM; echo working; sleep 300 & wait", "");
-    let (id, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-    until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
-    Port::from(turn).tell(StopTurn { cause: StopCause::Command }).unwrap();
-    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Command));
-    assert_eq!(fixture.stub.posted(), ["working"]);
-    assert_eq!(fixture.stub.shown(), ["working\n\n(stopped)"], "`/stop` itself is answered by the dispatcher");
-    assert_eq!(fixture.stub.ledger().len(), 1, "the message in the chat is in the ledger");
-    assert!(marked(&id.to_string()).is_empty());
-}
-
-#[actix::test]
-async fn a_stopped_turn_closes_and_marks_its_partial_message_for_every_cause() {
-    for (cause, mark, notice) in [
-        (StopCause::Command, "(stopped)", None),
-        (StopCause::Interrupt, "(stopped)", Some("Stopped.")),
-        (StopCause::Operator, "(stopped)", Some(OPERATOR_STOPPED)),
-        (StopCause::Superseded, "(stopped for a newer message)", None),
-        (StopCause::Shutdown, "(stopped: the gateway is shutting down)", None),
-    ] {
-        let fixture = Fixture::with_script("printf 'so:\\n~~~ sh\\nls\\n'; sleep 300", "");
-        let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-        until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
-        Port::from(turn).tell(StopTurn { cause }).unwrap();
-        assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(cause));
-        let closed = format!("so:\n~~~ sh\nls\n~~~\n\n{mark}");
-        let expected: Vec<String> = std::iter::once(closed).chain(notice.map(str::to_owned)).collect();
-        assert_eq!(fixture.stub.shown(), expected, "{cause:?}");
-        assert!(fixture.stub.ledger().values().all(|state| *state == OutboundState::Delivered), "{cause:?}");
-    }
-}
-
-#[actix::test]
-async fn a_turn_without_output_that_an_operator_stops_gets_a_notice_in_the_chat() {
-    let fixture = Fixture::with_script("sleep 300", "");
-    let (id, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-    until("the agent", || (!marked(&id.to_string()).is_empty()).then_some(())).await;
-    Port::from(turn).tell(StopTurn { cause: StopCause::Operator }).unwrap();
-    fixture.stub.ended().await;
-    assert_eq!(fixture.stub.shown(), [OPERATOR_STOPPED]);
 }
 
 #[actix::test]
@@ -259,35 +211,10 @@ async fn a_notice_is_cut_to_the_limit_like_a_reply() {
 }
 
 #[actix::test]
-async fn an_agent_that_ignores_the_stop_is_killed_after_5_seconds() {
-    let fixture = Fixture::with_script("trap '' TERM; echo up; while :; do sleep 1; done", "");
-    let (id, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-    until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
-    let begun = Instant::now();
-    Port::from(turn).tell(StopTurn { cause: StopCause::Operator }).unwrap();
-    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Operator));
-    let took = begun.elapsed();
-    assert!((Duration::from_secs(4)..Duration::from_secs(9)).contains(&took), "{took:?}");
-    assert!(marked(&id.to_string()).is_empty());
-}
-
-#[actix::test]
-async fn an_agent_ends_with_its_turn() {
-    let fixture = Fixture::with_script("setsid sleep 300 & sleep 300", "");
-    let arbiter = Arbiter::new();
-    let (id, _) = fixture.turn_on(&arbiter.handle(), &fixture.profile("default", &[]), TurnParams::default()).await;
-    until("the agent", || (marked(&id.to_string()).len() >= 4).then_some(())).await;
-    // The thread ends and drops the turn without a report.
-    arbiter.stop();
-    until("the end of the agent", || marked(&id.to_string()).is_empty().then_some(())).await;
-    assert_eq!(fixture.gate.count(), 0);
-}
-
-#[actix::test]
 async fn the_jsonl_protocol_carries_actions_with_results_and_an_end() {
     let fixture = jsonl(
         r#"read opening
-        echo '{"type":"text","text":"look: "}'
+        echo '{"type":"text","text":"result: "}'
         echo '{"type":"action","id":"a1","action":{"op":"send","content":"by action"}}'
         read result
         echo '{"type":"action","id":"a2","action":{"op":"react","message_id":"m","emoji":"x"}}'
@@ -301,7 +228,7 @@ async fn the_jsonl_protocol_carries_actions_with_results_and_an_end() {
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
     let mut posted = fixture.stub.posted();
     posted.sort();
-    assert_eq!(posted, ["by action", "look: both"]);
+    assert_eq!(posted, ["by action", "result: both"]);
     let by_action = fixture.stub.sent().into_iter().find(|sent| sent["content"] == "by action").unwrap();
     assert_eq!((&by_action["chat_id"], &by_action["metadata"]), (&json!("c1"), &json!({"scope_id": "guild"})));
     assert_eq!(fixture.stub.ledger().len(), 2, "an action with content is an obligation");
@@ -310,32 +237,11 @@ async fn the_jsonl_protocol_carries_actions_with_results_and_an_end() {
 #[actix::test]
 async fn lines_that_are_not_of_the_jsonl_protocol_are_skipped() {
     let fixture = jsonl(
-        "echo nonsense; echo '{\"type\":1}'; echo '{\"type\":\"text\",\"text\":\"sense\"}'; printf '{\"type\":\"fin'",
+        "echo invalid; echo '{\"type\":1}'; echo '{\"type\":\"text\",\"text\":\"valid\"}'; printf '{\"type\":\"fin'",
     );
     fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(fixture.stub.posted(), ["sense"]);
-}
-
-#[actix::test]
-async fn a_jsonl_agent_can_be_steered_and_a_text_agent_cannot() {
-    let steer = SteerTurn { raw_event: std::sync::Arc::new(json!({"text": "left"})) };
-    let fixture = jsonl(
-        r#"read opening; echo '{"type":"text","text":"up"}'; read event
-        case "$event" in *'"type":"event","event":{"text":"left"}'*) echo '{"type":"final","text":" and steered"}';; esac"#,
-    );
-    let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-    until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
-    assert_eq!(Port::from(turn).ask(steer.clone(), CEILING).await.unwrap(), Ok(()));
-    assert_eq!(fixture.stub.ended().await.reply, "up and steered");
-
-    let fixture = Fixture::with_script("echo up; sleep 300", "");
-    let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
-    until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
-    let refused = Port::from(turn.clone()).ask(steer, CEILING).await.unwrap();
-    assert_eq!(refused, Err(SteerError::NotSteerable));
-    Port::from(turn).tell(StopTurn { cause: StopCause::Command }).unwrap();
-    fixture.stub.ended().await;
+    assert_eq!(fixture.stub.posted(), ["valid"]);
 }
 
 #[actix::test]
@@ -362,9 +268,9 @@ async fn nothing_is_sent_before_the_ledger_has_recorded_it() {
     fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
     let state = fixture.stub.state();
-    let place = |wanted: fn(&Seen) -> bool| state.seen.iter().position(wanted).unwrap();
-    let recorded = place(|seen| matches!(seen, Seen::Recorded(..)));
-    assert!(recorded < place(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "send")));
+    let place = |wanted: fn(&TurnRecord) -> bool| state.seen.iter().position(wanted).unwrap();
+    let recorded = place(|seen| matches!(seen, TurnRecord::Recorded(..)));
+    assert!(recorded < place(|seen| matches!(seen, TurnRecord::Sent(sent) if sent["op"] == "send")));
 }
 
 #[actix::test]

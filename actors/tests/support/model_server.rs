@@ -32,7 +32,7 @@ pub(crate) enum Act {
 
 /// A received request.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct ModelRequest {
     /// Method and path.
     pub(crate) line: String,
     /// The header, if present.
@@ -43,7 +43,7 @@ pub(crate) struct Asked {
     pub(crate) at: Instant,
 }
 
-impl Asked {
+impl ModelRequest {
     /// Role and content of each message.
     pub(crate) fn messages(&self) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -56,13 +56,13 @@ impl Asked {
 #[derive(Clone)]
 pub(crate) struct ModelServer {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ModelServerState>>,
 }
 
 #[derive(Default)]
-struct State {
+struct ModelServerState {
     plays: VecDeque<Play>,
-    asked: Vec<Asked>,
+    requests: Vec<ModelRequest>,
     /// Clients that disconnected during an answer.
     gone: usize,
     /// Bytes sent by floods.
@@ -96,8 +96,8 @@ impl ModelServer {
     }
 
     /// The requests so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.state().asked.clone()
+    pub(crate) fn requests(&self) -> Vec<ModelRequest> {
+        self.state().requests.clone()
     }
 
     /// Clients that disconnected during an answer.
@@ -110,22 +110,22 @@ impl ModelServer {
         self.state().flooded
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ModelServerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serve(&self, mut stream: &TcpStream) {
         stream.set_nodelay(true).expect("a socket takes the option");
         let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
-        let Some(asked) = read_request(&mut reader) else { return };
-        let last = asked.messages().pop().map(|(_, content)| content).unwrap_or_default();
+        let Some(request) = read_request(&mut reader) else { return };
+        let last = request.messages().pop().map(|(_, content)| content).unwrap_or_default();
         let play = {
             let mut state = self.state();
-            state.asked.push(asked);
-            state.plays.pop_front().unwrap_or_else(|| streamed(&["You said: ", &last], "\n", usize::MAX))
+            state.requests.push(request);
+            state.plays.pop_front().unwrap_or_else(|| streamed(&["Repeated: ", &last], "\n", usize::MAX))
         };
         for act in play {
-            let went_on = match act {
+            let continues = match act {
                 Act::Send(bytes) => stream.write_all(&bytes).is_ok(),
                 Act::Await(word) => word.recv().is_ok(),
                 Act::Hold => {
@@ -140,7 +140,7 @@ impl ModelServer {
                     false
                 }
             };
-            if !went_on {
+            if !continues {
                 self.state().gone += 1;
                 return;
             }
@@ -192,7 +192,7 @@ pub(crate) fn answered(status: u16, headers: &str, body: &Value) -> Play {
     let body = body.to_string();
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n"
+        "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n"
     );
     vec![Act::Send([head, body].concat().into_bytes())]
 }
@@ -203,7 +203,7 @@ pub(crate) fn gate() -> (Sender<()>, Act) {
     (open, Act::Await(opened))
 }
 
-fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
+fn read_request(reader: &mut impl BufRead) -> Option<ModelRequest> {
     let at = Instant::now();
     let (mut first, mut authorization, mut length) = (None, None, 0);
     loop {
@@ -226,5 +226,5 @@ fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { line: first?, authorization, body: serde_json::from_slice(&body).ok()?, at })
+    Some(ModelRequest { line: first?, authorization, body: serde_json::from_slice(&body).ok()?, at })
 }

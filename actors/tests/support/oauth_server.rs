@@ -20,7 +20,7 @@ use url::form_urlencoded;
 
 /// The reaction to one request; without a script the server rotates and answers correctly.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub enum OauthFault {
     /// Rotates and answers after this time.
     Delay(Duration),
     /// Gives this answer and rotates nothing.
@@ -49,16 +49,18 @@ pub enum Fault {
 #[derive(Clone)]
 pub struct OauthServer {
     address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<OauthServerState>>,
+    /// The thread that accepts connections.
+    accepting: Arc<Mutex<Option<thread::JoinHandle<()>>>>,
 }
 
 #[derive(Default)]
-struct State {
+struct OauthServerState {
     current: String,
     spent: BTreeSet<String>,
     number: u32,
     expires_in: Value,
-    faults: VecDeque<Fault>,
+    faults: VecDeque<OauthFault>,
     presented: Vec<String>,
     presented_at: Vec<Instant>,
     exchanges: usize,
@@ -68,29 +70,33 @@ struct State {
     /// Settings that a login delivers.
     config: Value,
     /// Logins with consent whose tokens have not been fetched yet, by code.
-    codes: BTreeMap<String, Form>,
+    codes: BTreeMap<String, FormFields>,
     logins: usize,
     /// The server does not listen.
     down: bool,
 }
 
 /// Fields of a form or a query.
-type Form = BTreeMap<String, String>;
+type FormFields = BTreeMap<String, String>;
 
 impl OauthServer {
     /// A server that accepts `refresh_token` first, and grants tokens of one hour.
     pub fn start(refresh_token: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let state = State { current: refresh_token.to_owned(), expires_in: json!(3600), ..State::default() };
-        let server = Self { address, state: Arc::new(Mutex::new(state)) };
+        let state = OauthServerState {
+            current: refresh_token.to_owned(),
+            expires_in: json!(3600),
+            ..OauthServerState::default()
+        };
+        let server = Self { address, state: Arc::new(Mutex::new(state)), accepting: Arc::default() };
         server.listen(listener);
         server
     }
 
     fn listen(&self, listener: TcpListener) {
         let serving = self.clone();
-        thread::spawn(move || {
+        let thread = thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if serving.state().down {
                     return;
@@ -99,15 +105,16 @@ impl OauthServer {
                 thread::spawn(move || server.serve(&stream));
             }
         });
+        *self.accepting.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     }
 
     /// Refuses connections until [`OauthServer::listen_again`].
     pub fn stop_listening(&self) {
         self.state().down = true;
-        // Wakes the listener, which then closes.
-        while TcpStream::connect(self.address).is_ok() {
-            thread::sleep(Duration::from_millis(5));
-        }
+        // A connection ends the wait for one; the thread then closes the listening socket.
+        let _ = TcpStream::connect(self.address);
+        let thread = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        thread.expect("the server listens").join().expect("the thread does not panic");
     }
 
     /// Listens again, at the same address.
@@ -138,7 +145,7 @@ impl OauthServer {
     }
 
     /// Sets the reaction to the next request that has no script yet.
-    pub fn script(&self, fault: Fault) {
+    pub fn script(&self, fault: OauthFault) {
         self.state().faults.push_back(fault);
     }
 
@@ -177,7 +184,7 @@ impl OauthServer {
         self.state().odd_requests.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, OauthServerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -185,10 +192,10 @@ impl OauthServer {
         let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
         while let Some((head, body)) = read_request(&mut reader) {
             if head.starts_with("GET ") {
-                self.show_a_person(stream, &head);
+                self.serve_browser(stream, &head);
                 return;
             }
-            let form: Form = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+            let form: FormFields = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
             let field = |name: &str| form.get(name).map_or("", String::as_str);
             if field("grant_type") == "authorization_code" {
                 let answer = self.redeem(&form);
@@ -212,11 +219,11 @@ impl OauthServer {
     }
 
     /// The consent page, and the redirects of its buttons.
-    fn show_a_person(&self, mut stream: &TcpStream, head: &str) {
+    fn serve_browser(&self, mut stream: &TcpStream, head: &str) {
         let target = head.split(' ').nth(1).unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let asked: Form = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        let field = |name: &str| asked.get(name).map_or("", String::as_str);
+        let query_fields: FormFields = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let field = |name: &str| query_fields.get(name).map_or("", String::as_str);
         let mut back = form_urlencoded::Serializer::new(String::new());
         let answer = match path {
             "/agree" => {
@@ -224,7 +231,7 @@ impl OauthServer {
                 state.number += 1;
                 let code = format!("code+of/{}", state.number);
                 back.append_pair("code", &code).append_pair("state", field("state"));
-                state.codes.insert(code, asked.clone());
+                state.codes.insert(code, query_fields.clone());
                 None
             }
             "/deny" => {
@@ -258,17 +265,17 @@ impl OauthServer {
     }
 
     /// Tokens for the code of a login, once, and only to the client that began it.
-    fn redeem(&self, form: &Form) -> (u16, String) {
+    fn redeem(&self, form: &FormFields) -> (u16, String) {
         let mut state = self.state();
         let field = |name: &str| form.get(name).map_or("", String::as_str);
         let refused = (400, json!({"error": "invalid_grant"}).to_string());
-        let Some(asked) = state.codes.remove(field("code")) else {
+        let Some(consent) = state.codes.remove(field("code")) else {
             return refused;
         };
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
-        let proved = asked["code_challenge"] == challenge && asked["code_challenge_method"] == "S256";
-        let same = ["redirect_uri", "client_id"].iter().all(|name| asked[*name] == field(name));
-        if !proved || !same || asked["response_type"] != "code" {
+        let proved = consent["code_challenge"] == challenge && consent["code_challenge_method"] == "S256";
+        let same = ["redirect_uri", "client_id"].iter().all(|name| consent[*name] == field(name));
+        if !proved || !same || consent["response_type"] != "code" {
             return refused;
         }
         state.number += 1;
@@ -277,20 +284,22 @@ impl OauthServer {
         state.current = format!("hch-rt-n{}", state.number);
         let answer = json!({
             "access_token": format!("hch-at-n{}", state.number), "refresh_token": state.current,
-            "expires_in": state.expires_in, "scope": asked["scope"], "token_type": "Bearer", "config": state.config});
+            "expires_in": state.expires_in, "scope": consent["scope"], "token_type": "Bearer", "config": state.config});
         (200, answer.to_string())
     }
 
-    fn decide(&self, token: &str) -> (Option<Fault>, (u16, String)) {
+    fn decide(&self, token: &str) -> (Option<OauthFault>, (u16, String)) {
         let mut state = self.state();
         state.presented.push(token.to_owned());
         state.presented_at.push(Instant::now());
         let fault = state.faults.pop_front();
         match &fault {
-            Some(Fault::Status(status, body)) => return (fault.clone(), (*status, body.clone())),
-            Some(Fault::StatusWith(status, _)) => return (fault.clone(), (*status, String::new())),
-            Some(Fault::Closed | Fault::Redirect(_) | Fault::Raw(_, false)) => return (fault, (0, String::new())),
-            Some(Fault::NoRefreshToken) => {
+            Some(OauthFault::Status(status, body)) => return (fault.clone(), (*status, body.clone())),
+            Some(OauthFault::StatusWith(status, _)) => return (fault.clone(), (*status, String::new())),
+            Some(OauthFault::Closed | OauthFault::Redirect(_) | OauthFault::Raw(_, false)) => {
+                return (fault, (0, String::new()));
+            }
+            Some(OauthFault::NoRefreshToken) => {
                 state.number += 1;
                 let answer =
                     json!({"access_token": format!("hch-at-n{}", state.number), "expires_in": state.expires_in});
@@ -320,25 +329,25 @@ impl OauthServer {
 }
 
 /// Answers; returns whether the connection stays open.
-fn respond(mut stream: &TcpStream, fault: Option<Fault>, (status, mut body): (u16, String)) -> bool {
+fn respond(mut stream: &TcpStream, fault: Option<OauthFault>, (status, mut body): (u16, String)) -> bool {
     let mut location = String::new();
     let (mut status, mut cut) = (status, false);
     match fault {
-        Some(Fault::Delay(time)) => thread::sleep(time),
-        Some(Fault::LostAnswer | Fault::Closed) => return false,
-        Some(Fault::CutAnswer) => cut = true,
-        Some(Fault::Body(other)) => body = other,
-        Some(Fault::RotatedThen(other)) => (status, body) = (other, String::new()),
-        Some(Fault::StatusWith(_, lines)) => location = lines,
-        Some(Fault::Raw(text, _)) => {
+        Some(OauthFault::Delay(time)) => thread::sleep(time),
+        Some(OauthFault::LostAnswer | OauthFault::Closed) => return false,
+        Some(OauthFault::CutAnswer) => cut = true,
+        Some(OauthFault::Body(other)) => body = other,
+        Some(OauthFault::RotatedThen(other)) => (status, body) = (other, String::new()),
+        Some(OauthFault::StatusWith(_, lines)) => location = lines,
+        Some(OauthFault::Raw(text, _)) => {
             let _ = stream.write_all(text.as_bytes());
             return false;
         }
-        Some(Fault::Redirect(to)) => (status, location) = (307, format!("location: {to}\r\n")),
-        Some(Fault::Status(..) | Fault::NoRefreshToken) | None => {}
+        Some(OauthFault::Redirect(to)) => (status, location) = (307, format!("location: {to}\r\n")),
+        Some(OauthFault::Status(..) | OauthFault::NoRefreshToken) | None => {}
     }
     let head = format!(
-        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\n{location}content-length: {}\r\n\r\n",
+        "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\n{location}content-length: {}\r\n\r\n",
         body.len()
     );
     let shown = if cut { &body[..body.len() / 2] } else { &body };

@@ -8,13 +8,13 @@ use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-use super::values::Values;
+use super::values::CanaryValues;
 
 /// Length of a piece that does not occur by chance, in bytes.
 const PIECE: usize = 14;
 
 /// What was found: owner and name.
-pub(super) type Found<'a> = BTreeSet<(&'a str, &'a str)>;
+pub(super) type FoundSecrets<'a> = BTreeSet<(&'a str, &'a str)>;
 
 pub(super) struct Scanner<'a> {
     automaton: AhoCorasick,
@@ -23,7 +23,7 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn of(values: &'a Values) -> Self {
+    pub(super) fn of(values: &'a CanaryValues) -> Self {
         let mut pieces = BTreeMap::new();
         for (owner, own) in &values.0 {
             for (name, value) in own {
@@ -40,7 +40,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// All planted texts and secrets in `bytes`.
-    pub(super) fn find(&self, bytes: &[u8]) -> Found<'a> {
+    pub(super) fn find(&self, bytes: &[u8]) -> FoundSecrets<'a> {
         self.automaton.find_overlapping_iter(bytes).map(|found| self.owners[found.pattern().as_usize()]).collect()
     }
 
@@ -121,7 +121,7 @@ fn inside(value: &str, shift: usize, base64: &impl base64::Engine) -> String {
 
 #[test]
 fn the_scan_finds_a_secret_and_each_end_of_it_in_every_form() {
-    let mut values = Values::default();
+    let mut values = CanaryValues::default();
     values.add("a", "KEY", "Zx81kdnfQpw7 \"ü$%41 83hfnvkqLdm2".to_owned());
     let scanner = Scanner::of(&values);
     let value = values.get("a", "KEY");

@@ -23,9 +23,9 @@ pub(super) const NEVER: [&str; 7] = [
 /// Every value by its owner and name. Owners other than profiles: `deployment`, `process`, `passed`, `grant`, `caller`, and `planted`,
 /// whose values are no secrets and show that a place was scanned.
 #[derive(Debug, Default)]
-pub(super) struct Values(pub(super) BTreeMap<String, BTreeMap<String, String>>);
+pub(super) struct CanaryValues(pub(super) BTreeMap<String, BTreeMap<String, String>>);
 
-impl Values {
+impl CanaryValues {
     /// Makes random secrets for `profiles` and all other owners, and the planted texts.
     pub(super) fn of(profiles: &[String]) -> Self {
         let mut values = Self::default();

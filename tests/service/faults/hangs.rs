@@ -5,15 +5,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::inject;
-use super::siege::{GENEROUS, doubled, echoing, node, settled, under_traffic, until_restarted};
-use crate::support::{SOON, wait_for};
+use super::traffic::{HIGH_INTENSITY, doubled, node, settled, start_echoing, under_traffic, until_restarted};
+use crate::support::{SOON, pace, wait_for};
 
 /// How long the thread is blocked: many times longer than the replacement takes.
 const HANG_S: u64 = 6;
 
 /// Hangs an actor under traffic and checks again after its thread has woken.
 async fn survives_a_hang(path: &str, fault: &str) {
-    let world = echoing(GENEROUS).await;
+    let world = start_echoing(HIGH_INTENSITY).await;
     let before = until_restarted(&world, path, 0).await["generation"].as_u64().unwrap();
     let dials = world.account().await["gateways"]["world"]["dials"].clone();
     let ((), seen) = under_traffic(&world, async {
@@ -28,8 +28,8 @@ async fn survives_a_hang(path: &str, fault: &str) {
         let answered = ordered.elapsed();
         println!("{path}: replaced after {replaced:?}, answered after {answered:?}");
         assert!(answered < Duration::from_secs(HANG_S), "it was answered by the new instance: {answered:?}");
-        // The traffic continues until the old thread has woken, so that an effect of it would be found.
-        actix_web::rt::time::sleep(Duration::from_secs(HANG_S + 1).saturating_sub(ordered.elapsed())).await;
+        // The hang ends by its clock and sends no event. The traffic continues past it, so that an effect of the old thread would be found.
+        pace(Duration::from_secs(HANG_S + 1).saturating_sub(ordered.elapsed())).await;
     })
     .await;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::siege::{GENEROUS, node, settled, under_traffic, until_restarted};
+use super::traffic::{HIGH_INTENSITY, node, settled, under_traffic, until_restarted};
 use super::{PANICS, inject};
 use crate::support::{SOON, wait_for};
 use crate::world::World;
@@ -67,7 +67,7 @@ async fn break_turns(world: &World, fault: &Value, rounds: usize) {
 #[actix_web::test]
 async fn a_hundred_panicking_turns_are_failed_turns_with_a_notice_each() {
     let mut world = World::prepare().await;
-    world.configure(GENEROUS);
+    world.configure(HIGH_INTENSITY);
     world.serve().await;
     let rounds = usize::try_from(PANICS).unwrap() / AT_ONCE;
     break_turns(&world, &json!({"fault": "panic_in_timer"}), rounds).await;
@@ -81,7 +81,7 @@ async fn a_hundred_panicking_turns_are_failed_turns_with_a_notice_each() {
 #[actix_web::test]
 async fn a_turn_that_hangs_is_a_failed_turn_and_the_thread_it_blocked_is_replaced() {
     let mut world = World::prepare().await;
-    world.configure(GENEROUS);
+    world.configure(HIGH_INTENSITY);
     world.serve().await;
     world.push("stuck", ENDLESS, "stuck", None).await;
     wait_for("the agent at work", SOON, || async { world.agent_account(None).pop() }).await;
@@ -91,7 +91,7 @@ async fn a_turn_that_hangs_is_a_failed_turn_and_the_thread_it_blocked_is_replace
     world.answer("sibling").await;
 
     // The dispatcher shared the thread and was restarted with it, so the chat gets one notice or the other.
-    wait_for("a word to the chat", SOON, || async {
+    wait_for("a notice in the chat", SOON, || async {
         let frames = world.outbound().await;
         let to_chat = |frame: &&Value| frame["frame"]["action"]["chat_id"] == "stuck";
         let words = frames.iter().filter(to_chat).map(Value::to_string);
@@ -110,7 +110,7 @@ async fn a_turn_that_hangs_is_a_failed_turn_and_the_thread_it_blocked_is_replace
 #[actix_web::test]
 async fn no_event_runs_twice_with_the_same_attempt_number_after_any_panic() {
     let mut world = World::prepare().await;
-    world.configure(&format!("turns: {{interrupted: rerun}}\n{GENEROUS}"));
+    world.configure(&format!("turns: {{interrupted: rerun}}\n{HIGH_INTENSITY}"));
     world.serve().await;
     let kinds = ["ledger", "status", "profiles/default", "drain", "honcho", "dispatch", "relays/relay"];
     let ((), seen) = under_traffic(&world, async {

@@ -31,7 +31,7 @@ pub(super) const ROWS: &[(&str, &str)] = &[
     ("the turn is stopped", "turns.stopped turns.recent_turns[][] turns_ended turn_median_seconds turn_p95_seconds"),
     ("a turn is answered", "turns.done ledger.outbound.* ledger_outbound"),
     ("an agent is missing", "turns.failed secrets[].troubles[] secrets[].state profiles_by_state"),
-    ("a message comes twice", "turns.duplicates events_duplicate"),
+    ("a message arrives twice", "turns.duplicates events_duplicate"),
     ("a profile is not served", "turns.refused events_refused"),
     ("a line is not a frame", "relay[].skipped relay_lines_skipped"),
     ("a frame is unusable", "relay[].dead_letters relay_dead_letters"),
@@ -67,7 +67,7 @@ pub(super) const ROWS: &[(&str, &str)] = &[
     ("an actor hangs", "stale.* honcho[].stale_ms actors.queue_depth actor_messages_waiting"),
     ("the disk accepts no writes", "ledger.trouble ledger_writable"),
     ("a client watches", "status_viewers http_places_taken"),
-    ("more strangers watch than the limit allows", "http_places_evicted"),
+    ("more unauthenticated clients watch than the limit allows", "http_places_evicted"),
     ("time passes", "process.uptime_ms actors.heartbeat_age_ms process_uptime_seconds"),
     ("the gateway shuts down", "drain.stopping gateway_exit_reason"),
     ("another gateway starts", "process.pid"),
@@ -76,7 +76,7 @@ pub(super) const ROWS: &[(&str, &str)] = &[
 /// Constants while one binary serves a home. Read in every state.
 pub(super) const FIXED: &[&str] = &["version", "gateway_running", "relay[].link", "ledger.path", "build_info"];
 
-/// What a test of seconds cannot cause from outside: the file and the name of the test that changes it.
+/// What this test cannot cause within seconds from outside: the file and the name of the test that changes it.
 pub(super) const ELSEWHERE: &[(&str, &str, &str)] = &[
     // Needs 65,536 waiting messages.
     (

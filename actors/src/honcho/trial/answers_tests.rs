@@ -4,33 +4,33 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::outcome::Outcome;
-use super::oauth_server::Fault;
+use super::oauth_server::OauthFault;
 use super::{GrantTrial, SOON, rotated};
 
 /// Every form of an answer; how often the token is presented before any wait is over, and after all waits are over; and how often it
 /// is replayed then.
-fn answers() -> Vec<(&'static str, Fault, [usize; 3])> {
-    let raw = |text: &str, rotates| Fault::Raw(text.to_owned(), rotates);
+fn answers() -> Vec<(&'static str, OauthFault, [usize; 3])> {
+    let raw = |text: &str, rotates| OauthFault::Raw(text.to_owned(), rotates);
     let html = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
     vec![
-        ("500 before a rotation", Fault::Status(500, String::new()), [1, 2, 0]),
-        ("500 after a rotation", Fault::RotatedThen(500), [1, 2, 1]),
-        ("502 after a rotation", Fault::RotatedThen(502), [1, 2, 1]),
-        ("502 before a rotation", Fault::Status(502, "<html>".to_owned()), [1, 2, 0]),
-        ("504 after a rotation", Fault::RotatedThen(504), [1, 2, 1]),
-        ("503", Fault::Status(503, String::new()), [1, 2, 0]),
-        ("429 with a pause", Fault::StatusWith(429, "retry-after: 30\r\n".to_owned()), [1, 2, 0]),
+        ("500 before a rotation", OauthFault::Status(500, String::new()), [1, 2, 0]),
+        ("500 after a rotation", OauthFault::RotatedThen(500), [1, 2, 1]),
+        ("502 after a rotation", OauthFault::RotatedThen(502), [1, 2, 1]),
+        ("502 before a rotation", OauthFault::Status(502, "<html>".to_owned()), [1, 2, 0]),
+        ("504 after a rotation", OauthFault::RotatedThen(504), [1, 2, 1]),
+        ("503", OauthFault::Status(503, String::new()), [1, 2, 0]),
+        ("429 with a pause", OauthFault::StatusWith(429, "retry-after: 30\r\n".to_owned()), [1, 2, 0]),
         ("100, then cut", raw("HTTP/1.1 100 Continue\r\n\r\n", true), [1, 2, 1]),
         ("103, then cut", raw("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", true), [1, 2, 1]),
-        ("no answer", Fault::LostAnswer, [1, 2, 1]),
-        ("a cut body", Fault::CutAnswer, [1, 2, 1]),
+        ("no answer", OauthFault::LostAnswer, [1, 2, 1]),
+        ("a cut body", OauthFault::CutAnswer, [1, 2, 1]),
         ("a cut head", raw("HTTP/1.1 200 OK\r\ncontent-ty", true), [1, 2, 1]),
         ("a cut refusal", raw("HTTP/1.1 400 No\r\ncontent-length: 99\r\n\r\n{\"err", false), [1, 2, 0]),
-        ("an empty 200", Fault::Body(String::new()), [1, 2, 1]),
+        ("an empty 200", OauthFault::Body(String::new()), [1, 2, 1]),
         ("an HTML 200", raw(html, true), [1, 2, 1]),
-        ("a redirect", Fault::Redirect("/elsewhere".to_owned()), [1, 2, 0]),
-        ("see other, after a rotation", Fault::RotatedThen(303), [1, 2, 1]),
-        ("a refused token", Fault::Status(400, r#"{"error":"invalid_grant"}"#.to_owned()), [1, 1, 0]),
+        ("a redirect", OauthFault::Redirect("/elsewhere".to_owned()), [1, 2, 0]),
+        ("see other, after a rotation", OauthFault::RotatedThen(303), [1, 2, 1]),
+        ("a refused token", OauthFault::Status(400, r#"{"error":"invalid_grant"}"#.to_owned()), [1, 1, 0]),
     ]
 }
 
@@ -61,7 +61,7 @@ fn for_any_answer_all_processes_present_the_token_once_and_then_once_more() {
 #[test]
 fn a_server_that_does_not_answer_times_out_and_the_token_is_not_presented_again() {
     let trial = GrantTrial::expired();
-    trial.server.script(Fault::Delay(SOON));
+    trial.server.script(OauthFault::Delay(SOON));
     let mut refresh = trial.refresh();
     refresh.limits.exchange = Duration::from_millis(100);
     let threads: Vec<_> = (0..8).map(|_| refresh.clone()).map(|refresh| thread::spawn(move || refresh.run())).collect();
@@ -76,7 +76,7 @@ fn a_server_that_does_not_answer_times_out_and_the_token_is_not_presented_again(
 fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
     let trial = GrantTrial::expired();
     for (step, least_s) in [5, 10, 20, 40].into_iter().enumerate() {
-        trial.server.script(Fault::Status(503, String::new()));
+        trial.server.script(OauthFault::Status(503, String::new()));
         let threads: Vec<_> =
             (0..8).map(|_| trial.refresh()).map(|refresh| thread::spawn(move || refresh.run())).collect();
         for thread in threads {
@@ -94,7 +94,7 @@ fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
 #[test]
 fn a_wait_that_the_server_requests_is_observed_except_on_request() {
     let trial = GrantTrial::expired();
-    trial.server.script(Fault::StatusWith(429, "retry-after: 900\r\n".to_owned()));
+    trial.server.script(OauthFault::StatusWith(429, "retry-after: 900\r\n".to_owned()));
     let Outcome::Denied { retry_in, .. } = trial.run() else { panic!("it is not denied") };
     assert_eq!(retry_in, Duration::from_secs(901));
     assert!(matches!(trial.run(), Outcome::Denied { .. }));

@@ -24,7 +24,7 @@ const TOLERANCE: u64 = 4 * 1024 * 1024;
 /// fourth, would be a hundred.
 const THREADS: usize = 64;
 
-/// Writes which turn it is, waits for one line, then answers.
+/// Writes the text of its message, waits for one line, then answers.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 text=${document#*\"text\":\"}; text=${text%%\"*}
@@ -34,14 +34,14 @@ echo "$HERMES_PROFILE: $text"
 "#;
 
 /// A gateway whose agents wait for a line from a pipe.
-struct Crowd {
+struct BlockedTurns {
     world: World,
     /// One line for each agent that may continue. Open in both directions, so that no agent reads an end of file.
-    gate: File,
+    pipe: File,
 }
 
-impl Crowd {
-    async fn gather(more: &str) -> Self {
+impl BlockedTurns {
+    async fn start(more: &str) -> Self {
         let mut world = World::prepare().await;
         for number in 1..PROFILES {
             world.profile(&name(number), &format!("KEY=value-of-profile-{number}\n"));
@@ -50,25 +50,25 @@ impl Crowd {
         let (agent, home) = (world.path("agent.sh"), world.home().to_owned());
         let command = json!(["sh", agent, home]);
         world.write("caduceus.yaml", &format!("agent: {{backend: exec, command: {command}}}\n{more}"));
-        let gate = world.path("go");
-        assert!(Command::new("mkfifo").arg(&gate).status().expect("mkfifo runs").success());
-        let gate = OpenOptions::new().read(true).write(true).open(gate).expect("the pipe opens in both directions");
+        let pipe = world.path("go");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        let pipe = OpenOptions::new().read(true).write(true).open(pipe).expect("the pipe opens in both directions");
         world.serve().await;
-        Self { world, gate }
+        Self { world, pipe }
     }
 
     /// Sends one message to each of 200 sessions.
-    async fn arrive(&self, round: usize) {
+    async fn send_all(&self, round: usize) {
         for number in 0..TURNS {
             self.send(round, number).await;
         }
     }
 
     /// The same, one after the other: each is recorded before the next is sent.
-    async fn arrive_in_order(&self, round: usize) {
+    async fn send_in_order(&self, round: usize) {
         for number in 0..TURNS {
             self.send(round, number).await;
-            wait_for("it to be taken", SOON, || async {
+            wait_for("its acknowledgement", SOON, || async {
                 (self.world.account().await["events"][id(round, number)]["acked"] == 1).then_some(())
             })
             .await;
@@ -81,9 +81,9 @@ impl Crowd {
         self.world.push(&id(round, number), &id(round, number), &format!("chat-{number}"), named).await;
     }
 
-    /// Lets this many agents continue.
-    fn let_through(&mut self, count: usize) {
-        self.gate.write_all(&vec![b'\n'; count]).expect("the pipe has room");
+    /// Releases this many agents.
+    fn release(&mut self, count: usize) {
+        self.pipe.write_all(&vec![b'\n'; count]).expect("the pipe has room");
     }
 
     /// The turns whose agents have begun, in order.
@@ -108,12 +108,12 @@ impl Crowd {
 
     /// A round of all turns at once.
     async fn round(&mut self, round: usize) {
-        self.arrive(round).await;
+        self.send_all(round).await;
         self.until_begun((round + 1) * TURNS).await;
         let status = self.world.status().await;
         assert_eq!((&status["active_agents"], &status["turns"]["running"]), (&TURNS.into(), &TURNS.into()));
         assert_eq!(status["turns"]["queued"], 0);
-        self.let_through(TURNS);
+        self.release(TURNS);
         self.all_answered(round).await;
     }
 
@@ -157,20 +157,20 @@ fn id(round: usize, number: usize) -> String {
 
 #[actix_web::test]
 async fn two_hundred_turns_at_once_are_answered_and_leave_nothing_in_use() {
-    let mut crowd = Crowd::gather(&format!("turns: {{max_concurrent: {TURNS}}}\n")).await;
+    let mut turns = BlockedTurns::start(&format!("turns: {{max_concurrent: {TURNS}}}\n")).await;
     let mut rounds = Vec::new();
     // The first two rounds are a warm-up: one for all first-time costs, one at full load.
     for round in 0..4 {
-        crowd.round(round).await;
+        turns.round(round).await;
         let most = rounds.get(1).map_or(usize::MAX, |warm: &InUse| warm.descriptors);
-        rounds.push(crowd.in_use(most).await);
+        rounds.push(turns.in_use(most).await);
         println!("after round {round}: {:?}", rounds[round]);
     }
     let grown = rounds[3].resident.saturating_sub(rounds[1].resident);
     assert!(grown <= TOLERANCE, "memory grew by {grown} bytes in two rounds: {rounds:?}");
     assert!(rounds[3].threads <= rounds[1].threads + THREADS, "threads are left: {rounds:?}");
 
-    let status = crowd.world.status().await;
+    let status = turns.world.status().await;
     assert_eq!(status["turns"]["done"], 4 * TURNS, "{}", status["turns"]);
     assert_eq!(
         (&status["turns"]["failed"], &status["turns"]["refused"]),
@@ -179,32 +179,32 @@ async fn two_hundred_turns_at_once_are_answered_and_leave_nothing_in_use() {
         status["turns"]
     );
     assert_eq!(status["ledger"]["inbound"]["received"].as_u64().unwrap_or_default(), 0, "{}", status["ledger"]);
-    let ran: BTreeSet<String> = crowd.begun().into_iter().collect();
+    let ran: BTreeSet<String> = turns.begun().into_iter().collect();
     assert_eq!(ran.len(), 4 * TURNS, "each ran once");
 }
 
 #[actix_web::test]
 async fn turns_above_the_limit_wait_in_order_and_the_status_shows_them() {
-    let mut crowd = Crowd::gather("").await;
-    crowd.arrive_in_order(0).await;
-    crowd.until_begun(DEFAULT_AT_ONCE).await;
+    let mut turns = BlockedTurns::start("").await;
+    turns.send_in_order(0).await;
+    turns.until_begun(DEFAULT_AT_ONCE).await;
     let waiting = TURNS - DEFAULT_AT_ONCE;
-    let status = crowd.world.until("the other turns queued", |status| status["turns"]["queued"] == waiting).await;
+    let status = turns.world.until("the other turns queued", |status| status["turns"]["queued"] == waiting).await;
     assert_eq!(status["active_agents"], DEFAULT_AT_ONCE);
     assert_eq!(status["active_sessions"], TURNS, "{}", status["turns"]);
 
     // One place at a time, so that the order of the starts is observable.
     for next in 0..40 {
-        crowd.let_through(1);
-        crowd.until_begun(DEFAULT_AT_ONCE + next + 1).await;
+        turns.release(1);
+        turns.until_begun(DEFAULT_AT_ONCE + next + 1).await;
     }
-    let begun = crowd.begun();
+    let begun = turns.begun();
     let first: BTreeSet<&str> = begun[..DEFAULT_AT_ONCE].iter().map(String::as_str).collect();
     let expected: Vec<String> = (0..TURNS).map(|number| id(0, number)).collect();
     assert_eq!(first, expected[..DEFAULT_AT_ONCE].iter().map(String::as_str).collect(), "the first messages run first");
     assert_eq!(begun[DEFAULT_AT_ONCE..], expected[DEFAULT_AT_ONCE..DEFAULT_AT_ONCE + 40], "then the others in order");
 
-    crowd.let_through(TURNS - 40);
-    crowd.all_answered(0).await;
-    assert_eq!(crowd.begun().len(), TURNS);
+    turns.release(TURNS - 40);
+    turns.all_answered(0).await;
+    assert_eq!(turns.begun().len(), TURNS);
 }

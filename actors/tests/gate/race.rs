@@ -1,4 +1,4 @@
-//! Askers that request permits on several threads, and a drainer on another.
+//! Requesters of permits on several threads, and a drainer on another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,29 +10,29 @@ use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{BeginDrain, CancelDrain, Origin, Refusal, TurnTicket};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::tree::{GatePorts, TIMEOUT, ticket};
+use crate::tree::{TIMEOUT, TestGatePorts, ticket};
 
-/// Threads that ask.
+/// Threads of the requesters.
 const THREADS: usize = 3;
-/// Askers on each of them, as a dispatcher has many turns that wait for the gate.
-const ASKERS_EACH: usize = 4;
-/// Askers in all.
-pub(crate) const ASKERS: usize = THREADS * ASKERS_EACH;
-/// A gate that gives one asker more permits than this in a round does not close. On a loaded machine a drainer without CPU time lets
+/// Requesters on each of them, as a dispatcher has many turns that wait for the gate.
+const REQUESTERS_EACH: usize = 4;
+/// Requesters in all.
+pub(crate) const REQUESTERS: usize = THREADS * REQUESTERS_EACH;
+/// A gate that gives one requester more permits than this in a round does not close. On a loaded machine a drainer without CPU time lets
 /// 10,000 through.
 const MOST_PERMITS: usize = 200_000;
 /// Most permits given before a drain is begun; the number differs from round to round.
 const HEAD_START: u64 = 24;
 
-/// Many rounds of askers against a drain.
+/// Many rounds of requesters against a drain.
 pub(crate) struct Race {
-    ports: GatePorts,
+    ports: TestGatePorts,
     races: u64,
-    stage: Arc<Stage>,
+    state: Arc<RaceState>,
 }
 
 /// Shared by all threads.
-struct Stage {
+struct RaceState {
     /// Number of the current round.
     round: watch::Sender<u64>,
     /// Number of the last round whose drain has been answered.
@@ -43,7 +43,7 @@ struct Stage {
     beginning: AtomicBool,
 }
 
-/// The result of one asker in one round.
+/// The result of one requester in one round.
 #[derive(Default)]
 struct Score {
     held: Vec<TurnPermit>,
@@ -52,13 +52,13 @@ struct Score {
     refused_during: u64,
     /// Requests made after the drain's answer, and refused.
     late_refused: u64,
-    wrong: Option<Wrong>,
+    error: Option<GateError>,
 }
 
 /// All rounds together.
 #[derive(Debug, Default)]
 pub(crate) struct ScoreCounts {
-    /// One asker with a request in flight against one drain.
+    /// One requester with a request in flight against one drain.
     pub(crate) races: u64,
     pub(crate) drains: u64,
     pub(crate) permits: u64,
@@ -67,9 +67,9 @@ pub(crate) struct ScoreCounts {
     pub(crate) late_refused: u64,
 }
 
-/// How a gate breaks its promise.
+/// How a gate breaks its guarantee.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Wrong {
+pub(crate) enum GateError {
     /// A turn was admitted after the drain's answer, or before it and not counted.
     #[error("round {round}: the drain was answered {answered}, and there are {held} permits")]
     AdmittedAfterAnswer { round: u64, answered: usize, held: usize },
@@ -86,23 +86,23 @@ pub(crate) enum Wrong {
 
 impl Race {
     /// Runs at least `races` races.
-    pub(crate) fn new(ports: GatePorts, races: u64) -> Self {
-        let stage = Stage {
+    pub(crate) fn new(ports: TestGatePorts, races: u64) -> Self {
+        let state = RaceState {
             round: watch::Sender::new(0),
             answered: watch::Sender::new(0),
             admitted: AtomicU64::new(0),
             beginning: AtomicBool::new(false),
         };
-        Self { ports, races, stage: Arc::new(stage) }
+        Self { ports, races, state: Arc::new(state) }
     }
 
     /// Runs every round, up to the first error.
-    pub(crate) async fn run(self) -> Result<ScoreCounts, Wrong> {
+    pub(crate) async fn run(self) -> Result<ScoreCounts, GateError> {
         let (scores, received) = mpsc::unbounded_channel();
-        let askers: Vec<Arbiter> = (0..THREADS).map(|_| Arbiter::new()).collect();
-        for asker in askers.iter().cycle().take(ASKERS) {
-            let (ports, stage, scores) = (self.ports.clone(), Arc::clone(&self.stage), scores.clone());
-            asker.spawn_fn(move || drop(caduceus_supervision::spawn(ask_every_round(ports, stage, scores))));
+        let threads: Vec<Arbiter> = (0..THREADS).map(|_| Arbiter::new()).collect();
+        for thread in threads.iter().cycle().take(REQUESTERS) {
+            let (ports, state, scores) = (self.ports.clone(), Arc::clone(&self.state), scores.clone());
+            thread.spawn_fn(move || drop(caduceus_supervision::spawn(request_every_round(ports, state, scores))));
         }
         let drainer = Arbiter::new();
         let (end, ended) = oneshot::channel();
@@ -110,14 +110,14 @@ impl Race {
             caduceus_supervision::spawn(async move { drop(end.send(self.drain_every_round(received).await)) });
         });
         let counts = ended.await.expect("the drainer ends");
-        for arbiter in askers.into_iter().chain([drainer]) {
+        for arbiter in threads.into_iter().chain([drainer]) {
             arbiter.stop();
             arbiter.join().expect("the thread ends");
         }
         counts
     }
 
-    async fn drain_every_round(self, mut received: mpsc::UnboundedReceiver<Score>) -> Result<ScoreCounts, Wrong> {
+    async fn drain_every_round(self, mut received: mpsc::UnboundedReceiver<Score>) -> Result<ScoreCounts, GateError> {
         let mut counts = ScoreCounts::default();
         while counts.races < self.races {
             counts.drains += 1;
@@ -131,44 +131,44 @@ impl Race {
         round: u64,
         received: &mut mpsc::UnboundedReceiver<Score>,
         counts: &mut ScoreCounts,
-    ) -> Result<(), Wrong> {
-        let stage = &self.stage;
-        stage.admitted.store(0, Ordering::SeqCst);
-        stage.round.send_replace(round);
+    ) -> Result<(), GateError> {
+        let state = &self.state;
+        state.admitted.store(0, Ordering::SeqCst);
+        state.round.send_replace(round);
         // The drain starts at another moment in each round.
         let head_start = round % (HEAD_START + 1);
-        while stage.admitted.load(Ordering::SeqCst) < head_start {
+        while state.admitted.load(Ordering::SeqCst) < head_start {
             tokio::task::yield_now().await;
         }
-        stage.beginning.store(true, Ordering::SeqCst);
+        state.beginning.store(true, Ordering::SeqCst);
         let order = BeginDrain { principal: "race".to_owned(), ..BeginDrain::default() };
         let begun = self.ports.begin.ask(order, TIMEOUT).await.expect("the gate answers");
-        stage.beginning.store(false, Ordering::SeqCst);
+        state.beginning.store(false, Ordering::SeqCst);
         // Requests from here on are made after the answer.
         let mut late = Score::default();
-        ask_late(&self.ports, &ticket(), round, &mut late).await;
-        stage.answered.send_replace(round);
+        request_late(&self.ports, &ticket(), round, &mut late).await;
+        state.answered.send_replace(round);
 
         let mut held = late.held.len();
         counts.late_refused += late.late_refused;
-        let mut wrong = late.wrong;
+        let mut error = late.error;
         let mut permits = Vec::new();
-        for _ in 0..ASKERS {
-            let score = received.recv().await.expect("every asker sends its score");
+        for _ in 0..REQUESTERS {
+            let score = received.recv().await.expect("every requester sends its score");
             counts.races += u64::from(score.admitted_during + score.refused_during > 0);
             counts.admitted_during += score.admitted_during;
             counts.refused_during += score.refused_during;
             counts.late_refused += score.late_refused;
             held += score.held.len();
             permits.push(score.held);
-            wrong = wrong.or(score.wrong);
+            error = error.or(score.error);
         }
         counts.permits += held as u64;
-        if let Some(wrong) = wrong {
-            return Err(wrong);
+        if let Some(error) = error {
+            return Err(error);
         }
         if held != begun.active_agents {
-            return Err(Wrong::AdmittedAfterAnswer { round, answered: begun.active_agents, held });
+            return Err(GateError::AdmittedAfterAnswer { round, answered: begun.active_agents, held });
         }
         drop(permits);
         let cancel = CancelDrain { principal: "race".to_owned(), profile: None };
@@ -177,67 +177,73 @@ impl Race {
     }
 }
 
-/// One asker: in every round it asks until it is refused, and once more when the drain has been answered.
-async fn ask_every_round(ports: GatePorts, stage: Arc<Stage>, scores: mpsc::UnboundedSender<Score>) {
+/// One requester: in every round it requests permits until it is refused, and once more when the drain has been answered.
+async fn request_every_round(ports: TestGatePorts, state: Arc<RaceState>, scores: mpsc::UnboundedSender<Score>) {
     let ticket = ticket();
-    let (mut rounds, mut answered) = (stage.round.subscribe(), stage.answered.subscribe());
+    let (mut rounds, mut answered) = (state.round.subscribe(), state.answered.subscribe());
     let mut round = 0;
     loop {
         let Ok(now) = rounds.wait_for(|now| *now > round).await.map(|now| *now) else { return };
         round = now;
         let mut score = Score::default();
-        ask_until_refused(&ports, &ticket, &stage, round, &mut score).await;
+        request_until_refused(&ports, &ticket, &state, round, &mut score).await;
         if answered.wait_for(|last| *last >= round).await.is_err() {
             return;
         }
-        ask_late(&ports, &ticket, round, &mut score).await;
+        request_late(&ports, &ticket, round, &mut score).await;
         if scores.send(score).is_err() {
             return;
         }
     }
 }
 
-async fn ask_until_refused(ports: &GatePorts, ticket: &TurnTicket, stage: &Stage, round: u64, score: &mut Score) {
+async fn request_until_refused(
+    ports: &TestGatePorts,
+    ticket: &TurnTicket,
+    state: &RaceState,
+    round: u64,
+    score: &mut Score,
+) {
     loop {
-        let asked_during = stage.beginning.load(Ordering::SeqCst);
-        let answer = ask(ports, ticket).await;
-        let during = asked_during || stage.beginning.load(Ordering::SeqCst);
+        let sent_during = state.beginning.load(Ordering::SeqCst);
+        let answer = request(ports, ticket).await;
+        let during = sent_during || state.beginning.load(Ordering::SeqCst);
         match answer {
             Ok(permit) => {
                 score.held.push(permit);
                 score.admitted_during += u64::from(during);
-                stage.admitted.fetch_add(1, Ordering::SeqCst);
+                state.admitted.fetch_add(1, Ordering::SeqCst);
             }
             Err(Refusal::Draining) => {
                 score.refused_during += u64::from(during);
                 return;
             }
             Err(why) => {
-                score.wrong = Some(Wrong::Refused { round, why });
+                score.error = Some(GateError::Refused { round, why });
                 return;
             }
         }
         if score.held.len() > MOST_PERMITS {
-            score.wrong = Some(Wrong::NeverClosed { round });
+            score.error = Some(GateError::NeverClosed { round });
             return;
         }
     }
 }
 
-/// Asks after the drain's answer.
-async fn ask_late(ports: &GatePorts, ticket: &TurnTicket, round: u64, score: &mut Score) {
-    match ask(ports, ticket).await {
+/// Requests a permit after the drain's answer.
+async fn request_late(ports: &TestGatePorts, ticket: &TurnTicket, round: u64, score: &mut Score) {
+    match request(ports, ticket).await {
         Ok(permit) => {
             score.held.push(permit);
-            score.wrong = Some(Wrong::LateAdmitted { round });
+            score.error = Some(GateError::LateAdmitted { round });
         }
         Err(Refusal::Draining) => score.late_refused += 1,
-        Err(why) => score.wrong = Some(Wrong::Refused { round, why }),
+        Err(why) => score.error = Some(GateError::Refused { round, why }),
     }
 }
 
-async fn ask(ports: &GatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
+async fn request(ports: &TestGatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
     let ticket = TurnTicket { id: fresh_turn_id(), ..ticket.clone() };
-    let question = RequestPermit { ticket, origin: Origin::External };
-    ports.permits.ask(question, TIMEOUT).await.expect("the gate answers")
+    let request = RequestPermit { ticket, origin: Origin::External };
+    ports.permits.ask(request, TIMEOUT).await.expect("the gate answers")
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::inject;
-use super::siege::{answers_200, echoing, node, until_restarted};
-use crate::support::{SOON, client, post, wait_for};
+use super::traffic::{answers_200, node, start_echoing, until_restarted};
+use crate::support::{SOON, client, pace, post, wait_for};
 
 #[actix_web::test]
 async fn a_gate_that_exceeds_its_restart_intensity_ends_the_process_with_70() {
-    let mut world = echoing("").await;
+    let mut world = start_echoing("").await;
     let mut process = world.gateway.take().unwrap();
     let url = format!("{}/api/actors/drain/fault", process.url);
     let begun = std::time::Instant::now();
@@ -19,11 +19,12 @@ async fn a_gate_that_exceeds_its_restart_intensity_ends_the_process_with_70() {
         let order = json!({"fault": "panic_in_timer"}).to_string();
         // Refused while the actor is down, and cut off at the end.
         let _ = client().post(&url).timeout(Duration::from_secs(1)).send_body(order).await;
-        if let Some(status) = process.try_ended() {
+        if let Some(status) = process.try_exit() {
             break status;
         }
         assert!(begun.elapsed() < SOON, "the process did not end in {SOON:?}");
-        actix_web::rt::time::sleep(Duration::from_millis(50)).await;
+        // Between two orders the actor has time to restart.
+        pace(Duration::from_millis(50)).await;
     };
     println!("six panics and the end took {:?}", begun.elapsed());
     assert_eq!(status.code(), Some(70));

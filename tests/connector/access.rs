@@ -3,7 +3,7 @@
 use awc::Client;
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, token};
+use crate::gateway::{WireGateway, token};
 use crate::support::{get, post, send};
 use crate::{account, connector, event, register};
 
@@ -91,7 +91,7 @@ async fn bad_input_is_refused_with_its_reason() {
 
     let inbound = url("/dev/inbound");
     let cases = [
-        (json!({"gatewayId": "nobody", "event": event("m", "x")}), 404),
+        (json!({"gatewayId": "unknown", "event": event("m", "x")}), 404),
         (json!({"event": "text"}), 400),
         (json!({"event": {"source": 7}}), 400),
         (json!({}), 400),
@@ -119,7 +119,7 @@ async fn a_gateway_enrolls_once_with_its_tenants_token() {
         (status, &grant["gatewayId"], &grant["deliveryKey"]),
         (200, &json!("gw-host"), &credentials["deliveryKey"])
     );
-    Gateway::connect(&connector.url, &grant).await;
+    WireGateway::connect(&connector.url, &grant).await;
     assert_eq!(post_as(&url, access, &body).await.0, 403, "the token is used up");
 }
 
@@ -133,13 +133,13 @@ async fn a_gateway_provisions_itself_and_declares_its_policy() {
     for platform in ["discord", "telegram"] {
         let body =
             json!({"gatewayId": "gw-1", "platform": platform, "botId": "b", "gatewayEndpoint": "", "routeKeys": ["k"]});
-        assert_eq!(post_as(&url, "nobody's", &body).await.0, 401);
+        assert_eq!(post_as(&url, "unknown-token", &body).await.0, 401);
         let (status, grant) = post_as(&url, access, &body).await;
         assert_eq!((status, &grant["routeKeys"]), (200, &json!(["k"])));
         secrets.push(grant["secret"].clone());
     }
     for secret in &secrets {
-        Gateway::connect(&connector.url, &json!({"gatewayId": "gw-1", "secret": secret})).await;
+        WireGateway::connect(&connector.url, &json!({"gatewayId": "gw-1", "secret": secret})).await;
     }
     let policy =
         json!({"platform": "discord", "requireAddress": true, "freeResponseScopes": ["c"], "allowOtherBots": false});
@@ -154,15 +154,15 @@ async fn a_gateway_provisions_itself_and_declares_its_policy() {
 async fn a_deprovisioned_gateway_is_closed_and_cannot_reconnect() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
-    let mut gateway = Gateway::connect(&connector.url, &credentials).await;
+    let mut gateway = WireGateway::connect(&connector.url, &credentials).await;
     let url = format!("{}/manage/deprovision", connector.url);
-    assert_eq!(post(&url, &json!({"gatewayId": "nobody"})).await.0, 404);
+    assert_eq!(post(&url, &json!({"gatewayId": "unknown"})).await.0, 404);
     assert_eq!(post(&url, &json!({"gatewayId": "gw-1"})).await.0, 200);
     assert_eq!(gateway.close().await, (4_401, "unauthorized".to_owned()));
     let secret = credentials["secret"].as_str().unwrap();
-    let mut gateway = Gateway::dial(&connector.url, Some(&token("gw-1", secret, 0))).await;
+    let mut gateway = WireGateway::dial(&connector.url, Some(&token("gw-1", secret, 0))).await;
     assert_eq!(gateway.close().await.0, 4_401);
-    Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
+    WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
 }
 
 #[actix_web::test]
@@ -172,12 +172,12 @@ async fn a_rotated_secret_is_valid_only_within_its_window() {
     let url = format!("{}/manage/rotate", connector.url);
     let (status, new) = post(&url, &json!({"gatewayId": "gw-1"})).await;
     assert_eq!(status, 200);
-    Gateway::connect(&connector.url, &old).await;
-    Gateway::connect(&connector.url, &new).await;
+    WireGateway::connect(&connector.url, &old).await;
+    WireGateway::connect(&connector.url, &new).await;
     let (_, newest) = post(&url, &json!({"gatewayId": "gw-1", "windowS": 0})).await;
-    Gateway::connect(&connector.url, &newest).await;
+    WireGateway::connect(&connector.url, &newest).await;
     for secret in [&old["secret"], &new["secret"]] {
-        let mut gateway = Gateway::dial(&connector.url, Some(&token("gw-1", secret.as_str().unwrap(), 0))).await;
+        let mut gateway = WireGateway::dial(&connector.url, Some(&token("gw-1", secret.as_str().unwrap(), 0))).await;
         assert_eq!(gateway.close().await.0, 4_401);
     }
 }

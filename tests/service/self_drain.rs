@@ -1,4 +1,4 @@
-//! A turn that itself asks for the drain under which it runs.
+//! A turn that requests the drain under which it runs.
 
 use std::fs;
 
@@ -41,9 +41,9 @@ async fn neither_its_own_wait_nor_the_shutdown_waits_for_the_turn_that_began_the
     world.write("url", &world.gateway().url);
     world.push("other", "3", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
-    world.push("asker", "drain", "c2", None).await;
+    world.push("drainer", "drain", "c2", None).await;
 
-    let answers: Value = wait_for("what the agent was answered", SOON, || async {
+    let answers: Value = wait_for("the answers to the agent", SOON, || async {
         fs::read(world.path("answers")).ok().map(|text| serde_json::from_slice(&text).unwrap())
     })
     .await;

@@ -1,6 +1,6 @@
 """Runs the original's own relay client through all its steps against a connector, and reports each on standard output.
 
-Usage: whole_life.py URL GATEWAY_ID, with the secret in RELAY_TEST_SECRET. Each line printed is one JSON object with a
+Usage: full_session.py URL GATEWAY_ID, with the secret in RELAY_TEST_SECRET. Each line printed is one JSON object with a
 "step"; the test that reads them provides what a step needs from the other side.
 """
 
@@ -49,7 +49,7 @@ async def main(url, gateway_id):
 
     for platform, bot in fronted:
         event = await awaited(events)
-        action = {"op": "send", "chat_id": event.source.chat_id, "content": "heard " + event.text,
+        action = {"op": "send", "chat_id": event.source.chat_id, "content": "answer to " + event.text,
                   "reply_to": event.message_id, "metadata": {"scope_id": event.source.scope_id}}
         result = await transport.send_outbound(action, platform=platform)
         report("answered", platform=platform, message=event.message_id, result=result)

@@ -15,7 +15,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::json;
 
-use crate::support::{SOON, wait_for};
+use crate::support::{SOON, pace_thread, wait_for};
 use crate::world::World;
 
 const KEY: &str = "the key of the connector";
@@ -110,17 +110,17 @@ async fn start() -> (World, SocketAddr) {
     (world, target)
 }
 
-/// What a client does on a connection; called again and again until it fails or the attack is over.
+/// What a client does on a connection; called repeatedly until it fails or the attack is over.
 type AttackStep = fn(&mut TcpStream, SocketAddr, usize) -> std::io::Result<()>;
 
 /// A kind of client.
-struct Kind {
+struct ClientKind {
     name: &'static str,
     /// Connections held at a time.
     count: usize,
     /// Sent first.
     opening: fn(SocketAddr) -> Vec<u8>,
-    /// Called every half second.
+    /// Called after each pause.
     then: AttackStep,
 }
 
@@ -128,40 +128,45 @@ fn drip(stream: &mut TcpStream, _: SocketAddr, _: usize) -> std::io::Result<()> 
     stream.write_all(b"x")
 }
 
-const KINDS: [Kind; 8] = [
-    Kind { name: "dripping head", count: 400, opening: |_| b"GET /api/status HTTP/1.1\r\nX-".to_vec(), then: drip },
-    Kind {
+const KINDS: [ClientKind; 8] = [
+    ClientKind {
+        name: "dripping head",
+        count: 400,
+        opening: |_| b"GET /api/status HTTP/1.1\r\nX-".to_vec(),
+        then: drip,
+    },
+    ClientKind {
         name: "dripping body",
         count: 200,
         opening: |_| delivery_head(&"00".repeat(32), 2_000_000).into_bytes(),
         then: drip,
     },
-    Kind { name: "idle", count: 3_000, opening: |_| Vec::new(), then: |_, _, _| Ok(()) },
-    Kind {
+    ClientKind { name: "idle", count: 3_000, opening: |_| Vec::new(), then: |_, _, _| Ok(()) },
+    ClientKind {
         name: "idle after a request",
         count: 1_500,
         opening: |target| format!("GET /healthz HTTP/1.1\r\nHost: {target}\r\n\r\n").into_bytes(),
         then: |_, _, _| Ok(()),
     },
-    Kind {
+    ClientKind {
         name: "silent WebSocket",
         count: 600,
         opening: |target| watch(target, "X-Forwarded-For: 9.9.9.9\r\n"),
         then: |_, _, _| Ok(()),
     },
-    Kind {
+    ClientKind {
         name: "pipelined garbage",
         count: 100,
         opening: |target| format!("GET / HTTP/1.1\r\nHost: {target}\r\n\r\n").repeat(50).into_bytes(),
         then: |stream, _, _| stream.write_all(&[b'\x01'; 4_096]),
     },
-    Kind {
+    ClientKind {
         name: "half closed",
         count: 300,
         opening: |_| delivery_head(&"00".repeat(32), 1_000).into_bytes(),
         then: |stream, _, _| stream.shutdown(Shutdown::Write),
     },
-    Kind {
+    ClientKind {
         name: "slow reader",
         count: 300,
         opening: |target| format!("GET /openapi.json HTTP/1.1\r\nHost: {target}\r\n\r\n").repeat(40).into_bytes(),
@@ -179,7 +184,7 @@ struct Attack {
 }
 
 impl Attack {
-    fn start_attack(kind: &'static Kind, target: SocketAddr, shared: bool) -> Self {
+    fn start(kind: &'static ClientKind, target: SocketAddr, shared: bool) -> Self {
         let (over, made, lost) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
         let worker = |first: usize| {
             let (over, made, lost) = (Arc::clone(&over), Arc::clone(&made), Arc::clone(&lost));
@@ -201,9 +206,11 @@ impl Drop for Attack {
 
 /// Threads of one attack; each has its share of the connections.
 const WORKERS: usize = 2;
+/// Pause between two steps of a client, so that the attack does not take the CPU time of the gateway.
+const STEP_PAUSE: Duration = Duration::from_millis(200);
 
 fn attack_from_thread(
-    kind: &Kind,
+    kind: &ClientKind,
     target: SocketAddr,
     shared: bool,
     first: usize,
@@ -223,7 +230,7 @@ fn attack_from_thread(
             made.fetch_add(1, Ordering::Relaxed);
             held.push(stream);
         }
-        thread::sleep(Duration::from_millis(200));
+        pace_thread(STEP_PAUSE);
         held.retain_mut(|stream| {
             let closed = match (kind.then)(stream, target, number) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => false,
@@ -245,20 +252,20 @@ struct Longest {
     delivery: Duration,
 }
 
-/// Sends the four kinds of requests again and again; returns the longest time of each.
+/// Sends the four kinds of requests repeatedly; returns the longest time of each.
 async fn serve(target: SocketAddr, name: &str, rounds: usize) -> Longest {
     let name = name.replace(' ', "-");
     let work = tokio::task::spawn_blocking(move || {
         let mut longest = Longest::default();
         for round in 0..rounds {
             let bearer = format!("X-Forwarded-For: 9.9.9.9\r\nAuthorization: Bearer {TOKEN}\r\n");
-            let asked = [
+            let requests = [
                 (probe(), 200, &mut longest.probe),
                 (order(target), 200, &mut longest.operator),
                 (watch(target, &bearer), 101, &mut longest.watching),
                 (delivery(&format!("{name}-{round}")), 200, &mut longest.delivery),
             ];
-            for (request, expected, longest) in asked {
+            for (request, expected, longest) in requests {
                 let shown = String::from_utf8_lossy(&request[..20]).into_owned();
                 let (code, took) =
                     exchange(target, &request).unwrap_or_else(|why| panic!("{name} {round} {shown}: {why}"));
@@ -276,7 +283,7 @@ async fn serve_under_attack(shared: bool) {
     let calm = serve(target, &format!("calm{shared}"), ROUNDS).await;
     println!("without an attack: {calm:?}");
     for kind in &KINDS {
-        let attack = Attack::start_attack(kind, target, shared);
+        let attack = Attack::start(kind, target, shared);
         wait_for("the clients' connections", SOON, || async {
             (attack.made.load(Ordering::Relaxed) >= kind.count / WORKERS * WORKERS).then_some(())
         })
@@ -304,7 +311,7 @@ async fn huge_unsigned_bodies_delay_no_delivery() {
     let (world, target) = start().await;
     let over = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicUsize::new(0));
-    let strangers: Vec<_> = (0..6)
+    let clients: Vec<_> = (0..6)
         .map(|n| {
             let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
             thread::spawn(move || {
@@ -325,7 +332,7 @@ async fn huge_unsigned_bodies_delay_no_delivery() {
     let longest = serve(target, "huge", ROUNDS).await;
     over.store(true, Ordering::Relaxed);
     println!("under bodies of 2 MiB with {KEYS} keys: {longest:?}, {} refused", answered.load(Ordering::Relaxed));
-    for client in strangers {
+    for client in clients {
         client.join().expect("a client thread ends");
     }
     drop(world);

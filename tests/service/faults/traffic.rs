@@ -4,11 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use actix_web::rt::time::sleep;
 use futures_util::future;
 use serde_json::Value;
 
-use crate::support::{SOON, client, get, wait_for};
+use crate::support::{QueryLimit, SOON, client, get, pace, wait_for};
 use crate::world::World;
 
 /// Chats that messages come from in turn.
@@ -16,19 +15,19 @@ const CHATS: usize = 8;
 /// Pause between two messages, because both ends of the wire share two cores with the rest.
 const PACE: Duration = Duration::from_millis(15);
 /// Messages in flight at once: all of them may wait in one session, which queues 32.
-const UNDER_WAY: usize = 24;
+const IN_FLIGHT: usize = 24;
 /// Ceiling for the last answers, including a backoff of the link.
 const SETTLED: Duration = Duration::from_secs(45);
 
 /// A supervision section whose restart intensity is not exceeded.
-pub(super) const GENEROUS: &str = "supervision:
+pub(super) const HIGH_INTENSITY: &str = "supervision:
   wedge_after_ms: 1000
   policies:
     default: {max_restarts: 1000, window_s: 60, backoff_floor_ms: 0, backoff_ceiling_ms: 0, healthy_after_s: 60}
 ";
 
 /// A world with the built-in agent, in which interrupted turns run again.
-pub(super) async fn echoing(more: &str) -> World {
+pub(super) async fn start_echoing(more: &str) -> World {
     let mut world = World::prepare().await;
     world.write("caduceus.yaml", &format!("agent: {{backend: echo}}\nturns: {{interrupted: rerun}}\n{more}"));
     world.serve().await;
@@ -36,20 +35,21 @@ pub(super) async fn echoing(more: &str) -> World {
 }
 
 /// The observations during the traffic.
-pub(super) struct Seen {
+pub(super) struct TrafficRecord {
     /// Messages pushed, in order.
     pub(super) ids: Vec<String>,
     /// Requests to `/healthz` and `/api/status`, and those with another answer than 200.
-    pub(super) asked: usize,
+    pub(super) queries: usize,
     pub(super) failures: Vec<String>,
     /// The longest time of an answer.
     pub(super) slowest: Duration,
 }
 
 /// Runs `work` while messages arrive and the siblings are queried.
-pub(super) async fn under_traffic<T>(world: &World, work: impl Future<Output = T>) -> (T, Seen) {
+pub(super) async fn under_traffic<T>(world: &World, work: impl Future<Output = T>) -> (T, TrafficRecord) {
     let done = Cell::new(false);
-    let seen = RefCell::new(Seen { ids: Vec::new(), asked: 0, failures: Vec::new(), slowest: Duration::ZERO });
+    let seen =
+        RefCell::new(TrafficRecord { ids: Vec::new(), queries: 0, failures: Vec::new(), slowest: Duration::ZERO });
     let working = async {
         let result = work.await;
         done.set(true);
@@ -59,34 +59,34 @@ pub(super) async fn under_traffic<T>(world: &World, work: impl Future<Output = T
         while !done.get() {
             let number = seen.borrow().ids.len();
             let id = format!("m{number}");
-            world.push(&id, &format!("{id} says hello"), &chat_of(number), None).await;
+            world.push(&id, &format!("hello from {id}"), &chat_of(number), None).await;
             seen.borrow_mut().ids.push(id);
-            sleep(PACE).await;
-            while number % UNDER_WAY == UNDER_WAY - 1 && !done.get() {
+            pace(PACE).await;
+            while number % IN_FLIGHT == IN_FLIGHT - 1 && !done.get() {
                 let account = world.account().await;
-                if unanswered(&account, &seen.borrow().ids).len() < UNDER_WAY {
+                if unanswered(&account, &seen.borrow().ids).len() < IN_FLIGHT {
                     break;
                 }
-                sleep(PACE).await;
+                pace(PACE).await;
             }
         }
     };
-    let asking = async {
+    let querying = async {
         while !done.get() {
             for path in ["/healthz", "/api/status"] {
                 let before = Instant::now();
                 let answer = get_with_retry(&world.url(path)).await;
                 let mut seen = seen.borrow_mut();
-                seen.asked += 1;
+                seen.queries += 1;
                 seen.slowest = seen.slowest.max(before.elapsed());
                 if answer.0 != 200 {
                     seen.failures.push(format!("{path}: {} {}", answer.0, answer.1));
                 }
             }
-            sleep(PACE).await;
+            pace(PACE).await;
         }
     };
-    let (result, (), ()) = future::join3(working, pushing, asking).await;
+    let (result, (), ()) = future::join3(working, pushing, querying).await;
     (result, seen.into_inner())
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn get_with_retry(url: &str) -> (u16, Value) {
 
 /// Waits until every message was answered or its chat has a notice; returns how many got only a notice.
 pub(super) async fn settled(world: &World, ids: &[String]) -> usize {
-    let deadline = Instant::now() + SETTLED;
+    let limit = QueryLimit::new("an answer to each message, or a notice", SETTLED);
     loop {
         let account = world.account().await;
         let left = unanswered(&account, ids);
@@ -118,12 +118,11 @@ pub(super) async fn settled(world: &World, ids: &[String]) -> usize {
         if by_chat.is_empty() {
             return left.len();
         }
-        assert!(
-            Instant::now() < deadline,
-            "neither answered nor with a notice: {by_chat:?}; notices {notices:?}; {}",
-            by_chat.values().flatten().map(|id| account["events"][*id].to_string()).collect::<Vec<_>>().join(" ")
-        );
-        sleep(Duration::from_millis(100)).await;
+        let missing = || {
+            let events = by_chat.values().flatten().map(|id| account["events"][*id].to_string());
+            format!(": {by_chat:?}; notices {notices:?}; {}", events.collect::<Vec<_>>().join(" "))
+        };
+        limit.pause(Duration::from_millis(100), missing).await;
     }
 }
 

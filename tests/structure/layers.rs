@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::source::{CRATES, Module, Sources};
+use crate::source::{CRATES, Module, SourceTree};
 
 /// The files that may name the environment of the process, and which part.
 const ENVIRONMENT: [(&str, &str); 3] = [
@@ -77,8 +77,8 @@ const NOT_IN_THE_CONTRACT: [&str; 17] = [
 const CLOCKS: [&str; 5] = ["Instant::now", "SystemTime::now", "Timestamp::now", "Uuid::now_v7", "Uuid::new_v4"];
 
 /// The sources of the workspace.
-fn layers() -> Sources {
-    let mut sources = Sources::default();
+fn workspace() -> SourceTree {
+    let mut sources = SourceTree::default();
     for (name, folder) in CRATES {
         sources.read(name, &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
     }
@@ -86,7 +86,7 @@ fn layers() -> Sources {
 }
 
 /// The forbidden imports of a file, one sentence each.
-fn violations(sources: &Sources) -> Vec<String> {
+fn violations(sources: &SourceTree) -> Vec<String> {
     let layers = Layers::of(sources);
     let mut found = Vec::new();
     for (file, imported) in &layers.imports {
@@ -105,7 +105,7 @@ fn violations(sources: &Sources) -> Vec<String> {
 
 /// The layer of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Floor<'a> {
+enum Layer<'a> {
     Settings,
     /// Formats and plans: they import no actor.
     Plain(&'a str),
@@ -128,17 +128,18 @@ struct Layers {
 }
 
 impl Layers {
-    fn of(sources: &Sources) -> Self {
+    fn of(sources: &SourceTree) -> Self {
         let imports = sources.imports();
-        let in_a_room = |module: &Module| module[0] == "caduceus_actors" && module.len() > 1 && module[1] != "gateway";
+        let is_actor_module =
+            |module: &Module| module[0] == "caduceus_actors" && module.len() > 1 && module[1] != "gateway";
         let is_messages = |module: &Module| module.last().is_some_and(|last| last == "messages");
         let names_actix = |module: &Module| sources.0[module].named.iter().any(|path| path[0] == "actix");
         let candidates: BTreeSet<Module> =
-            sources.0.keys().filter(|module| in_a_room(module) && !is_messages(module)).cloned().collect();
+            sources.0.keys().filter(|module| is_actor_module(module) && !is_messages(module)).cloned().collect();
         let mut actors: BTreeSet<Module> = candidates.iter().filter(|module| names_actix(module)).cloned().collect();
         loop {
-            let stands_on_one = |module: &&Module| !actors.contains(*module) && !imports[*module].is_disjoint(&actors);
-            let more: Vec<Module> = candidates.iter().filter(stands_on_one).cloned().collect();
+            let imports_one = |module: &&Module| !actors.contains(*module) && !imports[*module].is_disjoint(&actors);
+            let more: Vec<Module> = candidates.iter().filter(imports_one).cloned().collect();
             if more.is_empty() {
                 return Self { imports, actors };
             }
@@ -146,26 +147,26 @@ impl Layers {
         }
     }
 
-    fn floor<'a>(&self, module: &'a Module) -> Floor<'a> {
+    fn layer<'a>(&self, module: &'a Module) -> Layer<'a> {
         let room = module.get(1).map_or("", String::as_str);
         match (module[0].as_str(), room) {
-            ("caduceus", "http") => Floor::Http,
-            ("caduceus", "cli") => Floor::Cli,
-            ("caduceus", _) => Floor::Main,
-            ("caduceus_connector", _) => Floor::Connector,
-            ("caduceus_contract" | "caduceus_supervision", _) => Floor::Crate,
-            (_, "gateway") => Floor::Gateway,
-            (_, "settings") => Floor::Settings,
-            _ if module.last().is_some_and(|last| last == "messages") => Floor::Messages,
-            _ if self.actors.contains(module) => Floor::Actor(room),
-            _ => Floor::Plain(room),
+            ("caduceus", "http") => Layer::Http,
+            ("caduceus", "cli") => Layer::Cli,
+            ("caduceus", _) => Layer::Main,
+            ("caduceus_connector", _) => Layer::Connector,
+            ("caduceus_contract" | "caduceus_supervision", _) => Layer::Crate,
+            (_, "gateway") => Layer::Gateway,
+            (_, "settings") => Layer::Settings,
+            _ if module.last().is_some_and(|last| last == "messages") => Layer::Messages,
+            _ if self.actors.contains(module) => Layer::Actor(room),
+            _ => Layer::Plain(room),
         }
     }
 
     /// Why `file` must not import `target`, if it must not.
     fn forbidden(&self, file: &Module, target: &Module) -> Option<&'static str> {
-        use Floor::{Actor, Cli, Connector, Crate, Gateway, Http, Main, Messages, Plain, Settings};
-        let (from, to) = (self.floor(file), self.floor(target));
+        use Layer::{Actor, Cli, Connector, Crate, Gateway, Http, Main, Messages, Plain, Settings};
+        let (from, to) = (self.layer(file), self.layer(target));
         let low = matches!(to, Crate | Settings | Plain(_) | Messages);
         let other_plan = is_plan(target) && (from == Messages || target[..2] != file[..2]);
         let allowed = match from {
@@ -180,19 +181,19 @@ impl Layers {
         (!allowed).then_some(match (from, to) {
             _ if other_plan => "a plan is used by its own actor alone",
             (Settings, _) => "settings are read before there is any actor",
-            (_, Actor(_)) => "actors know each other only through messages, and only gateway.rs wires them",
-            (_, Gateway) => "the tree is wired above everybody who stands in it",
-            _ => "HTTP stands by itself, beside the connector and below the command line",
+            (_, Actor(_)) => "actors use each other only through messages, and only gateway.rs connects them",
+            (_, Gateway) => "the tree is built above the actors in it",
+            _ => "HTTP imports neither the connector nor the command line",
         })
     }
 }
 
-/// Whether a module decides: `plan.rs`, and what lies below it.
+/// Whether a module is a plan: `plan.rs`, and the modules below it.
 fn is_plan(module: &Module) -> bool {
     module.iter().skip(1).any(|part| part == "plan")
 }
 
-/// Why `file` must not name something from outside the house.
+/// Why `file` must not name something from outside the workspace.
 fn misplaced(file: &Module, path: &Module) -> Option<&'static str> {
     let (place, named) = (file.join("::"), path.join("::"));
     let below = |whole: &str, part: &str| whole == part || whole.starts_with(&format!("{part}::"));
@@ -202,24 +203,24 @@ fn misplaced(file: &Module, path: &Module) -> Option<&'static str> {
     }
     let client = HTTP_CLIENTS.iter().any(|(_, client)| below(&named, client));
     if client && !HTTP_CLIENTS.iter().any(allowed) {
-        return Some("every HTTP call goes by http_client");
+        return Some("every HTTP call uses http_client");
     }
     let bare = |name: &str| named == format!("actix::{name}") || named == name;
     if below(&place, "caduceus::http") && (bare("Addr") || bare("Recipient")) {
         return Some("HTTP holds a port for each message it may send, and no address");
     }
     if below(&place, "caduceus::http") && below(&named, "caduceus_connector") {
-        return Some("HTTP stands by itself, beside the connector");
+        return Some("HTTP does not import the connector");
     }
     if is_plan(file) && NOT_IN_A_PLAN.iter().any(|what| below(&named, what)) {
-        return Some("a plan decides: no actor, no I/O, no clock");
+        return Some("a plan has no actor, no I/O, no clock");
     }
     if file[0] == "caduceus_contract" {
         let whole = ["actix", "caduceus_supervision"].iter().any(|what| below(&named, what));
         let listed = IN_THE_CONTRACT.iter().any(|what| below(&named, what));
         let touched = NOT_IN_THE_CONTRACT.iter().any(|what| below(&named, what));
         if whole && !listed || touched || CLOCKS.iter().any(|clock| named.ends_with(clock)) {
-            return Some("the contract is values: no actor, no I/O, no lock, no clock");
+            return Some("the contract has no actor, no I/O, no lock, no clock");
         }
     }
     None
@@ -227,7 +228,7 @@ fn misplaced(file: &Module, path: &Module) -> Option<&'static str> {
 
 #[test]
 fn every_file_uses_only_what_is_below_it() {
-    let sources = layers();
+    let sources = workspace();
     assert!(sources.0.len() > 100, "only {} files were found", sources.0.len());
     let found = violations(&sources);
     assert!(found.is_empty(), "{} imports break the layers:\n{}", found.len(), found.join("\n"));
@@ -235,25 +236,25 @@ fn every_file_uses_only_what_is_below_it() {
 
 #[test]
 fn files_are_assigned_to_their_layers() {
-    let mut sources = layers();
+    let mut sources = workspace();
     let planted = ["caduceus_actors", "drain", "planted"].map(str::to_owned);
     sources.add(planted.to_vec(), "use super::actor::DrainActor;");
     let layers = Layers::of(&sources);
-    let floor = |path: &str| {
+    let layer = |path: &str| {
         let module: Module = path.split("::").map(str::to_owned).collect();
         assert!(sources.0.contains_key(&module), "{path} exists");
-        format!("{:?}", layers.floor(&module))
+        format!("{:?}", layers.layer(&module))
     };
-    assert_eq!(floor("caduceus_actors::drain::actor"), "Actor(\"drain\")");
-    assert_eq!(floor("caduceus_actors::drain::plan"), "Plain(\"drain\")");
-    assert_eq!(floor("caduceus_actors::relay::route"), "Plain(\"relay\")");
-    assert_eq!(floor("caduceus_actors::config::messages"), "Messages");
-    assert_eq!(floor("caduceus_contract::messages::turn"), "Crate");
-    assert_eq!(floor("caduceus_connector::hub"), "Connector");
-    assert_eq!(floor("caduceus_actors::drain::permit::messages"), "Messages");
-    // It names no actix, and holds what only an actor has.
-    assert_eq!(floor("caduceus_actors::drain::planted"), "Actor(\"drain\")");
-    // Imports are followed through what `mod.rs` hands on.
+    assert_eq!(layer("caduceus_actors::drain::actor"), "Actor(\"drain\")");
+    assert_eq!(layer("caduceus_actors::drain::plan"), "Plain(\"drain\")");
+    assert_eq!(layer("caduceus_actors::relay::route"), "Plain(\"relay\")");
+    assert_eq!(layer("caduceus_actors::config::messages"), "Messages");
+    assert_eq!(layer("caduceus_contract::messages::turn"), "Crate");
+    assert_eq!(layer("caduceus_connector::hub"), "Connector");
+    assert_eq!(layer("caduceus_actors::drain::permit::messages"), "Messages");
+    // It names no actix, and imports an actor.
+    assert_eq!(layer("caduceus_actors::drain::planted"), "Actor(\"drain\")");
+    // Imports are followed through the re-exports of `mod.rs`.
     let path = ["caduceus_actors", "profile", "ProfileActor"].map(str::to_owned);
     assert_eq!(sources.leads_to(&path).unwrap().join("::"), "caduceus_actors::profile::actor");
 }
@@ -271,33 +272,33 @@ fn every_kind_of_violation_is_found_when_planted() {
         ("caduceus_actors::config::messages", "use crate::drain::actor::DrainActor;", "only through messages"),
         ("caduceus_actors::config::messages", "use super::plan::ReloadPlan;", "its own actor alone"),
         ("caduceus_actors::turn::planted", "use crate::drain::plan::GatePlan;", "its own actor alone"),
-        ("caduceus_actors::turn::planted", "use crate::gateway::Gateway;", "wired above"),
+        ("caduceus_actors::turn::planted", "use crate::gateway::Gateway;", "built above"),
         ("caduceus::http::planted", "use caduceus_actors::ledger::LedgerActor;", "only through messages"),
-        ("caduceus::http::planted", "use caduceus_actors::gateway::GatewayPorts;", "wired above"),
-        ("caduceus::http::planted", "use crate::cli::REFUSED;", "below the command line"),
-        ("caduceus::http::planted", "use caduceus_connector::ConnectorOptions;", "beside the connector"),
-        ("caduceus_connector::planted", "fn f() { awc::Client::default(); }", "goes by http_client"),
+        ("caduceus::http::planted", "use caduceus_actors::gateway::GatewayPorts;", "built above"),
+        ("caduceus::http::planted", "use crate::cli::REFUSED;", "nor the command line"),
+        ("caduceus::http::planted", "use caduceus_connector::ConnectorOptions;", "import the connector"),
+        ("caduceus_connector::planted", "fn f() { awc::Client::default(); }", "uses http_client"),
         ("caduceus::http::planted", "use actix::{Actor, Addr};", "no address"),
         ("caduceus::http::planted", "use actix::prelude::*; struct S(Addr<T>);", "no address"),
         ("caduceus_actors::relay::planted", "fn f() { std::env::var(\"HOME\"); }", "only settings reads"),
         ("caduceus::cli::life", "use std::env::{current_exe, vars};", "only settings reads"),
-        ("caduceus::cli::planted", "fn f() { awc::Client::default(); }", "goes by http_client"),
-        ("caduceus_actors::relay::planted", "use hyper_util::client::legacy::Client;", "goes by http_client"),
-        ("caduceus_actors::drain::plan", "use actix::Context;", "a plan decides"),
-        ("caduceus_actors::drain::plan", "fn f() { std::time::Instant::now(); }", "a plan decides"),
-        ("caduceus_actors::dispatch::plan::planted", "use actix::Context;", "a plan decides"),
-        ("caduceus_connector::plan::planted", "use tokio::sync::mpsc;", "a plan decides"),
-        ("caduceus_supervision::plan::planted", "use std::thread;", "a plan decides"),
-        ("caduceus_contract::planted", "use actix::{Actor, Message};", "the contract is values"),
-        ("caduceus_contract::planted", "use caduceus_supervision::spawn;", "the contract is values"),
-        ("caduceus_contract::planted", "use std::sync::{Arc, Mutex};", "the contract is values"),
-        ("caduceus_contract::planted", "fn f() { std::fs::remove_file(\"x\"); }", "the contract is values"),
-        ("caduceus_contract::planted", "use jiff::Timestamp; fn f() { Timestamp::now(); }", "the contract is values"),
-        ("caduceus_actors::drain::plan::planted", "use std::collections::{BTreeMap, HashMap};", "a plan decides"),
+        ("caduceus::cli::planted", "fn f() { awc::Client::default(); }", "uses http_client"),
+        ("caduceus_actors::relay::planted", "use hyper_util::client::legacy::Client;", "uses http_client"),
+        ("caduceus_actors::drain::plan", "use actix::Context;", "a plan has no"),
+        ("caduceus_actors::drain::plan", "fn f() { std::time::Instant::now(); }", "a plan has no"),
+        ("caduceus_actors::dispatch::plan::planted", "use actix::Context;", "a plan has no"),
+        ("caduceus_connector::plan::planted", "use tokio::sync::mpsc;", "a plan has no"),
+        ("caduceus_supervision::plan::planted", "use std::thread;", "a plan has no"),
+        ("caduceus_contract::planted", "use actix::{Actor, Message};", "the contract has no"),
+        ("caduceus_contract::planted", "use caduceus_supervision::spawn;", "the contract has no"),
+        ("caduceus_contract::planted", "use std::sync::{Arc, Mutex};", "the contract has no"),
+        ("caduceus_contract::planted", "fn f() { std::fs::remove_file(\"x\"); }", "the contract has no"),
+        ("caduceus_contract::planted", "use jiff::Timestamp; fn f() { Timestamp::now(); }", "the contract has no"),
+        ("caduceus_actors::drain::plan::planted", "use std::collections::{BTreeMap, HashMap};", "a plan has no"),
     ];
-    let layers = layers();
+    let sources_of_all = workspace();
     for (module, text, expected) in plants {
-        let mut sources = layers.clone();
+        let mut sources = sources_of_all.clone();
         sources.add(module.split("::").map(str::to_owned).collect(), text);
         let found = violations(&sources);
         let hit = found.iter().any(|sentence| sentence.starts_with(module) && sentence.contains(expected));
