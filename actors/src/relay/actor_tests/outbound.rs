@@ -97,7 +97,7 @@ fn actions_still_queued_when_the_link_is_cut_are_not_ambiguous() {
     run(async {
         let (bench, peer) = LinkBench::connected().await;
         // The peer reads nothing: the first actions fill the buffers of the system, the others wait.
-        let large = "x".repeat(1024 * 1024);
+        let large = "x".repeat(128 * 1024);
         let results: Vec<_> = (0..64).map(|_| bench.send(&large)).collect();
         while bench.view().await.waiting < results.len() {
             tokio::task::yield_now().await;
@@ -116,7 +116,7 @@ fn actions_still_queued_when_the_link_is_cut_are_not_ambiguous() {
 fn queue_that_is_full_refuses_at_once() {
     run(async {
         let (bench, peer) = LinkBench::connected().await;
-        let large = "x".repeat(24 * 1024);
+        let large = "x".repeat(12 * 1024);
         let mut results: Vec<_> = (0..1500).map(|_| bench.send(&large)).collect();
         let last = results.pop().unwrap().await;
         assert_eq!((last.success, last.error.as_deref()), (false, Some("relay queue full")));
@@ -131,7 +131,7 @@ fn queue_that_is_full_refuses_at_once() {
 fn reading_continues_while_writing_is_blocked() {
     run(async {
         let (mut bench, mut peer) = LinkBench::connected().await;
-        let large = "x".repeat(1024 * 1024);
+        let large = "x".repeat(128 * 1024);
         let _results: Vec<_> = (0..64).map(|_| bench.send(&large)).collect();
         peer.inbound("m1", None).await;
         assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("m1"));
