@@ -53,7 +53,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    async fn new() -> Self {
+    fn new() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         // A peer that does not read blocks its sender after a few megabytes, not after tens of them.
         socket.set_recv_buffer_size(16 * 1024).unwrap();
@@ -313,7 +313,7 @@ impl LinkBench {
         owner: Option<ProfileName>,
         gateway: Option<GatewayKey>,
     ) -> Self {
-        let connector = Connector::new().await;
+        let connector = Connector::new();
         let dial = ConnectParams {
             url: connector.url.clone(),
             token: None,
