@@ -12,7 +12,7 @@ use caduceus_actors::atomic;
 use caduceus_actors::files::{FileError, Links, Unusable, own, small};
 use caduceus_actors::locked::locked;
 use caduceus_actors::status::identity;
-use caduceus_actors::system_error::may_pass;
+use caduceus_actors::system_error::is_temporary;
 use caduceus_contract::files::process_identity::{ProcessIdentity, RecordedProcess};
 use tracing::{error, warn};
 
@@ -60,11 +60,11 @@ pub(crate) enum HomeLockError {
 
 impl HomeLockError {
     /// Whether the failure is temporary: another try may succeed without a repair.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Held(_) => true,
-            Self::File(error) => matches!(&error.why, Unusable::System(source) if may_pass(source)),
-            Self::Unusable { source, .. } => may_pass(source),
+            Self::File(error) => matches!(&error.why, Unusable::System(source) if is_temporary(source)),
+            Self::Unusable { source, .. } => is_temporary(source),
         }
     }
 }

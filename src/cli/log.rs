@@ -68,7 +68,7 @@ pub(crate) fn dropped() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
 }
 
-/// Logs the count of lines left out since the last report; called before the process ends.
+/// Logs the count of lines suppressed since the last report; called before the process ends.
 pub(crate) fn report_suppressed() {
     if let Some(limit) = LIMIT.get() {
         limit.report();

@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::admission::Admission;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::error::ApiError;
 use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
@@ -39,7 +39,7 @@ const ACTORS: [&str; 10] =
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const METRICS: OperationDoc = OperationDoc::new("The status as numbers for Prometheus")
         .answer(AnswerDoc::Other(200, OPEN_METRICS))
-        .errors(&[Code::ActorUnavailable, Code::ActorTimeout]);
+        .errors(&[ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry.at("/metrics", Access::Authenticated).get(metrics, METRICS).done();
 }
 

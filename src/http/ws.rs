@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use super::admission::EvictionSignal;
 use super::auth::{AuthRequest, RequestCredential};
 use super::caller::HttpCaller;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::connection::{ClientConnection, RequestWork};
 use super::error::ApiError;
 use super::feed::{FeedEvent, Rendered};
@@ -42,7 +42,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
         "The status over a WebSocket; a client without other authentication sends a token as the first message, within 5 s",
     )
     .answer(AnswerDoc::WebSocket(STATUS))
-    .errors(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
+    .errors(&[ApiErrorCode::NotAWebSocket, ApiErrorCode::TooManyViewers, ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry.at("/api/status/ws", Access::PublicSummary).get(watch, WATCH).done();
 }
 

@@ -91,7 +91,7 @@ mod tests {
     fn a_pipe_in_its_place_drains_without_blocking_and_can_be_removed() {
         let home = tempfile::tempdir().unwrap();
         crate::files::special::place("pipe", &path(home.path()));
-        assert!(read(home.path(), None).unwrap().garbled);
+        assert!(read(home.path(), None).unwrap().malformed);
         assert!(read(home.path(), None).unwrap().draining);
         assert!(remove(home.path()).unwrap());
         assert_eq!(read(home.path(), None), None);

@@ -1,4 +1,4 @@
-//! The common arguments of all children.
+//! The dependencies that all children share.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,9 +10,10 @@ use caduceus_supervision::{Incarnation, RestartPolicy, StartContext};
 
 /// Timeout of a child's readiness: enough for a slow disk, not for a failed one.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
-/// The arguments of the tree besides its settings.
+
+/// The dependencies of the tree besides its settings.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct GatewayDependencies {
     /// The command of an agent's guard.
     pub guard: GuardCommand,
     /// Keeps secrets out of the logs; filled by the profiles.

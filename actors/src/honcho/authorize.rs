@@ -125,7 +125,7 @@ impl Attempt {
 
     /// The meaning of a callback's query. Its state is checked first: a foreign callback is ignored.
     #[must_use]
-    pub fn judge(&self, query: &str) -> Callback {
+    pub fn callback(&self, query: &str) -> Callback {
         let find = |name: &str| {
             let mut pairs = url::form_urlencoded::parse(query.as_bytes());
             pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
@@ -255,13 +255,13 @@ mod tests {
         let attempt = Attempt::new(String::new(), &[7; 64]);
         let state = attempt.state.clone();
         for query in ["", "code=x", "state=&code=x", "state=other&error=access_denied", "code=x&STATE=1"] {
-            assert!(matches!(attempt.judge(query), Callback::Foreign), "{query}");
+            assert!(matches!(attempt.callback(query), Callback::Foreign), "{query}");
         }
-        let judged = |rest: &str| attempt.judge(&format!("{rest}&state={state}"));
-        assert!(matches!(judged("code=a%2Bb"), Callback::Approved(code) if code.expose_secret() == "a+b"));
-        assert!(matches!(judged("error=access_denied&code=x"), Callback::Denied(word) if word == "access_denied"));
-        assert!(matches!(judged("code="), Callback::Empty));
-        assert!(matches!(judged("error=%1B[2Jboo"), Callback::Denied(word) if word == "an error"));
+        let callback = |rest: &str| attempt.callback(&format!("{rest}&state={state}"));
+        assert!(matches!(callback("code=a%2Bb"), Callback::Approved(code) if code.expose_secret() == "a+b"));
+        assert!(matches!(callback("error=access_denied&code=x"), Callback::Denied(word) if word == "access_denied"));
+        assert!(matches!(callback("code="), Callback::Empty));
+        assert!(matches!(callback("error=%1B[2Jboo"), Callback::Denied(word) if word == "an error"));
     }
 
     #[test]

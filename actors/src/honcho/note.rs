@@ -59,7 +59,8 @@ pub(super) struct Note {
     digest: String,
     /// Unix seconds of the last time it was presented.
     at_s: i64,
-    fate: Fate,
+    #[serde(rename = "fate")]
+    outcome: PresentationOutcome,
     /// Retries left without a person's request.
     retries: u8,
     /// Its replacement has a short or unknown lifetime: it is not exchanged for [`EXCHANGE_FLOOR`].
@@ -67,10 +68,10 @@ pub(super) struct Note {
     brief: bool,
 }
 
-/// The fate of a token that was presented.
+/// The outcome of presenting a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Fate {
+pub(super) enum PresentationOutcome {
     /// Unknown.
     Unknown,
     /// Spent for a new one, which is on disk.
@@ -174,11 +175,11 @@ impl Note {
         let digest = digest(token);
         let again = before.filter(|note| note.digest == digest);
         let retries = again.map_or(1, |note| note.retries.saturating_sub(1));
-        Self { digest, at_s: now_s, fate: Fate::Unknown, retries, brief: false }
+        Self { digest, at_s: now_s, outcome: PresentationOutcome::Unknown, retries, brief: false }
     }
 
-    pub(super) fn with(&self, fate: Fate) -> Self {
-        Self { fate, ..self.clone() }
+    pub(super) fn with(&self, outcome: PresentationOutcome) -> Self {
+        Self { outcome, ..self.clone() }
     }
 
     /// The answer had a token with this lifetime in seconds; 0 if the server gave none.
@@ -191,8 +192,8 @@ impl Note {
         u64::try_from(now_s - self.at_s).unwrap_or(0)
     }
 
-    pub(super) fn fate(&self) -> Fate {
-        self.fate
+    pub(super) fn outcome(&self) -> PresentationOutcome {
+        self.outcome
     }
 
     pub(super) fn at(&self, at_s: i64) -> Self {
@@ -225,17 +226,21 @@ pub(super) fn verdict(
     let age = Duration::from_secs(note.age_s(now_s));
     let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
     if !note.is_about(token) {
-        return match (note.fate, left(EXCHANGE_FLOOR)) {
-            (Fate::Rotated, Some(left)) if note.brief && !by_person => PresentationVerdict::TooSoon(left),
+        return match (note.outcome, left(EXCHANGE_FLOOR)) {
+            (PresentationOutcome::Rotated, Some(left)) if note.brief && !by_person => {
+                PresentationVerdict::TooSoon(left)
+            }
             _ => PresentationVerdict::Present,
         };
     }
-    match note.fate {
-        Fate::Rotated | Fate::Refused => PresentationVerdict::Spent,
-        Fate::Unknown | Fate::Withheld if by_person => PresentationVerdict::Present,
-        Fate::Withheld => PresentationVerdict::Withhold,
-        Fate::Unknown if note.retries == 0 => PresentationVerdict::Withhold,
-        Fate::Unknown => left(retry_wait).map_or(PresentationVerdict::Present, PresentationVerdict::Wait),
+    match note.outcome {
+        PresentationOutcome::Rotated | PresentationOutcome::Refused => PresentationVerdict::Spent,
+        PresentationOutcome::Unknown | PresentationOutcome::Withheld if by_person => PresentationVerdict::Present,
+        PresentationOutcome::Withheld => PresentationVerdict::Withhold,
+        PresentationOutcome::Unknown if note.retries == 0 => PresentationVerdict::Withhold,
+        PresentationOutcome::Unknown => {
+            left(retry_wait).map_or(PresentationVerdict::Present, PresentationVerdict::Wait)
+        }
     }
 }
 
@@ -253,7 +258,7 @@ mod tests {
         text.into()
     }
 
-    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> PresentationVerdict {
+    fn verdict_of(note: &Note, text: &str, now_s: i64, by_person: bool) -> PresentationVerdict {
         verdict(Some(note), &token(text), now_s, by_person, RETRY_WAIT)
     }
 
@@ -272,24 +277,24 @@ mod tests {
     #[test]
     fn a_token_without_an_answer_is_presented_once_more_after_a_minute_and_never_again_by_itself() {
         let first = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&first, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
-        assert_eq!(judge(&first, "r1", 1059, false), PresentationVerdict::Wait(Duration::from_secs(1)));
-        assert_eq!(judge(&first, "r1", 1060, false), PresentationVerdict::Present);
+        assert_eq!(verdict_of(&first, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
+        assert_eq!(verdict_of(&first, "r1", 1059, false), PresentationVerdict::Wait(Duration::from_secs(1)));
+        assert_eq!(verdict_of(&first, "r1", 1060, false), PresentationVerdict::Present);
         let second = Note::presenting(&token("r1"), Some(&first), 1060);
-        assert_eq!(judge(&second, "r1", 9999, false), PresentationVerdict::Withhold);
-        assert_eq!(judge(&second, "r1", 9999, true), PresentationVerdict::Present);
+        assert_eq!(verdict_of(&second, "r1", 9999, false), PresentationVerdict::Withhold);
+        assert_eq!(verdict_of(&second, "r1", 9999, true), PresentationVerdict::Present);
     }
 
     #[test]
     fn a_clock_set_back_does_not_lengthen_the_wait() {
         let note = Note::presenting(&token("r1"), None, 1_000_000);
-        assert_eq!(judge(&note, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
+        assert_eq!(verdict_of(&note, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
     }
 
     #[test]
     fn another_token_is_presented_at_once() {
         let note = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&note, "r2", 1000, false), PresentationVerdict::Present);
+        assert_eq!(verdict_of(&note, "r2", 1000, false), PresentationVerdict::Present);
         assert_eq!(verdict(None, &token("r1"), 0, false, RETRY_WAIT), PresentationVerdict::Present);
         let next = Note::presenting(&token("r2"), Some(&note), 1001);
         assert_eq!(next.retries, 1);
@@ -297,26 +302,26 @@ mod tests {
 
     #[test]
     fn a_token_of_a_short_or_unknown_lifetime_waits_half_a_minute_after_a_rotation_except_on_request() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).with_lifetime(239);
-        assert_eq!(judge(&note, "r2", 1010, false), PresentationVerdict::TooSoon(Duration::from_secs(20)));
-        assert_eq!(judge(&note, "r2", 1010, true), PresentationVerdict::Present);
-        assert_eq!(judge(&note, "r2", 1030, false), PresentationVerdict::Present);
-        assert_eq!(judge(&note.with_lifetime(240), "r2", 1010, false), PresentationVerdict::Present);
+        let note = Note::presenting(&token("r1"), None, 1000).with(PresentationOutcome::Rotated).with_lifetime(239);
+        assert_eq!(verdict_of(&note, "r2", 1010, false), PresentationVerdict::TooSoon(Duration::from_secs(20)));
+        assert_eq!(verdict_of(&note, "r2", 1010, true), PresentationVerdict::Present);
+        assert_eq!(verdict_of(&note, "r2", 1030, false), PresentationVerdict::Present);
+        assert_eq!(verdict_of(&note.with_lifetime(240), "r2", 1010, false), PresentationVerdict::Present);
     }
 
     #[test]
     fn a_spent_or_refused_token_is_not_presented_even_on_request() {
         let note = Note::presenting(&token("r1"), None, 1000);
-        for fate in [Fate::Rotated, Fate::Refused] {
-            assert_eq!(judge(&note.with(fate), "r1", 9999, true), PresentationVerdict::Spent);
+        for outcome in [PresentationOutcome::Rotated, PresentationOutcome::Refused] {
+            assert_eq!(verdict_of(&note.with(outcome), "r1", 9999, true), PresentationVerdict::Spent);
         }
     }
 
     #[test]
     fn a_token_that_was_not_replaced_waits_for_a_request() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Withheld);
-        assert_eq!(judge(&note, "r1", 9999, false), PresentationVerdict::Withhold);
-        assert_eq!(judge(&note, "r1", 9999, true), PresentationVerdict::Present);
+        let note = Note::presenting(&token("r1"), None, 1000).with(PresentationOutcome::Withheld);
+        assert_eq!(verdict_of(&note, "r1", 9999, false), PresentationVerdict::Withhold);
+        assert_eq!(verdict_of(&note, "r1", 9999, true), PresentationVerdict::Present);
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, warn};
 
-use super::exchange::{ExchangeError, TokenAnswer, exchange};
+use super::exchange::{ExchangeError, TokenResponse, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, PresentationVerdict, verdict};
+use super::note::{EXCHANGE_FLOOR, Note, Notes, PresentationOutcome, PresentationVerdict, verdict};
 use super::outcome::{Outcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, ReservedFile, Saved};
@@ -179,7 +179,7 @@ impl Refresh {
                 Err(Outcome::Ambiguous { why: error_chain(&error), retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
-                locked.put_note_or_warn(note.with(Fate::Refused));
+                locked.put_note_or_warn(note.with(PresentationOutcome::Refused));
                 Err(Outcome::Refused { grant: locked.current, why: error_chain(&error) })
             }
         }
@@ -239,9 +239,9 @@ impl LockedRefresh {
         match store::save(&self.lock, reserved, &self.block, grant, &self.current, &self.steps) {
             Ok(Saved::Overtaken(theirs)) => Outcome::Adopted(theirs),
             Ok(saved) => {
-                let fate = if withheld { Fate::Withheld } else { Fate::Rotated };
+                let presented = if withheld { PresentationOutcome::Withheld } else { PresentationOutcome::Rotated };
                 self.notes.answered(&self.block);
-                self.put_note_or_warn(note.with(fate).with_lifetime(*life_s));
+                self.put_note_or_warn(note.with(presented).with_lifetime(*life_s));
                 let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };
                 let (grant, life_s) = (grant.clone(), *life_s);
                 if withheld { Outcome::Withheld { grant, life_s } } else { Outcome::Rotated { grant, life_s, beside } }
@@ -254,7 +254,7 @@ impl LockedRefresh {
     }
 }
 
-fn to_grant(answer: TokenAnswer, current: &Grant) -> Unsaved {
+fn to_grant(answer: TokenResponse, current: &Grant) -> Unsaved {
     let grant = Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.unwrap_or_else(|| current.refresh_token.clone()),
@@ -268,7 +268,7 @@ fn to_grant(answer: TokenAnswer, current: &Grant) -> Unsaved {
 }
 
 /// The exchange on a separate runtime, because this thread has none.
-fn exchange_blocking(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnswer, ExchangeError> {
+fn exchange_blocking(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenResponse, ExchangeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ExchangeError::NotSent(error.to_string()))?;
     let answer = runtime.block_on(exchange(client, grant, limit));

@@ -24,12 +24,12 @@ pub struct GrantFileTouched;
 
 /// A file that may have a grant, and its directory: device and number, `None` if there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WatchedPlace {
+pub(super) struct WatchedFile {
     file: PathBuf,
     directory: Option<(u64, u64)>,
 }
 
-impl WatchedPlace {
+impl WatchedFile {
     /// Examines the directory of `file`. Blocks.
     pub(super) fn of(file: &Path) -> Self {
         let directory = match file.parent().map(Stamp::read) {
@@ -56,7 +56,7 @@ impl Watch {
     }
 
     /// Adds the directory of a file, if it exists and is not watched yet.
-    pub(super) fn add(&mut self, place: &WatchedPlace) {
+    pub(super) fn add(&mut self, place: &WatchedFile) {
         let (Some(directory), Some(name)) = (place.file.parent(), place.file.file_name()) else {
             return;
         };

@@ -15,7 +15,7 @@ use super::schema;
 use super::states::RowCounts;
 use super::store::Ids;
 use crate::files::{Links, own, small};
-use crate::system_error::may_pass;
+use crate::system_error::is_temporary;
 
 /// Timeout of a write for the lock of the file, which an operator's `sqlite3` may hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -86,15 +86,15 @@ pub enum OpenError {
 impl OpenError {
     /// Whether it may open later without intervention: the disk has no room, or fails to read.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         match self {
             Self::Locked(_) => true,
-            Self::File { source, .. } | Self::Stuck { source, .. } => may_pass(source),
+            Self::File { source, .. } | Self::Stuck { source, .. } => is_temporary(source),
             Self::Database { path, source } => match source.sqlite_error_code() {
                 Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => true,
                 // SQLite does not report this cause; without a spare descriptor nothing else can be opened either.
                 Some(ErrorCode::CannotOpen) => {
-                    small::open(path, Links::Refuse).is_err_and(|error| may_pass(&error.why.into()))
+                    small::open(path, Links::Refuse).is_err_and(|error| is_temporary(&error.why.into()))
                 }
                 _ => false,
             },

@@ -18,7 +18,7 @@ use super::agent::messages::{Call, CallBroken, CallError, Head};
 use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
-use crate::http_client::{HttpAnswer, HttpCall, HttpClient, HttpError, HttpLimits};
+use crate::http_client::{CallResponse, HttpCall, HttpClient, HttpError, HttpLimits};
 use crate::locked::locked;
 
 /// Pieces in the turn's queue; when it is full, the server waits.
@@ -151,7 +151,7 @@ async fn carry_out(
     }
 }
 
-async fn send(client: &HttpClient, request: PreparedCall, timings: CallTimings) -> Result<HttpAnswer, CallBroken> {
+async fn send(client: &HttpClient, request: PreparedCall, timings: CallTimings) -> Result<CallResponse, CallBroken> {
     let PreparedCall { url, key, body } = request;
     let CallTimings { connect, idle } = timings;
     let limits = HttpLimits { connect, head: idle, idle, total: None, body: MAX_BODY };
@@ -164,7 +164,7 @@ async fn send(client: &HttpClient, request: PreparedCall, timings: CallTimings) 
     client.send(call).await.map_err(|error| broken(&error))
 }
 
-async fn pass_on(mut answer: HttpAnswer, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
+async fn pass_on(mut answer: CallResponse, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
     loop {
         let piece = tokio::select! {
             biased;

@@ -17,7 +17,7 @@ use crate::nearest::distance;
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Longest time; it can be added to any instant without overflow.
-const LONGEST: Duration = Duration::from_hours(366 * 24);
+const MAX_TIME: Duration = Duration::from_hours(366 * 24);
 
 /// Reads a YAML file as a mapping. A missing or empty file is an empty mapping.
 ///
@@ -115,7 +115,7 @@ impl<'a> Section<'a> {
     pub(crate) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
         let value = self.take(key)?;
         let seconds = value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let seconds = seconds.filter(|length| *length <= LONGEST);
+        let seconds = seconds.filter(|length| *length <= MAX_TIME);
         seconds.or_else(|| self.wrong(key, "a number of seconds, at most a year"))
     }
 
@@ -227,7 +227,7 @@ mod tests {
         let mut problems = Vec::new();
         let map = parse("a: 31622400\nb: 31622401\nc: 1.0e+19\nd: -1\n").unwrap();
         let mut root = Section::root(map, &mut problems);
-        assert_eq!(root.seconds("a"), Some(LONGEST));
+        assert_eq!(root.seconds("a"), Some(MAX_TIME));
         assert_eq!((root.seconds("b"), root.seconds("c"), root.seconds("d")), (None, None, None));
         root.finish();
         assert_eq!(problems.len(), 3, "{problems:?}");

@@ -137,7 +137,7 @@ impl Handler<SendAction> for TurnStub {
         let mut state = self.state();
         state.seen.push(TurnRecord::Sent(serde_json::to_value(&send.action).unwrap()));
         if state.link_down {
-            return MessageResult(ActionResult::never_left(NOT_CONNECTED));
+            return MessageResult(ActionResult::not_sent(NOT_CONNECTED));
         }
         let length = send.action.content().map_or(0, |content| content.chars().count());
         if state.takes.is_some_and(|most| length > most) {

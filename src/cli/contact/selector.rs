@@ -27,7 +27,7 @@ const MAX_TOKEN: u64 = 64 * 1024;
 
 /// The gateway that a command refers to.
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct GatewayPlace {
+pub(in crate::cli) struct GatewaySelector {
     /// Home directory of the gateway; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     home: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub(in crate::cli) enum Presence {
     },
 }
 
-impl GatewayPlace {
+impl GatewaySelector {
     /// Reads the environment and the token's file.
     pub(in crate::cli) fn find(self) -> Result<Contact, CommandError> {
         let mut environment = Environment::capture();

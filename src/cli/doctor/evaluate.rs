@@ -148,7 +148,7 @@ fn profile(profile: &ProfileFact) -> Vec<Finding> {
     }));
     found.extend(profile.missing.iter().map(|missing| missing_name(missing.key, &missing.name, profile.closed)));
     found.extend(profile.env.iter().cloned());
-    found.extend(grant::judge(&profile.grant));
+    found.extend(grant::findings(&profile.grant));
     // A profile with an invalid file has no agent.
     found.extend(agent(&profile.agent).filter(|finding| finding.code != NO_AGENT || profile.problems.is_empty()));
     found.into_iter().map(|finding| finding.of(&profile.name)).collect()

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use caduceus_actors::honcho::inspect::GrantFact;
+use caduceus_actors::honcho::inspect::GrantInspection;
 use caduceus_actors::ledger::peek::Peek;
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
@@ -87,7 +87,7 @@ pub(super) struct ProfileFact {
     /// Findings about the lines of its `.env`.
     pub(super) env: Vec<Finding>,
     pub(super) agent: AgentFact,
-    pub(super) grant: GrantFact,
+    pub(super) grant: GrantInspection,
 }
 
 /// The connector.

@@ -1,4 +1,4 @@
-//! Gathers the facts for `judge`, which decides what they mean. Nothing is written.
+//! Gathers the facts for `evaluate`, which derives the findings. Nothing is written.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use actix_web::rt::System;
 use actix_web::rt::time::timeout;
 use caduceus_actors::files::workers::{Owner, TIMEOUT};
 use caduceus_actors::files::{FileWorker, Purpose};
-use caduceus_actors::honcho::inspect::{self, GrantFact};
+use caduceus_actors::honcho::inspect::{self, GrantInspection};
 use caduceus_actors::honcho::location::{HonchoProfile, is_there};
 use caduceus_actors::honcho::refresh::unix_now_ms;
 use caduceus_actors::ledger::{FILE_NAME, peek};
@@ -171,7 +171,7 @@ fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> Pr
         env: Vec::new(),
         gateway: None,
         missing: Vec::new(),
-        grant: GrantFact::unanswered(&honcho_profile(profile, settings), why),
+        grant: GrantInspection::unanswered(&honcho_profile(profile, settings), why),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::http::admission::{EvictionSignal, KeyOwner, Rank};
 use crate::http::ask::{ask, ask_within};
 use crate::http::body::receive;
 use crate::http::caller::HttpCaller;
-use crate::http::code::Code;
+use crate::http::code::ApiErrorCode;
 use crate::http::connection::ClientConnection;
 use crate::http::error::ApiError;
 use crate::http::names::single_header;
@@ -50,21 +50,21 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
     const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk before the answer")
         .body(&[field("event", FieldKind::Object, "the event, as in an inbound frame of the relay")])
         .errors(&[
-            Code::InvalidEvent,
-            Code::NotTaken,
-            Code::TooManyDeliveries,
-            Code::ActorUnavailable,
-            Code::ActorTimeout,
+            ApiErrorCode::InvalidEvent,
+            ApiErrorCode::NotTaken,
+            ApiErrorCode::TooManyDeliveries,
+            ApiErrorCode::ActorUnavailable,
+            ApiErrorCode::ActorTimeout,
         ]);
     const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, on the request of a connector")
         .body(&[field("session_key", FieldKind::Text, "the session; one of another profile is unknown")])
-        .errors(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
+        .errors(&[ApiErrorCode::TooManyDeliveries, ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry.at(inbound.path.clone(), Access::Signed).post(event, EVENT).done();
     registry.at(inbound.interrupt_path.clone(), Access::Signed).post(interrupt, INTERRUPT).done();
 }
 
 async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
-    let signed = SignedDelivery::receive(&request, &state, payload).await?;
+    let signed = VerifiedDelivery::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
     }
@@ -86,7 +86,7 @@ async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> De
 }
 
 async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
-    let signed = SignedDelivery::receive(&request, &state, payload).await?;
+    let signed = VerifiedDelivery::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
     }
@@ -109,14 +109,14 @@ fn done() -> Json<OkBody> {
 }
 
 /// A verified body, and the profile whose key signed it.
-struct SignedDelivery {
+struct VerifiedDelivery {
     body: Bytes,
     /// In lower case, so that it identifies the delivery.
     signature: String,
     route: DeliveryRoute,
 }
 
-impl SignedDelivery {
+impl VerifiedDelivery {
     /// Reads a body and verifies it. A request with invalid headers is refused before the body is read.
     ///
     /// # Errors

@@ -68,7 +68,7 @@ impl OutboundState {
         match result {
             ActionResult { success: true, .. } => Self::Delivered,
             ActionResult { ambiguous: true, .. } => Self::Ambiguous,
-            ActionResult { never_left: true, .. } => Self::Pending,
+            ActionResult { not_sent: true, .. } => Self::Pending,
             _ => Self::Refused,
         }
     }
@@ -181,14 +181,14 @@ pub struct ReadInbound {
 /// The profiles with chats to be notified of messages that a drain refused ([`REFUSED_BY_DRAIN`]).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Vec<ProfileName>, LedgerError>")]
-pub struct ListUnread;
+pub struct ListRefusals;
 
 /// Records for some chats of a profile a notice of how many of their messages a drain refused: one reply per chat,
 /// `Pending`, and in the same transaction marks its events as notified. Answered with the links of those replies; empty: every chat
 /// is notified.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<LinkId>, LedgerError>")]
-pub struct NotifyUnread {
+pub struct RecordRefusalNotices {
     /// The profile.
     pub profile: ProfileName,
     /// Limit of chats.

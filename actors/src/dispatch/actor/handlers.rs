@@ -176,7 +176,7 @@ impl Handler<DrainChanged> for DispatchActor {
         self.gate = GateState { draining: changed.draining, stopping: changed.stopping, reported: true };
         let steps = self.plan.gate(changed.draining, changed.profiles);
         self.carry_out(steps, ctx);
-        self.report_unread(ctx);
+        self.report_refusals(ctx);
     }
 }
 

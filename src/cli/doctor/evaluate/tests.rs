@@ -1,6 +1,6 @@
 //! Each fact that is not as it should be is a finding with a remedy.
 
-use caduceus_actors::honcho::inspect::{Credential, GrantFact};
+use caduceus_actors::honcho::inspect::{Credential, GrantInspection};
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
 use caduceus_actors::relay::claims::GatewayKey;
@@ -20,7 +20,7 @@ fn good() -> HomeFacts {
         gateway: None,
         env: Vec::new(),
         agent: AgentFact::Command { word: "sh".into(), found: CommandFound::Yes },
-        grant: GrantFact {
+        grant: GrantInspection {
             path: "/h/honcho.json".into(),
             host: "hermes_work".into(),
             credential: Credential::None,
@@ -97,7 +97,7 @@ fn without_a_problem_every_part_has_an_ok_finding() {
 }
 
 #[test]
-fn the_grant_of_a_profile_is_judged_with_it() {
+fn the_grant_of_a_profile_is_checked_with_it() {
     let broken = |facts: &mut HomeFacts| facts.profiles[0].grant.credential = Credential::Unusable("line 1".into());
     assert_eq!(after(broken), (Level::Error, "grant_file"));
 }
@@ -147,7 +147,7 @@ fn every_error_of_the_configuration_is_a_separate_finding() {
 }
 
 #[test]
-fn files_lock_and_file_events_are_judged() {
+fn files_lock_and_file_events_are_checked() {
     let file = FileFact { path: "/h/caduceus.db".into(), mode: 0o660 };
     assert_eq!(after(|facts| facts.files = vec![file]), (Level::Warn, "file_mode"));
     assert_eq!(after(|facts| facts.lock = Err("denied".into())), (Level::Error, "lock"));
