@@ -39,7 +39,7 @@ pub(crate) struct DemoArguments {
     /// Address of the web chat; a free port by default.
     #[arg(long, value_name = "ADDRESS", default_value_t = ANY_PORT)]
     chat_bind: SocketAddr,
-    /// Log from level `info` on, not errors alone.
+    /// Log from level `info` on, not only errors.
     #[arg(long)]
     verbose: bool,
 }

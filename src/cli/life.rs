@@ -283,7 +283,7 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
                 return;
             }
             if changes.changed().await.is_err() {
-                // It ended without having come up.
+                // It ended before it was up.
                 return std::future::pending().await;
             }
         }

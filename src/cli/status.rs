@@ -37,7 +37,7 @@ pub(crate) struct StatusArguments {
     /// Keep running, and print the status again after each change.
     #[arg(long)]
     watch: bool,
-    /// Print the whole status, one JSON object a line.
+    /// Print the whole status, one JSON object per line.
     #[arg(long)]
     json: bool,
     /// Exit with 0 only if the gateway is ready and has no issue.

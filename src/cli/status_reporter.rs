@@ -32,7 +32,7 @@ pub(super) struct StatusReporter {
     state: StateFile,
     manager: ServiceManager,
     reason: Arc<Mutex<Option<String>>>,
-    /// It was ready, or is shut down in order before that.
+    /// It was ready once, or a regular shutdown began before that.
     was_ready: Arc<AtomicBool>,
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn receive(request: &HttpRequest, mut payload: Payload, limit: 
     }
 }
 
-/// How long after its beginning a body may take, if so many bytes of it have come.
+/// How long a body may take in all, if this many bytes of it have arrived.
 fn allowed(received: usize) -> Duration {
     let received = u32::try_from(received).unwrap_or(u32::MAX);
     (GRACE + Duration::from_secs(received.into()) / MIN_RATE).min(MAX_TIME)
@@ -84,7 +84,7 @@ impl BodyFields {
     /// # Errors
     /// [`ApiError::WrongField`] when it is something else.
     pub(super) fn text(&self, field: &'static str) -> Result<Option<&str>, ApiError> {
-        self.get(field, "a text", Value::as_str)
+        self.get(field, "a string", Value::as_str)
     }
 
     /// True or false.

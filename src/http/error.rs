@@ -72,7 +72,7 @@ pub(crate) enum ApiError {
     /// The request is not a WebSocket handshake.
     #[error("this path is for WebSocket clients")]
     NotAWebSocket(#[source] actix_web::Error),
-    /// Enough status pages are open.
+    /// Too many clients watch the status.
     #[error("too many clients watch the status")]
     TooManyViewers,
     /// The action is neither `drain` nor `cancel`.

@@ -176,8 +176,8 @@ fn grants_and_ledger(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     let inbound = ledger.inbound.iter().map(|(state, n)| (word(state), *n));
     metrics.gauges("ledger_inbound", "Inbound events by state", "state", inbound);
     let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));
-    metrics.gauges("ledger_outbound", "Outbound obligations by state", "state", outbound);
-    metrics.counter("ledger_written", "Events and obligations written", ledger.written);
+    metrics.gauges("ledger_outbound", "Outbound messages by state", "state", outbound);
+    metrics.counter("ledger_written", "Events and outbound messages written", ledger.written);
     metrics.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.write_error.is_none()));
 }
 

@@ -222,7 +222,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
             Ok(Message::Text(text)) => self.verify_token(text.to_string(), ctx),
             Ok(Message::Binary(_) | Message::Nop) => {}
             Ok(Message::Close(_)) => close(ctx, CloseCode::Normal, ""),
-            Ok(Message::Continuation(_)) => close(ctx, CloseCode::Size, "messages must be whole"),
+            Ok(Message::Continuation(_)) => close(ctx, CloseCode::Size, "fragmented messages are not supported"),
             Err(error) => {
                 debug!(%error, "status client violated the protocol");
                 ctx.stop();

@@ -227,7 +227,7 @@ impl Wiring {
 
     pub(super) fn relays(&self) -> ChildSpec {
         let served = self.served_profiles.in_force().profiles.clone();
-        // The home's own profile exists from the start to the end, and lends the process its credentials.
+        // The home's own profile exists from the start to the end; the link of the process dials with its credentials.
         let process = (LinkId::process(), self.mailboxes.links.process(), &served[0]);
         let own = served.iter().filter_map(|served| {
             let mailbox = self.mailboxes.links.of(&served.name)?;

@@ -61,7 +61,7 @@ impl HonchoSettings {
     }
 }
 
-/// The inputs that are the same for all profiles, or for the owner of the environment.
+/// The inputs that are common to all profiles, or belong to the owner of the environment.
 #[derive(Debug, Clone, Default)]
 pub struct HonchoContext {
     /// The environment of the process at its start.

@@ -74,7 +74,7 @@ pub(super) fn prepare(agent: &AgentSettings, scope: &Scope, body: Bytes) -> Resu
     let base = reference::resolve(&openai.base_url, scope).map_err(|name| unset("agent.base_url", name))?;
     let url = Zeroizing::new(format!("{}/chat/completions", base.trim().trim_end_matches('/')));
     if !is_callable(&url) {
-        return Err(CallError::Unusable("agent.base_url is no http or https address without a query".to_owned()));
+        return Err(CallError::Unusable("agent.base_url is not an http or https address without a query".to_owned()));
     }
     let key = openai.api_key_env.as_deref().map(|name| {
         let value = scope.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty());

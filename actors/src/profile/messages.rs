@@ -72,7 +72,7 @@ impl ProfileConfig {
 #[rtype(result = "()")]
 pub struct ProfileConfigChanged(pub Arc<ProfileConfig>);
 
-/// Asks for the parameters of one dial of the relay, with a new token.
+/// Requests the parameters of one dial of the relay, with a new token.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<ConnectParams, NoConnectParams>")]
 pub struct PrepareDial;

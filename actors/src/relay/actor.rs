@@ -206,7 +206,7 @@ impl RelayActor {
         self.touch_status();
     }
 
-    /// Sends the state of the link to the listed ports. A port that missed it can send [`ResendLinkState`].
+    /// Sends the state of the link to the listed ports. A receiver that missed it can send [`ResendLinkState`].
     pub(super) fn send_change(&self) {
         let state = self.plan.state();
         let known = state == LinkState::Connected && self.is_described();

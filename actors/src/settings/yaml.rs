@@ -101,7 +101,7 @@ impl<'a> Section<'a> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
-            _ => self.wrong(key, "text"),
+            _ => self.wrong(key, "a string"),
         }
     }
 
@@ -130,14 +130,14 @@ impl<'a> Section<'a> {
 
     pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         let Value::Array(items) = self.take(key)? else {
-            return self.wrong(key, "a list of texts");
+            return self.wrong(key, "a list of strings");
         };
         let texts = items.into_iter().map(|item| match item {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         });
-        texts.collect::<Option<Vec<_>>>().or_else(|| self.wrong(key, "a list of texts"))
+        texts.collect::<Option<Vec<_>>>().or_else(|| self.wrong(key, "a list of strings"))
     }
 
     /// Takes one word of a table of known words.

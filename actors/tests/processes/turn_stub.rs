@@ -86,7 +86,7 @@ impl TurnStub {
         self.state().shown.iter().map(|(_, text)| text.clone()).collect()
     }
 
-    /// The last state of each obligation.
+    /// The last state of each outbound message.
     pub(crate) fn ledger(&self) -> BTreeMap<OutboundId, OutboundState> {
         let mut rows = BTreeMap::new();
         for seen in &self.state().seen {

@@ -24,7 +24,7 @@ pub(super) enum EnvWriteError {
     Merge(#[from] MergeError),
 }
 
-/// Puts `values` into the file at `path`, which need not be there. A link stays a link.
+/// Puts `values` into the file at `path`, which may be missing. A symbolic link is kept.
 pub(super) fn write_env(path: &Path, values: &[(&str, SecretString)]) -> Result<(), EnvWriteError> {
     let target = match path.canonicalize() {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),

@@ -261,7 +261,7 @@ fn granted(answer: TokenResponse, endpoints: &Endpoints) -> Result<Grant, LoginE
     })
 }
 
-/// Asks the system for a browser. Whether one opens is not known.
+/// Asks the system for a browser. Whether one opens is unknown.
 fn open_browser(address: &str) -> bool {
     let command = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let spawn = |browser: &mut Command| {

@@ -91,7 +91,7 @@ async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -
         return Ok(done());
     }
     let InterruptDelivery { session_key, .. } = InterruptDelivery::read(&signed.fields()?)
-        .map_err(|_| ApiError::WrongField { field: "session_key", expected: "a text" })?;
+        .map_err(|_| ApiError::WrongField { field: "session_key", expected: "a string" })?;
     // A named profile's connector reaches that profile's sessions only; others are unknown to it.
     if signed.route.owner.as_ref().is_none_or(|owner| names_session_of(&session_key, owner))
         && let Some(port) = &state.ports.relay.stop_session

@@ -18,7 +18,7 @@ use super::ports::DeliveryRoute;
 use crate::http::admission::KeyOwner;
 use crate::http::error::ApiError;
 
-/// A body of so many bytes or fewer passes between two steps of a larger one: what chat messages take, with room.
+/// A body of at most this many bytes is verified between two steps of a larger one; chat messages are smaller.
 const SMALL: usize = 64 * 1024;
 /// A profile that takes longer releases the queue after this time; its answer is still awaited.
 const MAX_STEP: Duration = Duration::from_millis(250);

@@ -40,7 +40,7 @@ pub struct ActionResult {
 
 /// Why a result was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("action: {0}")]
+#[error("action result: {0}")]
 pub struct ActionResultError(pub FieldError);
 
 /// A connector's description of a chat. A gateway passes it to the agent unchanged.

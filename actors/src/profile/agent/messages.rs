@@ -29,7 +29,7 @@ port_set! {
     }
 }
 
-/// Asks for the current configuration of the profile's agent.
+/// Requests the current configuration of the profile's agent.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Arc<AgentSettings>")]
 pub struct GetAgent;
