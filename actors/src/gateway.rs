@@ -16,7 +16,7 @@ pub use dependencies::GatewayDependencies;
 use dependencies::policy;
 use links::RelayLinks;
 pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
-use wiring::{Counts, Mailboxes, Wiring};
+use wiring::{GatewayCounts, Mailboxes, Wiring};
 
 use crate::config::ServedProfiles;
 use crate::files::FileEvents;
@@ -71,7 +71,7 @@ impl Gateway {
         let (control, data) = (WorkerThread::new("control"), WorkerThread::new("data"));
         let events = FileEvents::default();
         let policies = settings.values.supervision.policies.clone();
-        let counts = Counts::default();
+        let counts = GatewayCounts::default();
         let profile_dependencies = ProfileDependencies {
             fresh_token: Some(mailboxes.honcho.port()),
             status: mailboxes.status.port(),

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use actix_web::rt::System;
 
-pub(super) use client::Client;
+pub(super) use client::GatewayClient;
 pub(super) use selector::{Contact, GatewaySelector, Presence};
 
 use super::dumps::try_forbid_dumps;

@@ -149,7 +149,7 @@ fn write_home(home: &Path, connector: &DemoConnector) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    own::create_new(path, own::Use::ReadWrite, 0o600).map_err(std::io::Error::from)?.write_all(text.as_bytes())
+    own::create_new(path, own::OpenMode::ReadWrite, 0o600).map_err(std::io::Error::from)?.write_all(text.as_bytes())
 }
 
 fn announce_demo(chat: &str, gateway: SocketAddr, home: &Path) {

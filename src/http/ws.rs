@@ -25,7 +25,7 @@ use super::feed::{FeedEvent, Rendered};
 use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
-use super::viewers::{Due, Pace, ViewerSlot};
+use super::viewers::{Due, FlowControl, ViewerSlot};
 use super::views::STATUS;
 
 /// A client that is not authenticated yet has this long to send its token.
@@ -66,7 +66,7 @@ async fn watch(request: HttpRequest, state: SharedState, payload: Payload) -> Re
         eviction,
         _work: connection.as_ref().map(ClientConnection::work),
         connection,
-        pace: Pace::new(Instant::now()),
+        flow: FlowControl::new(Instant::now()),
         latest: None,
         state,
         slot,
@@ -80,7 +80,7 @@ struct Viewer {
     state: SharedState,
     state_of_client: ViewerState,
     caller: HttpCaller,
-    pace: Pace,
+    flow: FlowControl,
     latest: Option<Arc<Rendered>>,
     slot: ViewerSlot,
     /// Fires when the slot of a client that has not sent its token is evicted.
@@ -122,7 +122,7 @@ impl Actor for Viewer {
                 }
             });
         }
-        ctx.run_interval(CHECK_INTERVAL, |viewer, ctx| match viewer.pace.check(Instant::now()) {
+        ctx.run_interval(CHECK_INTERVAL, |viewer, ctx| match viewer.flow.check(Instant::now()) {
             Due::Nothing => {}
             Due::Ping => ctx.ping(b""),
             Due::Disconnect => ctx.stop(),
@@ -198,7 +198,7 @@ impl StreamHandler<FeedEvent> for Viewer {
         match event {
             FeedEvent::Live(latest) => {
                 self.latest = Some(latest);
-                if self.pace.changed(Instant::now()) {
+                if self.flow.changed(Instant::now()) {
                     self.send(ctx);
                 }
             }
@@ -212,10 +212,10 @@ impl StreamHandler<FeedEvent> for Viewer {
 impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut ViewerContext) {
         match message {
-            Ok(Message::Ping(payload)) if self.pace.pinged() => ctx.pong(&payload),
+            Ok(Message::Ping(payload)) if self.flow.pinged() => ctx.pong(&payload),
             Ok(Message::Ping(_)) => close(ctx, CloseCode::Policy, "too many pings"),
             Ok(Message::Pong(_)) => {
-                if self.pace.pong(Instant::now()) {
+                if self.flow.pong(Instant::now()) {
                     self.send(ctx);
                 }
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::honcho::steps::StepHook;
 use crate::profile::{GuardCommand, Redactor};
-use crate::status::listener::Listener;
+use crate::status::listener::SnapshotListener;
 use caduceus_supervision::{Incarnation, RestartPolicy, StartContext};
 
 /// Timeout of a child's readiness: enough for a slow disk, not for a failed one.
@@ -23,7 +23,7 @@ pub struct GatewayDependencies {
     /// Called at every step of every refresh, for tests that kill the process at one.
     pub refresh_steps: StepHook,
     /// Receives every snapshot of the status.
-    pub listener: Listener,
+    pub listener: SnapshotListener,
 }
 
 pub(super) fn policy(policies: &BTreeMap<String, RestartPolicy>, kind: &str) -> RestartPolicy {

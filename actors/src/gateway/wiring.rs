@@ -69,12 +69,12 @@ pub(super) struct Wiring {
     pub(super) board: Arc<OnceLock<Board>>,
     pub(super) control: WorkerThread,
     pub(super) data: WorkerThread,
-    pub(super) counts: Counts,
+    pub(super) counts: GatewayCounts,
 }
 
-/// The counters, for as long as the process runs: each is passed to every incarnation of the actor that counts.
+/// The counts, for as long as the process runs: each is passed to every incarnation of the actor that counts.
 #[derive(Default)]
-pub(super) struct Counts {
+pub(super) struct GatewayCounts {
     pub(super) dispatch: DispatchCounts,
     /// Children started, by profile.
     pub(super) children: CountBy<ProfileName>,

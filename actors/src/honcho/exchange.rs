@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::authorize::{Attempt, Endpoints};
+use super::authorize::{Endpoints, LoginAttempt};
 use super::grant::{Grant, is_access_token};
 use super::secret_json::SecretJson;
 use crate::http_client::{Collected, HttpCall, HttpClient, HttpError, HttpLimits};
@@ -94,7 +94,7 @@ pub async fn exchange(client: &HttpClient, grant: &Grant, limit: Duration) -> Re
 pub async fn redeem(
     client: &HttpClient,
     endpoints: &Endpoints,
-    attempt: &Attempt,
+    attempt: &LoginAttempt,
     code: &SecretString,
     limit: Duration,
 ) -> Result<TokenResponse, ExchangeError> {

@@ -9,7 +9,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{read_notes, resolve};
-use super::note::{Note, PresentationOutcome, PresentationVerdict, verdict};
+use super::note::{PresentationOutcome, PresentationVerdict, TokenNote, verdict};
 use super::store;
 use crate::error_chain::error_chain;
 use caduceus_contract::messages::honcho::GrantState;
@@ -94,7 +94,7 @@ fn may_replace(target: &Path) -> bool {
         && (!target.exists() || access(target, Access::WRITE_OK).is_ok())
 }
 
-fn credential(grant: &Grant, note: Option<&Note>, now_ms: i64) -> Credential {
+fn credential(grant: &Grant, note: Option<&TokenNote>, now_ms: i64) -> Credential {
     let second = now_ms / 1_000;
     Credential::Grant {
         client_id: grant.client_id.clone(),
@@ -105,7 +105,7 @@ fn credential(grant: &Grant, note: Option<&Note>, now_ms: i64) -> Credential {
     }
 }
 
-fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
+fn state(grant: &Grant, note: Option<&TokenNote>, now_s: i64) -> GrantState {
     let Some(note) = note.filter(|note| note.is_about(&grant.refresh_token)) else {
         return GrantState::Fresh;
     };

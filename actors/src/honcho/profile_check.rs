@@ -7,7 +7,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, read_notes, resolve};
-use super::note::{Note, Notes, PresentationOutcome, PresentationVerdict, verdict};
+use super::note::{Notes, PresentationOutcome, PresentationVerdict, TokenNote, verdict};
 use super::plan::{Doubt, FileReading};
 use super::refresh::unix_now_ms;
 use super::store;
@@ -116,7 +116,7 @@ fn is_left_beside(path: &Path, block: &str, grant: &Grant) -> bool {
     resolve(path).is_ok_and(|target| store::find_replacement(&target, block, grant).is_some())
 }
 
-fn doubt(note: &Note, token: &secrecy::SecretString, retry_wait: Duration) -> Doubt {
+fn doubt(note: &TokenNote, token: &secrecy::SecretString, retry_wait: Duration) -> Doubt {
     match (note.outcome(), verdict(Some(note), token, unix_now_ms() / 1_000, false, retry_wait)) {
         (PresentationOutcome::Rotated, _) => Doubt::Spent,
         (PresentationOutcome::Refused, _) => Doubt::Refused,

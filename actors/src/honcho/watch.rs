@@ -13,7 +13,7 @@ use actix::Message;
 use tracing::debug;
 
 use crate::files::events::Watched;
-use crate::files::{FileEvents, Listening, Stamp};
+use crate::files::{FileEvents, FileStamp, Listening};
 use crate::locked::locked;
 use caduceus_supervision::Port;
 
@@ -32,8 +32,8 @@ pub(super) struct WatchedFile {
 impl WatchedFile {
     /// Examines the directory of `file`. Blocks.
     pub(super) fn of(file: &Path) -> Self {
-        let directory = match file.parent().map(Stamp::read) {
-            Some(Stamp::Present { device, inode, .. }) => Some((device, inode)),
+        let directory = match file.parent().map(FileStamp::read) {
+            Some(FileStamp::Present { device, inode, .. }) => Some((device, inode)),
             _ => None,
         };
         Self { file: file.to_owned(), directory }
@@ -41,7 +41,7 @@ impl WatchedFile {
 }
 
 /// The watch; dropping it ends it.
-pub(super) struct Watch {
+pub(super) struct GrantWatch {
     events: FileEvents,
     listening: BTreeMap<PathBuf, ((u64, u64), Listening)>,
     names: Arc<Mutex<BTreeSet<OsString>>>,
@@ -49,7 +49,7 @@ pub(super) struct Watch {
     touched: Arc<AtomicBool>,
 }
 
-impl Watch {
+impl GrantWatch {
     /// Notifies `port` of changes to a file added later, once until `touched` is reset.
     pub(super) fn new(events: FileEvents, port: Port<GrantFileTouched>, touched: Arc<AtomicBool>) -> Self {
         Self { events, listening: BTreeMap::new(), names: Arc::default(), port, touched }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::agent::AgentSettings;
-use super::agent::messages::{Call, CallBroken, CallError, Head};
+use super::agent::messages::{Call, CallBroken, CallError, ResponseHead};
 use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
@@ -131,7 +131,7 @@ async fn carry_out(
     client: HttpClient,
     request: PreparedCall,
     timings: CallTimings,
-    head_sender: oneshot::Sender<Result<Head, CallBroken>>,
+    head_sender: oneshot::Sender<Result<ResponseHead, CallBroken>>,
     pieces: mpsc::Sender<Result<Bytes, CallBroken>>,
 ) {
     let answer = tokio::select! {
@@ -142,7 +142,7 @@ async fn carry_out(
     // A dropped receiver is noticed on the other channel.
     match answer {
         Ok(answer) => {
-            let _ = head_sender.send(Ok(Head { status: answer.status(), retry_after: answer.retry_after() }));
+            let _ = head_sender.send(Ok(ResponseHead { status: answer.status(), retry_after: answer.retry_after() }));
             pass_on(answer, &pieces).await;
         }
         Err(broken) => {

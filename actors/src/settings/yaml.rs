@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::original;
-use crate::files::{FileError, Links, Unusable, small};
+use crate::files::{FileError, Symlinks, Unusable, small};
 use crate::nearest::distance;
 
 /// Largest configuration file; the original's have up to about 100 KiB.
@@ -39,7 +39,7 @@ fn read_text(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<Map<String, Value>, String>,
 ) -> Result<Map<String, Value>, String> {
-    let contents = match small::read(path, MAX_BYTES, Links::Follow) {
+    let contents = match small::read(path, MAX_BYTES, Symlinks::Follow) {
         Err(FileError { why: Unusable::Missing, .. }) => return Ok(Map::new()),
         read => read.map_err(|error| error.to_string())?,
     };

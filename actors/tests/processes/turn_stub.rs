@@ -13,7 +13,7 @@ use caduceus_contract::messages::ledger::{
 };
 use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::messages::status::StatusTouched;
-use caduceus_contract::messages::turn::{TooEarly, TurnEnded};
+use caduceus_contract::messages::turn::{DispatcherNotReady, TurnEnded};
 use caduceus_contract::wire::action::{Action, ActionResult};
 use serde_json::Value;
 
@@ -166,7 +166,7 @@ impl Handler<LoadHistory> for TurnStub {
 }
 
 impl Handler<TurnEnded> for TurnStub {
-    type Result = Result<(), TooEarly>;
+    type Result = Result<(), DispatcherNotReady>;
 
     fn handle(&mut self, ended: TurnEnded, _: &mut Self::Context) -> Self::Result {
         self.state().seen.push(TurnRecord::Ended(ended));

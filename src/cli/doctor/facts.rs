@@ -8,7 +8,7 @@ use caduceus_actors::ledger::peek::Peek;
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
 use caduceus_actors::relay::claims::GatewayKey;
-use caduceus_actors::relay::probe::Probe;
+use caduceus_actors::relay::probe::ProbeResult;
 
 use super::agent::AgentFact;
 use super::events::EventsFact;
@@ -98,7 +98,7 @@ pub(super) enum LinkFact {
     /// There is one that cannot be dialled; why.
     Undialable(String),
     /// It was dialled.
-    Probed { place: String, credentials: bool, sent: Sent, answer: Probe },
+    Probed { place: String, credentials: bool, sent: Sent, answer: ProbeResult },
 }
 
 /// Whether a dial sent the gateway's credentials.

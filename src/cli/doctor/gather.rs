@@ -17,7 +17,7 @@ use caduceus_actors::honcho::refresh::unix_now_ms;
 use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
-use caduceus_actors::relay::probe::{Probe, probe};
+use caduceus_actors::relay::probe::{ProbeResult, probe};
 use caduceus_actors::settings::{Environment, ProfileSettings, Settings, SettingsError};
 use caduceus_contract::profile_name::ProfileName;
 use rustix::fs::Access;
@@ -235,6 +235,6 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
         (None, false) => Sent::None,
     };
     let answer = System::new().block_on(async { timeout(PROBE_TIMEOUT, probe(&settings.client, &url, token)).await });
-    let silent = |_| Probe::Unreachable(format!("it did not answer in {} s", PROBE_TIMEOUT.as_secs()));
+    let silent = |_| ProbeResult::Unreachable(format!("it did not answer in {} s", PROBE_TIMEOUT.as_secs()));
     LinkFact::Probed { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
 }

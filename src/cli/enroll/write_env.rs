@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use caduceus_actors::atomic;
-use caduceus_actors::files::{Links, small};
+use caduceus_actors::files::{Symlinks, small};
 use caduceus_actors::profile::env_edit::{MergeError, merge};
 use caduceus_actors::profile::env_file::MAX_BYTES;
 use secrecy::SecretString;
@@ -30,7 +30,7 @@ pub(super) fn write_env(path: &Path, values: &[(&str, SecretString)]) -> Result<
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         target => target?,
     };
-    let text = match small::read(&target, MAX_BYTES, Links::Follow) {
+    let text = match small::read(&target, MAX_BYTES, Symlinks::Follow) {
         Err(error) if error.is_missing() => Zeroizing::default(),
         read => read.map_err(std::io::Error::from)?.bytes,
     };

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 use actix_web::rt::time::timeout;
-use caduceus_actors::honcho::authorize::{Attempt, Callback, EndpointError, Endpoints, shown_path};
+use caduceus_actors::honcho::authorize::{EndpointError, Endpoints, LoginAttempt, LoginCallback, shown_path};
 use caduceus_actors::honcho::exchange::{ExchangeError, TokenResponse, redeem};
 use caduceus_actors::honcho::file::HonchoFile;
 use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::inspect;
 use caduceus_actors::honcho::location::HonchoProfile;
 use caduceus_actors::honcho::lock::{ConfigLock, LockError};
-use caduceus_actors::honcho::refresh::{Limits, unix_now_ms};
+use caduceus_actors::honcho::refresh::{RefreshTimeouts, unix_now_ms};
 use caduceus_actors::honcho::store::{self, Installed, ReadError, SaveError};
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::Environment;
@@ -154,7 +154,7 @@ impl LoginFlow {
         let _pending = claim(&target.path)?;
         let endpoints = target.rehearse(environment)?;
         let loopback = Loopback::bind().map_err(LoginError::Loopback)?;
-        let attempt = Attempt::new(loopback.redirect(), random);
+        let attempt = LoginAttempt::new(loopback.redirect(), random);
         let address = attempt.address(&endpoints, &shown_path(&target.path, profile.homes.user.as_deref()));
         System::new().block_on(async {
             let (server, redirects) = loopback.serve().map_err(LoginError::Loopback)?;
@@ -178,7 +178,7 @@ impl LoginFlow {
     async fn receive(
         &self,
         redirect: Redirect,
-        attempt: &Attempt,
+        attempt: &LoginAttempt,
         endpoints: &Endpoints,
         target: &LoginTarget,
     ) -> Result<u64, LoginError> {
@@ -195,17 +195,17 @@ impl LoginFlow {
     async fn complete(
         &self,
         query: &str,
-        attempt: &Attempt,
+        attempt: &LoginAttempt,
         endpoints: &Endpoints,
         target: &LoginTarget,
     ) -> Result<u64, LoginError> {
         let code = match attempt.callback(query) {
-            Callback::Approved(code) => code,
-            Callback::Denied(word) => return Err(LoginError::Denied(word)),
-            Callback::Foreign => return Err(LoginError::Foreign),
-            Callback::Empty => return Err(LoginError::Empty),
+            LoginCallback::Approved(code) => code,
+            LoginCallback::Denied(word) => return Err(LoginError::Denied(word)),
+            LoginCallback::Foreign => return Err(LoginError::Foreign),
+            LoginCallback::Empty => return Err(LoginError::Empty),
         };
-        let mut answer = redeem(&self.client, endpoints, attempt, &code, Limits::default().exchange).await?;
+        let mut answer = redeem(&self.client, endpoints, attempt, &code, RefreshTimeouts::default().exchange).await?;
         let config = answer.config.take().filter(|_| !self.tokens_only);
         let good_for_s = u64::try_from(answer.life_s).unwrap_or(0);
         let grant = granted(answer, endpoints)?;
@@ -234,7 +234,7 @@ impl LoginTarget {
     }
 
     fn lock(&self) -> Result<ConfigLock, LoginError> {
-        ConfigLock::take(&self.path, Limits::default().lock_wait).map_err(LoginError::Lock)
+        ConfigLock::take(&self.path, RefreshTimeouts::default().lock_wait).map_err(LoginError::Lock)
     }
 }
 

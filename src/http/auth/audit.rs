@@ -136,5 +136,5 @@ fn create(path: &Path) -> io::Result<File> {
     if let Some(directory) = path.parent() {
         own::make_directory(directory)?;
     }
-    Ok(own::open_or_create(path, own::Use::Append, 0o600).map_err(|error| error.why)?)
+    Ok(own::open_or_create(path, own::OpenMode::Append, 0o600).map_err(|error| error.why)?)
 }

@@ -181,11 +181,11 @@ impl Handler<StatusTouched> for Status {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Crash;
+struct CrashingWork;
 
-impl Handler<Crash> for LedgerActor {
+impl Handler<CrashingWork> for LedgerActor {
     type Result = ();
-    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+    fn handle(&mut self, _: CrashingWork, _: &mut Self::Context) {
         panic!("a crash on purpose")
     }
 }
@@ -208,8 +208,8 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_continues() {
         // Fewer than a plain mailbox accepts at once, so that all are before the crash.
         let asked: Vec<_> = (0..10).map(|number| inbound.ask(event(number), CEILING)).collect();
         let asked = caduceus_supervision::spawn(futures_util::future::join_all(asked));
-        let crash: Port<Crash> = first.into();
-        assert!(crash.ask(Crash, CEILING).await.is_err(), "the actor did not panic");
+        let crash: Port<CrashingWork> = first.into();
+        assert!(crash.ask(CrashingWork, CEILING).await.is_err(), "the actor did not panic");
 
         let second = incarnation(2);
         drop(release);

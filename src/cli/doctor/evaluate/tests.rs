@@ -32,33 +32,33 @@ fn good() -> HomeFacts {
         home: HomeFact::There { mode: 0o755, writable: true },
         events: Some(EventsFact { needed: 3, made: 3, limit: None }),
         profiles: vec![work],
-        link: Some(probed(true, Probe::Answered(401))),
+        link: Some(probed(true, ProbeResult::Answered(401))),
         drain: Some(DrainFact::Strong),
         ..HomeFacts::default()
     }
 }
 
-fn probed(credentials: bool, answer: Probe) -> LinkFact {
+fn probed(credentials: bool, answer: ProbeResult) -> LinkFact {
     let sent = if credentials { Sent::Withheld } else { Sent::None };
     LinkFact::Probed { place: "wss://c.example".into(), credentials, sent, answer }
 }
 
-fn upgraded(answer: Probe) -> LinkFact {
+fn upgraded(answer: ProbeResult) -> LinkFact {
     LinkFact::Probed { place: "wss://c.example".into(), credentials: true, sent: Sent::Token, answer }
 }
 
 #[test]
 fn a_real_upgrade_distinguishes_a_wrong_secret_from_a_right_one() {
     for (answer, level) in [
-        (Probe::Answered(401), Level::Error),
-        (Probe::Answered(403), Level::Error),
-        (Probe::Closed(4401), Level::Error),
-        (Probe::Closed(1011), Level::Warn),
-        (Probe::Answered(500), Level::Warn),
+        (ProbeResult::Answered(401), Level::Error),
+        (ProbeResult::Answered(403), Level::Error),
+        (ProbeResult::Closed(4401), Level::Error),
+        (ProbeResult::Closed(1011), Level::Warn),
+        (ProbeResult::Answered(500), Level::Warn),
     ] {
         assert_eq!(after(|facts| facts.link = Some(upgraded(answer.clone()))), (level, "connector"), "{answer:?}");
     }
-    let taken = findings(&HomeFacts { link: Some(upgraded(Probe::Opened)), ..good() });
+    let taken = findings(&HomeFacts { link: Some(upgraded(ProbeResult::Opened)), ..good() });
     assert_eq!(worst(&taken), Level::Ok, "{taken:?}");
 }
 
@@ -208,13 +208,13 @@ fn the_findings_of_a_profile_are_reported_once_and_with_its_name() {
 #[test]
 fn a_connector_that_requires_a_token_is_ok_if_there_are_credentials() {
     let link = |link| after(|facts| facts.link = Some(link));
-    assert_eq!(link(probed(true, Probe::Unreachable("refused".into()))), (Level::Error, "connector"));
-    assert_eq!(link(probed(false, Probe::Answered(401))), (Level::Error, "connector"));
-    assert_eq!(link(probed(true, Probe::Answered(404))), (Level::Warn, "connector"));
+    assert_eq!(link(probed(true, ProbeResult::Unreachable("refused".into()))), (Level::Error, "connector"));
+    assert_eq!(link(probed(false, ProbeResult::Answered(401))), (Level::Error, "connector"));
+    assert_eq!(link(probed(true, ProbeResult::Answered(404))), (Level::Warn, "connector"));
     assert_eq!(link(LinkFact::Undialable("no host".into())), (Level::Error, "connector"));
     assert_eq!(link(LinkFact::NotSet { credentials: true }), (Level::Warn, "connector"));
     for good_link in
-        [probed(false, Probe::Opened), probed(true, Probe::Opened), LinkFact::NotSet { credentials: false }]
+        [probed(false, ProbeResult::Opened), probed(true, ProbeResult::Opened), LinkFact::NotSet { credentials: false }]
     {
         assert_eq!(worst(&findings(&HomeFacts { link: Some(good_link), ..good() })), Level::Ok);
     }
