@@ -9,8 +9,8 @@ mod ending; // The end of a turn.
 mod handlers; // One per message.
 mod links; // A link comes up or goes down.
 mod rebuilding; // Reads the queues again after a start.
-mod refusals;
-mod starting; // Starts the turn of an event that has a slot. // Reports to chats after a drain.
+mod refusals; // Reports to chats after a drain.
+mod starting; // Starts the turn of an event that has a slot.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
