@@ -294,20 +294,20 @@ pub(super) fn identity(platform: &str, bot_id: &str) -> Identity {
 }
 
 impl LinkBench {
-    pub(super) async fn new() -> Self {
-        Self::with(quick(), vec![identity("discord", "b1")]).await
+    pub(super) fn new() -> Self {
+        Self::with(quick(), vec![identity("discord", "b1")])
     }
 
-    pub(super) async fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
-        Self::of(timings, identities, None, None).await
+    pub(super) fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
+        Self::of(timings, identities, None, None)
     }
 
     /// The link of a profile, which dials as this gateway.
-    pub(super) async fn owned(owner: Option<ProfileName>, gateway: GatewayKey) -> Self {
-        Self::of(quick(), vec![identity("discord", "b1")], owner, Some(gateway)).await
+    pub(super) fn owned(owner: Option<ProfileName>, gateway: GatewayKey) -> Self {
+        Self::of(quick(), vec![identity("discord", "b1")], owner, Some(gateway))
     }
 
-    async fn of(
+    fn of(
         timings: LinkTimings,
         identities: Vec<Identity>,
         owner: Option<ProfileName>,
@@ -357,7 +357,7 @@ impl LinkBench {
 
     /// A link that is connected, and its peer.
     pub(super) async fn connected() -> (Self, Peer) {
-        let mut bench = Self::new().await;
+        let mut bench = Self::new();
         let peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         (bench, peer)
