@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_exposed_by_any_permission_of_others() {
+    fn a_file_is_exposed_by_any_permission_for_others() {
         for (mode, found) in
             [(0o600, None), (0o400, None), (0o700, None), (0o640, Some("read")), (0o602, Some("changed"))]
         {

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn no_link_is_followed_and_nothing_that_is_no_file_is_opened() {
+    fn no_link_is_followed_and_only_a_regular_file_is_opened() {
         for (kind, _) in SPECIAL.iter().filter(|(kind, _)| *kind != "10 GB") {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("it");

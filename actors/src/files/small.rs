@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_for_files_of_people_and_refused_for_files_of_the_gateway() {
+    fn a_link_is_followed_for_files_that_people_write_and_refused_for_files_of_the_gateway() {
         let home = tempfile::tempdir().unwrap();
         let (file, link) = (home.path().join("real"), home.path().join("link"));
         fs::write(&file, "text").unwrap();
