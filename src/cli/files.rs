@@ -8,7 +8,7 @@ use caduceus_actors::relay::identity;
 
 use super::finding::{Finding, quoted};
 
-/// Names in a home whose files hold secrets: ours, and the original's token store.
+/// Names in a home whose files hold secrets: Caduceus's, and the original's token store.
 const SECRET_FILES: [&str; 3] = [".env", location::FILE_NAME, identity::LOGIN_FILE];
 /// The ledger holds messages of users. Its companion files exist while a gateway runs.
 const LEDGER_FILES: [&str; 3] = ["caduceus.db", "caduceus.db-wal", "caduceus.db-shm"];

@@ -281,7 +281,7 @@ async fn after_any_hostile_input_the_next_event_is_answered_and_memory_is_bounde
             .await;
     }
 
-    // Bytes that are no valid frames: a reserved operation, a masked frame, an impossible length, a close with half a code.
+    // Bytes that are not valid frames: a reserved operation, a masked frame, an impossible length, a close with half a code.
     connector.raw_case("a reserved operation", &[0x83, 0x01, b'x'], 1).await;
     connector.raw_case("a masked frame", &[0x81, 0x81, 1, 2, 3, 4, b'x'], 1).await;
     connector.raw_case("a length beyond the memory", &[0x81, 127, 0x3f, 255, 255, 255, 255, 255, 255, 255], 1).await;

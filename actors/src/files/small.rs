@@ -115,7 +115,7 @@ pub(super) fn regular(path: &Path, metadata: io::Result<Metadata>) -> Result<Met
     }
 }
 
-/// Opens without blocking: a pipe in place of the file must not block the caller, and a terminal must not become ours.
+/// Opens without blocking: a pipe in place of the file must not block the caller, and a terminal must not become the controlling terminal.
 #[expect(clippy::disallowed_methods, reason = "no other code opens")]
 pub(super) fn descriptor(path: &Path, access: OFlags, mode: Mode, links: Links) -> io::Result<File> {
     let mut flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
