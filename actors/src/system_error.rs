@@ -27,7 +27,7 @@ mod tests {
     use rustix::io::Errno;
 
     #[test]
-    fn a_lack_of_room_may_pass_and_a_lack_of_right_does_not() {
+    fn lack_of_space_is_temporary_and_lack_of_permission_is_not() {
         for passing in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::STALE] {
             assert!(may_pass(&passing.into()), "{passing:?}");
         }

@@ -1,7 +1,7 @@
 //! One connection: its peer, its use, and when it is closed.
 //!
 //! It counts as that of an unknown peer until a valid token, a valid signature or a request from this machine makes the peer known.
-//! It is closed when its place is needed (`admission`), or after a timeout.
+//! It is closed when its slot is needed (`admission`), or after a timeout.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -51,7 +51,7 @@ pub(super) struct GuardedStream {
 }
 
 impl ClientConnection {
-    /// A connection that was accepted; it takes a place. `trusted` are proxies, which forward for many clients.
+    /// A connection that was accepted; it takes a slot. `trusted` are proxies, which forward for many clients.
     pub(super) fn accept(admission: &Admission, stream: &TcpStream, trusted: impl FnOnce(IpAddr) -> bool) -> Rc<Self> {
         let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let known = trusted(peer) || admission.is_known(peer);
@@ -73,14 +73,14 @@ impl ClientConnection {
         RequestWork(Rc::clone(self))
     }
 
-    /// Marks the peer as known: the connection moves to the places of known peers.
+    /// Marks the peer as known: the connection moves to the slots of known peers.
     pub(super) fn mark_known(&self) {
         if !self.known.replace(true) {
             *self.slot.borrow_mut() = self.admission.connections.known.enter(self.peer, self.rank(), &self.eviction);
         }
     }
 
-    /// Runs a connection to its end, or closes it when its place is evicted or its timeout is reached.
+    /// Runs a connection to its end, or closes it when its slot is evicted or its timeout is reached.
     pub(super) async fn guard<T>(self: Rc<Self>, serving: impl Future<Output = T>) -> Option<T> {
         let over = async {
             loop {
@@ -88,7 +88,7 @@ impl ClientConnection {
                 let woken =
                     select(Box::pin(self.eviction.fired()), Box::pin(tokio::time::sleep_until(deadline.into()))).await;
                 match woken {
-                    Either::Left(_) => return "place evicted",
+                    Either::Left(_) => return "slot evicted",
                     Either::Right(_) if Instant::now() >= self.deadline() => return "timeout",
                     Either::Right(_) => {}
                 }

@@ -1,4 +1,4 @@
-//! The server under the application: sockets, threads, and a place for each connection.
+//! The server under the application: sockets, threads, and a slot for each connection.
 //!
 //! As `actix_web::HttpServer`, except for the limit of connections: that one stops accepting at its limit, so unknown peers could lock out
 //! the probes. Here every connection is accepted, and an older one closed.
@@ -30,7 +30,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A client that was answered before its body was read may continue to send for this long, so that it reads the answer and not a reset.
 const LINGER: Duration = Duration::from_secs(1);
-/// Connections a worker accepts at once; never reached, because [`Admission`] has fewer places.
+/// Connections a worker accepts at once; never reached, because [`Admission`] has fewer slots.
 const MAX_CONNECTIONS: usize = 8_192;
 /// Connections that wait to be accepted: a burst of unknown peers must not fill the queue.
 const BACKLOG: i32 = 1_024;
@@ -101,7 +101,7 @@ where
     Ok(builder.run())
 }
 
-/// Gives each connection a place before it is served.
+/// Gives each connection a slot before it is served.
 struct Guarded<S, T> {
     serve: S,
     admission: Admission,

@@ -28,46 +28,46 @@ pub(super) struct Viewers {
     unauthenticated: SlotPool,
 }
 
-/// A place of a client; dropping it frees it.
-pub(super) enum ViewerPlace {
-    /// The client is authenticated; the place is not evicted.
-    Held { _place: OwnedSemaphorePermit },
-    /// The client has not sent its token; the place may be evicted.
-    Unauthenticated { _place: AdmissionSlot },
+/// A slot of a client; dropping it frees it.
+pub(super) enum ViewerSlot {
+    /// The client is authenticated; the slot is not evicted.
+    Held { _slot: OwnedSemaphorePermit },
+    /// The client has not sent its token; the slot may be evicted.
+    Unauthenticated { _slot: AdmissionSlot },
 }
 
 impl Viewers {
     pub(super) fn new(unauthenticated: SlotPool) -> Self {
-        let places = |most| Arc::new(Semaphore::new(most));
-        Self { loopback: places(MAX_LOOPBACK), authenticated: places(MAX_AUTHENTICATED), unauthenticated }
+        let slots = |most| Arc::new(Semaphore::new(most));
+        Self { loopback: slots(MAX_LOOPBACK), authenticated: slots(MAX_AUTHENTICATED), unauthenticated }
     }
 
-    /// A place for a client on this machine, if one is free.
-    pub(super) fn loopback(&self) -> Option<ViewerPlace> {
+    /// A slot for a client on this machine, if one is free.
+    pub(super) fn loopback(&self) -> Option<ViewerSlot> {
         acquire(&self.loopback)
     }
 
-    /// A place for a client with a valid token, if one is free.
-    pub(super) fn authenticated(&self) -> Option<ViewerPlace> {
+    /// A slot for a client with a valid token, if one is free.
+    pub(super) fn authenticated(&self) -> Option<ViewerSlot> {
         acquire(&self.authenticated)
     }
 
-    /// A place for a client that has not sent its token; it is lost when `eviction` fires.
-    pub(super) fn unauthenticated(&self, peer: IpAddr, eviction: &Arc<EvictionSignal>) -> ViewerPlace {
-        ViewerPlace::Unauthenticated { _place: self.unauthenticated.enter(peer, Rank::Waiting, eviction) }
+    /// A slot for a client that has not sent its token; it is lost when `eviction` fires.
+    pub(super) fn unauthenticated(&self, peer: IpAddr, eviction: &Arc<EvictionSignal>) -> ViewerSlot {
+        ViewerSlot::Unauthenticated { _slot: self.unauthenticated.enter(peer, Rank::Waiting, eviction) }
     }
 
-    /// How many places are taken.
+    /// How many slots are taken.
     pub(super) fn watching(&self) -> usize {
-        let taken = |places: &Semaphore, most: usize| most - places.available_permits().min(most);
+        let taken = |slots: &Semaphore, most: usize| most - slots.available_permits().min(most);
         taken(&self.loopback, MAX_LOOPBACK)
             + taken(&self.authenticated, MAX_AUTHENTICATED)
             + self.unauthenticated.taken()
     }
 }
 
-fn acquire(places: &Arc<Semaphore>) -> Option<ViewerPlace> {
-    Some(ViewerPlace::Held { _place: Arc::clone(places).try_acquire_owned().ok()? })
+fn acquire(slots: &Arc<Semaphore>) -> Option<ViewerSlot> {
+    Some(ViewerSlot::Held { _slot: Arc::clone(slots).try_acquire_owned().ok()? })
 }
 
 /// Flow control of one client: each status is followed by a ping, and the next waits for the pong. So a slow client gets fewer and

@@ -25,7 +25,7 @@ use super::feed::{FeedEvent, Rendered};
 use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
-use super::viewers::{Due, Pace, ViewerPlace};
+use super::viewers::{Due, Pace, ViewerSlot};
 use super::views::STATUS;
 
 /// A client that is not authenticated yet has this long to send its token.
@@ -50,15 +50,15 @@ async fn watch(request: HttpRequest, state: SharedState, payload: Payload) -> Re
     let authenticated = state.authenticator.is_authenticated(&request).await?;
     state.feed.latest()?;
     let (caller, eviction) = (HttpCaller::of(&request), Arc::new(EvictionSignal::default()));
-    let place = match (authenticated, caller.loopback) {
+    let slot = match (authenticated, caller.loopback) {
         (false, _) => Some(state.viewers.unauthenticated(caller.address, &eviction)),
         (true, false) => state.viewers.authenticated(),
         (true, true) => match state.viewers.loopback() {
             None if state.authenticator.has_valid_token(&request).await => state.viewers.authenticated(),
-            place => place,
+            slot => slot,
         },
     };
-    let place = place.ok_or(ApiError::TooManyViewers)?;
+    let slot = slot.ok_or(ApiError::TooManyViewers)?;
     let connection = ClientConnection::of(&request).cloned();
     let viewer = Viewer {
         state_of_client: if authenticated { ViewerState::Authenticated } else { ViewerState::AwaitingToken },
@@ -69,7 +69,7 @@ async fn watch(request: HttpRequest, state: SharedState, payload: Payload) -> Re
         pace: Pace::new(Instant::now()),
         latest: None,
         state,
-        place,
+        slot,
     };
     let started = WsResponseBuilder::new(viewer, &request, payload).frame_size(MAX_MESSAGE).start();
     started.map_err(ApiError::NotAWebSocket)
@@ -82,8 +82,8 @@ struct Viewer {
     caller: HttpCaller,
     pace: Pace,
     latest: Option<Arc<Rendered>>,
-    place: ViewerPlace,
-    /// Fires when the place of a client that has not sent its token is evicted.
+    slot: ViewerSlot,
+    /// Fires when the slot of a client that has not sent its token is evicted.
     eviction: Arc<EvictionSignal>,
     connection: Option<Rc<ClientConnection>>,
     /// Keeps the connection in use while the socket is open.
@@ -148,8 +148,8 @@ impl Viewer {
             connection.mark_known();
         }
         match self.state.viewers.authenticated() {
-            Some(place) => {
-                self.place = place;
+            Some(slot) => {
+                self.slot = slot;
                 self.admit(ctx);
             }
             None => close(ctx, CloseCode::Again, "too many clients watch the status"),

@@ -293,7 +293,7 @@ async fn serve_under_attack(shared: bool) {
         println!("{:<22} {made:>5} connections, {lost:>5} closed: {longest:?}", kind.name);
         drop(attack);
     }
-    assert!(world.gateway().log().lines().filter(|line| line.contains("all places are taken")).count() <= 30);
+    assert!(world.gateway().log().lines().filter(|line| line.contains("all slots are taken")).count() <= 30);
 }
 
 #[actix_web::test]

@@ -9,7 +9,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{read_notes, resolve};
-use super::note::{Fate, Note, PresentationVerdict, verdict};
+use super::note::{Note, PresentationVerdict, TokenOutcome, verdict};
 use super::store;
 use crate::error_chain::error_chain;
 use caduceus_contract::messages::honcho::GrantState;
@@ -110,7 +110,9 @@ fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
         return GrantState::Fresh;
     };
     match (note.fate(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
-        (Fate::Refused | Fate::Rotated, _) | (_, PresentationVerdict::Spent) => GrantState::ReauthRequired,
+        (TokenOutcome::Refused | TokenOutcome::Rotated, _) | (_, PresentationVerdict::Spent) => {
+            GrantState::ReauthRequired
+        }
         _ => GrantState::Uncertain,
     }
 }

@@ -59,7 +59,7 @@ pub(super) struct Note {
     digest: String,
     /// Unix seconds of the last time it was presented.
     at_s: i64,
-    fate: Fate,
+    fate: TokenOutcome,
     /// Retries left without a person's request.
     retries: u8,
     /// Its replacement has a short or unknown lifetime: it is not exchanged for [`EXCHANGE_FLOOR`].
@@ -67,10 +67,10 @@ pub(super) struct Note {
     brief: bool,
 }
 
-/// The fate of a token that was presented.
+/// The outcome of a presented token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Fate {
+pub(super) enum TokenOutcome {
     /// Unknown.
     Unknown,
     /// Spent for a new one, which is on disk.
@@ -174,10 +174,10 @@ impl Note {
         let digest = digest(token);
         let again = before.filter(|note| note.digest == digest);
         let retries = again.map_or(1, |note| note.retries.saturating_sub(1));
-        Self { digest, at_s: now_s, fate: Fate::Unknown, retries, brief: false }
+        Self { digest, at_s: now_s, fate: TokenOutcome::Unknown, retries, brief: false }
     }
 
-    pub(super) fn with(&self, fate: Fate) -> Self {
+    pub(super) fn with(&self, fate: TokenOutcome) -> Self {
         Self { fate, ..self.clone() }
     }
 
@@ -191,7 +191,7 @@ impl Note {
         u64::try_from(now_s - self.at_s).unwrap_or(0)
     }
 
-    pub(super) fn fate(&self) -> Fate {
+    pub(super) fn fate(&self) -> TokenOutcome {
         self.fate
     }
 
@@ -226,16 +226,16 @@ pub(super) fn verdict(
     let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
     if !note.is_about(token) {
         return match (note.fate, left(EXCHANGE_FLOOR)) {
-            (Fate::Rotated, Some(left)) if note.brief && !by_person => PresentationVerdict::TooSoon(left),
+            (TokenOutcome::Rotated, Some(left)) if note.brief && !by_person => PresentationVerdict::TooSoon(left),
             _ => PresentationVerdict::Present,
         };
     }
     match note.fate {
-        Fate::Rotated | Fate::Refused => PresentationVerdict::Spent,
-        Fate::Unknown | Fate::Withheld if by_person => PresentationVerdict::Present,
-        Fate::Withheld => PresentationVerdict::Withhold,
-        Fate::Unknown if note.retries == 0 => PresentationVerdict::Withhold,
-        Fate::Unknown => left(retry_wait).map_or(PresentationVerdict::Present, PresentationVerdict::Wait),
+        TokenOutcome::Rotated | TokenOutcome::Refused => PresentationVerdict::Spent,
+        TokenOutcome::Unknown | TokenOutcome::Withheld if by_person => PresentationVerdict::Present,
+        TokenOutcome::Withheld => PresentationVerdict::Withhold,
+        TokenOutcome::Unknown if note.retries == 0 => PresentationVerdict::Withhold,
+        TokenOutcome::Unknown => left(retry_wait).map_or(PresentationVerdict::Present, PresentationVerdict::Wait),
     }
 }
 
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_token_of_a_short_or_unknown_lifetime_waits_half_a_minute_after_a_rotation_except_on_request() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).with_lifetime(239);
+        let note = Note::presenting(&token("r1"), None, 1000).with(TokenOutcome::Rotated).with_lifetime(239);
         assert_eq!(judge(&note, "r2", 1010, false), PresentationVerdict::TooSoon(Duration::from_secs(20)));
         assert_eq!(judge(&note, "r2", 1010, true), PresentationVerdict::Present);
         assert_eq!(judge(&note, "r2", 1030, false), PresentationVerdict::Present);
@@ -307,14 +307,14 @@ mod tests {
     #[test]
     fn a_spent_or_refused_token_is_not_presented_even_on_request() {
         let note = Note::presenting(&token("r1"), None, 1000);
-        for fate in [Fate::Rotated, Fate::Refused] {
+        for fate in [TokenOutcome::Rotated, TokenOutcome::Refused] {
             assert_eq!(judge(&note.with(fate), "r1", 9999, true), PresentationVerdict::Spent);
         }
     }
 
     #[test]
     fn a_token_that_was_not_replaced_waits_for_a_request() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Withheld);
+        let note = Note::presenting(&token("r1"), None, 1000).with(TokenOutcome::Withheld);
         assert_eq!(judge(&note, "r1", 9999, false), PresentationVerdict::Withhold);
         assert_eq!(judge(&note, "r1", 9999, true), PresentationVerdict::Present);
     }

@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use super::exchange::{ExchangeError, TokenAnswer, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, PresentationVerdict, verdict};
+use super::note::{EXCHANGE_FLOOR, Note, Notes, PresentationVerdict, TokenOutcome, verdict};
 use super::outcome::{Outcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, ReservedFile, Saved};
@@ -179,7 +179,7 @@ impl Refresh {
                 Err(Outcome::Ambiguous { why: error_chain(&error), retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
-                locked.put_note_or_warn(note.with(Fate::Refused));
+                locked.put_note_or_warn(note.with(TokenOutcome::Refused));
                 Err(Outcome::Refused { grant: locked.current, why: error_chain(&error) })
             }
         }
@@ -239,7 +239,7 @@ impl LockedRefresh {
         match store::save(&self.lock, reserved, &self.block, grant, &self.current, &self.steps) {
             Ok(Saved::Overtaken(theirs)) => Outcome::Adopted(theirs),
             Ok(saved) => {
-                let fate = if withheld { Fate::Withheld } else { Fate::Rotated };
+                let fate = if withheld { TokenOutcome::Withheld } else { TokenOutcome::Rotated };
                 self.notes.answered(&self.block);
                 self.put_note_or_warn(note.with(fate).with_lifetime(*life_s));
                 let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };

@@ -35,10 +35,10 @@ pub struct Routes(Vec<Route>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteWarning {
     /// The whole list has the wrong type.
-    #[error("profile_routes is no list")]
+    #[error("profile_routes is not a list")]
     NotAList,
     /// The index, counted from 0.
-    #[error("profile route {0} is no mapping")]
+    #[error("profile route {0} is not a mapping")]
     NotAMapping(usize),
     /// It has no platform or no profile.
     #[error("profile route `{0}` lacks platform or profile")]

@@ -1,7 +1,7 @@
 //! Limits on connections, bodies and sockets, shared fairly between peers.
 //!
-//! Peers that have sent a valid token or signature have separate places; all others share a small number. A new connection always gets
-//! a place: the peer with the most places loses one (`fair.rs`). Shared by all workers and by successive servers; a restart of
+//! Peers that have sent a valid token or signature have separate slots; all others share a small number. A new connection always gets
+//! a slot: the peer with the most slots loses one (`fair.rs`). Shared by all workers and by successive servers; a restart of
 //! the process resets the known peers.
 
 mod fair;
@@ -32,7 +32,7 @@ const KNOWN_BODIES: usize = 32;
 /// Sockets that have not sent their token yet.
 const UNAUTHENTICATED_SOCKETS: usize = 64;
 
-/// The places, and the known peers. Cheap to clone.
+/// The slots, and the known peers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
     /// Connections.

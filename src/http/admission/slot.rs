@@ -10,74 +10,74 @@ use caduceus_actors::locked::locked;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::fair::{FairPlaces, PlaceId, Rank};
+use super::fair::{FairSlots, Rank, SlotId};
 
 /// How often evictions are logged: unknown peers cause them, so they must not fill the log.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
-/// A bounded number of places for one purpose, shared fairly between peers. Cheap to clone.
+/// A bounded number of slots for one purpose, shared fairly between peers. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::http) struct SlotPool(Arc<SlotPlaces>);
+pub(in crate::http) struct SlotPool(Arc<SlotPoolShared>);
 
-struct SlotPlaces {
-    /// The purpose of the places, in logs and metrics.
+struct SlotPoolShared {
+    /// The purpose of the slots, in logs and metrics.
     name: &'static str,
     state: Mutex<SlotState>,
 }
 
 struct SlotState {
-    places: FairPlaces,
-    signals: HashMap<PlaceId, Arc<EvictionSignal>>,
+    slots: FairSlots,
+    signals: HashMap<SlotId, Arc<EvictionSignal>>,
     evicted: u64,
     /// The count at the last log line, and its time.
     logged: (u64, Option<Instant>),
 }
 
-/// Signals that a place is evicted. One holder waits for it.
+/// Signals that a slot is evicted. One holder waits for it.
 #[derive(Debug, Default)]
 pub(in crate::http) struct EvictionSignal(Notify);
 
-/// A taken place; dropping it frees it.
+/// A taken slot; dropping it frees it.
 pub(in crate::http) struct AdmissionSlot {
     pool: SlotPool,
-    place: PlaceId,
+    id: SlotId,
 }
 
 impl SlotPool {
     pub(super) fn new(name: &'static str, capacity: usize) -> Self {
-        let places = FairPlaces::new(capacity);
-        let state = SlotState { places, signals: HashMap::new(), evicted: 0, logged: (0, None) };
-        Self(Arc::new(SlotPlaces { name, state: Mutex::new(state) }))
+        let slots = FairSlots::new(capacity);
+        let state = SlotState { slots, signals: HashMap::new(), evicted: 0, logged: (0, None) };
+        Self(Arc::new(SlotPoolShared { name, state: Mutex::new(state) }))
     }
 
-    /// Takes a place. When `eviction` fires, the place is lost; the holder has to wait for it.
+    /// Takes a slot. When `eviction` fires, the slot is lost; the holder has to wait for it.
     pub(in crate::http) fn enter(&self, peer: IpAddr, rank: Rank, eviction: &Arc<EvictionSignal>) -> AdmissionSlot {
         let (lost, count) = {
             let mut state = self.state();
-            let (place, evicted) = state.places.enter(peer.into(), rank);
-            state.signals.insert(place, Arc::clone(eviction));
+            let (id, evicted) = state.slots.enter(peer.into(), rank);
+            state.signals.insert(id, Arc::clone(eviction));
             let lost = evicted.and_then(|evicted| state.signals.remove(&evicted));
             state.evicted += u64::from(lost.is_some());
-            let slot = AdmissionSlot { pool: self.clone(), place };
+            let slot = AdmissionSlot { pool: self.clone(), id };
             let Some(lost) = lost else { return slot };
             ((lost, slot), state.due(Instant::now()))
         };
         let (lost, slot) = lost;
         lost.fire();
         if let Some(count) = count {
-            warn!(places = self.0.name, count, %peer, "all places are taken; the oldest of the busiest peer were closed");
+            warn!(slots = self.0.name, count, %peer, "all slots are taken; the oldest of the busiest peer were closed");
         }
         slot
     }
 
-    /// The purpose of the places.
+    /// The purpose of the slots.
     pub(in crate::http) fn name(&self) -> &'static str {
         self.0.name
     }
 
     /// Places taken at the moment.
     pub(in crate::http) fn taken(&self) -> usize {
-        self.state().places.taken()
+        self.state().slots.taken()
     }
 
     /// Places evicted since the start.
@@ -104,22 +104,22 @@ impl SlotState {
 }
 
 impl AdmissionSlot {
-    /// Sets what the place is used for from now on.
+    /// Sets what the slot is used for from now on.
     pub(in crate::http) fn set_rank(&self, rank: Rank) {
-        self.pool.state().places.set_rank(self.place, rank);
+        self.pool.state().slots.set_rank(self.id, rank);
     }
 }
 
 impl Drop for AdmissionSlot {
     fn drop(&mut self) {
         let mut state = self.pool.state();
-        state.places.leave(self.place);
-        state.signals.remove(&self.place);
+        state.slots.leave(self.id);
+        state.signals.remove(&self.id);
     }
 }
 
 impl EvictionSignal {
-    /// Resolves when the place is evicted, also if that was before the call.
+    /// Resolves when the slot is evicted, also if that was before the call.
     pub(in crate::http) async fn fired(&self) {
         self.0.notified().await;
     }
@@ -155,8 +155,7 @@ mod tests {
 
     #[test]
     fn evictions_are_logged_once_a_minute_with_their_number() {
-        let mut state =
-            SlotState { places: FairPlaces::new(1), signals: HashMap::new(), evicted: 1, logged: (0, None) };
+        let mut state = SlotState { slots: FairSlots::new(1), signals: HashMap::new(), evicted: 1, logged: (0, None) };
         let now = Instant::now();
         assert_eq!(state.due(now), Some(1));
         state.evicted = 5_000;

@@ -64,7 +64,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
 }
 
 async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
-    let signed = SignedDelivery::receive(&request, &state, payload).await?;
+    let signed = VerifiedDelivery::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
     }
@@ -86,7 +86,7 @@ async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> De
 }
 
 async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
-    let signed = SignedDelivery::receive(&request, &state, payload).await?;
+    let signed = VerifiedDelivery::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
     }
@@ -109,14 +109,14 @@ fn done() -> Json<OkBody> {
 }
 
 /// A verified body, and the profile whose key signed it.
-struct SignedDelivery {
+struct VerifiedDelivery {
     body: Bytes,
     /// In lower case, so that it identifies the delivery.
     signature: String,
     route: DeliveryRoute,
 }
 
-impl SignedDelivery {
+impl VerifiedDelivery {
     /// Reads a body and verifies it. A request with invalid headers is refused before the body is read.
     ///
     /// # Errors

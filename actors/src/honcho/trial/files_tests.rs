@@ -141,7 +141,9 @@ fn a_server_that_hangs_times_out_and_is_retried_once() {
     trial.server.script(Fault::Delay(SOON));
     let mut hangs = trial.refresh();
     hangs.limits.exchange = Duration::from_millis(100);
-    let Outcome::Ambiguous { why, .. } = hangs.run().outcome else { panic!("silence was taken for an answer") };
+    let Outcome::Ambiguous { why, .. } = hangs.run().outcome else {
+        panic!("a missing answer was taken for an answer")
+    };
     assert!(why.contains("no answer within 0.1 s"), "{why}");
 }
 
@@ -205,7 +207,7 @@ fn if_the_file_cannot_be_written_no_token_is_presented() {
     let trial = GrantTrial::expired();
     let mut refresh = trial.refresh();
     let home = trial.home.path().to_owned();
-    // Permission bits do not bind root, a missing directory does.
+    // Permission bits do not apply to root; a missing directory prevents the write for root as well.
     refresh.steps = StepHook::new(move |step| {
         if step == RefreshStep::Read {
             fs::remove_dir_all(&home).unwrap();

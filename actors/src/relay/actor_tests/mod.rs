@@ -315,7 +315,7 @@ fn dormant_link_closes_and_dials_again() {
 }
 
 #[test]
-fn idle_without_a_connection_is_answered_so() {
+fn idle_without_a_connection_is_answered_not_connected() {
     run(async {
         let bench = LinkBench::new();
         bench.profile.borrow_mut().1 = Err(NoConnectParams::NotSet);

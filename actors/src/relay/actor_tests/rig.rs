@@ -209,10 +209,10 @@ impl Handler<PrepareDial> for StubProfile {
 pub(super) type Offered = (OfferEvent, oneshot::Sender<Result<(), NotRecorded>>);
 
 /// A dead letter to be recorded, and the sender of its answer.
-pub(super) type Letter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
+pub(super) type PendingDeadLetter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
 
 struct StubDispatch {
-    letters: mpsc::UnboundedSender<Letter>,
+    letters: mpsc::UnboundedSender<PendingDeadLetter>,
     offered: mpsc::UnboundedSender<Offered>,
     stops: mpsc::UnboundedSender<StopSession>,
     changes: mpsc::UnboundedSender<LinkChanged>,
@@ -275,7 +275,7 @@ pub(super) struct LinkBench {
     pub(super) link: Addr<RelayActor>,
     pub(super) profile: Answers,
     pub(super) offered: mpsc::UnboundedReceiver<Offered>,
-    pub(super) letters: mpsc::UnboundedReceiver<Letter>,
+    pub(super) letters: mpsc::UnboundedReceiver<PendingDeadLetter>,
     pub(super) claims: Claims,
     pub(super) stops: mpsc::UnboundedReceiver<StopSession>,
     pub(super) changes: mpsc::UnboundedReceiver<LinkChanged>,
@@ -373,7 +373,7 @@ impl LinkBench {
         within("an event at the dispatcher", self.offered.recv()).await.unwrap()
     }
 
-    pub(super) async fn letter(&mut self) -> Letter {
+    pub(super) async fn letter(&mut self) -> PendingDeadLetter {
         within("a dead letter at the ledger", self.letters.recv()).await.unwrap()
     }
 
