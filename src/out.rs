@@ -28,7 +28,7 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Whether something meant for standard output was lost although there is a reader.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Writes the result of a command to standard output. A reader that has closed its end is no error; any other error is printed
+/// Writes the result of a command to standard output. A reader that has closed its end is not an error; any other error is printed
 /// on standard error and becomes the exit code.
 pub(crate) fn print(text: &str) {
     record(Stream::Output.write(terminal::text(text).as_bytes()).1);

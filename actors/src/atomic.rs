@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::files::own;
 
-/// Replaces the file at `path`, private to our user: a reader sees the old one or the new one, and a power failure leaves one of them.
+/// Replaces the file at `path`, private to the current user: a reader sees the old one or the new one, and a power failure leaves one of them.
 ///
 /// # Errors
 /// The system's error. The old file is still there, or, if only the directory could not be synced, the new one.

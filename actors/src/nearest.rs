@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_letter_added_dropped_or_changed_counts_one() {
+    fn each_letter_added_removed_or_changed_adds_one_to_the_distance() {
         for (a, b, expected) in
             [("", "", 0), ("a", "", 1), ("relay", "relay", 0), ("relay", "realy", 2), ("id", "url", 3)]
         {

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_holds_what_begins_like_it_and_nothing_else() {
+    fn a_network_contains_exactly_the_addresses_with_its_prefix() {
         for (network, inside) in
             [("10.0.0.0/8", "10.255.1.2"), ("10.9.9.9/8", "10.1.1.1"), ("127.0.0.1", "127.0.0.1"), ("::1", "::1")]
         {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_refused() {
         for text in ["", "localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "::/129", "10.0.0/8", "*"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }

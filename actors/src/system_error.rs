@@ -27,7 +27,7 @@ mod tests {
     use rustix::io::Errno;
 
     #[test]
-    fn a_full_disk_is_temporary_and_a_missing_permission_is_not() {
+    fn lack_of_space_is_temporary_and_lack_of_permission_is_not() {
         for passing in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::STALE] {
             assert!(is_temporary(&passing.into()), "{passing:?}");
         }

@@ -8,7 +8,7 @@ use caduceus_actors::relay::identity;
 
 use super::finding::{Finding, quoted};
 
-/// Names in a home whose files hold secrets: ours, and the original's token store.
+/// Names in a home whose files hold secrets: Caduceus's, and the original's token store.
 const SECRET_FILES: [&str; 3] = [".env", location::FILE_NAME, identity::LOGIN_FILE];
 /// The ledger holds messages of users. Its companion files exist while a gateway runs.
 const LEDGER_FILES: [&str; 3] = ["caduceus.db", "caduceus.db-wal", "caduceus.db-shm"];
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_exposed_by_any_permission_of_others() {
+    fn a_file_is_exposed_by_any_permission_for_others() {
         for (mode, found) in
             [(0o600, None), (0o400, None), (0o700, None), (0o640, Some("read")), (0o602, Some("changed"))]
         {

@@ -42,7 +42,7 @@ struct HeldFile {
 /// Why the home cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HomeLockError {
-    /// Another gateway, ours or the original, serves this home.
+    /// Another gateway, Caduceus or the original, serves this home.
     #[error("another gateway holds the home {}", .0.display())]
     Held(PathBuf),
     /// Something that is not a file is there, or it is another user's.
@@ -187,7 +187,7 @@ fn read(path: &Path) -> Option<RecordedProcess> {
     RecordedProcess::parse(&small::read(path, MAX_RECORD, Symlinks::Refuse).ok()?.bytes)
 }
 
-/// The holder of `home`, from its record, if that process is running: a gateway of ours or of the original.
+/// The holder of `home`, from its record, if that process is running: Caduceus or the original.
 ///
 /// Use it only if [`is_held`]; a record outlives its process.
 pub(crate) fn holder(home: &Path) -> Option<RecordedProcess> {

@@ -175,13 +175,13 @@ mod tests {
     use super::*;
 
     /// A notifier on its thread, the messages that it sent, and whether the root's thread responds.
-    struct Rig {
+    struct NotifierBench {
         manager: ServiceManager,
         messages: Arc<Mutex<Vec<String>>>,
         responsive: Arc<AtomicBool>,
     }
 
-    impl Rig {
+    impl NotifierBench {
         fn start(heartbeat: Option<Duration>) -> Self {
             let (sender, events) = channel();
             let (messages, responsive) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(true)));
@@ -212,17 +212,17 @@ mod tests {
 
     #[test]
     fn heartbeats_stop_while_the_root_is_unresponsive() {
-        let rig = Rig::start(Some(Duration::from_millis(10)));
-        rig.until("WATCHDOG=1", 3);
-        rig.responsive.store(false, Ordering::SeqCst);
+        let bench = NotifierBench::start(Some(Duration::from_millis(10)));
+        bench.until("WATCHDOG=1", 3);
+        bench.responsive.store(false, Ordering::SeqCst);
         // One may have been under way.
-        let before = rig.count("WATCHDOG=1");
-        rig.manager.status("a".to_owned());
+        let before = bench.count("WATCHDOG=1");
+        bench.manager.status("a".to_owned());
         thread::sleep(Duration::from_millis(200));
-        rig.until("STATUS=a", 1);
-        assert!(rig.count("WATCHDOG=1") <= before + 1);
-        rig.responsive.store(true, Ordering::SeqCst);
-        rig.until("WATCHDOG=1", before + 5);
+        bench.until("STATUS=a", 1);
+        assert!(bench.count("WATCHDOG=1") <= before + 1);
+        bench.responsive.store(true, Ordering::SeqCst);
+        bench.until("WATCHDOG=1", before + 5);
     }
 
     #[test]
@@ -247,11 +247,11 @@ mod tests {
 
     #[test]
     fn a_reload_is_reported_with_the_time_at_which_it_began() {
-        let rig = Rig::start(None);
-        rig.manager.reloading();
-        rig.manager.ready();
-        rig.until("READY=1", 1);
-        let messages = rig.messages.lock().unwrap().clone();
+        let bench = NotifierBench::start(None);
+        bench.manager.reloading();
+        bench.manager.ready();
+        bench.until("READY=1", 1);
+        let messages = bench.messages.lock().unwrap().clone();
         assert_eq!((messages[0].as_str(), messages[2].as_str()), ("RELOADING=1", "READY=1"));
         assert!(
             messages[1].strip_prefix("MONOTONIC_USEC=").is_some_and(|at| at.parse::<u64>().is_ok()),
@@ -261,23 +261,23 @@ mod tests {
 
     #[test]
     fn events_do_not_delay_the_heartbeats() {
-        let rig = Rig::start(Some(Duration::from_millis(10)));
+        let bench = NotifierBench::start(Some(Duration::from_millis(10)));
         let begun = Instant::now();
-        while rig.count("WATCHDOG=1") < 3 {
+        while bench.count("WATCHDOG=1") < 3 {
             assert!(begun.elapsed() < Duration::from_secs(20), "events delayed the heartbeats");
-            rig.manager.status("busy".to_owned());
+            bench.manager.status("busy".to_owned());
             thread::sleep(Duration::from_millis(1));
         }
     }
 
     #[test]
     fn more_time_is_requested_at_once_when_stopping_unless_the_root_hangs() {
-        let rig = Rig::start(None);
-        rig.manager.ready();
-        rig.manager.stopping();
-        rig.until("EXTEND_TIMEOUT_USEC=30000000", 1);
-        assert_eq!((rig.count("READY=1"), rig.count("STOPPING=1"), rig.count("WATCHDOG=1")), (1, 1, 0));
-        let hanging = Rig::start(None);
+        let bench = NotifierBench::start(None);
+        bench.manager.ready();
+        bench.manager.stopping();
+        bench.until("EXTEND_TIMEOUT_USEC=30000000", 1);
+        assert_eq!((bench.count("READY=1"), bench.count("STOPPING=1"), bench.count("WATCHDOG=1")), (1, 1, 0));
+        let hanging = NotifierBench::start(None);
         hanging.responsive.store(false, Ordering::SeqCst);
         hanging.manager.stopping();
         hanging.manager.status("after".to_owned());

@@ -77,9 +77,9 @@ fn render(snapshot: &Snapshot, counts: &ProcessCounts) -> Result<String, std::fm
         counts.log_dropped,
     );
     let taken = counts.pools.iter().map(|(name, taken, _)| ((*name).to_owned(), *taken));
-    metrics.gauges("http_places_taken", "Connections, bodies and sockets at the moment", "places", taken);
+    metrics.gauges("http_places_taken", "Slots in use for connections, bodies and sockets", "places", taken);
     let evicted = counts.pools.iter().map(|(name, _, evicted)| ((*name).to_owned(), *evicted));
-    metrics.counters("http_places_evicted", "Closed because another peer needed the slot", "places", evicted);
+    metrics.counters("http_places_evicted", "Slots evicted for another peer", "places", evicted);
     turns(&mut metrics, snapshot);
     relay(&mut metrics, &snapshot.relay, snapshot.process.uptime_ms);
     grants_and_ledger(&mut metrics, snapshot);

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_counts_more_than_the_host() {
+    fn an_absolute_target_takes_precedence_over_the_host() {
         let names = HostNames::new(([127, 0, 0, 1], 8652).into(), Vec::new());
         let host = headers(&[("host", "localhost:8652")]);
         assert!(names.refuse(&host, Some("evil.example"), None).is_some());

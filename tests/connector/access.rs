@@ -144,7 +144,7 @@ async fn a_gateway_provisions_itself_and_declares_its_policy() {
     let policy =
         json!({"platform": "discord", "requireAddress": true, "freeResponseScopes": ["c"], "allowOtherBots": false});
     let url = format!("{}/relay/policy", connector.url);
-    assert_eq!(post_as(&url, access, &policy).await.0, 401, "an access token is no upgrade token");
+    assert_eq!(post_as(&url, access, &policy).await.0, 401, "an access token is not an upgrade token");
     let upgrade = token("gw-1", secrets[2].as_str().unwrap(), 0);
     assert_eq!(post_as(&url, &upgrade, &policy).await.0, 200);
     assert_eq!(account(&connector).await["registered"]["gw-1"]["policies"]["discord"], policy);

@@ -116,7 +116,7 @@ async fn raw_text_is_written_unchanged() {
 }
 
 #[actix_web::test]
-async fn impossible_switches_are_refused() {
+async fn invalid_fault_switches_are_refused() {
     let connector = connector();
     let url = format!("{}/dev/faults", connector.url);
     for faults in [

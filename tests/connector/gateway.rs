@@ -101,7 +101,7 @@ impl WireGateway {
     pub(crate) async fn frame(&mut self) -> Value {
         match within(SOON, "a frame", self.receive()).await {
             WireMessage::Frame(frame) => frame,
-            other => panic!("a frame should come, not {other:?}"),
+            other => panic!("expected a frame, not {other:?}"),
         }
     }
 
@@ -109,7 +109,7 @@ impl WireGateway {
     pub(crate) async fn close(&mut self) -> (u16, String) {
         match within(SOON, "a close frame", self.receive()).await {
             WireMessage::Closed(Some(reason)) => (reason.code.into(), reason.description.unwrap_or_default()),
-            other => panic!("a close frame should come, not {other:?}"),
+            other => panic!("expected a close frame, not {other:?}"),
         }
     }
 

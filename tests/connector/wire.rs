@@ -234,7 +234,7 @@ async fn frames_from_gateways_are_streamed_from_the_first_one() {
 }
 
 #[actix_web::test]
-async fn the_account_counts_answers_and_marked_repeats() {
+async fn the_connectors_account_counts_answers_and_marked_repeats() {
     let connector = connector();
     let mut gateway = WireGateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     push(&connector, json!({"event": event("m1", "hi")})).await;

@@ -136,7 +136,7 @@ async fn ten_thousand_replays_run_once_also_across_a_restart() {
 }
 
 #[actix_web::test]
-async fn a_signed_body_that_is_no_delivery_is_refused_with_its_reason() {
+async fn a_signed_body_that_is_not_a_delivery_is_refused_with_its_reason() {
     let world = start().await;
     let url = world.url("/relay/inbound");
     let huge = vec![b' '; 2 * 1024 * 1024 + 1];

@@ -67,9 +67,9 @@ async fn a_refused_upgrade_is_redialled_after_its_retry_after() {
         let wait = if wait.is_empty() { date() } else { wait };
         let answer = format!("HTTP/1.1 {status}\r\nRetry-After: {wait}\r\ncontent-length: 0\r\n\r\n");
         let refused = refuse(&answer).await;
-        // A poke needs no authentication, and does not override `Retry-After`.
-        let (poked, _) = crate::support::get(&connector.world.url("/wake")).await;
-        assert_eq!(poked, 204);
+        // A wake request needs no authentication, and does not override `Retry-After`.
+        let (woken, _) = crate::support::get(&connector.world.url("/wake")).await;
+        assert_eq!(woken, 204);
         let again = refuse("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
         let waited = again.duration_since(refused).as_millis();
         println!("{status}, {wait}: redialled after {waited} ms");

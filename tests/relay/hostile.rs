@@ -281,10 +281,10 @@ async fn after_any_hostile_input_the_next_event_is_answered_and_memory_is_bounde
             .await;
     }
 
-    // Bytes that are no valid frames: a reserved operation, a masked frame, an impossible length, a close with half a code.
+    // Bytes that are not valid frames: a reserved operation, a masked frame, an impossible length, a close with half a code.
     connector.raw_case("a reserved operation", &[0x83, 0x01, b'x'], 1).await;
     connector.raw_case("a masked frame", &[0x81, 0x81, 1, 2, 3, 4, b'x'], 1).await;
-    connector.raw_case("a length beyond all memory", &[0x81, 127, 0x3f, 255, 255, 255, 255, 255, 255, 255], 1).await;
+    connector.raw_case("a length beyond the memory", &[0x81, 127, 0x3f, 255, 255, 255, 255, 255, 255, 255], 1).await;
     connector.raw_case("a close with half a code", &[0x88, 0x01, 0x03], 1).await;
     connector.raw_case("a control frame of 200 bytes", &[&[0x89, 126, 0, 200][..], &[0; 200]].concat(), 1).await;
     connector.raw_case("HTTP in the middle of the stream", b"HTTP/1.1 200 OK\r\n\r\n", 1).await;

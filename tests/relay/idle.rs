@@ -63,7 +63,7 @@ async fn events_during_idle_wake_the_gateway_and_arrive_once_in_order() {
 }
 
 #[actix_web::test]
-async fn a_poke_needs_no_token_reveals_nothing_and_is_rate_limited() {
+async fn a_wake_request_needs_no_token_reveals_nothing_and_is_rate_limited() {
     let world = World::start().await;
     let foreign = [("Host", "gateway.example")];
     for request in 0..10 {

@@ -31,7 +31,7 @@ const MISBEHAVIOURS: [Misbehaviour; 17] = [
     text("noisy", "yes noise | head -c 20000000 >&2; echo fine after all", "fine after all"),
     text("noisy-line", "head -c 20000000 /dev/zero >&2; echo fine after all", "fine after all"),
     text("never-reads", "echo output without reading; sleep 0.5", "output without reading"),
-    text("hasty", "exit 0", "The agent ended without an answer."),
+    text("silent", "exit 0", "The agent ended without an answer."),
     text("closes-early", "echo last word; exec 1>&-; sleep 0.5; exit 4", "The agent stopped with exit code 4."),
     text("fails", "echo some; exit 3", "The agent stopped with exit code 3."),
     text("crashes", "kill -9 $$", "The agent stopped with exit code 137."),

@@ -67,7 +67,7 @@ async fn events_queued_before_a_start_under_a_marker_wait_for_the_end_of_the_dra
 }
 
 #[actix_web::test]
-async fn during_a_drain_an_interrupting_message_stops_no_running_turn() {
+async fn during_a_drain_a_message_that_interrupts_stops_no_running_turn() {
     let mut world = World::prepare().await;
     world.configure("sessions:\n  busy: interrupt\n");
     world.serve().await;

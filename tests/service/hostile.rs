@@ -166,8 +166,8 @@ async fn a_thousand_hostile_requests_affect_neither_a_turn_nor_the_link() {
             })
             .collect();
         let answers = send_all(&here, REQUESTS);
-        let slowest = idlers.into_iter().map(|idler| idler.join().expect("an idler ends")).max();
-        (viewers, answers, slowest.expect("there are idlers"))
+        let slowest = idlers.into_iter().map(|idler| idler.join().expect("an idle client ends")).max();
+        (viewers, answers, slowest.expect("there are idle clients"))
     });
     let (viewers, answers, slowest) = messages_are_answered_during(&world, "attack", attack).await;
     check(&answers);

@@ -81,8 +81,8 @@ pub(crate) const HOSTILE_REQUESTS: &[HostileRequest] = &[
     ),
     waits("a trace", |host| format!("TRACE /api/status HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes(), &[405]),
     // Paths.
-    waits("a path up and out", |host| get(host, b"/../../../../etc/passwd"), NOT_FOUND),
-    waits("an encoded path up and out", |host| get(host, b"/api/%2e%2e/%2e%2e/etc/passwd"), NOT_FOUND),
+    waits("a path that leaves the root", |host| get(host, b"/../../../../etc/passwd"), NOT_FOUND),
+    waits("an encoded path that leaves the root", |host| get(host, b"/api/%2e%2e/%2e%2e/etc/passwd"), NOT_FOUND),
     waits("a path that is not UTF-8", |host| get(host, b"/api/turns/%ff%fe/stop"), &[400, 404, 405]),
     waits("raw bytes in the path", |host| get(host, b"/\xff\xfe/x"), &[0, 400, 404]),
     waits("a NUL in the path", |host| get(host, b"/api/status%00.html"), NOT_FOUND),
@@ -93,7 +93,7 @@ pub(crate) const HOSTILE_REQUESTS: &[HostileRequest] = &[
         &[400, 404],
     ),
     // Bodies.
-    waits("a body larger than any", |host| post(host, "content-length: 99999999\r\n", &[b'x'; 64 << 10]), &[0, 413]),
+    waits("a body above every limit", |host| post(host, "content-length: 99999999\r\n", &[b'x'; 64 << 10]), &[0, 413]),
     waits(
         "an endless body in chunks",
         |host| {
@@ -116,7 +116,7 @@ pub(crate) const HOSTILE_REQUESTS: &[HostileRequest] = &[
     ),
     waits("a body that is not UTF-8", |host| post(host, "content-length: 4\r\n", b"\"\xff\xfe\""), &[400]),
     waits(
-        "a body nested without end",
+        "a deeply nested body",
         |host| {
             let body = "[".repeat(10_000);
             post(host, &format!("content-length: {}\r\n", body.len()), body.as_bytes())
@@ -172,7 +172,7 @@ pub(crate) const HOSTILE_REQUESTS: &[HostileRequest] = &[
     // WebSocket frames.
     closes("a frame without a mask", |host| watcher(host, b"\x81\x02hi"), WATCHED),
     closes(
-        "a frame larger than any",
+        "a frame above every limit",
         |host| watcher(host, b"\x81\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"),
         WATCHED,
     ),

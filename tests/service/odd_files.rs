@@ -215,7 +215,7 @@ async fn foreign_links_at_the_gateways_own_paths_are_neither_followed_nor_writte
 }
 
 #[test]
-fn files_of_root_in_a_users_home_do_not_block_that_user() {
+fn files_created_by_root_in_a_users_home_do_not_block_that_user() {
     assert!(rustix::process::geteuid().is_root(), "this test needs root, to do what sudo does");
     let home = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).unwrap();

@@ -74,7 +74,7 @@ async fn a_busy_session_queues_32_in_order_and_refuses_the_next_one_while_others
 }
 
 #[actix_web::test]
-async fn an_interrupting_message_stops_the_turn_and_runs() {
+async fn a_message_that_interrupts_stops_the_turn_and_runs() {
     let world = world("sessions:\n  busy: interrupt\n").await;
     world.push("m1", "wait", "c1", None).await;
     world.push("n1", "wait beside", "c2", None).await;
@@ -87,7 +87,7 @@ async fn an_interrupting_message_stops_the_turn_and_runs() {
 }
 
 #[actix_web::test]
-async fn a_rejecting_session_answers_that_it_is_busy_and_runs_nothing() {
+async fn a_session_that_rejects_answers_that_it_is_busy_and_runs_nothing() {
     let world = world("sessions:\n  busy: reject\n").await;
     world.push("m1", "wait", "c1", None).await;
     until_received(&world, &["wait"]).await;

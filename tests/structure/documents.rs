@@ -88,7 +88,7 @@ fn crate_exists(name: &str, manifest: &str) -> bool {
 }
 
 #[test]
-fn what_a_document_names_exists() {
+fn everything_that_a_document_names_exists() {
     let (words, manifest) = (words(), std::fs::read_to_string(top().join("Cargo.toml")).unwrap());
     let (mut missing, mut checked) = (Vec::new(), 0);
     for document in documents() {

@@ -13,7 +13,7 @@ const SECRET: [&str; 2] = ["SecretString", "SecretBox"];
 const WRITE_ONLY: [&str; 2] = ["Redactor", "AgentInput"];
 /// The allowed results, and why.
 const ALLOWED: [(&str, &str); 2] = [
-    // The upgrade token lives 300 s; the link sends it to the connector.
+    // The upgrade token is valid for 300 s; the link sends it to the connector.
     ("PrepareDial", "ConnectParams"),
     // The access token of a grant, on its way into the profile.
     ("FreshToken", "FreshAnswer"),

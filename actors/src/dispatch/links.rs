@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_of_a_removed_link_are_given_up_by_their_age_and_a_few_at_a_time() {
+    fn events_of_a_removed_link_are_given_up_by_age_a_few_at_a_time() {
         let (gone, other) = (LinkId("relay-gone".into()), LinkId("relay-other".into()));
         let mut unlinked = UnlinkedEvents::default();
         for (at, id) in [(10, 1), (20, 2), (30, 3)] {

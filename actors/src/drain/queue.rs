@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_are_carried_out_one_at_a_time_in_the_order_received() {
+    fn orders_are_carried_out_one_at_a_time_in_order_of_arrival() {
         let mut queue = MarkerQueue::new();
         queue.push("cancel");
         queue.push("begin");

@@ -290,7 +290,7 @@ mod tests {
     fn begin(events: &FileEvents, directory: &Path, name: &'static str) -> (Listening, Receiver<()>) {
         let (notify, notified) = mpsc::channel();
         let notify = move || {
-            // The test may be over.
+            // The test may have ended.
             let _ = notify.send(());
         };
         (events.listen(directory, move |entry| entry == name, notify), notified)

@@ -17,7 +17,7 @@ use super::small::{Symlinks, descriptor, regular};
 /// How often a file may be created and deleted by others while it is opened.
 const TRIES: u32 = 16;
 
-/// The purpose of opening a file of ours. None of them changes its content.
+/// The purpose of opening a file of the gateway. None of them changes its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
     /// Reading and writing in place.
@@ -90,7 +90,7 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
             if let Ok((uid, gid)) = owner_for(path.parent()) {
-                // Without the permission to change the owner it stays ours.
+                // Without the permission to change the owner it keeps the current user.
                 let _ = std::os::unix::fs::lchown(path, Some(uid), Some(gid));
             }
             Ok(())
@@ -117,7 +117,7 @@ pub fn sync_directory(folder: &Path) -> io::Result<()> {
 /// As root, gives a file just created in `folder` to the owner of the folder.
 pub fn give_to_owner_of(folder: Option<&Path>, file: &File) {
     if let Ok((uid, gid)) = owner_for(folder) {
-        // Without the permission to change the owner it stays ours.
+        // Without the permission to change the owner it keeps the current user.
         let _ = std::os::unix::fs::fchown(file, Some(uid), Some(gid));
     }
 }
@@ -127,12 +127,12 @@ pub fn keep_owner_of(path: &Path, file: &File) {
     give_to_owner_of(path.parent(), file);
     let (Ok(old), Ok(new)) = (fs::metadata(path), file.metadata()) else { return };
     if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-        // Without the permission to change the owner it stays ours.
+        // Without the permission to change the owner it keeps the current user.
         let _ = std::os::unix::fs::fchown(file, Some(old.uid()), Some(old.gid()));
     }
 }
 
-/// The owner of `folder`; an error if new files there are ours anyway.
+/// The owner of `folder`; an error if new files there belong to the current user anyway.
 fn owner_for(folder: Option<&Path>) -> io::Result<(u32, u32)> {
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let found = fs::metadata(folder)?;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn no_link_is_followed_and_nothing_that_is_no_file_is_opened() {
+    fn no_link_is_followed_and_only_a_regular_file_is_opened() {
         for (kind, _) in SPECIAL.iter().filter(|(kind, _)| *kind != "10 GB") {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("it");

@@ -116,7 +116,7 @@ pub(super) fn regular(path: &Path, metadata: io::Result<Metadata>) -> Result<Met
     }
 }
 
-/// Opens without blocking: a pipe in place of the file must not block the caller, and a terminal must not become ours.
+/// Opens without blocking: a pipe in place of the file must not block the caller, and a terminal must not become the controlling terminal.
 #[expect(clippy::disallowed_methods, reason = "no other code opens")]
 pub(super) fn descriptor(path: &Path, access: OFlags, mode: Mode, symlinks: Symlinks) -> io::Result<File> {
     let mut flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_for_files_of_people_and_refused_for_files_of_the_gateway() {
+    fn a_link_is_followed_for_files_that_people_write_and_refused_for_files_of_the_gateway() {
         let home = tempfile::tempdir().unwrap();
         let (file, link) = (home.path().join("real"), home.path().join("link"));
         fs::write(&file, "text").unwrap();

@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn work_that_panics_ends_no_thread() {
         let worker = worker("/panics", Purpose::Settings);
-        let panicked: Pending<u8> = worker.begin(|| panic!("on purpose"));
+        let panicked: Pending<u8> = worker.begin(|| panic!("requested by the test"));
         assert_eq!(panicked.wait(Instant::now() + SOON), Err(NoAnswer::Panicked(PathBuf::from("/panics"))));
         assert_eq!(answers(&worker), Ok(7));
     }

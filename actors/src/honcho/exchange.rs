@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_url_encoded_answer_is_read() {
+    fn a_url_encoded_answer_is_read() {
         let answer = answered(200, "access_token=hch-at-1&refresh_token=hch%2Drt-2&expires_in=3600").unwrap();
         assert_eq!(answer.refresh_token.unwrap().expose_secret(), "hch-rt-2");
         assert_eq!(answer.life_s, 3_600);

@@ -9,7 +9,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{read_notes, resolve};
-use super::note::{PresentationOutcome, PresentationVerdict, TokenNote, verdict};
+use super::note::{PresentationVerdict, TokenNote, TokenOutcome, verdict};
 use super::store;
 use crate::error_chain::error_chain;
 use caduceus_contract::messages::honcho::GrantState;
@@ -110,7 +110,7 @@ fn state(grant: &Grant, note: Option<&TokenNote>, now_s: i64) -> GrantState {
         return GrantState::Fresh;
     };
     match (note.outcome(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
-        (PresentationOutcome::Refused | PresentationOutcome::Rotated, _) | (_, PresentationVerdict::Spent) => {
+        (TokenOutcome::Refused | TokenOutcome::Rotated, _) | (_, PresentationVerdict::Spent) => {
             GrantState::ReauthRequired
         }
         _ => GrantState::Uncertain,

@@ -60,7 +60,7 @@ pub(super) struct TokenNote {
     /// Unix seconds of the last time it was presented.
     at_s: i64,
     #[serde(rename = "fate")]
-    outcome: PresentationOutcome,
+    outcome: TokenOutcome,
     /// Retries left without a person's request.
     retries: u8,
     /// Its replacement has a short or unknown lifetime: it is not exchanged for [`EXCHANGE_FLOOR`].
@@ -71,7 +71,7 @@ pub(super) struct TokenNote {
 /// The outcome of presenting a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum PresentationOutcome {
+pub(super) enum TokenOutcome {
     /// Unknown.
     Unknown,
     /// Spent for a new one, which is on disk.
@@ -175,10 +175,10 @@ impl TokenNote {
         let digest = digest(token);
         let again = before.filter(|note| note.digest == digest);
         let retries = again.map_or(1, |note| note.retries.saturating_sub(1));
-        Self { digest, at_s: now_s, outcome: PresentationOutcome::Unknown, retries, brief: false }
+        Self { digest, at_s: now_s, outcome: TokenOutcome::Unknown, retries, brief: false }
     }
 
-    pub(super) fn with(&self, outcome: PresentationOutcome) -> Self {
+    pub(super) fn with(&self, outcome: TokenOutcome) -> Self {
         Self { outcome, ..self.clone() }
     }
 
@@ -192,7 +192,7 @@ impl TokenNote {
         u64::try_from(now_s - self.at_s).unwrap_or(0)
     }
 
-    pub(super) fn outcome(&self) -> PresentationOutcome {
+    pub(super) fn outcome(&self) -> TokenOutcome {
         self.outcome
     }
 
@@ -227,20 +227,16 @@ pub(super) fn verdict(
     let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
     if !note.is_about(token) {
         return match (note.outcome, left(EXCHANGE_FLOOR)) {
-            (PresentationOutcome::Rotated, Some(left)) if note.brief && !by_person => {
-                PresentationVerdict::TooSoon(left)
-            }
+            (TokenOutcome::Rotated, Some(left)) if note.brief && !by_person => PresentationVerdict::TooSoon(left),
             _ => PresentationVerdict::Present,
         };
     }
     match note.outcome {
-        PresentationOutcome::Rotated | PresentationOutcome::Refused => PresentationVerdict::Spent,
-        PresentationOutcome::Unknown | PresentationOutcome::Withheld if by_person => PresentationVerdict::Present,
-        PresentationOutcome::Withheld => PresentationVerdict::Withhold,
-        PresentationOutcome::Unknown if note.retries == 0 => PresentationVerdict::Withhold,
-        PresentationOutcome::Unknown => {
-            left(retry_wait).map_or(PresentationVerdict::Present, PresentationVerdict::Wait)
-        }
+        TokenOutcome::Rotated | TokenOutcome::Refused => PresentationVerdict::Spent,
+        TokenOutcome::Unknown | TokenOutcome::Withheld if by_person => PresentationVerdict::Present,
+        TokenOutcome::Withheld => PresentationVerdict::Withhold,
+        TokenOutcome::Unknown if note.retries == 0 => PresentationVerdict::Withhold,
+        TokenOutcome::Unknown => left(retry_wait).map_or(PresentationVerdict::Present, PresentationVerdict::Wait),
     }
 }
 
@@ -302,8 +298,7 @@ mod tests {
 
     #[test]
     fn a_token_of_a_short_or_unknown_lifetime_waits_half_a_minute_after_a_rotation_except_on_request() {
-        let note =
-            TokenNote::presenting(&token("r1"), None, 1000).with(PresentationOutcome::Rotated).with_lifetime(239);
+        let note = TokenNote::presenting(&token("r1"), None, 1000).with(TokenOutcome::Rotated).with_lifetime(239);
         assert_eq!(verdict_of(&note, "r2", 1010, false), PresentationVerdict::TooSoon(Duration::from_secs(20)));
         assert_eq!(verdict_of(&note, "r2", 1010, true), PresentationVerdict::Present);
         assert_eq!(verdict_of(&note, "r2", 1030, false), PresentationVerdict::Present);
@@ -313,14 +308,14 @@ mod tests {
     #[test]
     fn a_spent_or_refused_token_is_not_presented_even_on_request() {
         let note = TokenNote::presenting(&token("r1"), None, 1000);
-        for outcome in [PresentationOutcome::Rotated, PresentationOutcome::Refused] {
+        for outcome in [TokenOutcome::Rotated, TokenOutcome::Refused] {
             assert_eq!(verdict_of(&note.with(outcome), "r1", 9999, true), PresentationVerdict::Spent);
         }
     }
 
     #[test]
     fn a_token_that_was_not_replaced_waits_for_a_request() {
-        let note = TokenNote::presenting(&token("r1"), None, 1000).with(PresentationOutcome::Withheld);
+        let note = TokenNote::presenting(&token("r1"), None, 1000).with(TokenOutcome::Withheld);
         assert_eq!(verdict_of(&note, "r1", 9999, false), PresentationVerdict::Withhold);
         assert_eq!(verdict_of(&note, "r1", 9999, true), PresentationVerdict::Present);
     }

@@ -90,7 +90,7 @@ fn the_plan_is_a_value() {
 }
 
 #[test]
-fn memory_answers_until_two_minutes_before_the_end() {
+fn a_request_is_answered_from_memory_until_two_minutes_before_the_expiry() {
     let mut bench = GrantBench::with(3600);
     assert_eq!(bench.at(3479).has(), "hch-at-1");
     assert_eq!(bench.at(3480).waits_until(true), 3495);
@@ -119,7 +119,7 @@ fn a_refresh_starts_shortly_before_it_is_needed_and_not_in_all_processes_at_once
 }
 
 #[test]
-fn a_clock_that_is_set_back_does_not_lengthen_the_life_of_a_token() {
+fn a_clock_that_is_set_back_does_not_lengthen_the_lifetime_of_a_token() {
     let mut bench = GrantBench::with(3600);
     bench.at(3480).now.unix_ms = START_MS;
     bench.waits_until(true);

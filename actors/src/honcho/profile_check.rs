@@ -7,7 +7,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, read_notes, resolve};
-use super::note::{Notes, PresentationOutcome, PresentationVerdict, TokenNote, verdict};
+use super::note::{Notes, PresentationVerdict, TokenNote, TokenOutcome, verdict};
 use super::plan::{Doubt, FileReading};
 use super::refresh::unix_now_ms;
 use super::store;
@@ -100,11 +100,11 @@ fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, retry_wai
     let doubt = match about {
         None => Doubt::None,
         // Another process exchanges it now: a caller that needs the token waits for the lock, and finds the new one.
-        Some(note) if note.outcome() == PresentationOutcome::Unknown && is_held(path) => {
+        Some(note) if note.outcome() == TokenOutcome::Unknown && is_held(path) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
         // Its replacement was left beside the file: restoring it presents nothing.
-        Some(note) if note.outcome() == PresentationOutcome::Unknown && is_left_beside(path, block, &grant) => {
+        Some(note) if note.outcome() == TokenOutcome::Unknown && is_left_beside(path, block, &grant) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
         Some(note) => doubt(note, &grant.refresh_token, retry_wait),
@@ -118,8 +118,8 @@ fn is_left_beside(path: &Path, block: &str, grant: &Grant) -> bool {
 
 fn doubt(note: &TokenNote, token: &secrecy::SecretString, retry_wait: Duration) -> Doubt {
     match (note.outcome(), verdict(Some(note), token, unix_now_ms() / 1_000, false, retry_wait)) {
-        (PresentationOutcome::Rotated, _) => Doubt::Spent,
-        (PresentationOutcome::Refused, _) => Doubt::Refused,
+        (TokenOutcome::Rotated, _) => Doubt::Spent,
+        (TokenOutcome::Refused, _) => Doubt::Refused,
         (_, PresentationVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
         (_, PresentationVerdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
         (_, PresentationVerdict::Withhold | PresentationVerdict::TooSoon(_) | PresentationVerdict::Spent) => {

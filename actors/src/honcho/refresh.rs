@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use super::exchange::{ExchangeError, TokenResponse, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::note::{EXCHANGE_FLOOR, Notes, PresentationOutcome, PresentationVerdict, TokenNote, verdict};
+use super::note::{EXCHANGE_FLOOR, Notes, PresentationVerdict, TokenNote, TokenOutcome, verdict};
 use super::outcome::{RefreshOutcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, ReservedFile, Saved};
@@ -181,7 +181,7 @@ impl Refresh {
                 Err(RefreshOutcome::Ambiguous { why: error_chain(&error), retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
-                locked.put_note_or_warn(note.with(PresentationOutcome::Refused));
+                locked.put_note_or_warn(note.with(TokenOutcome::Refused));
                 Err(RefreshOutcome::Refused { grant: locked.current, why: error_chain(&error) })
             }
         }
@@ -241,7 +241,7 @@ impl LockedRefresh {
         match store::save(&self.lock, reserved, &self.block, grant, &self.current, &self.steps) {
             Ok(Saved::Overtaken(theirs)) => RefreshOutcome::Adopted(theirs),
             Ok(saved) => {
-                let presented = if withheld { PresentationOutcome::Withheld } else { PresentationOutcome::Rotated };
+                let presented = if withheld { TokenOutcome::Withheld } else { TokenOutcome::Rotated };
                 self.notes.answered(&self.block);
                 self.put_note_or_warn(note.with(presented).with_lifetime(*life_s));
                 let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };

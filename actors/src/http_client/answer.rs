@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_given_in_seconds_or_by_a_date() {
+    fn retry_after_is_given_in_seconds_or_as_a_date() {
         assert_eq!(retry_after(" 30 "), Some(Duration::from_secs(30)));
         assert_eq!(retry_after("1.5"), Some(Duration::from_millis(1_500)));
         assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));

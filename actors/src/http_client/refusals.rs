@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_beyond_the_range_is_the_longest_wait() {
+    fn a_retry_after_beyond_the_range_is_the_longest_wait() {
         assert_eq!((wait_of(" 7 "), wait_of(&"9".repeat(30))), (Some(Duration::from_secs(7)), Some(Duration::MAX)));
         assert_eq!((wait_of(""), wait_of("soon"), wait_of("-1")), (None, None, None));
     }

@@ -105,7 +105,7 @@ fn the_limit_of_a_body_applies_before_and_after_decompression() {
     let mut cut = decompress::Decompressor::of("gzip").unwrap();
     let body = gzip(b"hunter2");
     assert!(cut.feed(&body[..body.len() - 9], 100).is_ok());
-    assert!(cut.end().is_some(), "half a body is none");
+    assert!(cut.end().is_some(), "half a body is not a body");
 }
 
 #[test]

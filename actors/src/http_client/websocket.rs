@@ -1,4 +1,4 @@
-//! The only client of awc: for the WebSocket of a link, on our own connections.
+//! The only client of awc: for the WebSocket of a link, on connections of `http_client`.
 
 use std::cell::RefCell;
 use std::io;

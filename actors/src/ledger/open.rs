@@ -59,7 +59,7 @@ pub enum OpenError {
         path: PathBuf,
         /// Its version.
         found: i64,
-        /// Ours.
+        /// The version that this build supports.
         known: i64,
     },
     /// The file system cannot have a write-ahead log, for example a network file system; a local disk can.

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_too_many_is_swept_at_once_and_not_only_when_it_is_time() {
+    fn an_excess_page_is_swept_at_once_and_not_only_at_the_interval() {
         let mut retention = Retention { due_in: EVERY, ..Retention::default() };
         let mut row_counts = RowCounts::default();
         row_counts.inbound[INBOUND_ENDED] = KEPT_ROWS + PAGE - 1;

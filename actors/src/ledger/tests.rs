@@ -82,7 +82,7 @@ fn session(chat: &str) -> SessionKey {
     SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default())
 }
 
-/// An event that is no duplicate of any with another number.
+/// An event that is not a duplicate of any with another number.
 fn event(number: u64) -> RecordInbound {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&number.to_le_bytes());

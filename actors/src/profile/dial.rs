@@ -161,7 +161,7 @@ mod tests {
         prepare(&Scope::new(&parse(env_file), None), link, &Relevance::default(), 1_000)
     }
 
-    fn identity_pairs(env_file: &str) -> Vec<(String, String)> {
+    fn named_platforms(env_file: &str) -> Vec<(String, String)> {
         let dial = dial(&format!("{FULL}{env_file}"), Link::Process).unwrap();
         dial.identities.into_iter().map(|identity| (identity.platform, identity.bot_id)).collect()
     }
@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn an_invalid_platform_name_is_left_out_and_reported() {
         let odd = |file: &str| setting_problem(&Scope::new(&parse(file), None)).is_some();
-        assert_eq!(identity_pairs("GATEWAY_RELAY_PLATFORMS=discord,two words\n"), pairs(&[("discord", "")]));
-        assert_eq!(identity_pairs("GATEWAY_RELAY_PLATFORM=ä\n"), pairs(&[("relay", "")]));
+        assert_eq!(named_platforms("GATEWAY_RELAY_PLATFORMS=discord,two words\n"), pairs(&[("discord", "")]));
+        assert_eq!(named_platforms("GATEWAY_RELAY_PLATFORM=ä\n"), pairs(&[("relay", "")]));
         assert!(odd("GATEWAY_RELAY_PLATFORMS=discord,two words") && odd("GATEWAY_RELAY_PLATFORM=ä"));
         assert!(!odd("GATEWAY_RELAY_PLATFORMS=discord"));
     }
@@ -262,20 +262,20 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_identity_unless_several_are_listed() {
-        assert_eq!(identity_pairs(""), pairs(&[("relay", "")]));
+    fn one_identity_is_named_unless_several_are_listed() {
+        assert_eq!(named_platforms(""), pairs(&[("relay", "")]));
         let single = "GATEWAY_RELAY_PLATFORM=Discord\nGATEWAY_RELAY_BOT_ID=7\n";
-        assert_eq!(identity_pairs(single), pairs(&[("discord", "7")]));
+        assert_eq!(named_platforms(single), pairs(&[("discord", "7")]));
         let several = format!("{single}GATEWAY_RELAY_PLATFORMS=telegram, discord,telegram,\n");
-        assert_eq!(identity_pairs(&several), pairs(&[("telegram", ""), ("discord", "")]));
+        assert_eq!(named_platforms(&several), pairs(&[("telegram", ""), ("discord", "")]));
         let ids = format!("{several}GATEWAY_RELAY_BOT_IDS={{\"discord\":{{\"botId\":\"9\"}},\"x\":1}}");
-        assert_eq!(identity_pairs(&ids), pairs(&[("telegram", ""), ("discord", "9")]));
+        assert_eq!(named_platforms(&ids), pairs(&[("telegram", ""), ("discord", "9")]));
     }
 
     #[test]
-    fn bot_ids_that_are_no_json_are_reported_and_the_platforms_are_still_served() {
+    fn bot_ids_that_are_not_json_are_reported_and_the_platforms_are_still_named() {
         let file = "GATEWAY_RELAY_PLATFORMS=discord\nGATEWAY_RELAY_BOT_IDS=nonsense";
-        assert_eq!(identity_pairs(file), pairs(&[("discord", "")]));
+        assert_eq!(named_platforms(file), pairs(&[("discord", "")]));
         assert!(setting_problem(&Scope::new(&parse(file), None)).is_some());
     }
 }

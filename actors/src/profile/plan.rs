@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn any_problem_degrades_and_none_does_not() {
+    fn a_problem_degrades_the_profile() {
         assert_eq!(Health::default().state(), ProfileState::Ready);
         let file = Health { file: Some("not UTF-8".into()), ..Health::default() };
         assert_eq!(file.state(), ProfileState::Degraded);

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_deployment_and_of_the_process_cannot_be_referred_to() {
+    fn names_of_the_deployment_and_of_the_process_cannot_be_referenced() {
         let scope = Scope::new(&parse("GATEWAY_RELAY_SECRET=s\nPATH=/evil\nCADUCEUS_TURN_ID=x"), None);
         for name in ["GATEWAY_RELAY_SECRET", "PATH", "CADUCEUS_TURN_ID"] {
             assert!(scope.get(name).is_none(), "{name}");

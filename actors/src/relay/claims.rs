@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn all_spellings_of_a_gateway_are_equal() {
+    fn all_spellings_of_a_gateway_id_are_equal() {
         let same = |a: (&str, &str), b: (&str, &str)| GatewayKey::new(a.0, a.1) == GatewayKey::new(b.0, b.1);
         let plain = ("wss://c.example", "gw-1");
         for other in [

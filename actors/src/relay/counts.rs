@@ -26,7 +26,7 @@ pub(super) struct LinkCounters {
 }
 
 impl LinkCounts {
-    /// Counts a frame of this kind; the kinds are ours, so a connector cannot add new ones.
+    /// Counts a frame of this kind; the set of kinds is fixed, so a connector cannot add new ones.
     pub(super) fn frame(&self, kind: &'static str) {
         let mut counted = self.lock();
         match counted.frames.get_mut(kind) {

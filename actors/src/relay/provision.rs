@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_holds_what_is_set_and_leaves_out_what_has_to_be_absent() {
+    fn an_order_contains_the_settings_and_omits_what_is_not_set() {
         let bare =
             ProvisionOrder::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
         let bare = bare.unwrap();

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_a_directory_is_a_home_and_one_to_a_file_or_to_nothing_is_none() {
+    fn a_link_to_a_directory_is_a_home_and_one_to_a_file_or_to_nothing_is_not() {
         let place = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(place.path().join("elsewhere/home")).unwrap();
         std::fs::write(place.path().join("elsewhere/file"), "").unwrap();

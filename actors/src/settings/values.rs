@@ -115,7 +115,7 @@ key_table! {
 key_table! {
     /// `turns`: how many run, and what happens with them after a crash.
     pub struct TurnValues {
-        /// maximum of concurrent turns over all sessions, at least 1. A free place goes round robin to the links and profiles
+        /// maximum of concurrent turns over all sessions, at least 1. A free slot goes round robin to the links and profiles
         /// with waiting messages, and there to the session that waits longest
         max_concurrent: usize = "turns.max_concurrent", AtLeast(1), 64, AtOnce;
         /// what happens to a turn that a crash interrupted. `ask`: the chat gets a notice, and `/retry` runs it again. `rerun`: it
@@ -128,10 +128,10 @@ key_table! {
 key_table! {
     /// `drain`: what happens with messages and turns during a drain.
     pub struct DrainValues {
-        /// what happens to a message during a drain. `hold`: it is kept until the drain ends, also over a restart, and the chat
+        /// what happens to a message during a drain. `hold`: it is kept until the drain ends, also across a restart, and the chat
         /// gets a notice at most once a minute. `notice`: it is refused with a notice that asks to send it again; at the end of
-        /// the drain (cancel, deadline, or the next start without a marker) each chat is notified once how many of its messages
-        /// were not read. Each refusal is a line in the log
+        /// the drain (cancel, deadline, or the next start without a marker) each chat gets one notice with the
+        /// number of its messages that were not read. Each refusal is a line in the log
         refused: WhenRefused = "drain.refused", OneOf(REFUSED), WhenRefused::Hold, AtOnce;
         /// how long a shutdown waits for running turns. Every time in seconds is limited to one year
         timeout: Duration = "drain.timeout_s", Seconds::FromZero, Duration::from_mins(3), AtOnce;

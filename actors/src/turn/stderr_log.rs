@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn no_half_of_a_secret_is_left_where_reading_ends() {
+    fn no_part_of_a_secret_is_left_where_reading_ends() {
         let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         // Long ones, so that the rest of the line is short enough to be shown.
         let secret = (0..1_000).map(|number| format!("{number:08}")).collect::<Vec<_>>().concat();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn no_half_of_a_secret_is_left_at_the_cut() {
+    fn no_part_of_a_secret_is_left_at_the_cut() {
         let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         redactor.replace("work", [("KEY", &SecretString::from("hunter2-hunter2"))]);
         let line = format!("{}hunter2-hunter2\n", "x".repeat(MAX_SHOWN - 8));

@@ -16,12 +16,12 @@ use caduceus_supervision::{
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Needs a server that is down at first.
-struct Client {
+struct ServerClient {
     incarnation: Incarnation,
     server_up: Arc<AtomicBool>,
 }
 
-impl Actor for Client {
+impl Actor for ServerClient {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..RestartPolicy::default()
     };
     let up = Arc::clone(&server_up);
-    let client = ChildSpec::worker("client", &Mailbox::new(), move |start| Client {
+    let client = ChildSpec::worker("client", &Mailbox::new(), move |start| ServerClient {
         incarnation: start.incarnation().clone(),
         server_up: Arc::clone(&up),
     });

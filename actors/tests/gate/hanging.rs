@@ -14,7 +14,7 @@ use caduceus_contract::profile_name::ProfileName;
 
 use crate::tree::{TIMEOUT, Tree, ticket, wait_for};
 
-/// Reads of the markers of `profile` hang, as on a dead disk, until the returned value is dropped.
+/// Reads of the markers of `profile` hang, as on a hung disk, until the returned value is dropped.
 fn hang(tree: &Tree, profile: &str) -> Sender<()> {
     let marker = tree.marker(Some(profile));
     let home = marker.parent().map_or(Path::new(""), |home| home);

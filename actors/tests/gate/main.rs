@@ -51,7 +51,7 @@ async fn no_turn_is_admitted_after_a_drain_was_answered() {
 #[actix::test]
 async fn a_gate_that_answers_before_it_closes_is_detected() {
     let tree = Tree::start().await;
-    let race = Race::new(mutant::hasty(tree.ports()), MUTANT_RACES);
+    let race = Race::new(mutant::early_answer(tree.ports()), MUTANT_RACES);
     let caught = actix::clock::timeout(CEILING, race.run()).await.expect("the races end");
     eprintln!("caught: {caught:?}");
     assert!(
@@ -64,7 +64,7 @@ async fn a_gate_that_answers_before_it_closes_is_detected() {
 #[actix::test]
 async fn a_gate_that_counts_before_it_closes_is_detected() {
     let tree = Tree::start().await;
-    let race = Race::new(mutant::miscounting(tree.ports()), MUTANT_RACES);
+    let race = Race::new(mutant::early_count(tree.ports()), MUTANT_RACES);
     let caught = actix::clock::timeout(CEILING, race.run()).await.expect("the races end");
     eprintln!("caught: {caught:?}");
     assert!(matches!(caught, Err(GateError::AdmittedAfterAnswer { .. })), "{caught:?}");

@@ -7,30 +7,30 @@ use caduceus_supervision::{Port, ResponseFuture};
 use crate::tree::{TIMEOUT, TestGatePorts};
 
 /// Answers with the number of turns, and closes the gate only afterwards.
-struct Hasty {
+struct EarlyAnswerGate {
     behind: TestGatePorts,
 }
 
 /// Closes the gate before it answers, but counts before it closes it.
-struct Miscounting {
+struct EarlyCountGate {
     behind: TestGatePorts,
 }
 
-pub(crate) fn hasty(behind: TestGatePorts) -> TestGatePorts {
-    let begin = Port::from(Hasty { behind: behind.clone() }.start());
+pub(crate) fn early_answer(behind: TestGatePorts) -> TestGatePorts {
+    let begin = Port::from(EarlyAnswerGate { behind: behind.clone() }.start());
     TestGatePorts { begin, ..behind }
 }
 
-pub(crate) fn miscounting(behind: TestGatePorts) -> TestGatePorts {
-    let begin = Port::from(Miscounting { behind: behind.clone() }.start());
+pub(crate) fn early_count(behind: TestGatePorts) -> TestGatePorts {
+    let begin = Port::from(EarlyCountGate { behind: behind.clone() }.start());
     TestGatePorts { begin, ..behind }
 }
 
-impl Actor for Hasty {
+impl Actor for EarlyAnswerGate {
     type Context = Context<Self>;
 }
 
-impl Handler<BeginDrain> for Hasty {
+impl Handler<BeginDrain> for EarlyAnswerGate {
     type Result = ResponseFuture<DrainBegun>;
 
     fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {
@@ -43,11 +43,11 @@ impl Handler<BeginDrain> for Hasty {
     }
 }
 
-impl Actor for Miscounting {
+impl Actor for EarlyCountGate {
     type Context = Context<Self>;
 }
 
-impl Handler<BeginDrain> for Miscounting {
+impl Handler<BeginDrain> for EarlyCountGate {
     type Result = ResponseFuture<DrainBegun>;
 
     fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {

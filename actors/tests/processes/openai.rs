@@ -80,7 +80,7 @@ async fn the_request_holds_the_system_prompt_the_latest_history_the_quoted_text_
     };
     fixture.turn(&fixture.profile("default", &[]), params).await;
     assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
-    let [request] = &server.requests()[..] else { panic!("there is not one request") };
+    let [request] = &server.requests()[..] else { panic!("expected one request") };
     assert_eq!(request.line, "POST /v1/chat/completions");
     assert_eq!(request.authorization.as_deref(), Some("Bearer sk-canary-7"));
     assert_eq!((&request.body["model"], &request.body["stream"]), (&json!("m1"), &json!(true)));
@@ -266,7 +266,7 @@ async fn a_server_is_held_back_while_the_chat_does_not_take_text() {
     };
     let flooded = until("the end of the flood", standing).await;
     assert!(flooded < 32 * 1024 * 1024, "{flooded} bytes are buffered");
-    assert_eq!(server.gone(), 0, "a slow chat is no server timeout");
+    assert_eq!(server.gone(), 0, "a slow chat is not a timeout of the server");
     drop(call.body);
     until("the end of the call", || (server.gone() == 1).then_some(())).await;
 }

@@ -1,4 +1,4 @@
-//! An authorization server for tests: real HTTP on loopback, rotating refresh tokens that are good once, and every fault
+//! An authorization server for tests: real HTTP on loopback, rotating refresh tokens that are valid once, and every fault
 //! that a test can script. A replayed token revokes the grant, as it would at the real one.
 //!
 //! On plain threads and sockets, so that it can also send nothing, send a part, or not listen.

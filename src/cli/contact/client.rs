@@ -60,7 +60,8 @@ impl GatewayClient {
         if good {
             let no_answer = |why: &str| CommandError::NoAnswer(format!("{why}; is this a gateway?"));
             let body: Value = http_client::json(&body).map_err(|_| no_answer("it is not JSON"))?;
-            return T::deserialize(body).map_err(|error| no_answer(&format!("it has another form ({error})")));
+            return T::deserialize(body)
+                .map_err(|error| no_answer(&format!("its JSON has an unexpected form ({error})")));
         }
         // A proxy may answer in another form.
         let ErrorBody { error, detail } = http_client::json(&body).unwrap_or_default();

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_one_of_http_and_holds_no_credentials() {
+    fn an_address_is_an_http_address_without_credentials() {
         assert_eq!(checked("http://127.0.0.1:8652/").unwrap(), "http://127.0.0.1:8652");
         assert_eq!(checked(" https://gate.example/under ").unwrap(), "https://gate.example/under");
         for bad in

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_decision_of_the_gateway_counts() {
+    fn the_gateway_decides_whether_it_is_drained() {
         let answer = DrainProgress { draining: true, active_agents: 1, drained: true, oldest_turn_s: Some(2.4) };
         let progress = Progress::from(answer);
         assert_eq!(progress.step(), ProgressStep::Done);

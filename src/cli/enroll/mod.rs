@@ -49,7 +49,7 @@ pub(crate) struct EnrollArguments {
     /// Name of this gateway; `gw-` and the name of the host if not given.
     #[arg(long, value_name = "ID")]
     gateway_id: Option<String>,
-    /// Address at which the connector can wake this gateway when it sleeps.
+    /// Address at which the connector can wake this gateway while its machine is suspended.
     #[arg(long, value_name = "URL")]
     wake_url: Option<String>,
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.

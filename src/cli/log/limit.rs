@@ -221,7 +221,7 @@ mod tests {
     const FEW: Allowance = Allowance { burst: 3.0, per_second: 1.0 };
 
     #[test]
-    fn a_burst_is_written_and_then_so_many_each_second() {
+    fn a_burst_is_written_and_then_a_fixed_number_per_second() {
         let (mut plan, start) = (LimitPlan::new(), Instant::now());
         let mut written = |after_ms: u64, lines: usize| {
             let now = start + Duration::from_millis(after_ms);

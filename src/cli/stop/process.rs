@@ -35,7 +35,7 @@ mod handle {
             is_alive(&written).then_some(Self(handle))
         }
 
-        /// Sends it a signal. A process that is gone is no error.
+        /// Sends it a signal. A process that has ended is not an error.
         pub(in super::super) fn send(&self, signal: StopSignal) -> io::Result<()> {
             let signal = match signal {
                 StopSignal::Terminate => Signal::TERM,

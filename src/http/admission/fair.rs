@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn no_place_is_evicted_while_one_is_free() {
+    fn no_slot_is_evicted_while_one_is_free() {
         let mut slots = FairSlots::new(100);
         for _ in 0..100 {
             enter(&mut slots, 1);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_place_of_the_peer_with_most_places_is_evicted() {
+    fn the_oldest_slot_of_the_peer_with_most_slots_is_evicted() {
         let mut slots = FairSlots::new(4);
         let single = enter(&mut slots, 1);
         let first = enter(&mut slots, 2);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn of_peers_with_one_place_each_the_oldest_is_evicted_and_not_the_new_one() {
+    fn of_peers_with_one_slot_each_the_oldest_is_evicted_and_not_the_new_one() {
         let mut slots = FairSlots::new(3);
         let held: Vec<_> = (1..=3).map(|n| enter(&mut slots, n)).collect();
         let (newest, evicted) = slots.enter(peer(9), Rank::Waiting);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiting_place_is_evicted_before_a_working_one() {
+    fn a_waiting_slot_is_evicted_before_a_working_one() {
         let mut slots = FairSlots::new(2);
         let working = enter(&mut slots, 1);
         let waiting = enter(&mut slots, 1);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_place_leaves_no_entry() {
+    fn a_freed_slot_leaves_no_entry() {
         let mut slots = FairSlots::new(3);
         let all: Vec<_> = (1..=3).map(|n| enter(&mut slots, n)).collect();
         slots.set_rank(all[1], Rank::Working);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_keeps_its_share_while_another_requests_many_places() {
+    fn a_peer_keeps_its_share_while_another_requests_many_slots() {
         let mut slots = FairSlots::new(16);
         let modest: Vec<_> = (0..4).map(|_| enter(&mut slots, 1)).collect();
         for _ in 0..10_000 {

@@ -65,7 +65,7 @@ impl SlotPool {
         let (lost, slot) = lost;
         lost.fire();
         if let Some(count) = count {
-            warn!(places = self.0.name, count, %peer, "all slots are taken; the oldest slots of the busiest peer were evicted");
+            warn!(slots = self.0.name, count, %peer, "all slots are taken; the oldest of the busiest peer were closed");
         }
         slot
     }

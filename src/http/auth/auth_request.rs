@@ -12,7 +12,7 @@ use crate::http::caller::HttpCaller;
 pub(in crate::http) enum RequestCredential<'a> {
     /// No `Authorization`.
     None,
-    /// Two of them, or one that is no bearer token.
+    /// Two of them, or one that is not a bearer token.
     Unreadable,
     /// A token, not verified yet.
     Bearer(&'a str),

@@ -148,7 +148,7 @@ impl Authenticator {
     }
 }
 
-/// A provider that panics has failed; the next one is asked.
+/// A provider that panics has failed; the next one is called.
 async fn verdict(provider: &dyn TokenProvider, token: &str) -> Result<TokenVerdict, ProviderFailed> {
     let panicked = |_| ProviderFailed("it panicked".to_owned());
     // The call and the wait may each panic. A provider is responsible for its own state after a panic.

@@ -1,6 +1,6 @@
 //! Authentication by token, and scopes: decided in one place for every route that requires them.
 //!
-//! Providers are asked in order; the first that recognises a token decides. Every decision is written to the audit log; a failure
+//! Providers are called in order; the first that recognises a token decides. Every decision is written to the audit log; a failure
 //! of the log changes no decision.
 
 mod audit;

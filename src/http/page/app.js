@@ -139,7 +139,7 @@
       const acts = el("td", { className: "acts" });
       if (node.path) {
         const reset = el("button", { type: "button", className: "reset", hidden: true }, "Reset");
-        reset.addEventListener("click", () => send(actorPath(node.path, "reset"), {}, () => node.path + ": counted restarts cleared."));
+        reset.addEventListener("click", () => send(actorPath(node.path, "reset"), {}, () => node.path + ": restart count reset."));
         acts.append(reset);
       }
       if (faults && node.kind === "worker") {
@@ -185,7 +185,7 @@
       ...status.issues.map((issue) => problem((issue.part + " " + issue.name).trim() + " " + issue.state.replaceAll("_", " ") + (issue.detail ? ": " + issue.detail : ""))),
       ...Object.entries(status.stale).map(([name, ms]) => el("p", { className: "problem" }, name + " does not answer; its values are ", age(el("span"), ms), " old")),
       ...needs_restart.map((key) => el("p", { className: "quiet" }, key + " was changed and takes effect at the next start")),
-      ...leaving.map((name) => el("p", { className: "quiet" }, name + " is leaving: its last turns are running")));
+      ...leaving.map((name) => el("p", { className: "quiet" }, name + " is being removed: its last turns are running")));
   };
   const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
     el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)), stale(profile),

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delivery_is_known_for_as_long_as_its_signature_can_be_good() {
+    fn a_delivery_is_remembered_for_as_long_as_its_signature_can_be_valid() {
         let (mut seen, start) = (SeenSignatures::default(), Instant::now());
         assert!(!seen.contains("a", start));
         seen.note("a".into(), start);

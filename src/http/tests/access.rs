@@ -233,9 +233,9 @@ async fn a_probe_is_answered_under_any_host_and_none_and_in_http_1_0() {
         }
     }
     let nameless = raw(&server, "GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n".into()).await;
-    assert!(nameless.starts_with("HTTP/1.1 400"), "HTTP/1.1 itself asks for a host: {nameless}");
+    assert!(nameless.starts_with("HTTP/1.1 400"), "HTTP/1.1 requires a Host header: {nameless}");
     let foreign = "GET /healthz HTTP/1.1\r\nhost: x\r\norigin: http://evil.example\r\nconnection: close\r\n\r\n";
-    assert!(raw(&server, foreign.into()).await.contains("forbidden_origin"), "a website is no probe");
+    assert!(raw(&server, foreign.into()).await.contains("forbidden_origin"), "a website is not a probe");
     server.stop().await;
 }
 

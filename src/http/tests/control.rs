@@ -33,7 +33,7 @@ async fn a_drain_of_one_profile_names_it_and_reports_when_it_is_not_durable() {
 }
 
 #[actix_web::test]
-async fn an_invalid_drain_is_refused_and_no_message_is_sent() {
+async fn an_invalid_drain_request_is_refused_and_no_message_is_sent() {
     let server = TestServer::start().await;
     let cases = [
         ("{", 400, "invalid_json"),

@@ -87,7 +87,7 @@ fn profile(text: &str, missing: &[&str], actor: ChildState) -> ShownProfile {
 }
 
 fn link() -> ShownLink {
-    let frames = [("inbound", 120), ("outbound", 118), ("a kind that the wire made up", 1)];
+    let frames = [("inbound", 120), ("outbound", 118), ("a kind that only the peer names", 1)];
     let view = LinkView {
         link: LinkId::process(),
         state: LinkState::Connected,

@@ -21,7 +21,7 @@ pub(super) const NEVER: [&str; 7] = [
 ];
 
 /// Every value by its owner and name. Owners other than profiles: `deployment`, `process`, `passed`, `grant`, `caller`, and `planted`,
-/// whose values are no secrets and show that a place was scanned.
+/// whose values are not secrets and show that a place was scanned.
 #[derive(Debug, Default)]
 pub(super) struct CanaryValues(pub(super) BTreeMap<String, BTreeMap<String, String>>);
 

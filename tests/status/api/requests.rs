@@ -150,7 +150,7 @@ pub(super) fn good_target(path: &str, turn: &str) -> String {
     path.replace("{path}", "config").replace("{id}", turn)
 }
 
-/// Bodies for a schema: valid ones, then each field wrong, missing, with an extra one; then bodies that are no JSON.
+/// Bodies for a schema: valid ones, then each field wrong, missing, with an extra one; then bodies that are not JSON.
 fn bodies(schema: &Value) -> Vec<Vec<u8>> {
     let empty = Map::new();
     let fields = schema["properties"].as_object().unwrap_or(&empty);

@@ -94,8 +94,8 @@ pub(super) const ELSEWHERE: &[(&str, &str, &str)] = &[
     // Needs a file system that hangs.
     (
         "file_systems_hung",
-        "tests/service/dead_disk.rs",
-        "a_home_on_a_dead_disk_affects_no_other_from_start_to_shutdown",
+        "tests/service/hung_disk.rs",
+        "a_home_on_a_hung_disk_affects_no_other_from_start_to_shutdown",
     ),
     // Needs a system that refuses a watch.
     (

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_of_another_version_is_read_as_far_as_it_is_known() {
+    fn the_known_fields_of_a_status_of_another_version_are_read() {
         let status: StatusResponse = serde_json::from_value(json!({
             "gateway_state": "hibernating", "active_agents": 1, "readiness": "drowsy", "issues": [{"level": "dire"}],
             "drain": {"draining": true}, "mood": "good",

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn one_part_makes_an_epoch_and_none_makes_none() {
+    fn one_part_is_enough_for_an_epoch_and_none_is_not() {
         assert_eq!(Epoch::from_parts(Some("b"), None).unwrap().as_str(), "b:");
         assert_eq!(Epoch::from_parts(Some("b"), Some("1 (init) S 0")).unwrap().as_str(), "b:");
         assert_eq!(Epoch::from_parts(Some(" "), Some("")), None);

@@ -1,4 +1,4 @@
-//! The record of a gateway's state for the original's tools, and for our own commands: `gateway_state.json`.
+//! The record of a gateway's state for the original's tools, and for Caduceus's commands: `gateway_state.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -125,7 +125,7 @@ impl StateRecord {
 }
 
 impl FoundRecord {
-    /// Reads a record, ours or the original's; `None` for anything else.
+    /// Reads a record, of Caduceus or of the original; `None` for anything else.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let written = RecordedProcess::parse(bytes)?;

@@ -12,7 +12,7 @@ use crate::json::truthy;
 /// Name of the marker in the home of the gateway or of a profile.
 pub const FILE_NAME: &str = ".drain_request.json";
 
-/// Most bytes of a marker that are read. Ours has some 200.
+/// Most bytes of a marker that are read. One that Caduceus writes has some 200.
 pub const MAX_BYTES: usize = 64 * 1024;
 
 /// A marker to be written.
@@ -46,7 +46,7 @@ pub struct MarkerReading {
     pub deadline: Option<Timestamp>,
     /// The requester, as written.
     pub principal: Option<String>,
-    /// When it was requested, as written: the original's timestamps have another form than ours.
+    /// When it was requested, as written: the original's timestamps have another format.
     pub requested_at: Option<String>,
 }
 

@@ -12,13 +12,13 @@ pub struct ProcessIdentity {
     /// Its process id.
     pub pid: u32,
     kind: &'static str,
-    /// Its arguments. No flag of ours takes a secret.
+    /// Its arguments. No flag of Caduceus takes a secret.
     argv: Vec<String>,
     /// Its start time, which distinguishes it from another process with the same id; `None` if the system has none.
     start_time: Option<u64>,
 }
 
-/// A gateway's process, as found in a record: ours or the original's.
+/// A gateway's process, as found in a record: of Caduceus or of the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedProcess {
     /// Its process id.

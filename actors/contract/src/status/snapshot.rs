@@ -1,6 +1,6 @@
 //! The status of the whole gateway at one moment, as `/api/status` answers it.
 //!
-//! The first group of fields keeps the original's names and meaning, so that its tools can read it; ours follow.
+//! The first group of fields keeps the original's names and meaning, so that its tools can read it; fields of Caduceus follow.
 
 use std::collections::BTreeMap;
 

@@ -140,11 +140,11 @@ fn no_poll(settings: &mut HonchoSettings) {
 }
 
 #[actix::test]
-async fn a_good_token_is_answered_from_memory() {
+async fn a_valid_token_is_answered_from_memory() {
     let trial = GrantTrial::with_life(3600);
     let grants = GrantActorBench::start(&trial, no_poll);
     assert_eq!(grants.token().await, ("hch-at-0".to_owned(), false));
-    tokio::time::timeout(SOON, grants.incarnation.until_ready()).await.expect("it never got ready");
+    tokio::time::timeout(SOON, grants.incarnation.until_ready()).await.expect("it did not become ready");
     grants.until_sent(Some("hch-at-0")).await;
     assert_eq!(trial.server.presented().len(), 0);
 }

@@ -207,7 +207,7 @@ fn if_the_file_cannot_be_written_no_token_is_presented() {
     let trial = GrantTrial::expired();
     let mut refresh = trial.refresh();
     let home = trial.home.path().to_owned();
-    // Permission bits do not bind root, a missing directory does.
+    // Permission bits do not apply to root; a missing directory prevents the write for root as well.
     refresh.steps = StepHook::new(move |step| {
         if step == RefreshStep::Read {
             fs::remove_dir_all(&home).unwrap();

@@ -10,7 +10,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn the_ledger_and_its_companions_are_their_owners_alone() {
+fn only_the_owner_can_read_the_ledger_and_its_companion_files() {
     let home = Home::new();
     let writer = home.open();
     record(&writer, 1);

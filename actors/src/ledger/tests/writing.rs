@@ -48,9 +48,9 @@ fn nothing_is_answered_before_it_is_committed() {
 }
 
 /// Writes a row that conflicts with itself, in two steps of which the first succeeds.
-struct Clash;
+struct ConflictingInsert;
 
-impl Work for Clash {
+impl Work for ConflictingInsert {
     type Answer = ();
     fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
         let insert = "INSERT INTO history VALUES (77, 's', 'r', 'c', 0)";
@@ -68,7 +68,7 @@ fn a_failed_operation_does_not_affect_the_others_of_its_group() {
     let writer = home.open();
     let release = hold(&writer);
     let good = writer.ask(event(1));
-    let bad = writer.ask(Clash);
+    let bad = writer.ask(ConflictingInsert);
     let also_good = writer.ask(event(2));
     drop(release);
     assert!(wait(good).is_ok() && wait(also_good).is_ok());
@@ -78,12 +78,12 @@ fn a_failed_operation_does_not_affect_the_others_of_its_group() {
     assert_eq!(writer.view().write_error, None);
 }
 
-struct Bug;
+struct PanickingWork;
 
-impl Work for Bug {
+impl Work for PanickingWork {
     type Answer = ();
     fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
-        panic!("a bug on purpose")
+        panic!("panic requested by the test")
     }
 }
 
@@ -93,9 +93,9 @@ fn a_panic_rolls_its_group_back_and_the_thread_continues() {
     let writer = home.open();
     let release = hold(&writer);
     let unlucky = writer.ask(event(1));
-    let bug = writer.ask(Bug);
+    let bug = writer.ask(PanickingWork);
     drop(release);
-    assert!(matches!(wait(bug), Err(LedgerError::Unwritable(text)) if text.contains("a bug on purpose")));
+    assert!(matches!(wait(bug), Err(LedgerError::Unwritable(text)) if text.contains("panic requested by the test")));
     assert!(matches!(wait(unlucky), Err(LedgerError::Unwritable(_))));
     record(&writer, 2);
     assert_eq!(writer.view().write_error, None);
@@ -181,12 +181,12 @@ impl Handler<StatusTouched> for Status {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct CrashingWork;
+struct PanicLedgerActor;
 
-impl Handler<CrashingWork> for LedgerActor {
+impl Handler<PanicLedgerActor> for LedgerActor {
     type Result = ();
-    fn handle(&mut self, _: CrashingWork, _: &mut Self::Context) {
-        panic!("a crash on purpose")
+    fn handle(&mut self, _: PanicLedgerActor, _: &mut Self::Context) {
+        panic!("panic requested by the test")
     }
 }
 
@@ -208,8 +208,8 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_continues() {
         // Fewer than a plain mailbox accepts at once, so that all are before the crash.
         let asked: Vec<_> = (0..10).map(|number| inbound.ask(event(number), CEILING)).collect();
         let asked = caduceus_supervision::spawn(futures_util::future::join_all(asked));
-        let crash: Port<CrashingWork> = first.into();
-        assert!(crash.ask(CrashingWork, CEILING).await.is_err(), "the actor did not panic");
+        let crash: Port<PanicLedgerActor> = first.into();
+        assert!(crash.ask(PanicLedgerActor, CEILING).await.is_err(), "the actor did not panic");
 
         let second = incarnation(2);
         drop(release);
@@ -236,7 +236,7 @@ fn the_end_of_the_thread_ends_the_actor_as_not_restartable() {
     let home = Home::new();
     let writer = home.open();
     // A panic in this callback is the one that the thread does not catch.
-    writer.adopt(u64::MAX, || panic!("notified on purpose"));
+    writer.adopt(u64::MAX, || panic!("panic requested by the test"));
     record(&writer, 1);
     assert!(writer.view().write_error.is_none_or(|write_error| write_error.contains("ended")));
     let incarnation = Incarnation::new("ledger", 1);

@@ -70,7 +70,7 @@ fn event_that_was_not_taken_is_offered_again_before_later_ones() {
 fn event_without_an_answer_of_the_dispatcher_is_offered_again() {
     run(async {
         let timings = LinkTimings { take: Duration::from_millis(50), ..quick() };
-        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]);
         let mut peer = bench.connector.serve().await;
         peer.inbound("m1", Some("b1")).await;
         drop(bench.offer().await);
@@ -258,7 +258,7 @@ fn forwarded_interaction_is_an_event_and_is_acknowledged() {
 #[test]
 fn a_link_reports_its_descriptors_once_every_identity_is_described_and_withdraws_them_when_it_goes_down() {
     run(async {
-        let mut bench = LinkBench::with(quick(), vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
+        let mut bench = LinkBench::with(quick(), vec![identity("discord", "b1"), identity("telegram", "b2")]);
         let mut peer = bench.connector.accept().await;
         for platform in ["discord", "telegram"] {
             assert_eq!(peer.frame().await["platform"], platform);
@@ -295,7 +295,7 @@ fn a_link_reports_its_descriptors_once_every_identity_is_described_and_withdraws
 fn an_identity_without_a_descriptor_delays_the_others_for_a_bounded_time() {
     run(async {
         let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
-        let mut bench = LinkBench::with(timings, vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "b1"), identity("telegram", "b2")]);
         let mut peer = bench.connector.accept().await;
         peer.describe("discord").await;
         let described = async { while bench.changes.recv().await.unwrap().descriptors.is_none() {} };

@@ -22,7 +22,7 @@ use rig::{LinkBench, descriptor, identity, never, quick, run, within};
 fn handshake_names_every_identity_and_keeps_the_descriptors() {
     run(async {
         let identities = vec![identity("discord", "b1"), identity("telegram", "")];
-        let mut bench = LinkBench::with(quick(), identities).await;
+        let mut bench = LinkBench::with(quick(), identities);
         let mut peer = bench.connector.accept().await;
         assert_eq!(peer.authorization.as_deref(), Some("Bearer token-1"));
         assert_eq!(peer.frame().await, json!({"type": "hello", "platform": "discord", "botId": "b1"}));
@@ -42,7 +42,7 @@ fn handshake_names_every_identity_and_keeps_the_descriptors() {
 fn refused_descriptor_does_not_end_the_handshake() {
     run(async {
         let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
-        let bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
+        let bench = LinkBench::with(timings, vec![identity("discord", "")]);
         let mut peer = bench.connector.accept().await;
         peer.send_json(json!({"type": "descriptor", "descriptor": {"platform": "discord"}})).await;
         let mut again = bench.connector.accept().await;
@@ -76,7 +76,7 @@ fn platforms_that_were_not_named_are_not_kept() {
 fn handshake_is_not_ended_by_a_descriptor_of_another_platform() {
     run(async {
         let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
-        let bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
+        let bench = LinkBench::with(timings, vec![identity("discord", "")]);
         let mut peer = bench.connector.accept().await;
         peer.describe("telegram").await;
         bench.connector.accept().await;
@@ -87,7 +87,7 @@ fn handshake_is_not_ended_by_a_descriptor_of_another_platform() {
 #[test]
 fn refused_upgrade_sets_the_time_of_the_next_dial() {
     run(async {
-        let mut bench = LinkBench::new().await;
+        let mut bench = LinkBench::new();
         for (status, head, ordered) in [
             (503, "retry-after: 1\r\n", true),
             (429, "Retry-After: 100\r\n", true),
@@ -140,7 +140,7 @@ fn link_with_lower_precedence_closes_and_waits_until_it_may_dial_again() {
     run(async {
         let gateway = GatewayKey::new("ws://c.example", "gw");
         let work = Some(ProfileName::parse("work").unwrap());
-        let mut bench = LinkBench::owned(work.clone(), gateway.clone()).await;
+        let mut bench = LinkBench::owned(work.clone(), gateway.clone());
         let mut peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         bench.claims.declare(&None, Some(gateway.clone()));
@@ -177,7 +177,7 @@ fn closed_link_is_redialled_with_a_fresh_token() {
 fn superseded_socket_is_closed_before_the_next_one_is_opened() {
     run(async {
         let timings = LinkTimings { ping: Duration::from_secs(9), silence: Duration::from_millis(100), ..quick() };
-        let bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
+        let bench = LinkBench::with(timings, vec![identity("discord", "")]);
         let mut first = bench.connector.serve().await;
         let _second = bench.connector.accept().await;
         // The frames of the first connection are in the buffer of the test, and so is its end.
@@ -196,7 +196,7 @@ fn superseded_socket_is_closed_before_the_next_one_is_opened() {
 fn peer_that_answers_no_ping_is_disconnected() {
     run(async {
         let timings = LinkTimings { ping: Duration::from_millis(40), silence: Duration::from_millis(200), ..quick() };
-        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]);
         let silent = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         bench.until(LinkState::Waiting).await;
@@ -209,7 +209,7 @@ fn peer_that_answers_no_ping_is_disconnected() {
 fn peer_that_answers_pings_stays_connected() {
     run(async {
         let timings = LinkTimings { ping: Duration::from_millis(40), silence: Duration::from_millis(400), ..quick() };
-        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]);
         let mut peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         // Reading answers the pings.
@@ -315,9 +315,9 @@ fn dormant_link_closes_and_dials_again() {
 }
 
 #[test]
-fn idle_without_a_connection_is_answered_so() {
+fn idle_without_a_connection_is_answered_not_connected() {
     run(async {
-        let bench = LinkBench::new().await;
+        let bench = LinkBench::new();
         bench.profile.borrow_mut().1 = Err(NoConnectParams::NotSet);
         assert_eq!(bench.link.send(GoIdle).await.unwrap(), IdleAnswer::NotConnected);
     });

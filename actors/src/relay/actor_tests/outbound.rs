@@ -46,7 +46,7 @@ fn action_for_the_relay_platform_leaves_the_choice_to_the_connector() {
 #[test]
 fn action_without_a_link_fails_at_once() {
     run(async {
-        let bench = LinkBench::new().await;
+        let bench = LinkBench::new();
         let result = bench.send("x").await;
         assert_eq!((result.success, result.error.as_deref()), (false, Some("relay not connected")));
         assert!(!result.ambiguous);
@@ -56,7 +56,7 @@ fn action_without_a_link_fails_at_once() {
 #[test]
 fn action_before_the_end_of_the_handshake_fails_at_once() {
     run(async {
-        let mut bench = LinkBench::new().await;
+        let mut bench = LinkBench::new();
         let _peer = bench.connector.accept().await;
         bench.until(LinkState::Handshaking).await;
         assert_eq!(bench.send("x").await.error.as_deref(), Some("relay not connected"));
@@ -79,7 +79,7 @@ fn action_that_was_written_is_ambiguous_once_the_link_is_cut() {
 fn action_without_a_result_in_time_is_ambiguous() {
     run(async {
         let timings = LinkTimings { result: Duration::from_millis(50), ..quick() };
-        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]).await;
+        let mut bench = LinkBench::with(timings, vec![identity("discord", "")]);
         let mut peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         let result = bench.send("x");

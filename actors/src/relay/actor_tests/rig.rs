@@ -209,10 +209,10 @@ impl Handler<PrepareDial> for StubProfile {
 pub(super) type Offered = (OfferEvent, oneshot::Sender<Result<(), NotRecorded>>);
 
 /// A dead letter to be recorded, and the sender of its answer.
-pub(super) type Letter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
+pub(super) type PendingDeadLetter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
 
 struct StubDispatch {
-    letters: mpsc::UnboundedSender<Letter>,
+    letters: mpsc::UnboundedSender<PendingDeadLetter>,
     offered: mpsc::UnboundedSender<Offered>,
     stops: mpsc::UnboundedSender<StopSession>,
     changes: mpsc::UnboundedSender<LinkChanged>,
@@ -275,7 +275,7 @@ pub(super) struct LinkBench {
     pub(super) link: Addr<RelayActor>,
     pub(super) profile: Answers,
     pub(super) offered: mpsc::UnboundedReceiver<Offered>,
-    pub(super) letters: mpsc::UnboundedReceiver<Letter>,
+    pub(super) letters: mpsc::UnboundedReceiver<PendingDeadLetter>,
     pub(super) claims: Claims,
     pub(super) stops: mpsc::UnboundedReceiver<StopSession>,
     pub(super) changes: mpsc::UnboundedReceiver<LinkChanged>,
@@ -294,20 +294,20 @@ pub(super) fn identity(platform: &str, bot_id: &str) -> Identity {
 }
 
 impl LinkBench {
-    pub(super) async fn new() -> Self {
-        Self::with(quick(), vec![identity("discord", "b1")]).await
+    pub(super) fn new() -> Self {
+        Self::with(quick(), vec![identity("discord", "b1")])
     }
 
-    pub(super) async fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
-        Self::of(timings, identities, None, None).await
+    pub(super) fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
+        Self::of(timings, identities, None, None)
     }
 
     /// The link of a profile, which dials as this gateway.
-    pub(super) async fn owned(owner: Option<ProfileName>, gateway: GatewayKey) -> Self {
-        Self::of(quick(), vec![identity("discord", "b1")], owner, Some(gateway)).await
+    pub(super) fn owned(owner: Option<ProfileName>, gateway: GatewayKey) -> Self {
+        Self::of(quick(), vec![identity("discord", "b1")], owner, Some(gateway))
     }
 
-    async fn of(
+    fn of(
         timings: LinkTimings,
         identities: Vec<Identity>,
         owner: Option<ProfileName>,
@@ -357,7 +357,7 @@ impl LinkBench {
 
     /// A link that is connected, and its peer.
     pub(super) async fn connected() -> (Self, Peer) {
-        let mut bench = Self::new().await;
+        let mut bench = Self::new();
         let peer = bench.connector.serve().await;
         bench.until(LinkState::Connected).await;
         (bench, peer)
@@ -373,7 +373,7 @@ impl LinkBench {
         within("an event at the dispatcher", self.offered.recv()).await.unwrap()
     }
 
-    pub(super) async fn letter(&mut self) -> Letter {
+    pub(super) async fn letter(&mut self) -> PendingDeadLetter {
         within("a dead letter at the ledger", self.letters.recv()).await.unwrap()
     }
 

@@ -22,7 +22,7 @@ fn going_idle_without_an_acknowledgement_ends_after_10_s() {
 }
 
 #[test]
-fn link_that_left_is_not_dialled_again() {
+fn link_that_is_idle_after_leaving_is_not_dialled_again() {
     let mut bench = LinkPlanBench::connected();
     bench.go_idle(Idleness::Leaving);
     bench.plan.idle_acked(1, bench.at());

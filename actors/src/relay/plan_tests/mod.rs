@@ -92,7 +92,7 @@ fn cut() -> Loss {
 const AWAY: LinkStep = LinkStep::Close(CloseWith::Away);
 
 #[test]
-fn link_goes_from_connecting_over_handshaking_to_connected() {
+fn link_goes_from_connecting_through_handshaking_to_connected() {
     let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     assert_eq!(bench.plan.state(), LinkState::Connecting);
@@ -152,7 +152,7 @@ fn undialable_address_is_disabled_with_the_reason() {
 }
 
 #[test]
-fn question_to_a_silent_profile_is_repeated_with_backoff() {
+fn request_to_a_profile_that_does_not_answer_is_repeated_with_backoff() {
     let mut bench = LinkPlanBench::new();
     bench.plan.start(bench.at());
     bench.plan.prepared(Prepared::Silent, bench.at());

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_below_is_found_also_in_a_circle() {
+    fn only_descendants_are_found_even_in_a_cycle() {
         let processes = [(2, 1), (3, 2), (4, 3), (5, 1), (6, 6), (1, 4)];
         let mut found: Vec<i32> = below(2, &processes).into_iter().map(|(pid, _)| pid).collect();
         found.sort_unstable();

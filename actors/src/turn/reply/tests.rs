@@ -370,7 +370,7 @@ proptest! {
         prop_assert!(chat.messages.iter().all(|message| len_unit.len(message) <= limit));
         prop_assert_eq!(chat.durable, chat.messages.len(), "each message is recorded once");
         let often = chat.grown.windows(2).find(|pair| pair[1] - pair[0] < GROW_EVERY);
-        prop_assert_eq!(often, None, "it grew twice within a second");
+        prop_assert_eq!(often, None, "it was edited twice within a second");
         prop_assert!(supports_edit || chat.grown.is_empty());
     }
 }

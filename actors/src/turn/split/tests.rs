@@ -317,7 +317,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_survives(text in "(?s).{0,300}", limit in 1_usize..50, unit in units()) {
+    fn no_text_is_lost_or_exceeds_the_limit(text in "(?s).{0,300}", limit in 1_usize..50, unit in units()) {
         let parts = split(&text, limit, unit);
         prop_assert!(parts.iter().all(|part| unit.len(part) <= limit.max(2)));
         if !text.contains(['`', '~']) {

@@ -12,14 +12,14 @@ use actix::prelude::*;
 
 use crate::support::{hook, within};
 
-/// Counts the messages it handles and the hooks it runs.
+/// HookCounter the messages it handles and the hooks it runs.
 #[derive(Clone, Default)]
-struct Counts {
+struct HookCounter {
     handled: Arc<AtomicU64>,
     hooks: Arc<AtomicU64>,
 }
 
-impl Counts {
+impl HookCounter {
     fn handled(&self) -> u64 {
         self.handled.load(Ordering::SeqCst)
     }
@@ -29,7 +29,7 @@ impl Counts {
     }
 }
 
-impl Actor for Counts {
+impl Actor for HookCounter {
     type Context = Context<Self>;
 
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
@@ -42,24 +42,24 @@ impl Actor for Counts {
     }
 }
 
-impl actix::Supervised for Counts {}
+impl actix::Supervised for HookCounter {}
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Count;
+struct Increment;
 
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Panic;
 
-impl Handler<Count> for Counts {
+impl Handler<Increment> for HookCounter {
     type Result = ();
-    fn handle(&mut self, _: Count, _: &mut Self::Context) {
+    fn handle(&mut self, _: Increment, _: &mut Self::Context) {
         self.handled.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-impl Handler<Panic> for Counts {
+impl Handler<Panic> for HookCounter {
     type Result = ();
     fn handle(&mut self, _: Panic, _: &mut Self::Context) {
         panic!("requested by the test");
@@ -68,35 +68,35 @@ impl Handler<Panic> for Counts {
 
 #[actix::test]
 async fn channel_of_capacity_0_is_unbounded() {
-    let (sender, _receiver) = channel::channel::<Counts>(0);
+    let (sender, _receiver) = channel::channel::<HookCounter>(0);
     let address = Addr::new(sender);
-    assert!((0..100_000).all(|_| address.try_send(Count).is_ok()));
+    assert!((0..100_000).all(|_| address.try_send(Increment).is_ok()));
 }
 
 #[actix::test]
 async fn fresh_clone_of_an_address_always_gets_one_message_past_the_bound() {
-    let (sender, _receiver) = channel::channel::<Counts>(1);
+    let (sender, _receiver) = channel::channel::<HookCounter>(1);
     let address = Addr::new(sender);
-    while address.try_send(Count).is_ok() {}
-    assert!((0..1_000).all(|_| address.clone().try_send(Count).is_ok()));
+    while address.try_send(Increment).is_ok() {}
+    assert!((0..1_000).all(|_| address.clone().try_send(Increment).is_ok()));
 }
 
 #[actix::test]
 async fn message_whose_caller_has_dropped_its_future_is_skipped_and_one_without_caller_is_not() {
-    let counts = Counts::default();
+    let counts = HookCounter::default();
     let address = counts.clone().start();
-    drop(address.send(Count));
-    address.try_send(Count).unwrap();
-    address.send(Count).await.unwrap();
+    drop(address.send(Increment));
+    address.try_send(Increment).unwrap();
+    address.send(Increment).await.unwrap();
     assert_eq!(counts.handled(), 2);
 }
 
 #[actix::test]
 async fn panic_closes_the_mailbox_for_waiting_callers_and_hooks_still_run() {
     hook();
-    let counts = Counts::default();
+    let counts = HookCounter::default();
     let address = counts.clone().start();
-    let (first, second) = (address.send(Panic), address.send(Count));
+    let (first, second) = (address.send(Panic), address.send(Increment));
     assert!(first.await.is_err());
     assert!(second.await.is_err(), "queued behind the panic");
     assert!(!address.connected());
@@ -106,9 +106,9 @@ async fn panic_closes_the_mailbox_for_waiting_callers_and_hooks_still_run() {
 #[actix::test]
 async fn actix_supervisor_does_nothing_after_a_panic() {
     hook();
-    let address = actix::Supervisor::start(|_| Counts::default());
+    let address = actix::Supervisor::start(|_| HookCounter::default());
     assert!(address.send(Panic).await.is_err());
-    assert!(address.send(Count).await.is_err());
+    assert!(address.send(Increment).await.is_err());
     assert!(!address.connected());
 }
 
@@ -116,9 +116,9 @@ async fn actix_supervisor_does_nothing_after_a_panic() {
 async fn terminated_context_runs_no_hook_when_dropped_and_a_running_one_does() {
     let mut task = Task::from_waker(Waker::noop());
     for (terminate, hooks) in [(true, 0), (false, 2)] {
-        let counts = Counts::default();
-        let mut ctx = Context::<Counts>::new();
-        ctx.spawn(actix::fut::wrap_future::<_, Counts>(std::future::pending()));
+        let counts = HookCounter::default();
+        let mut ctx = Context::<HookCounter>::new();
+        ctx.spawn(actix::fut::wrap_future::<_, HookCounter>(std::future::pending()));
         let mut body = ctx.into_future(counts.clone());
         assert!(Pin::new(&mut body).poll(&mut task).is_pending());
         if terminate {
@@ -132,8 +132,8 @@ async fn terminated_context_runs_no_hook_when_dropped_and_a_running_one_does() {
 #[actix::test]
 async fn panic_caught_outside_leaves_the_context_droppable() {
     hook();
-    let counts = Counts::default();
-    let mut ctx = Context::<Counts>::new();
+    let counts = HookCounter::default();
+    let mut ctx = Context::<HookCounter>::new();
     ctx.run_later(Duration::ZERO, |_, _| panic!("requested by the test"));
     let mut body = ctx.into_future(counts.clone());
     let polled = std::future::poll_fn(|task| {
@@ -154,14 +154,14 @@ async fn panic_caught_outside_leaves_the_context_droppable() {
 #[actix::test]
 async fn nothing_spawned_is_polled_while_the_actor_waits() {
     let polls = Arc::new(AtomicU64::new(0));
-    let mut ctx = Context::<Counts>::new();
+    let mut ctx = Context::<HookCounter>::new();
     let seen = Arc::clone(&polls);
-    ctx.spawn(actix::fut::wrap_future::<_, Counts>(std::future::poll_fn(move |_| {
+    ctx.spawn(actix::fut::wrap_future::<_, HookCounter>(std::future::poll_fn(move |_| {
         seen.fetch_add(1, Ordering::SeqCst);
         Poll::Pending
     })));
-    ctx.wait(actix::fut::wrap_future::<_, Counts>(std::future::pending()));
-    let mut body = ctx.into_future(Counts::default());
+    ctx.wait(actix::fut::wrap_future::<_, HookCounter>(std::future::pending()));
+    let mut body = ctx.into_future(HookCounter::default());
     let mut task = Task::from_waker(Waker::noop());
     for _ in 0..10 {
         assert!(Pin::new(&mut body).poll(&mut task).is_pending());
@@ -171,9 +171,9 @@ async fn nothing_spawned_is_polled_while_the_actor_waits() {
 
 #[actix::test]
 async fn stop_reaches_an_actor_that_waits_without_end() {
-    let counts = Counts::default();
-    let mut ctx = Context::<Counts>::new();
-    ctx.wait(actix::fut::wrap_future::<_, Counts>(std::future::pending()));
+    let counts = HookCounter::default();
+    let mut ctx = Context::<HookCounter>::new();
+    ctx.wait(actix::fut::wrap_future::<_, HookCounter>(std::future::pending()));
     let mut body = ctx.into_future(counts.clone());
     let mut task = Task::from_waker(Waker::noop());
     assert!(Pin::new(&mut body).poll(&mut task).is_pending());

@@ -1,6 +1,6 @@
 //! The supervision library by its public interface: real actors, real threads.
 
-#![allow(clippy::disallowed_methods, reason = "tests of actix itself use it bare")]
+#![allow(clippy::disallowed_methods, reason = "the tests of actix use it directly")]
 
 mod actix_behaviour;
 mod operators;

@@ -101,13 +101,13 @@ async fn fault_cannot_be_injected_into_a_child_that_is_stopped() {
 }
 
 /// Forwards exits to the test.
-struct Listener(UnboundedSender<ChildExited>);
+struct ExitRecorder(UnboundedSender<ChildExited>);
 
-impl Actor for Listener {
+impl Actor for ExitRecorder {
     type Context = Context<Self>;
 }
 
-impl Handler<ChildExited> for Listener {
+impl Handler<ChildExited> for ExitRecorder {
     type Result = ();
     fn handle(&mut self, exited: ChildExited, _: &mut Self::Context) {
         self.0.send(exited).expect("the test receives");
@@ -118,7 +118,7 @@ impl Handler<ChildExited> for Listener {
 fn tree_with_exit_reports() -> (RootHandle, Mailbox<Supervisor>, UnboundedReceiver<ChildExited>) {
     hook();
     let (reports, exits) = unbounded_channel();
-    let listener: Port<ChildExited> = Listener(reports).start().into();
+    let listener: Port<ChildExited> = ExitRecorder(reports).start().into();
     let turns = Mailbox::<Supervisor>::new();
     let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).report_exits(listener));
     (start(supervisor(Strategy::OneForOne, [spec]), options()), turns, exits)
@@ -194,7 +194,7 @@ async fn exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order(
     hook();
     let (reports, mut exits) = unbounded_channel();
     // A receiver that is not started yet, with room for one message.
-    let mailbox: Mailbox<Listener> = Mailbox::with_limit(1);
+    let mailbox: Mailbox<ExitRecorder> = Mailbox::with_limit(1);
     let turns = Mailbox::<Supervisor>::new();
     let spec = supervisor(Strategy::OneForOne, []).report_exits(mailbox.port());
     let root = start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("turns", &turns, spec)]), options());
@@ -207,7 +207,7 @@ async fn exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order(
         until(&root, "the turn's removal from the tree", |tree| tree.find(&format!("turns/{id}")).is_none()).await;
     }
     assert!(mailbox.gauge().refused() >= 1, "the mailbox was full");
-    let spec = ChildSpec::worker("listener", &mailbox, move |_: &_| Listener(reports.clone()));
+    let spec = ChildSpec::worker("listener", &mailbox, move |_: &_| ExitRecorder(reports.clone()));
     assert_eq!(root.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
     for id in ["turn-1", "turn-2", "turn-3"] {
         let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports exits");

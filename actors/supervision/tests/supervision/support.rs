@@ -27,7 +27,7 @@ pub(crate) struct Ping;
 /// Panics in its handler.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Crash;
+pub(crate) struct PanicNow;
 
 /// Ends itself with this reason.
 #[derive(Message)]
@@ -44,7 +44,7 @@ pub(crate) struct ReportReady;
 #[rtype(result = "()")]
 pub(crate) struct BlockThenTell {
     pub(crate) length: Duration,
-    pub(crate) to: Port<Note>,
+    pub(crate) to: Port<EventLine>,
 }
 
 /// Sends a note to `to` once `after` has completed, in a future outside the context: the response, or a spawned one.
@@ -52,7 +52,7 @@ pub(crate) struct BlockThenTell {
 #[rtype(result = "()")]
 pub(crate) struct TellAfter {
     pub(crate) after: oneshot::Receiver<()>,
-    pub(crate) to: Port<Note>,
+    pub(crate) to: Port<EventLine>,
     pub(crate) spawned: bool,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct CallBlocking(pub(crate) Box<dyn FnOnce() + Send>);
 /// A line in an [`EventLog`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Note(pub(crate) String);
+pub(crate) struct EventLine(pub(crate) String);
 
 /// What happened, in order: `+id` started, `-id` stopped when asked, `~id` dropped.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +88,7 @@ impl EventLog {
 }
 
 /// The actor under supervision.
-pub(crate) struct Probe {
+pub(crate) struct ProbeActor {
     id: String,
     incarnation: Incarnation,
     log: EventLog,
@@ -96,7 +96,7 @@ pub(crate) struct Probe {
     handled: Arc<AtomicU64>,
 }
 
-impl Actor for Probe {
+impl Actor for ProbeActor {
     type Context = Context<Self>;
 
     fn started(&mut self, _: &mut Self::Context) {
@@ -108,13 +108,13 @@ impl Actor for Probe {
     }
 }
 
-impl Drop for Probe {
+impl Drop for ProbeActor {
     fn drop(&mut self) {
         self.log.write(format!("~{}", self.id));
     }
 }
 
-impl Handler<Ping> for Probe {
+impl Handler<Ping> for ProbeActor {
     type Result = u64;
     fn handle(&mut self, _: Ping, _: &mut Self::Context) -> u64 {
         self.handled.fetch_add(1, Ordering::SeqCst);
@@ -122,14 +122,14 @@ impl Handler<Ping> for Probe {
     }
 }
 
-impl Handler<Crash> for Probe {
+impl Handler<PanicNow> for ProbeActor {
     type Result = ();
-    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+    fn handle(&mut self, _: PanicNow, _: &mut Self::Context) {
         panic!("the secret is hunter2");
     }
 }
 
-impl Handler<EndWith> for Probe {
+impl Handler<EndWith> for ProbeActor {
     type Result = ();
     fn handle(&mut self, EndWith(reason): EndWith, ctx: &mut Self::Context) {
         self.incarnation.end_with(reason);
@@ -137,29 +137,29 @@ impl Handler<EndWith> for Probe {
     }
 }
 
-impl Handler<ReportReady> for Probe {
+impl Handler<ReportReady> for ProbeActor {
     type Result = ();
     fn handle(&mut self, _: ReportReady, _: &mut Self::Context) {
         self.incarnation.ready();
     }
 }
 
-impl Handler<BlockThenTell> for Probe {
+impl Handler<BlockThenTell> for ProbeActor {
     type Result = ();
     fn handle(&mut self, BlockThenTell { length, to }: BlockThenTell, _: &mut Self::Context) {
         std::thread::sleep(length);
-        let sent = to.tell(Note("after the fence".to_owned()));
+        let sent = to.tell(EventLine("after the fence".to_owned()));
         self.log.write(format!("sent: {sent:?}"));
     }
 }
 
-impl Handler<TellAfter> for Probe {
+impl Handler<TellAfter> for ProbeActor {
     type Result = ResponseFuture<()>;
     fn handle(&mut self, TellAfter { after, to, spawned }: TellAfter, _: &mut Self::Context) -> Self::Result {
         let log = self.log.clone();
         let send = async move {
             after.await.expect("the test lets it continue");
-            let sent = to.tell(Note("from outside".to_owned()));
+            let sent = to.tell(EventLine("from outside".to_owned()));
             log.write(format!("sent: {sent:?}"));
         };
         if spawned {
@@ -171,7 +171,7 @@ impl Handler<TellAfter> for Probe {
     }
 }
 
-impl Handler<CallBlocking> for Probe {
+impl Handler<CallBlocking> for ProbeActor {
     type Result = ();
     fn handle(&mut self, CallBlocking(call): CallBlocking, _: &mut Self::Context) {
         drop(tokio::task::spawn_blocking(call));
@@ -179,15 +179,15 @@ impl Handler<CallBlocking> for Probe {
 }
 
 /// Writes notes into its log.
-pub(crate) struct NoteRecorder(pub(crate) EventLog);
+pub(crate) struct EventRecorder(pub(crate) EventLog);
 
-impl Actor for NoteRecorder {
+impl Actor for EventRecorder {
     type Context = Context<Self>;
 }
 
-impl Handler<Note> for NoteRecorder {
+impl Handler<EventLine> for EventRecorder {
     type Result = ();
-    fn handle(&mut self, Note(line): Note, _: &mut Self::Context) {
+    fn handle(&mut self, EventLine(line): EventLine, _: &mut Self::Context) {
         self.0.write(line);
     }
 }
@@ -196,7 +196,7 @@ impl Handler<Note> for NoteRecorder {
 #[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) id: String,
-    pub(crate) mailbox: Mailbox<Probe>,
+    pub(crate) mailbox: Mailbox<ProbeActor>,
     pub(crate) log: EventLog,
     pub(crate) handled: Arc<AtomicU64>,
 }
@@ -208,7 +208,7 @@ impl Subject {
 
     pub(crate) fn spec(&self) -> ChildSpec {
         let this = self.clone();
-        ChildSpec::worker(self.id.clone(), &self.mailbox, move |start: &StartContext<Probe>| Probe {
+        ChildSpec::worker(self.id.clone(), &self.mailbox, move |start: &StartContext<ProbeActor>| ProbeActor {
             id: this.id.clone(),
             incarnation: start.incarnation().clone(),
             log: this.log.clone(),
@@ -222,7 +222,7 @@ impl Subject {
     }
 
     pub(crate) fn crash(&self) {
-        self.mailbox.port().tell(Crash).expect("the mailbox has room");
+        self.mailbox.port().tell(PanicNow).expect("the mailbox has room");
     }
 
     pub(crate) fn call_blocking(&self, call: impl FnOnce() + Send + 'static) {

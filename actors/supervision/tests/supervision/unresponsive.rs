@@ -7,8 +7,8 @@ use actix::prelude::*;
 use caduceus_supervision::{AskError, Fault, Port, RootEnd, RootHandle, RootOptions, Strategy, WorkerThread};
 
 use crate::support::{
-    BlockThenTell, CEILING, EventLog, Note, NoteRecorder, Ping, Subject, TellAfter, UNRESPONSIVE_AFTER, hook, inject,
-    last_word, start, supervisor, until_generation, with_hang_detection, within,
+    BlockThenTell, CEILING, EventLine, EventLog, EventRecorder, Ping, Subject, TellAfter, UNRESPONSIVE_AFTER, hook,
+    inject, last_word, start, supervisor, until_generation, with_hang_detection, within,
 };
 
 /// Longer than the detection takes, also on a busy machine.
@@ -46,11 +46,11 @@ async fn message_sent_by_a_fenced_instance_is_dropped() {
     let subject = Subject::new("a", &log);
     let root = watched([&subject], &WorkerThread::new("data"));
     assert_eq!(subject.ping().await, 1);
-    let to: Port<Note> = NoteRecorder(notes.clone()).start().into();
+    let to: Port<EventLine> = EventRecorder(notes.clone()).start().into();
     subject.mailbox.port().tell(BlockThenTell { length: HANG, to: to.clone() }).unwrap();
     until_generation(&root, "a", 2).await;
     log.until("sent: Err(Fenced)").await;
-    assert_eq!(to.ask(Note("from the current instance".to_owned()), CEILING).await, Ok(()));
+    assert_eq!(to.ask(EventLine("from the current instance".to_owned()), CEILING).await, Ok(()));
     assert_eq!(notes.lines("fa"), ["from the current instance"]);
     log.until("~a").await;
     assert_eq!(log.lines("-"), Vec::<String>::new(), "no hook runs on a fenced instance");
@@ -62,7 +62,7 @@ async fn future_outside_the_context_belongs_to_the_incarnation_that_created_it()
         let (log, notes) = (EventLog::default(), EventLog::default());
         let subject = Subject::new("a", &log);
         let root = watched([&subject], &WorkerThread::new("data"));
-        let to: Port<Note> = NoteRecorder(notes.clone()).start().into();
+        let to: Port<EventLine> = EventRecorder(notes.clone()).start().into();
         let tell = |after| subject.mailbox.port().tell(TellAfter { after, to: to.clone(), spawned }).unwrap();
         let (now, after) = tokio::sync::oneshot::channel();
         tell(after);
@@ -75,7 +75,7 @@ async fn future_outside_the_context_belongs_to_the_incarnation_that_created_it()
         until_generation(&root, "a", 2).await;
         now.send(()).unwrap();
         log.until("sent: Err(Fenced)").await;
-        assert_eq!(to.ask(Note("the end".to_owned()), CEILING).await, Ok(()));
+        assert_eq!(to.ask(EventLine("the end".to_owned()), CEILING).await, Ok(()));
         assert_eq!(notes.lines("ft"), ["from outside", "the end"], "spawned: {spawned}");
     }
 }

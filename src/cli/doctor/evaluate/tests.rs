@@ -63,7 +63,7 @@ fn a_real_upgrade_distinguishes_a_wrong_secret_from_a_right_one() {
 }
 
 #[test]
-fn parts_without_effect_and_addresses_in_use_are_reported() {
+fn settings_without_effect_and_addresses_in_use_are_reported() {
     let address = "127.0.0.1:8652".parse().unwrap();
     let taken = vec![("http.bind", address, "Address already in use".to_owned())];
     assert_eq!(after(|facts| facts.network.unusable = taken), (Level::Error, "bind"));

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_characters_are_kept() {
+    fn a_character_split_between_two_chunks_is_kept() {
         let stream = concat!(
             "data: {\"choices\":[{\"delta\":{\"content\":\"\\ud83d\"}}]}\n\n",
             "data: {\"choices\":[{\"delta\":{\"content\":\"\\ude00 ok \\udc00\"}}]}\n\n",

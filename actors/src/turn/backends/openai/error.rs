@@ -11,7 +11,7 @@ use caduceus_supervision::AskError;
 const RETRIES: u32 = 2;
 /// Before the first of them; the second waits four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// A request is not repeated if the server wants a longer pause than this: that is too long for a chat.
+/// A request is not repeated if the server requests a longer pause than this: that is too long for a chat.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The end of an answer.

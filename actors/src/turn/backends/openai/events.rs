@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_the_stream_ends_in_counts() {
+    fn an_event_that_ends_with_the_stream_counts() {
         assert_eq!(read([b"data: a\n\ndata: b\n".as_slice()]), ["a", "b"]);
         assert_eq!(read([b"data: a\n\ndata: [DONE]".as_slice()]), ["a", "[DONE]"]);
         assert!(read([b"data: a\r".as_slice(), b"\r\n".as_slice(), b": x".as_slice()]) == ["a"]);

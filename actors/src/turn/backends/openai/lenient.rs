@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_characters_are_joined_or_replaced() {
+    fn the_halves_of_a_surrogate_pair_are_joined_or_replaced() {
         for (chunks, expected) in [
             (&[r#"{"c":"a\ud83d\ude00b"}"#][..], "a😀b"),
             (&[r#"{"c":"a\ud83d"}"#, r#"{"c":"\ude00b"}"#], "a😀b"),

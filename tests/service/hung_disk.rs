@@ -14,8 +14,8 @@ use crate::world::World;
 /// Ceiling for a command that waits some seconds for a disk.
 const CEILING: Duration = Duration::from_mins(1);
 
-/// Makes the file system under `profiles/dead` hang for as long as the file in `HANG` is there, for calls through the C library.
-const DEAD_DISK: &str = r#"
+/// Makes the file system under `profiles/hung` hang for as long as the file in `HANG` is there, for calls through the C library.
+const HUNG_DISK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -27,7 +27,7 @@ const DEAD_DISK: &str = r#"
 #include <unistd.h>
 static void hang(const char *path) {
     const char *file = getenv("HANG");
-    if (file && path && strstr(path, "profiles/dead")) while (access(file, F_OK) == 0) usleep(10000);
+    if (file && path && strstr(path, "profiles/hung")) while (access(file, F_OK) == 0) usleep(10000);
 }
 int statx(int d, const char *p, int f, unsigned m, struct statx *s) {
     hang(p);
@@ -42,9 +42,9 @@ int inotify_add_watch(int fd, const char *p, uint32_t m) {
 "#;
 
 /// Builds the library; returns its path.
-fn dead_disk(folder: &Path) -> PathBuf {
-    let (source, library) = (folder.join("dead.c"), folder.join("dead.so"));
-    fs::write(&source, DEAD_DISK).unwrap();
+fn hung_disk(folder: &Path) -> PathBuf {
+    let (source, library) = (folder.join("hung.c"), folder.join("hung.so"));
+    fs::write(&source, HUNG_DISK).unwrap();
     let built = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
         .args([&library, &source])
@@ -63,16 +63,16 @@ async fn hung(world: &World) -> u64 {
 }
 
 #[actix_web::test]
-async fn a_home_on_a_dead_disk_affects_no_other_from_start_to_shutdown() {
+async fn a_home_on_a_hung_disk_affects_no_other_from_start_to_shutdown() {
     let mut world = World::prepare().await;
-    world.profile("dead", "A=1\n");
+    world.profile("hung", "A=1\n");
     world.profile("good", "");
     let switch = world.path("hang");
     fs::write(&switch, "").unwrap();
-    world.variable("LD_PRELOAD", &dead_disk(world.home()).display().to_string());
+    world.variable("LD_PRELOAD", &hung_disk(world.home()).display().to_string());
     world.variable("HANG", &switch.display().to_string());
     world.serve().await;
-    world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
+    world.until("the hung disk", |status| troubles(status, "hung").contains("does not answer")).await;
     assert!(hung(&world).await > 0);
     for (id, profile) in [("d", None), ("g", Some("good"))] {
         world.push(id, "hello", id, profile).await;
@@ -89,22 +89,22 @@ async fn a_home_on_a_dead_disk_affects_no_other_from_start_to_shutdown() {
     world.push("f", "hello", "f", Some("fresh")).await;
     world.until_text("f", "hello").await;
     for round in 0..20 {
-        let (id, chat) = (format!("dead{round}"), format!("dead{round}"));
-        world.push(&id, "hello", &chat, Some("dead")).await;
+        let (id, chat) = (format!("hung{round}"), format!("hung{round}"));
+        world.push(&id, "hello", &chat, Some("hung")).await;
     }
     world.until("an empty queue", |status| status["turns"]["queued"] == 0).await;
     assert!(threads() < before + 10, "{before} threads, then {}", threads());
     fs::remove_file(&switch).unwrap();
-    world.until("the repaired disk", |status| troubles(status, "dead") == "[]").await;
+    world.until("the repaired disk", |status| troubles(status, "hung") == "[]").await;
     wait_for("no directory that hangs", SOON, || async { (hung(&world).await == 0).then_some(()) }).await;
-    world.push("again", "hello", "again", Some("dead")).await;
-    world.until_text("again", "dead: hello").await;
+    world.push("again", "hello", "again", Some("hung")).await;
+    world.until_text("again", "hung: hello").await;
     fs::write(&switch, "").unwrap();
-    world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
+    world.until("the hung disk", |status| troubles(status, "hung").contains("does not answer")).await;
     assert!(world.stop_gateway().success());
 }
 
-/// A command that reads a home while its dead disks hang.
+/// A command that reads a home while its disks hang.
 struct RunningCommand {
     child: Child,
     begun: Instant,
@@ -138,16 +138,16 @@ fn unanswered(list: &Value) -> Vec<&Value> {
 }
 
 #[actix_web::test]
-async fn commands_name_each_home_on_a_dead_disk_and_report_the_other_homes_as_usual() {
+async fn commands_name_each_home_on_a_hung_disk_and_report_the_other_homes_as_usual() {
     let mut world = World::prepare().await;
     // Several, because a command waits for all of them at once.
-    let dead = ["dead-a", "dead-b", "dead-c", "dead-d"];
-    for name in dead {
+    let hung = ["hung-a", "hung-b", "hung-c", "hung-d"];
+    for name in hung {
         world.profile(name, "A=1\n");
     }
     world.profile("good", "SHARED=shared-by-two-homes\n");
     world.profile("well", "SHARED=shared-by-two-homes\n");
-    let (library, switch) = (dead_disk(world.home()), world.path("hang"));
+    let (library, switch) = (hung_disk(world.home()), world.path("hang"));
     for served in [false, true] {
         if served {
             world.serve().await;
@@ -157,20 +157,20 @@ async fn commands_name_each_home_on_a_dead_disk_and_report_the_other_homes_as_us
         let doctor = start(&["doctor", "--json"]);
         let audit = start(&["secrets", "audit", "--json"]);
         let grants = start(&["honcho", "status", "--json"]);
-        let refresh = start(&["honcho", "refresh", "--profile", "dead-a"]);
-        let drain = start(&["drain", "begin", "--profile", "dead-b"]);
+        let refresh = start(&["honcho", "refresh", "--profile", "hung-a"]);
+        let drain = start(&["drain", "begin", "--profile", "hung-b"]);
         let audit = audit.report();
         assert!(audit["findings"].to_string().contains("SHARED"), "{audit}");
         for report in [&doctor.report(), &audit] {
             let unanswered = unanswered(&report["findings"]);
-            for name in dead {
+            for name in hung {
                 assert!(unanswered.iter().any(|found| found.to_string().contains(name)), "{name}: {report}");
             }
             assert!(!unanswered.iter().any(|found| found.to_string().contains("good")), "{report}");
         }
         let grants = grants.report();
         let names: Vec<_> = unanswered(&grants["grants"]).into_iter().map(|grant| &grant["profile"]).collect();
-        assert_eq!(names, dead, "{grants}");
+        assert_eq!(names, hung, "{grants}");
         for command in [refresh, drain] {
             let output = command.output();
             assert!(!output.status.success());
@@ -181,16 +181,16 @@ async fn commands_name_each_home_on_a_dead_disk_and_report_the_other_homes_as_us
 }
 
 #[actix_web::test]
-async fn the_doctor_names_unserved_profiles_on_a_dead_disk_as_well() {
+async fn the_doctor_names_unserved_profiles_on_a_hung_disk_as_well() {
     let world = World::prepare().await;
     world.write("config.yaml", "gateway:\n  multiplex_profiles: false\n");
-    world.profile("dead", "");
+    world.profile("hung", "");
     world.profile("good", "");
-    std::os::unix::fs::symlink(world.path("profiles/dead"), world.path("profiles/linked")).unwrap();
+    std::os::unix::fs::symlink(world.path("profiles/hung"), world.path("profiles/linked")).unwrap();
     std::os::unix::fs::symlink("nowhere", world.path("profiles/dangling")).unwrap();
     let switch = world.path("hang");
     fs::write(&switch, "").unwrap();
     let doctor =
-        RunningCommand::start(&world, &dead_disk(world.home()), &switch, &["doctor", "--json"]).report().to_string();
-    assert!(doctor.contains("dead, good, linked"), "{doctor}");
+        RunningCommand::start(&world, &hung_disk(world.home()), &switch, &["doctor", "--json"]).report().to_string();
+    assert!(doctor.contains("good, hung, linked"), "{doctor}");
 }
