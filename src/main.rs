@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         return cli::INTERNAL_ERROR.into();
     }
     let code = match Arguments::try_parse_from(cli::arguments::to_parse()) {
-        // A panic is reported by its hook, and is an internal error, not the 101 of the language.
+        // A panic is reported by its hook, and is an internal error, not the exit code 101 of the standard library.
         Ok(arguments) => {
             panic::catch_unwind(AssertUnwindSafe(|| run(arguments.command))).unwrap_or(cli::INTERNAL_ERROR.into())
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 /// Longest foreign text that is shown in one line; what is longer ends in `…`.
-const LONGEST: usize = 400;
+const MAX_CHARS: usize = 400;
 
 /// A text for people: control characters except line ends are escaped.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
@@ -23,7 +23,7 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
 
 /// A foreign text, to be shown within a line: it cannot end the line, and its length is bounded.
 pub(crate) fn one_line(text: &str) -> String {
-    let cut: String = text.chars().take(LONGEST).collect();
+    let cut: String = text.chars().take(MAX_CHARS).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
     format!("{}{more}", escaped(&cut, |_| false, unicode))
 }
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(shown, r"a\u{1b}]0;x\u{7}\u{9b}2J\u{202e}b\u{7f}\u{d}\u{2028}c\u{e0041}");
         assert_eq!(one_line("two\nlines"), r"two\u{a}lines", "a foreign text cannot begin a line");
         assert_eq!(one_line("größer, 日本語, 🔌"), "größer, 日本語, 🔌");
-        assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
+        assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), MAX_CHARS + 1);
         assert_eq!(text("ours\nand \u{1b}theirs\n"), "ours\nand \\u{1b}theirs\n");
     }
 

@@ -7,7 +7,7 @@ use std::hash::Hash;
 /// Compiles for a plan that a model checker can hold.
 pub(crate) fn assert_value<T: Clone + Hash + Eq>() {}
 
-/// A plan with the part of its surroundings that the checker needs.
+/// A plan with the part of the state around it that the checker needs.
 pub(crate) trait Explored: Clone + Hash + Eq {
     type Event: Clone + Debug;
 

@@ -3,20 +3,20 @@
 //! All mailboxes are created first, so that every child can be given every port; then the children are described from the
 //! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is created here and passed to each incarnation.
 
+mod dependencies;
 mod links;
 mod ports;
 mod profiles; // The description of one profile, at the start or later.
-mod surroundings;
 mod wiring;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+pub use dependencies::GatewayDependencies;
+use dependencies::policy;
 use links::RelayLinks;
 pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
-pub use surroundings::Surroundings;
-use surroundings::policy;
-use wiring::{Counts, Mailboxes, Wiring};
+use wiring::{GatewayCounts, Mailboxes, Wiring};
 
 use crate::config::ServedProfiles;
 use crate::files::FileEvents;
@@ -53,7 +53,7 @@ impl Gateway {
     ///
     /// # Errors
     /// [`OpenError`]: without its ledger a gateway does not start.
-    pub fn new(settings: Settings, surroundings: Surroundings) -> Result<Self, OpenError> {
+    pub fn new(settings: Settings, dependencies: GatewayDependencies) -> Result<Self, OpenError> {
         let writer = LedgerWriter::open(settings.home.join(ledger::FILE_NAME))?;
         let mailboxes = Mailboxes {
             ledger: Mailbox::new(),
@@ -71,8 +71,8 @@ impl Gateway {
         let (control, data) = (WorkerThread::new("control"), WorkerThread::new("data"));
         let events = FileEvents::default();
         let policies = settings.values.supervision.policies.clone();
-        let counts = Counts::default();
-        let dependencies = ProfileDependencies {
+        let counts = GatewayCounts::default();
+        let profile_dependencies = ProfileDependencies {
             fresh_token: Some(mailboxes.honcho.port()),
             status: mailboxes.status.port(),
             caller: Caller::new(settings.client.clone(), CallTimings::default()),
@@ -82,13 +82,14 @@ impl Gateway {
             events: events.clone(),
             children: counts.children.clone(),
         };
-        let maker = profiles::maker(dependencies, &surroundings, policy(&policies, "profile"), &control);
-        let served_profiles = ServedProfiles::new(settings, maker);
+        let profile_factory =
+            profiles::profile_factory(profile_dependencies, &dependencies, policy(&policies, "profile"), &control);
+        let served_profiles = ServedProfiles::new(settings, profile_factory);
         let board_cell = Arc::clone(&board);
         let wiring = Wiring {
             served_profiles,
             policies,
-            surroundings,
+            dependencies,
             events,
             mailboxes,
             board: board_cell,

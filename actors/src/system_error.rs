@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 /// Whether the same operation may succeed later without a change of settings, permissions or paths: no space, too many open files, a
 /// disk that fails to read.
 #[must_use]
-pub fn may_pass(error: &io::Error) -> bool {
+pub fn is_temporary(error: &io::Error) -> bool {
     !matches!(
         error.kind(),
         ErrorKind::PermissionDenied
@@ -29,11 +29,11 @@ mod tests {
     #[test]
     fn lack_of_space_is_temporary_and_lack_of_permission_is_not() {
         for passing in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::STALE] {
-            assert!(may_pass(&passing.into()), "{passing:?}");
+            assert!(is_temporary(&passing.into()), "{passing:?}");
         }
         for lasting in [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::NOTDIR, Errno::ISDIR, Errno::ROFS, Errno::LOOP]
         {
-            assert!(!may_pass(&lasting.into()), "{lasting:?}");
+            assert!(!is_temporary(&lasting.into()), "{lasting:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use caduceus_actors::atomic;
-use caduceus_actors::files::{Links, small};
+use caduceus_actors::files::{Symlinks, small};
 use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 use caduceus_actors::settings::{Environment, client_of_command};
 use caduceus_contract::wire::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
@@ -122,7 +122,7 @@ impl Disk for DataFile {
     }
 
     fn read(&self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-        match small::read(&self.0, MAX_DATA, Links::Follow) {
+        match small::read(&self.0, MAX_DATA, Symlinks::Follow) {
             Ok(contents) => Ok(Some(contents.bytes)),
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error.why.into()),

@@ -1,7 +1,7 @@
 //! How a command reaches a gateway: finds it by its home or its address, and sends requests over HTTP.
 
 mod client;
-mod place;
+mod selector;
 
 use std::io;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use actix_web::rt::System;
 
-pub(super) use client::Client;
-pub(super) use place::{Contact, GatewayPlace, Presence};
+pub(super) use client::GatewayClient;
+pub(super) use selector::{Contact, GatewaySelector, Presence};
 
 use super::dumps::try_forbid_dumps;
 use super::failure::fail;
@@ -71,7 +71,7 @@ pub(super) enum CommandError {
 
 impl CommandError {
     /// Whether the failure is temporary: another try may succeed without a repair.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         matches!(self.exit_code(), super::NO_GATEWAY | super::TRY_AGAIN)
     }
 
@@ -110,10 +110,10 @@ mod tests {
     fn an_unavailable_gateway_is_a_temporary_failure_and_a_refusal_is_not() {
         let refused = |status| CommandError::Refused { status, code: String::new(), detail: String::new() };
         for error in [refused(429), refused(503), CommandError::NoGateway(String::new())] {
-            assert!(error.may_pass(), "{error:?}");
+            assert!(error.is_temporary(), "{error:?}");
         }
         for error in [refused(401), refused(403), refused(404), CommandError::Address] {
-            assert!(!error.may_pass(), "{error:?}");
+            assert!(!error.is_temporary(), "{error:?}");
         }
     }
 }

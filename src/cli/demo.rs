@@ -39,7 +39,7 @@ pub(crate) struct DemoArguments {
     /// Address of the web chat; a free port by default.
     #[arg(long, value_name = "ADDRESS", default_value_t = ANY_PORT)]
     chat_bind: SocketAddr,
-    /// Log from level `info` on, not errors alone.
+    /// Log from level `info` on, not only errors.
     #[arg(long)]
     verbose: bool,
 }
@@ -149,7 +149,7 @@ fn write_home(home: &Path, connector: &DemoConnector) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    own::create_new(path, own::Use::ReadWrite, 0o600).map_err(std::io::Error::from)?.write_all(text.as_bytes())
+    own::create_new(path, own::OpenMode::ReadWrite, 0o600).map_err(std::io::Error::from)?.write_all(text.as_bytes())
 }
 
 fn announce_demo(chat: &str, gateway: SocketAddr, home: &Path) {

@@ -1,11 +1,11 @@
 //! `caduceus doctor`: checks a home, and prints a remedy for each finding.
 
 mod agent;
+mod evaluate;
 mod events;
 mod facts;
 mod gather;
 mod grant;
-mod judge;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ pub(crate) fn run(arguments: DoctorArguments) -> ExitCode {
     try_forbid_dumps();
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);
-    let findings = judge::findings(&gather::facts(&home, environment));
+    let findings = evaluate::findings(&gather::facts(&home, environment));
     let level = worst(&findings);
     if arguments.json {
         let report = json!({"home": home.display().to_string(), "level": level, "findings": findings});

@@ -10,7 +10,7 @@ use std::time::Duration;
 use caduceus_contract::profile_name::ProfileName;
 
 use self::target::DrainTarget;
-use super::contact::{CommandError, GatewayPlace, conclude};
+use super::contact::{CommandError, GatewaySelector, conclude};
 use crate::out::print;
 
 /// Begin, cancel, show or await a drain: running turns finish, and no new turn is admitted.
@@ -40,7 +40,7 @@ enum DrainCommand {
 #[derive(Debug, clap::Args)]
 struct DrainSelector {
     #[command(flatten)]
-    place: GatewayPlace,
+    gateway: GatewaySelector,
     /// Only this profile, not the whole gateway.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: DrainArguments) -> ExitCode {
 impl DrainSelector {
     fn find(self) -> Result<DrainTarget, CommandError> {
         let profile = self.profile.map(|name| named(&name)).transpose()?;
-        Ok(DrainTarget { contact: self.place.find()?, profile })
+        Ok(DrainTarget { contact: self.gateway.find()?, profile })
     }
 }
 

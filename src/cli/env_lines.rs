@@ -2,7 +2,7 @@
 //! contains a value.
 
 use caduceus_actors::profile::env_file::{Ambiguity, EnvFile};
-use caduceus_actors::profile::globals::{is_unread, nearest_known};
+use caduceus_actors::profile::globals::{is_unused, nearest_known};
 use caduceus_actors::profile::inspect::Missing;
 
 use super::finding::{Finding, shown};
@@ -55,7 +55,7 @@ fn of_name(name: &str, own: &EnvFile, missing: &[Missing]) -> Option<Finding> {
         let detail = format!("{} in .env is not read; was {} meant?", shown(name), shown(meant));
         return Some(Finding::warn(CODE, detail, "write the name as the gateway reads it"));
     }
-    is_unread(name).then(|| {
+    is_unused(name).then(|| {
         let detail = format!("{} in .env is not read", shown(name));
         Finding::warn(CODE, detail, "remove it, or find the intended name in docs/configuration.md")
     })

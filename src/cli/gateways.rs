@@ -15,7 +15,7 @@ pub(super) fn shared<'a>(profiles: impl IntoIterator<Item = (&'a str, Option<&'a
         own += usize::from(number > 0);
         if let Some((first, _)) = links.iter().find(|(_, theirs)| *theirs == gateway) {
             let detail = format!(
-                "its GATEWAY_RELAY_ID names the gateway that profile {first} fronts already at the same connector; it gets no link of its own"
+                "its GATEWAY_RELAY_ID names the gateway that profile {first} already serves at the same connector; it gets no link of its own"
             );
             let remedy =
                 "enroll it as a gateway of its own, or take GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET out of its .env";

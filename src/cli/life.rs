@@ -15,12 +15,12 @@ use std::time::Instant;
 
 use actix_web::rt::System;
 use caduceus_actors::error_chain::error_chain;
-use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
+use caduceus_actors::gateway::{Gateway, GatewayDependencies, RunningGateway};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{HttpValues, Settings};
-use caduceus_contract::messages::config::{ReadAgain, ReadAgainDone};
+use caduceus_contract::messages::config::{ReloadConfig, ReloadDone};
 use caduceus_contract::messages::status::Phase;
 use caduceus_contract::status::lifecycle::ProcessPhase;
 use caduceus_supervision::{ChildState, Mailbox, RootEnd, RootHandle, RootOptions, Watchdog};
@@ -120,17 +120,17 @@ impl GatewayProcess {
             drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)),
         );
         let values = settings.values.clone();
-        let surroundings = Surroundings {
+        let dependencies = GatewayDependencies {
             guard,
             redactor: redactor.clone(),
             started,
             refresh_steps,
             listener: status_reporter.listener(),
         };
-        let gateway = Gateway::new(settings, surroundings).map_err(|error| {
+        let gateway = Gateway::new(settings, dependencies).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
-                error if error.may_pass() => super::TRY_AGAIN,
+                error if error.is_temporary() => super::TRY_AGAIN,
                 _ => super::CONFIGURATION,
             };
             report(status_reporter, &error, code)
@@ -153,7 +153,11 @@ impl GatewayProcess {
         let shutdown = ShutdownController::default();
         let server =
             http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &shutdown)).map_err(|error| {
-                report(status_reporter, &error, if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION })
+                report(
+                    status_reporter,
+                    &error,
+                    if error.is_temporary() { super::TRY_AGAIN } else { super::CONFIGURATION },
+                )
             })?;
         let address = server.address();
         status_reporter.listens(address);
@@ -231,11 +235,11 @@ impl GatewayProcess {
     async fn reload(&self) {
         info!("SIGHUP: reload of every file");
         self.status_reporter.reloading();
-        match self.gateway.ports.read_again.ask(ReadAgain, RELOAD_TIMEOUT).await {
-            Ok(ReadAgainDone { changed, problems }) if problems.is_empty() => {
+        match self.gateway.ports.reload.ask(ReloadConfig, RELOAD_TIMEOUT).await {
+            Ok(ReloadDone { changed, problems }) if problems.is_empty() => {
                 info!(?changed, "files reloaded");
             }
-            Ok(ReadAgainDone { changed, problems }) => {
+            Ok(ReloadDone { changed, problems }) => {
                 warn!(?changed, ?problems, "files reloaded; a file with errors keeps its last valid content");
             }
             Err(error) => warn!(%error, "reload timed out; it continues in the background"),
@@ -279,7 +283,7 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
                 return;
             }
             if changes.changed().await.is_err() {
-                // It ended without having come up.
+                // It ended before it was up.
                 return std::future::pending().await;
             }
         }

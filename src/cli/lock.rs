@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
-use caduceus_actors::files::{FileError, Links, Unusable, own, small};
+use caduceus_actors::files::{FileError, Symlinks, Unusable, own, small};
 use caduceus_actors::locked::locked;
 use caduceus_actors::status::identity;
-use caduceus_actors::system_error::may_pass;
+use caduceus_actors::system_error::is_temporary;
 use caduceus_contract::files::process_identity::{ProcessIdentity, RecordedProcess};
 use tracing::{error, warn};
 
@@ -60,11 +60,11 @@ pub(crate) enum HomeLockError {
 
 impl HomeLockError {
     /// Whether the failure is temporary: another try may succeed without a repair.
-    pub(crate) fn may_pass(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Held(_) => true,
-            Self::File(error) => matches!(&error.why, Unusable::System(source) if may_pass(source)),
-            Self::Unusable { source, .. } => may_pass(source),
+            Self::File(error) => matches!(&error.why, Unusable::System(source) if is_temporary(source)),
+            Self::Unusable { source, .. } => is_temporary(source),
         }
     }
 }
@@ -172,7 +172,7 @@ fn lock(home: &Path) -> Result<File, HomeLockError> {
 
 fn open(path: &Path) -> Result<File, FileError> {
     // Readable by all, as the original makes it. Never truncated here: what is in it is the holder's.
-    own::open_or_create(path, own::Use::ReadWrite, 0o644)
+    own::open_or_create(path, own::OpenMode::ReadWrite, 0o644)
 }
 
 /// In place: a lock is on the file, and another file under its name would not be locked.
@@ -184,7 +184,7 @@ fn write(mut file: &File, record: &[u8]) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Option<RecordedProcess> {
-    RecordedProcess::parse(&small::read(path, MAX_RECORD, Links::Refuse).ok()?.bytes)
+    RecordedProcess::parse(&small::read(path, MAX_RECORD, Symlinks::Refuse).ok()?.bytes)
 }
 
 /// The holder of `home`, from its record, if that process is running: Caduceus or the original.
@@ -201,7 +201,7 @@ pub(crate) fn holder(home: &Path) -> Option<RecordedProcess> {
 /// # Errors
 /// The error of the system.
 pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
-    let file = match small::open(&home.join(LOCK), Links::Refuse) {
+    let file = match small::open(&home.join(LOCK), Symlinks::Refuse) {
         Ok((file, _)) => file,
         Err(error) if error.is_missing() => return Ok(false),
         Err(error) => return Err(error.into()),

@@ -1,4 +1,4 @@
-//! The log: one line an event on standard error, every secret replaced on its way out.
+//! The log: one line per event on standard error, with every secret redacted.
 //!
 //! A line is redacted and escaped by the thread that logs, then put into a bounded queue; a separate thread writes. So no reader
 //! of standard error can block or end the thread that logs.
@@ -32,7 +32,7 @@ static LOG: OnceLock<LogSink> = OnceLock::new();
 /// The rate limit of the log.
 static LIMIT: OnceLock<LogLimit> = OnceLock::new();
 
-/// Sets up the log and the panic hook. `filter` is in the form of `RUST_LOG`, which wins over it.
+/// Sets up the log and the panic hook. `filter` is in the form of `RUST_LOG`, which takes precedence.
 pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
     let sink = LOG.get_or_init(|| {
         let queue = LogQueue::default();
@@ -68,7 +68,7 @@ pub(crate) fn dropped() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
 }
 
-/// Logs the count of lines left out since the last report; called before the process ends.
+/// Logs the count of lines suppressed since the last report; called before the process ends.
 pub(crate) fn report_suppressed() {
     if let Some(limit) = LIMIT.get() {
         limit.report();

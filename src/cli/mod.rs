@@ -1,4 +1,4 @@
-//! One file a subcommand, and what they share: exit codes, the log, the lock on a home.
+//! One file per subcommand, and what they share: exit codes, the log, the lock on a home.
 
 pub(crate) mod arguments;
 pub(crate) mod connector;

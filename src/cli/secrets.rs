@@ -121,7 +121,7 @@ fn read_secret(input: impl Read) -> Result<Zeroizing<String>, String> {
     let read = input.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("unreadable: standard input cannot be read: {error}"))?;
     if bytes.len() as u64 > MAX_SECRET_BYTES {
-        return Err(format!("long: that is more than {MAX_SECRET_BYTES} bytes and no secret"));
+        return Err(format!("long: that is more than {MAX_SECRET_BYTES} bytes, too many for a secret"));
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| "unreadable: that is not UTF-8".to_owned())?;
     Ok(Zeroizing::new(text.to_owned()))

@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
         Ok(lock) => lock,
         Err(error @ HomeLockError::Held(_)) => return fail(&error, super::REFUSED),
         Err(error @ (HomeLockError::File(_) | HomeLockError::Unusable { .. })) => {
-            let code = if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION };
+            let code = if error.is_temporary() { super::TRY_AGAIN } else { super::CONFIGURATION };
             return fail(&error, code);
         }
     };

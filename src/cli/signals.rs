@@ -21,7 +21,7 @@ pub(super) fn catch_unused() {
 pub(super) enum SignalAction {
     /// SIGTERM, SIGINT: shut down.
     Stop,
-    /// SIGQUIT: shut down, and wait for no turn.
+    /// SIGQUIT: shut down without waiting for turns.
     StopNow,
     /// SIGHUP in a process without a terminal: reload every file.
     Reload,

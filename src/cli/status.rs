@@ -13,7 +13,7 @@ use caduceus_contract::status::readiness::ReadinessLevel;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::contact::{CommandError, Contact, GatewayPlace, conclude_with};
+use super::contact::{CommandError, Contact, GatewaySelector, conclude_with};
 use crate::out::{print, print_json};
 use crate::stream::Stream;
 use crate::terminal::one_line;
@@ -33,11 +33,11 @@ const NOT_READY: u8 = 3;
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArguments {
     #[command(flatten)]
-    place: GatewayPlace,
+    gateway: GatewaySelector,
     /// Keep running, and print the status again after each change.
     #[arg(long)]
     watch: bool,
-    /// Print the whole status, one JSON object a line.
+    /// Print the whole status, one JSON object per line.
     #[arg(long)]
     json: bool,
     /// Exit with 0 only if the gateway is ready and has no issue.
@@ -47,7 +47,7 @@ pub(crate) struct StatusArguments {
 
 pub(crate) fn run(arguments: StatusArguments) -> ExitCode {
     conclude_with(async {
-        let contact = arguments.place.find()?;
+        let contact = arguments.gateway.find()?;
         let mut last = String::new();
         loop {
             let (json, text, code) = match read_status(&contact).await {
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: StatusArguments) -> ExitCode {
                     (json, summary(&status), code)
                 }
                 // A watch continues while the gateway, or a part of it, is down.
-                Err(error) if arguments.watch && error.may_pass() => {
+                Err(error) if arguments.watch && error.is_temporary() => {
                     let error = error.to_string();
                     (json!({"error": &error}), error_line(&error), 0)
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use caduceus_actors::locked::locked;
 use caduceus_actors::settings::Environment;
 use caduceus_actors::status::identity;
-use caduceus_actors::status::listener::Listener;
+use caduceus_actors::status::listener::SnapshotListener;
 use caduceus_actors::status::state_file::StateFile;
 use caduceus_contract::files::gateway_state::{FILE_NAME, StateRecord};
 use caduceus_contract::status::lifecycle::GatewayState;
@@ -32,7 +32,7 @@ pub(super) struct StatusReporter {
     state: StateFile,
     manager: ServiceManager,
     reason: Arc<Mutex<Option<String>>>,
-    /// It was ready, or is shut down in order before that.
+    /// It was ready once, or a regular shutdown began before that.
     was_ready: Arc<AtomicBool>,
 }
 
@@ -52,9 +52,9 @@ impl StatusReporter {
     }
 
     /// The recipient of every snapshot of the status.
-    pub(super) fn listener(&self) -> Listener {
+    pub(super) fn listener(&self) -> SnapshotListener {
         let (status_reporter, last) = (self.clone(), Mutex::new(String::new()));
-        Listener::new(move |snapshot| {
+        SnapshotListener::new(move |snapshot| {
             status_reporter.state.change(|record| record.update_from(snapshot));
             let line = line(snapshot);
             // No code panics while it holds the lock; after a panic only the line would be missing.

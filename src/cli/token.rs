@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::files::workers::Owner;
-use caduceus_actors::files::{FileWorker, Links, Purpose, small};
+use caduceus_actors::files::{FileWorker, Purpose, Symlinks, small};
 use zeroize::Zeroizing;
 
 /// How long the other end of a pipe may take, such as a password manager that asks a person first.
@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
         if opened {
             read_opened(&place, limit)
         } else {
-            Ok(small::read(&place, limit, Links::Follow).map_err(|error| error.why)?.bytes)
+            Ok(small::read(&place, limit, Symlinks::Follow).map_err(|error| error.why)?.bytes)
         }
     });
     reading.wait(Instant::now() + PIPE_TIMEOUT).map_err(|error| io::Error::new(io::ErrorKind::TimedOut, error))?

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Running, WrapFuture};
 use caduceus_supervision::{ChildSpec, ExitReason, Incarnation, Mailbox, Readiness, RestartPolicy, WorkerThread};
 
-use super::{Bound, Handle};
+use super::{BoundServer, HttpServerHandle};
 
 /// Longest time to start; only threads are started.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,15 +19,15 @@ const GRACE: Duration = Duration::from_secs(7);
 
 /// Owns the server.
 pub(crate) struct HttpActor {
-    bound: Bound,
+    bound: BoundServer,
     incarnation: Incarnation,
-    handle: Option<Handle>,
+    handle: Option<HttpServerHandle>,
     stopping: bool,
 }
 
 impl HttpActor {
     /// The server of `bound` as a child on a separate thread, so that no other actor can block it.
-    pub(crate) fn child(bound: Bound, policy: RestartPolicy) -> ChildSpec {
+    pub(crate) fn child(bound: BoundServer, policy: RestartPolicy) -> ChildSpec {
         let factory = move |start: &caduceus_supervision::StartContext<Self>| Self {
             bound: bound.clone(),
             incarnation: start.incarnation().clone(),

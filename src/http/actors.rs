@@ -11,14 +11,14 @@ use tracing::{info, warn};
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::BodyFields;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::error::ApiError;
 use super::operation_doc::{Access, AnswerDoc, Field, FieldKind, OperationDoc, field, optional};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
 
 /// Longest hang that can be requested.
-const LONGEST_HANG: Duration = Duration::from_hours(1);
+const MAX_HANG: Duration = Duration::from_hours(1);
 /// Default of a hang or a slow stop: above the 5 s after which a thread counts as unresponsive.
 const HANG: Duration = Duration::from_secs(10);
 
@@ -26,7 +26,7 @@ const HANG: Duration = Duration::from_secs(10);
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
     const TREE: OperationDoc = OperationDoc::new("The supervision tree")
         .answer(AnswerDoc::Node(200))
-        .errors(&[Code::ActorUnavailable, Code::ActorTimeout]);
+        .errors(&[ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     const FAULT: OperationDoc = operation("Injects a fault into an actor").body(&[
         optional("fault", FieldKind::Text, "which fault; a panic by default"),
         optional("seconds", FieldKind::Number, "how long a hang lasts"),
@@ -54,14 +54,14 @@ const fn operation(summary: &'static str) -> OperationDoc {
     const PATH: &[Field] = &[field("path", FieldKind::Text, "path of the actor in the tree; it may contain slashes")];
     const DONE: &[Field] =
         &[field("ok", FieldKind::Flag, "always true"), field("actor", FieldKind::Text, "the actor's path")];
-    const FAILS: &[Code] = &[
-        Code::NoSuchActor,
-        Code::ActorNotRunning,
-        Code::FaultsRefused,
-        Code::Stopping,
-        Code::BadRequest,
-        Code::ActorUnavailable,
-        Code::ActorTimeout,
+    const FAILS: &[ApiErrorCode] = &[
+        ApiErrorCode::NoSuchActor,
+        ApiErrorCode::ActorNotRunning,
+        ApiErrorCode::FaultsRefused,
+        ApiErrorCode::Stopping,
+        ApiErrorCode::BadRequest,
+        ApiErrorCode::ActorUnavailable,
+        ApiErrorCode::ActorTimeout,
     ];
     OperationDoc::new(summary).parameters(PATH).body(&[]).answer(AnswerDoc::Fields(200, DONE)).errors(FAILS)
 }
@@ -100,7 +100,7 @@ async fn fault(
 
 /// Which fault; a panic at once by default.
 fn fault_of(fields: &BodyFields) -> Result<Fault, ApiError> {
-    let length = fields.seconds("seconds", LONGEST_HANG)?.unwrap_or(HANG);
+    let length = fields.seconds("seconds", MAX_HANG)?.unwrap_or(HANG);
     Ok(match fields.text("fault")?.unwrap_or("panic_in_timer") {
         "panic_in_handler" => Fault::PanicInHandler,
         "panic_in_timer" => Fault::PanicInTimer,

@@ -16,9 +16,9 @@ const LIMIT: usize = 16 * 1024;
 /// A body of any size may take this long.
 const GRACE: Duration = Duration::from_secs(5);
 /// Beyond that, the least rate in bytes a second: a slower body is cut off.
-const LEAST_RATE: u32 = 16 * 1024;
+const MIN_RATE: u32 = 16 * 1024;
 /// Longest time for a body of any size.
-const LONGEST: Duration = Duration::from_mins(1);
+const MAX_TIME: Duration = Duration::from_mins(1);
 
 /// Reads a whole body of at most `limit` bytes that arrives at the least rate. One that declares a larger size is not read at all.
 ///
@@ -42,10 +42,10 @@ pub(super) async fn receive(request: &HttpRequest, mut payload: Payload, limit: 
     }
 }
 
-/// How long after its beginning a body may take, if so many bytes of it have come.
+/// How long a body may take in all, if this many bytes of it have arrived.
 fn allowed(received: usize) -> Duration {
     let received = u32::try_from(received).unwrap_or(u32::MAX);
-    (GRACE + Duration::from_secs(received.into()) / LEAST_RATE).min(LONGEST)
+    (GRACE + Duration::from_secs(received.into()) / MIN_RATE).min(MAX_TIME)
 }
 
 /// The fields of a request body: a JSON object.
@@ -84,7 +84,7 @@ impl BodyFields {
     /// # Errors
     /// [`ApiError::WrongField`] when it is something else.
     pub(super) fn text(&self, field: &'static str) -> Result<Option<&str>, ApiError> {
-        self.get(field, "a text", Value::as_str)
+        self.get(field, "a string", Value::as_str)
     }
 
     /// True or false.
@@ -137,11 +137,11 @@ mod tests {
         assert_eq!(allowed(0), Duration::from_secs(5));
         assert_eq!(
             allowed(30),
-            GRACE + Duration::from_secs(30) / LEAST_RATE,
+            GRACE + Duration::from_secs(30) / MIN_RATE,
             "a byte a second extends it by almost nothing"
         );
         assert_eq!(allowed(160 * 1024), Duration::from_secs(15));
-        assert_eq!(allowed(usize::MAX), LONGEST);
+        assert_eq!(allowed(usize::MAX), MAX_TIME);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 
 /// What went wrong, for clients. A code, once used, keeps its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Code {
+pub(super) enum ApiErrorCode {
     ActorNotRunning,
     ActorTimeout,
     ActorUnavailable,
@@ -44,7 +44,7 @@ pub(super) enum Code {
     WrongField,
 }
 
-impl Code {
+impl ApiErrorCode {
     /// Its status and its word.
     pub(super) fn row(self) -> (StatusCode, &'static str) {
         match self {

@@ -25,7 +25,7 @@ use super::admission::{Admission, AdmissionSlot, EvictionSignal, Rank};
 const MAX_WAIT: Duration = Duration::from_secs(90);
 /// Longest time for one request of an unknown peer: a delivery may take 60 s to come in, 10 s to be verified and 60 s to be written.
 const MAX_WORK: Duration = Duration::from_mins(3);
-/// Interval of checks: a limit that became shorter takes effect this late.
+/// Interval of checks: a limit that became shorter takes effect within this time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A connection, as its requests see it.

@@ -16,7 +16,7 @@ use super::ask::{TIMEOUT, ask, ask_within};
 use super::auth::{self, TokenPrincipal};
 use super::body::BodyFields;
 use super::caller::HttpCaller;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::error::ApiError;
 use super::operation_doc::{Access, AnswerDoc, FieldKind, OperationDoc, field, optional};
 use super::registry::RouteRegistry;
@@ -55,13 +55,13 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
             ],
         ))
         .errors(&[
-            Code::UnknownAction,
-            Code::ProfileIsGateway,
-            Code::UnknownProfile,
-            Code::MarkerNotRemoved,
-            Code::Stopping,
-            Code::ActorUnavailable,
-            Code::ActorTimeout,
+            ApiErrorCode::UnknownAction,
+            ApiErrorCode::ProfileIsGateway,
+            ApiErrorCode::UnknownProfile,
+            ApiErrorCode::MarkerNotRemoved,
+            ApiErrorCode::Stopping,
+            ApiErrorCode::ActorUnavailable,
+            ApiErrorCode::ActorTimeout,
         ]);
     const PROGRESS: OperationDoc = OperationDoc::new("The progress of the drain, at once or when no turn is left")
         .parameters(&[optional(
@@ -78,7 +78,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
                 field("oldest_turn_s", FieldKind::NumberOrNull, "age of the oldest turn"),
             ],
         ))
-        .errors(&[Code::BadRequest, Code::ActorUnavailable, Code::ActorTimeout]);
+        .errors(&[ApiErrorCode::BadRequest, ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry
         .at("/api/gateway/drain", Access::Scope(auth::DRAIN))
         .get(get_progress, PROGRESS)

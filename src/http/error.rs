@@ -13,7 +13,7 @@ use caduceus_contract::wire::event::EventError;
 use caduceus_contract::wire::provisioning::ErrorBody;
 use caduceus_supervision::{AskError, OperateError};
 
-use super::code::Code;
+use super::code::ApiErrorCode;
 
 /// When a client may repeat a request that an actor did not answer: a restart takes milliseconds, a backoff seconds.
 const RETRY: Duration = Duration::from_secs(2);
@@ -72,7 +72,7 @@ pub(crate) enum ApiError {
     /// The request is not a WebSocket handshake.
     #[error("this path is for WebSocket clients")]
     NotAWebSocket(#[source] actix_web::Error),
-    /// Enough status pages are open.
+    /// Too many clients watch the status.
     #[error("too many clients watch the status")]
     TooManyViewers,
     /// The action is neither `drain` nor `cancel`.
@@ -134,47 +134,47 @@ pub(crate) enum CancelDenied {
 }
 
 impl ApiError {
-    pub(super) fn code(&self) -> Code {
+    pub(super) fn code(&self) -> ApiErrorCode {
         match self {
-            Self::UnknownPath => Code::NotFound,
-            Self::ForbiddenHost => Code::ForbiddenHost,
-            Self::ForbiddenOrigin => Code::ForbiddenOrigin,
-            Self::LoopbackOnly => Code::LoopbackOnly,
-            Self::Unauthenticated => Code::Unauthenticated,
-            Self::ProviderUnreachable(_) => Code::ProviderUnreachable,
-            Self::MissingScope(_) => Code::MissingScope,
-            Self::TooManyAttempts(_) => Code::TooManyAttempts,
-            Self::TooLarge(_) => Code::BodyTooLarge,
-            Self::TooSlow => Code::BodyTooSlow,
-            Self::WrongType => Code::UnsupportedMediaType,
-            Self::BrokenBody(_) => Code::BrokenBody,
-            Self::InvalidJson(_) => Code::InvalidJson,
-            Self::NotAnObject => Code::NotAnObject,
-            Self::WrongField { .. } => Code::WrongField,
-            Self::BadRequest(_) => Code::BadRequest,
-            Self::NotAWebSocket(_) => Code::NotAWebSocket,
-            Self::TooManyViewers => Code::TooManyViewers,
-            Self::UnknownAction => Code::UnknownAction,
-            Self::ProfileIsGateway => Code::ProfileIsGateway,
-            Self::UnknownProfile => Code::UnknownProfile,
-            Self::Cancel(CancelDenied::Marker(_)) => Code::MarkerNotRemoved,
-            Self::Operate(OperateError::NoSuchChild(_)) => Code::NoSuchActor,
-            Self::Operate(OperateError::NotRunning(_)) => Code::ActorNotRunning,
-            Self::Operate(OperateError::FaultsRefused) => Code::FaultsRefused,
+            Self::UnknownPath => ApiErrorCode::NotFound,
+            Self::ForbiddenHost => ApiErrorCode::ForbiddenHost,
+            Self::ForbiddenOrigin => ApiErrorCode::ForbiddenOrigin,
+            Self::LoopbackOnly => ApiErrorCode::LoopbackOnly,
+            Self::Unauthenticated => ApiErrorCode::Unauthenticated,
+            Self::ProviderUnreachable(_) => ApiErrorCode::ProviderUnreachable,
+            Self::MissingScope(_) => ApiErrorCode::MissingScope,
+            Self::TooManyAttempts(_) => ApiErrorCode::TooManyAttempts,
+            Self::TooLarge(_) => ApiErrorCode::BodyTooLarge,
+            Self::TooSlow => ApiErrorCode::BodyTooSlow,
+            Self::WrongType => ApiErrorCode::UnsupportedMediaType,
+            Self::BrokenBody(_) => ApiErrorCode::BrokenBody,
+            Self::InvalidJson(_) => ApiErrorCode::InvalidJson,
+            Self::NotAnObject => ApiErrorCode::NotAnObject,
+            Self::WrongField { .. } => ApiErrorCode::WrongField,
+            Self::BadRequest(_) => ApiErrorCode::BadRequest,
+            Self::NotAWebSocket(_) => ApiErrorCode::NotAWebSocket,
+            Self::TooManyViewers => ApiErrorCode::TooManyViewers,
+            Self::UnknownAction => ApiErrorCode::UnknownAction,
+            Self::ProfileIsGateway => ApiErrorCode::ProfileIsGateway,
+            Self::UnknownProfile => ApiErrorCode::UnknownProfile,
+            Self::Cancel(CancelDenied::Marker(_)) => ApiErrorCode::MarkerNotRemoved,
+            Self::Operate(OperateError::NoSuchChild(_)) => ApiErrorCode::NoSuchActor,
+            Self::Operate(OperateError::NotRunning(_)) => ApiErrorCode::ActorNotRunning,
+            Self::Operate(OperateError::FaultsRefused) => ApiErrorCode::FaultsRefused,
             Self::Stopping | Self::Operate(OperateError::Closing) | Self::Cancel(CancelDenied::Stopping) => {
-                Code::Stopping
+                ApiErrorCode::Stopping
             }
-            Self::Turn(_) => Code::UnknownTurn,
-            Self::NotReady(_) => Code::NotReady,
-            Self::Unhealthy => Code::Unhealthy,
-            Self::Unsigned => Code::UnsignedDelivery,
-            Self::InvalidEvent(_) => Code::InvalidEvent,
-            Self::TooManyDeliveries => Code::TooManyDeliveries,
-            Self::NotTaken(_) => Code::NotTaken,
+            Self::Turn(_) => ApiErrorCode::UnknownTurn,
+            Self::NotReady(_) => ApiErrorCode::NotReady,
+            Self::Unhealthy => ApiErrorCode::Unhealthy,
+            Self::Unsigned => ApiErrorCode::UnsignedDelivery,
+            Self::InvalidEvent(_) => ApiErrorCode::InvalidEvent,
+            Self::TooManyDeliveries => ApiErrorCode::TooManyDeliveries,
+            Self::NotTaken(_) => ApiErrorCode::NotTaken,
             Self::Operate(OperateError::Unreachable { .. })
-            | Self::Ask(AskError::Closed | AskError::Full | AskError::Fenced) => Code::ActorUnavailable,
-            Self::Ask(AskError::Timeout) => Code::ActorTimeout,
-            Self::Unanswerable(_) => Code::Internal,
+            | Self::Ask(AskError::Closed | AskError::Full | AskError::Fenced) => ApiErrorCode::ActorUnavailable,
+            Self::Ask(AskError::Timeout) => ApiErrorCode::ActorTimeout,
+            Self::Unanswerable(_) => ApiErrorCode::Internal,
         }
     }
 
@@ -217,7 +217,7 @@ impl ResponseError for ApiError {
 }
 
 /// The body of every error.
-pub(super) fn body(code: Code, detail: &str) -> ErrorBody<'_> {
+pub(super) fn body(code: ApiErrorCode, detail: &str) -> ErrorBody<'_> {
     ErrorBody { error: code.word().into(), detail: detail.into() }
 }
 
@@ -229,7 +229,7 @@ mod tests {
     fn the_systems_error_about_the_marker_is_not_shown_to_clients() {
         let error = ApiError::from(CancelError::MarkerNotRemoved("/home/x/.drain_request.json: EROFS".into()));
         assert!(!error.to_string().contains("EROFS"));
-        assert_eq!(error.code(), Code::MarkerNotRemoved);
+        assert_eq!(error.code(), ApiErrorCode::MarkerNotRemoved);
     }
 
     #[test]

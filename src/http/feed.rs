@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use super::ask::TIMEOUT;
 use super::error::ApiError;
-use super::ports::Ports;
+use super::ports::HttpPorts;
 
 /// How often the status actor is polled: after its restart the old status must not be shown for long.
 const POLL: Duration = Duration::from_millis(250);
@@ -87,7 +87,7 @@ impl Feed {
     }
 
     /// Keeps the status fresh until [`Feed::close`].
-    pub(super) async fn keep(self: Arc<Self>, ports: Ports) {
+    pub(super) async fn keep(self: Arc<Self>, ports: HttpPorts) {
         while !self.is_closing() {
             let listener = FeedListener(Arc::clone(&self)).start();
             let subscribe = Subscribe { to: Port::from(listener.clone()) };

@@ -11,7 +11,7 @@ use caduceus_contract::status::readiness::Issue;
 use caduceus_contract::wire::provisioning::OkBody;
 
 use super::ask::ask;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::error::ApiError;
 use super::operation_doc::{Access, AnswerDoc, FieldKind, OperationDoc, field, optional};
 use super::registry::RouteRegistry;
@@ -21,7 +21,8 @@ const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
-    const ALIVE: OperationDoc = OperationDoc::new("Whether all supervised threads respond").errors(&[Code::Unhealthy]);
+    const ALIVE: OperationDoc =
+        OperationDoc::new("Whether all supervised threads respond").errors(&[ApiErrorCode::Unhealthy]);
     const READY: OperationDoc =
         OperationDoc::new("Whether a turn would be admitted; if not, the detail has the reason")
             .parameters(&[optional(
@@ -45,7 +46,12 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
                     ),
                 ],
             ))
-            .errors(&[Code::BadRequest, Code::NotReady, Code::ActorUnavailable, Code::ActorTimeout]);
+            .errors(&[
+                ApiErrorCode::BadRequest,
+                ApiErrorCode::NotReady,
+                ApiErrorCode::ActorUnavailable,
+                ApiErrorCode::ActorTimeout,
+            ]);
     registry.at(HEALTHZ, Access::Public).get(healthz, ALIVE).done();
     registry.at(READYZ, Access::Public).get(readyz, READY).done();
 }

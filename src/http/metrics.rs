@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::admission::Admission;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::error::ApiError;
 use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
@@ -39,7 +39,7 @@ const ACTORS: [&str; 10] =
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const METRICS: OperationDoc = OperationDoc::new("The status as numbers for Prometheus")
         .answer(AnswerDoc::Other(200, OPEN_METRICS))
-        .errors(&[Code::ActorUnavailable, Code::ActorTimeout]);
+        .errors(&[ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry.at("/metrics", Access::Authenticated).get(metrics, METRICS).done();
 }
 
@@ -176,8 +176,8 @@ fn grants_and_ledger(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     let inbound = ledger.inbound.iter().map(|(state, n)| (word(state), *n));
     metrics.gauges("ledger_inbound", "Inbound events by state", "state", inbound);
     let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));
-    metrics.gauges("ledger_outbound", "Outbound obligations by state", "state", outbound);
-    metrics.counter("ledger_written", "Events and obligations written", ledger.written);
+    metrics.gauges("ledger_outbound", "Outbound messages by state", "state", outbound);
+    metrics.counter("ledger_written", "Events and outbound messages written", ledger.written);
     metrics.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.write_error.is_none()));
 }
 

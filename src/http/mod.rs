@@ -59,7 +59,7 @@ use feed::Feed;
 pub(crate) use messages::{AlreadyStopping, RestartProcess};
 use names::HostNames;
 use page::document::StatusPage;
-pub(crate) use ports::{Healthy, Ports};
+pub(crate) use ports::{Healthy, HttpPorts};
 use proxies::TrustedProxies;
 use registry::RouteRegistry;
 use relay::inbound::RelayInbound;
@@ -101,14 +101,14 @@ pub(crate) struct BindError {
 
 impl BindError {
     /// Whether the failure is temporary: another try may succeed without a changed setting or permission.
-    pub(crate) fn may_pass(&self) -> bool {
-        caduceus_actors::system_error::may_pass(&self.source)
+    pub(crate) fn is_temporary(&self) -> bool {
+        caduceus_actors::system_error::is_temporary(&self.source)
     }
 }
 
 /// A listening socket that is not served yet. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Bound {
+pub(crate) struct BoundServer {
     address: SocketAddr,
     /// The state that successive servers share; each server has a separate feed, which ends with it.
     state: ServerState,
@@ -118,21 +118,21 @@ pub(crate) struct Bound {
 /// A running server.
 pub(crate) struct RunningServer {
     server: Server,
-    handle: Handle,
+    handle: HttpServerHandle,
 }
 
 /// Stops a server. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Handle {
+pub(crate) struct HttpServerHandle {
     server: ServerHandle,
     feed: Arc<Feed>,
 }
 
-/// Binds; the server answers once [`Bound::run`] was called.
+/// Binds; the server answers once [`BoundServer::run`] was called.
 ///
 /// # Errors
 /// [`BindError`] when the address is taken or not an address of this machine.
-pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindError> {
+pub(crate) fn bind(options: HttpOptions, ports: HttpPorts) -> Result<BoundServer, BindError> {
     let (listener, address) = listen(options.values.bind)?;
     let inbound = options.inbound.bind.map(listen).transpose()?;
     if let Some((_, address)) = &inbound {
@@ -178,7 +178,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         let (admission, proxies) = (state.admission.clone(), state.proxies.clone());
         server::serve(listeners, &admission, move |peer| proxies.trusts(peer), move || app(state.clone()))
     };
-    Ok(Bound { address, state, start: Arc::new(start) })
+    Ok(BoundServer { address, state, start: Arc::new(start) })
 }
 
 fn listen(bind: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
@@ -203,7 +203,7 @@ fn routes(mut registry: RouteRegistry<'_>, state: &ServerState) {
     registry.close();
 }
 
-impl Bound {
+impl BoundServer {
     /// Where it listens, with the port it got.
     #[must_use]
     pub(crate) fn address(&self) -> SocketAddr {
@@ -219,14 +219,14 @@ impl Bound {
         let feed = Arc::new(Feed::default());
         let server = (self.start)(SharedState::new(ServerState { feed: Arc::clone(&feed), ..self.state.clone() }))?;
         caduceus_supervision::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
-        Ok(RunningServer { handle: Handle { server: server.handle(), feed }, server })
+        Ok(RunningServer { handle: HttpServerHandle { server: server.handle(), feed }, server })
     }
 }
 
 impl RunningServer {
     /// Stops the server.
     #[must_use]
-    pub(crate) fn handle(&self) -> Handle {
+    pub(crate) fn handle(&self) -> HttpServerHandle {
         self.handle.clone()
     }
 
@@ -251,7 +251,7 @@ impl RunningServer {
     }
 }
 
-impl Handle {
+impl HttpServerHandle {
     /// Accepts nothing more, closes the sockets of watching clients, and gives requests in progress 5 s.
     pub(crate) async fn stop(&self) {
         self.feed.close();
@@ -259,7 +259,7 @@ impl Handle {
     }
 }
 
-impl Handle {
+impl HttpServerHandle {
     /// Ends it at once, without waiting for requests.
     pub(crate) fn kill(&self) {
         self.feed.close();

@@ -18,7 +18,7 @@ use utoipa::openapi::{
     PathsBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Type,
 };
 
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::operation_doc::{Access, AnswerDoc, Field, FieldKind, RouteEntry};
 use super::views::{NODE, NOT_ANSWERING};
 
@@ -38,18 +38,24 @@ const ABOUT: &str = "The control plane of one gateway. Every error has a body {\
     On loopback, operations for authenticated clients need no token.";
 
 /// The errors of every operation.
-const EVERYWHERE: [Code; 4] = [Code::ForbiddenHost, Code::ForbiddenOrigin, Code::MethodNotAllowed, Code::Internal];
+const EVERYWHERE: [ApiErrorCode; 4] = [
+    ApiErrorCode::ForbiddenHost,
+    ApiErrorCode::ForbiddenOrigin,
+    ApiErrorCode::MethodNotAllowed,
+    ApiErrorCode::Internal,
+];
 /// The errors of authentication.
-const AUTHENTICATION: [Code; 3] = [Code::Unauthenticated, Code::ProviderUnreachable, Code::TooManyAttempts];
+const AUTHENTICATION: [ApiErrorCode; 3] =
+    [ApiErrorCode::Unauthenticated, ApiErrorCode::ProviderUnreachable, ApiErrorCode::TooManyAttempts];
 /// The errors of a request body.
-const BODY: [Code; 7] = [
-    Code::BodyTooLarge,
-    Code::BodyTooSlow,
-    Code::BrokenBody,
-    Code::InvalidJson,
-    Code::NotAnObject,
-    Code::UnsupportedMediaType,
-    Code::WrongField,
+const BODY: [ApiErrorCode; 7] = [
+    ApiErrorCode::BodyTooLarge,
+    ApiErrorCode::BodyTooSlow,
+    ApiErrorCode::BrokenBody,
+    ApiErrorCode::InvalidJson,
+    ApiErrorCode::NotAnObject,
+    ApiErrorCode::UnsupportedMediaType,
+    ApiErrorCode::WrongField,
 ];
 
 /// The document.
@@ -88,14 +94,14 @@ fn errors(entry: &RouteEntry) -> BTreeMap<StatusCode, Vec<&'static str>> {
     let mut codes = [&EVERYWHERE[..], doc.errors].concat();
     if entry.path.contains('{') {
         // A path parameter that is not UTF-8 matches no route.
-        codes.push(Code::NotFound);
+        codes.push(ApiErrorCode::NotFound);
     }
     match entry.access {
         Access::Public => {}
         Access::PublicSummary | Access::Authenticated => codes.extend(AUTHENTICATION),
-        Access::Loopback => codes.push(Code::LoopbackOnly),
-        Access::Scope(_) => codes.extend(AUTHENTICATION.into_iter().chain([Code::MissingScope])),
-        Access::Signed => codes.push(Code::UnsignedDelivery),
+        Access::Loopback => codes.push(ApiErrorCode::LoopbackOnly),
+        Access::Scope(_) => codes.extend(AUTHENTICATION.into_iter().chain([ApiErrorCode::MissingScope])),
+        Access::Signed => codes.push(ApiErrorCode::UnsignedDelivery),
     }
     if doc.body.is_some() {
         codes.extend(BODY);

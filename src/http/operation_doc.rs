@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use actix_web::http::Method;
 
-use super::code::Code;
+use super::code::ApiErrorCode;
 
 /// The clients that a path answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) struct OperationDoc {
     /// The fields of the request body; `None` if there is no body.
     pub(super) body: Option<&'static [Field]>,
     pub(super) answer: AnswerDoc,
-    pub(super) errors: &'static [Code],
+    pub(super) errors: &'static [ApiErrorCode],
 }
 
 /// The answer on success.
@@ -130,7 +130,7 @@ impl OperationDoc {
     }
 
     /// The errors besides those of every operation with the same access and body.
-    pub(super) const fn errors(self, errors: &'static [Code]) -> Self {
+    pub(super) const fn errors(self, errors: &'static [ApiErrorCode]) -> Self {
         Self { errors, ..self }
     }
 }

@@ -13,7 +13,7 @@ use super::relay::ports::HttpRelayPorts;
 
 /// What HTTP can do, as a list.
 #[derive(Debug, Clone)]
-pub(crate) struct Ports {
+pub(crate) struct HttpPorts {
     /// The last status.
     pub(crate) snapshot: Port<GetSnapshot>,
     /// Every status from now on.

@@ -16,7 +16,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 use uuid::Uuid;
 
 use super::caller::HttpCaller;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::connection::{ClientConnection, GuardedStream};
 use super::error::{self, ApiError};
 use super::health;
@@ -114,7 +114,7 @@ fn with_error_body(answer: ServiceResponse) -> ServiceResponse {
     if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
         return answer;
     }
-    let body = error::body(Code::MethodNotAllowed, "method not allowed at this path");
+    let body = error::body(ApiErrorCode::MethodNotAllowed, "method not allowed at this path");
     let body = serde_json::to_string(&body).expect("an error body is two texts");
     let mut answer = answer.map_body(|_, _| BoxBody::new(body));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -9,7 +9,7 @@ use tracing::info;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::BodyFields;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::error::ApiError;
 use super::messages::{AlreadyStopping, RestartProcess};
 use super::operation_doc::{Access, AnswerDoc, FieldKind, OperationDoc, field, optional};
@@ -35,7 +35,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
                     field("active_agents", FieldKind::Count, "turns in flight at the time of the request"),
                 ],
             ))
-            .errors(&[Code::Stopping, Code::ActorUnavailable, Code::ActorTimeout]);
+            .errors(&[ApiErrorCode::Stopping, ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry.at("/api/gateway/restart", Access::Scope(auth::DRAIN)).post(restart, RESTART).done();
 }
 

@@ -9,7 +9,7 @@ use super::auth::Authenticator;
 use super::feed::Feed;
 use super::names::HostNames;
 use super::page::document::StatusPage;
-use super::ports::{Healthy, Ports};
+use super::ports::{Healthy, HttpPorts};
 use super::proxies::TrustedProxies;
 use super::relay::inbound::RelayInbound;
 use super::viewers::Viewers;
@@ -20,7 +20,7 @@ pub(super) type SharedState = web::Data<ServerState>;
 /// The ports into the gateway, and the state of HTTP itself.
 #[derive(Clone)]
 pub(super) struct ServerState {
-    pub(super) ports: Ports,
+    pub(super) ports: HttpPorts,
     pub(super) feed: Arc<Feed>,
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) names: HostNames,

@@ -3,7 +3,7 @@
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::error::ApiError;
 use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
@@ -14,7 +14,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const PAGE: OperationDoc =
         OperationDoc::new("The state of the gateway, with the field names of hermes-agent's tools")
             .answer(AnswerDoc::Fields(200, STATUS))
-            .errors(&[Code::ActorUnavailable, Code::ActorTimeout]);
+            .errors(&[ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry.at("/api/status", Access::PublicSummary).get(status, PAGE).done();
 }
 

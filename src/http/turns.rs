@@ -10,7 +10,7 @@ use tracing::info;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::BodyFields;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::error::ApiError;
 use super::operation_doc::{Access, AnswerDoc, FieldKind, OperationDoc, field};
 use super::registry::RouteRegistry;
@@ -27,7 +27,12 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
                 field("turn_id", FieldKind::Text, "the turn that is stopped"),
             ],
         ))
-        .errors(&[Code::BadRequest, Code::UnknownTurn, Code::ActorUnavailable, Code::ActorTimeout]);
+        .errors(&[
+            ApiErrorCode::BadRequest,
+            ApiErrorCode::UnknownTurn,
+            ApiErrorCode::ActorUnavailable,
+            ApiErrorCode::ActorTimeout,
+        ]);
     registry.at("/api/turns/{id}/stop", Access::Scope(auth::DRAIN)).post(stop, STOP).done();
 }
 

@@ -19,7 +19,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Pings of a client that are answered between two checks: each answer waits in memory until the client takes it.
 const MAX_PINGS: u32 = 16;
 
-/// Places for clients that watch, by how they are authenticated.
+/// Slots for clients that watch, by how they are authenticated.
 #[derive(Debug, Clone)]
 pub(super) struct Viewers {
     loopback: Arc<Semaphore>,
@@ -73,7 +73,7 @@ fn acquire(slots: &Arc<Semaphore>) -> Option<ViewerSlot> {
 /// Flow control of one client: each status is followed by a ping, and the next waits for the pong. So a slow client gets fewer and
 /// newer ones, and nothing is queued for it.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct FlowControl {
     /// Since when a pong is awaited.
     ping_sent: Option<Instant>,
     /// The time of the last pong.
@@ -93,7 +93,7 @@ pub(super) enum Due {
     Disconnect,
 }
 
-impl Pace {
+impl FlowControl {
     pub(super) fn new(now: Instant) -> Self {
         Self { ping_sent: None, last_seen: now, unsent: false, pings: 0 }
     }
@@ -147,32 +147,32 @@ mod tests {
     #[test]
     fn a_slow_client_gets_the_newest_status_and_never_two_at_once() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
-        assert!(pace.changed(now));
-        assert!(!pace.changed(now));
-        assert!(!pace.changed(now));
-        assert!(pace.pong(now), "what changed meanwhile is sent once");
-        assert!(!pace.pong(now));
-        assert!(pace.changed(now));
+        let mut flow = FlowControl::new(now);
+        assert!(flow.changed(now));
+        assert!(!flow.changed(now));
+        assert!(!flow.changed(now));
+        assert!(flow.pong(now), "what changed meanwhile is sent once");
+        assert!(!flow.pong(now));
+        assert!(flow.changed(now));
     }
 
     #[test]
     fn a_client_that_does_not_answer_is_disconnected() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
-        assert_eq!(pace.check(now), Due::Nothing);
-        assert_eq!(pace.check(now + PING_INTERVAL), Due::Ping);
-        assert_eq!(pace.check(now + PING_INTERVAL + Duration::from_secs(1)), Due::Nothing);
-        assert_eq!(pace.check(now + PING_INTERVAL + TIMEOUT), Due::Disconnect);
+        let mut flow = FlowControl::new(now);
+        assert_eq!(flow.check(now), Due::Nothing);
+        assert_eq!(flow.check(now + PING_INTERVAL), Due::Ping);
+        assert_eq!(flow.check(now + PING_INTERVAL + Duration::from_secs(1)), Due::Nothing);
+        assert_eq!(flow.check(now + PING_INTERVAL + TIMEOUT), Due::Disconnect);
     }
 
     #[test]
     fn a_client_that_sends_too_many_pings_gets_no_more_answers() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
-        assert_eq!((0..100).filter(|_| pace.pinged()).count(), 16);
-        pace.check(now);
-        assert!(pace.pinged());
+        let mut flow = FlowControl::new(now);
+        assert_eq!((0..100).filter(|_| flow.pinged()).count(), 16);
+        flow.check(now);
+        assert!(flow.pinged());
     }
 
     #[test]

@@ -189,8 +189,8 @@ const TURNS: &[Field] = &[
 const LEDGER: &[Field] = &[
     field("path", FieldKind::Text, "its path"),
     field("inbound", FieldKind::Map(&FieldKind::Count), "inbound events by state"),
-    field("outbound", FieldKind::Map(&FieldKind::Count), "outbound obligations by state"),
-    field("written", FieldKind::Count, "events and obligations written since the process started"),
+    field("outbound", FieldKind::Map(&FieldKind::Count), "outbound messages by state"),
+    field("written", FieldKind::Count, "events and outbound messages written since the process started"),
     field("damaged", FieldKind::Count, "rows found corrupt since the process started"),
     field("trouble", FieldKind::TextOrNull, "why nothing can be written at present"),
 ];

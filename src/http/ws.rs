@@ -18,14 +18,14 @@ use tracing::{debug, warn};
 use super::admission::EvictionSignal;
 use super::auth::{AuthRequest, RequestCredential};
 use super::caller::HttpCaller;
-use super::code::Code;
+use super::code::ApiErrorCode;
 use super::connection::{ClientConnection, RequestWork};
 use super::error::ApiError;
 use super::feed::{FeedEvent, Rendered};
 use super::operation_doc::{Access, AnswerDoc, OperationDoc};
 use super::registry::RouteRegistry;
 use super::state::SharedState;
-use super::viewers::{Due, Pace, ViewerSlot};
+use super::viewers::{Due, FlowControl, ViewerSlot};
 use super::views::STATUS;
 
 /// A client that is not authenticated yet has this long to send its token.
@@ -42,7 +42,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
         "The status over a WebSocket; a client without other authentication sends a token as the first message, within 5 s",
     )
     .answer(AnswerDoc::WebSocket(STATUS))
-    .errors(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
+    .errors(&[ApiErrorCode::NotAWebSocket, ApiErrorCode::TooManyViewers, ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry.at("/api/status/ws", Access::PublicSummary).get(watch, WATCH).done();
 }
 
@@ -66,7 +66,7 @@ async fn watch(request: HttpRequest, state: SharedState, payload: Payload) -> Re
         eviction,
         _work: connection.as_ref().map(ClientConnection::work),
         connection,
-        pace: Pace::new(Instant::now()),
+        flow: FlowControl::new(Instant::now()),
         latest: None,
         state,
         slot,
@@ -80,7 +80,7 @@ struct Viewer {
     state: SharedState,
     state_of_client: ViewerState,
     caller: HttpCaller,
-    pace: Pace,
+    flow: FlowControl,
     latest: Option<Arc<Rendered>>,
     slot: ViewerSlot,
     /// Fires when the slot of a client that has not sent its token is evicted.
@@ -122,7 +122,7 @@ impl Actor for Viewer {
                 }
             });
         }
-        ctx.run_interval(CHECK_INTERVAL, |viewer, ctx| match viewer.pace.check(Instant::now()) {
+        ctx.run_interval(CHECK_INTERVAL, |viewer, ctx| match viewer.flow.check(Instant::now()) {
             Due::Nothing => {}
             Due::Ping => ctx.ping(b""),
             Due::Disconnect => ctx.stop(),
@@ -198,7 +198,7 @@ impl StreamHandler<FeedEvent> for Viewer {
         match event {
             FeedEvent::Live(latest) => {
                 self.latest = Some(latest);
-                if self.pace.changed(Instant::now()) {
+                if self.flow.changed(Instant::now()) {
                     self.send(ctx);
                 }
             }
@@ -212,17 +212,17 @@ impl StreamHandler<FeedEvent> for Viewer {
 impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut ViewerContext) {
         match message {
-            Ok(Message::Ping(payload)) if self.pace.pinged() => ctx.pong(&payload),
+            Ok(Message::Ping(payload)) if self.flow.pinged() => ctx.pong(&payload),
             Ok(Message::Ping(_)) => close(ctx, CloseCode::Policy, "too many pings"),
             Ok(Message::Pong(_)) => {
-                if self.pace.pong(Instant::now()) {
+                if self.flow.pong(Instant::now()) {
                     self.send(ctx);
                 }
             }
             Ok(Message::Text(text)) => self.verify_token(text.to_string(), ctx),
             Ok(Message::Binary(_) | Message::Nop) => {}
             Ok(Message::Close(_)) => close(ctx, CloseCode::Normal, ""),
-            Ok(Message::Continuation(_)) => close(ctx, CloseCode::Size, "messages must be whole"),
+            Ok(Message::Continuation(_)) => close(ctx, CloseCode::Size, "fragmented messages are not supported"),
             Err(error) => {
                 debug!(%error, "status client violated the protocol");
                 ctx.stop();

@@ -19,7 +19,7 @@ const ACTIONS: usize = 1_000;
 const CUT_PAUSE: Duration = Duration::from_millis(25);
 
 /// Sends its actions ten at a time and records the result of each; it pauses so that the cuts fall on many batches. They are queries, because a message is
-/// an obligation of the ledger, which is sent again automatically.
+/// an outbound message of the ledger, which is sent again automatically.
 const AGENT: &str = r#"
 import json, os, sys, time
 document = json.loads(sys.stdin.readline())

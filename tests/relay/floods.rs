@@ -137,7 +137,7 @@ async fn warnings_caused_by_a_connector_are_limited_and_the_omitted_ones_are_cou
     ];
     let left_out = wait_for("a count of the omitted lines", SOON, || async {
         let log = world.gateway().log();
-        let omitted = log.lines().filter(|line| line.contains("log lines of one kind were left out"));
+        let omitted = log.lines().filter(|line| line.contains("log lines suppressed by the rate limit"));
         let count = |line: &str| line.split("lines=").nth(1)?.split(' ').next()?.parse::<usize>().ok();
         let sum: usize = omitted.filter_map(count).sum();
         let written: usize = kinds.iter().map(|(words, _)| lines(&world, words)).sum();

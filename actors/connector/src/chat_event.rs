@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::room::{ChatMessage, RoomPlace};
+use super::room::{ChatMessage, RoomKey};
 
 /// One event, as `/chat/events` sends it.
 #[derive(Serialize)]
@@ -14,11 +14,11 @@ pub(super) enum ChatEvent<'a> {
     /// All rooms, for a new window.
     Snapshot { rooms: Vec<RoomSnapshot<'a>> },
     /// A message was posted or has changed.
-    Message { place: &'a RoomPlace, message: &'a ChatMessage },
+    Message { place: &'a RoomKey, message: &'a ChatMessage },
     /// The agent is typing.
-    Typing { place: &'a RoomPlace },
+    Typing { place: &'a RoomKey },
     /// A thread was created or renamed.
-    Thread { place: &'a RoomPlace, thread_id: &'a str, name: &'a str },
+    Thread { place: &'a RoomKey, thread_id: &'a str, name: &'a str },
     /// The registered gateways and their links.
     Status { gateways: Vec<GatewayStatus<'a>> },
 }
@@ -26,7 +26,7 @@ pub(super) enum ChatEvent<'a> {
 /// One room in a snapshot.
 #[derive(Serialize)]
 pub(super) struct RoomSnapshot<'a> {
-    pub(super) place: &'a RoomPlace,
+    pub(super) place: &'a RoomKey,
     /// Names by id.
     pub(super) threads: &'a BTreeMap<String, String>,
     /// The last messages, oldest first.

@@ -25,12 +25,12 @@ pub struct GatewayCall {
     /// Timeout of the whole call.
     pub timeout: Duration,
     /// The body of a POST; `None` makes the call a GET.
-    pub delivery: Option<SignedDelivery>,
+    pub delivery: Option<SignedDocument>,
 }
 
 /// A JSON document and its signature.
 #[derive(Debug)]
-pub struct SignedDelivery {
+pub struct SignedDocument {
     /// The document as it is signed.
     pub body: String,
     /// The signed time, in Unix seconds.

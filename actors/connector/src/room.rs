@@ -11,7 +11,7 @@ const MESSAGE_LIMIT: usize = 500;
 /// Identifies a room.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RoomPlace {
+pub(super) struct RoomKey {
     pub(super) gateway_id: String,
     pub(super) platform: String,
     pub(super) chat_id: String,

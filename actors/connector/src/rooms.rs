@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::capabilities::Capabilities;
 use super::chat_event::{ChatEvent, RoomSnapshot};
 use super::ids::MessageIds;
-use super::room::{ButtonPrompt, ChatMedia, ChatMessage, ChatRoom, RoomPlace};
+use super::room::{ButtonPrompt, ChatMedia, ChatMessage, ChatRoom, RoomKey};
 
 /// Limit of rooms, which bounds the memory; the oldest is removed first.
 const ROOM_LIMIT: usize = 2_000;
@@ -23,10 +23,10 @@ const SNAPSHOT_MESSAGES: usize = 200;
 /// All rooms.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Rooms {
-    by_place: BTreeMap<RoomPlace, ChatRoom>,
-    order: VecDeque<RoomPlace>,
+    by_key: BTreeMap<RoomKey, ChatRoom>,
+    order: VecDeque<RoomKey>,
     /// The room and the event of each interaction that can be followed up, by session key.
-    interactions: BTreeMap<String, (RoomPlace, Option<String>)>,
+    interactions: BTreeMap<String, (RoomKey, Option<String>)>,
 }
 
 /// An action of a gateway, with everything needed to carry it out.
@@ -67,7 +67,7 @@ impl Rooms {
         if source.chat_id.is_empty() {
             return None;
         }
-        let place = RoomPlace { gateway_id: gateway_id.to_owned(), platform: source.platform, chat_id: source.chat_id };
+        let place = RoomKey { gateway_id: gateway_id.to_owned(), platform: source.platform, chat_id: source.chat_id };
         let author_id = source.user_id.unwrap_or_default();
         let message = ChatMessage {
             id: message_id.unwrap_or_default(),
@@ -97,7 +97,7 @@ impl Rooms {
     }
 
     /// Binds `session_key` to the room of an interaction.
-    pub(super) fn bind(&mut self, session_key: String, place: RoomPlace, event_id: Option<String>) {
+    pub(super) fn bind(&mut self, session_key: String, place: RoomKey, event_id: Option<String>) {
         if self.interactions.len() >= ROOM_LIMIT {
             self.interactions.pop_first();
         }
@@ -105,8 +105,8 @@ impl Rooms {
     }
 
     /// Marks a prompt as answered and returns the label of the option; `None` if the option does not exist or was used.
-    pub(super) fn press(&mut self, place: &RoomPlace, prompt_id: &str, option_id: &str) -> Option<(String, Value)> {
-        let room = self.by_place.get_mut(place)?;
+    pub(super) fn press(&mut self, place: &RoomKey, prompt_id: &str, option_id: &str) -> Option<(String, Value)> {
+        let room = self.by_key.get_mut(place)?;
         let message = room.messages.iter_mut().rev().find(|message| {
             message.prompt.as_ref().is_some_and(|prompt| prompt.id == prompt_id && prompt.chosen.is_none())
         })?;
@@ -162,7 +162,7 @@ impl Rooms {
 
     /// The state that a new window shows.
     pub(super) fn snapshot(&self) -> Value {
-        let rooms = self.by_place.iter().map(|(place, room)| {
+        let rooms = self.by_key.iter().map(|(place, room)| {
             let skipped = room.messages.len().saturating_sub(SNAPSHOT_MESSAGES);
             RoomSnapshot { place, threads: &room.threads, messages: room.messages.iter().skip(skipped).collect() }
         });
@@ -172,7 +172,7 @@ impl Rooms {
     fn post(
         &mut self,
         outbound: &OutboundAction<'_>,
-        place: &RoomPlace,
+        place: &RoomKey,
         reply_to: Option<String>,
         ids: &mut MessageIds,
         now_ms: i64,
@@ -226,13 +226,7 @@ impl Rooms {
         }
     }
 
-    fn edit(
-        &mut self,
-        capabilities: Capabilities,
-        place: &RoomPlace,
-        message_id: &str,
-        content: &str,
-    ) -> ActionOutcome {
+    fn edit(&mut self, capabilities: Capabilities, place: &RoomKey, message_id: &str, content: &str) -> ActionOutcome {
         if content.is_empty() {
             return ActionOutcome::failed("the message is empty");
         }
@@ -252,7 +246,7 @@ impl Rooms {
         ActionOutcome::done(ActionResult { message_id, ..ActionResult::done() }, event)
     }
 
-    fn react(&mut self, place: &RoomPlace, message_id: &str, emoji: &str, remove: bool) -> ActionOutcome {
+    fn react(&mut self, place: &RoomKey, message_id: &str, emoji: &str, remove: bool) -> ActionOutcome {
         if !(1..=64).contains(&emoji.len()) {
             return ActionOutcome::failed("the action names no emoji");
         }
@@ -271,8 +265,8 @@ impl Rooms {
         ActionOutcome::done(ActionResult::done(), event)
     }
 
-    fn chat_info(&self, place: RoomPlace) -> ActionOutcome {
-        let room = self.by_place.get(&place);
+    fn chat_info(&self, place: RoomKey) -> ActionOutcome {
+        let room = self.by_key.get(&place);
         let name = room.map(|room| room.name.clone()).filter(|name| !name.is_empty());
         let chat_type = room.map_or_else(|| "dm".to_owned(), |room| room.kind.clone());
         let info = ChatInfo { name: name.unwrap_or(place.chat_id), chat_type };
@@ -281,7 +275,7 @@ impl Rooms {
         ActionOutcome { result, event: None, message_id: None, answers: None }
     }
 
-    fn create_thread(&mut self, place: &RoomPlace, name: &str, ids: &mut MessageIds, now_ms: i64) -> ActionOutcome {
+    fn create_thread(&mut self, place: &RoomKey, name: &str, ids: &mut MessageIds, now_ms: i64) -> ActionOutcome {
         if name.is_empty() {
             return ActionOutcome::failed("the action names no thread_name");
         }
@@ -291,11 +285,11 @@ impl Rooms {
         ActionOutcome::done(ActionResult { thread_id: Some(id), ..ActionResult::done() }, event)
     }
 
-    fn rename_thread(&mut self, place: &RoomPlace, id: &str, name: &str, expected: Option<&str>) -> ActionOutcome {
+    fn rename_thread(&mut self, place: &RoomKey, id: &str, name: &str, expected: Option<&str>) -> ActionOutcome {
         if name.is_empty() {
             return ActionOutcome::failed("the action names no thread_name");
         }
-        let Some(current) = self.by_place.get_mut(place).and_then(|room| room.threads.get_mut(id)) else {
+        let Some(current) = self.by_key.get_mut(place).and_then(|room| room.threads.get_mut(id)) else {
             return ActionOutcome::failed("no such thread");
         };
         if expected.is_some_and(|expected| expected != current) {
@@ -307,33 +301,33 @@ impl Rooms {
     }
 
     /// The room of an action: of its platform if there is one, else any with that id, else a new one.
-    fn place(&self, outbound: &OutboundAction<'_>) -> Option<RoomPlace> {
+    fn place(&self, outbound: &OutboundAction<'_>) -> Option<RoomKey> {
         let chat_id = outbound.action.chat_id().filter(|id| !id.is_empty())?;
-        let exact = RoomPlace {
+        let exact = RoomKey {
             gateway_id: outbound.gateway_id.to_owned(),
             platform: outbound.platform.to_owned(),
             chat_id: chat_id.to_owned(),
         };
-        if self.by_place.contains_key(&exact) {
+        if self.by_key.contains_key(&exact) {
             return Some(exact);
         }
-        let same = |place: &&RoomPlace| place.gateway_id == outbound.gateway_id && place.chat_id == chat_id;
-        Some(self.by_place.keys().find(same).cloned().unwrap_or(exact))
+        let same = |place: &&RoomKey| place.gateway_id == outbound.gateway_id && place.chat_id == chat_id;
+        Some(self.by_key.keys().find(same).cloned().unwrap_or(exact))
     }
 
-    fn room(&mut self, place: &RoomPlace) -> &mut ChatRoom {
-        if !self.by_place.contains_key(place) {
+    fn room(&mut self, place: &RoomKey) -> &mut ChatRoom {
+        if !self.by_key.contains_key(place) {
             self.order.push_back(place.clone());
             if self.order.len() > ROOM_LIMIT
                 && let Some(oldest) = self.order.pop_front()
             {
-                self.by_place.remove(&oldest);
+                self.by_key.remove(&oldest);
             }
         }
-        self.by_place.entry(place.clone()).or_insert_with(|| ChatRoom { kind: "dm".to_owned(), ..ChatRoom::default() })
+        self.by_key.entry(place.clone()).or_insert_with(|| ChatRoom { kind: "dm".to_owned(), ..ChatRoom::default() })
     }
 
-    fn message(&mut self, place: &RoomPlace, id: &str) -> Option<&mut ChatMessage> {
-        self.by_place.get_mut(place)?.messages.iter_mut().rev().find(|message| message.id == id)
+    fn message(&mut self, place: &RoomKey, id: &str) -> Option<&mut ChatMessage> {
+        self.by_key.get_mut(place)?.messages.iter_mut().rev().find(|message| message.id == id)
     }
 }

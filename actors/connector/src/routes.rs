@@ -28,7 +28,7 @@ use super::messages::{
     Admit, Deprovision, Enroll, GetEndpoint, GetTraffic, HubPorts, ProvisionGateway, PushChat, PushTo, Register,
     Rotate, SetFaults, SetPolicy, WatchChat, WatchFrames,
 };
-use super::ports::{GatewayCall, GatewayCallError, Post, SignedDelivery};
+use super::ports::{GatewayCall, GatewayCallError, Post, SignedDocument};
 use super::socket::{self, SocketStart};
 use super::steps::DialDecision;
 use super::store::{ROTATION_WINDOW_S, sign_delivery};
@@ -282,7 +282,7 @@ async fn deliver_signed(inbound: InboundBody, ports: &RoutePorts) -> RouteResult
     let url = format!("{}{path}", endpoint.trim_end_matches('/'));
     let signature = sign_delivery(&key, timestamp, &document);
     // The body of the response is ignored.
-    let delivery = Some(SignedDelivery { body: document, timestamp, signature });
+    let delivery = Some(SignedDocument { body: document, timestamp, signature });
     let status = match ports.post.send(GatewayCall { url, timeout: DELIVERY_TIMEOUT, delivery }).await {
         Ok(status) | Err(GatewayCallError::Redirect { status, .. }) => status,
         Err(error @ GatewayCallError::Failed(_)) => {

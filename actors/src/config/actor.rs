@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::reload::{ConfigPorts, Reload, ReloadResult, ReloadScope};
 use super::served_profiles::ServedProfiles;
-use caduceus_contract::messages::config::{ConfigView, GetConfig, ReadAgain, ReadAgainDone};
+use caduceus_contract::messages::config::{ConfigView, GetConfig, ReloadConfig, ReloadDone};
 use caduceus_supervision::ResponseFuture;
 
 /// Interval of the checks of the files without an event, for file systems that report none.
@@ -28,8 +28,8 @@ pub struct ConfigActor {
     touched: Arc<Notify>,
     problems: Vec<String>,
     changed_at: Option<String>,
-    /// The callers of [`ReadAgain`] since the last reload began.
-    callers: Vec<oneshot::Sender<ReadAgainDone>>,
+    /// The callers of [`ReloadConfig`] since the last reload began.
+    callers: Vec<oneshot::Sender<ReloadDone>>,
 }
 
 impl ConfigActor {
@@ -49,7 +49,7 @@ impl ConfigActor {
             if let Some(result) = result {
                 actor.apply(result);
             }
-            let done = ReadAgainDone { changed, problems: actor.problems.clone() };
+            let done = ReloadDone { changed, problems: actor.problems.clone() };
             for caller in callers {
                 // A caller that timed out has dropped its end.
                 let _ = caller.send(done.clone());
@@ -88,10 +88,10 @@ impl Actor for ConfigActor {
     }
 }
 
-impl Handler<ReadAgain> for ConfigActor {
-    type Result = ResponseFuture<ReadAgainDone>;
+impl Handler<ReloadConfig> for ConfigActor {
+    type Result = ResponseFuture<ReloadDone>;
 
-    fn handle(&mut self, _: ReadAgain, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: ReloadConfig, _: &mut Self::Context) -> Self::Result {
         let (caller, done) = oneshot::channel();
         self.callers.push(caller);
         self.touched.notify_one();
@@ -99,7 +99,7 @@ impl Handler<ReadAgain> for ConfigActor {
             // The next incarnation reads everything at its start.
             let interrupted =
                 || vec!["the reload was interrupted by a restart of its actor, and starts again".to_owned()];
-            done.await.unwrap_or_else(|_| ReadAgainDone { problems: interrupted(), ..ReadAgainDone::default() })
+            done.await.unwrap_or_else(|_| ReloadDone { problems: interrupted(), ..ReloadDone::default() })
         })
     }
 }

@@ -8,4 +8,4 @@ pub mod served_profiles;
 
 pub use actor::ConfigActor;
 pub use reload::ConfigPorts;
-pub use served_profiles::{ProfileChild, ProfileMaker, ServedProfiles, SharedProfileConfig};
+pub use served_profiles::{ProfileChild, ProfileFactory, ServedProfiles, SharedProfileConfig};

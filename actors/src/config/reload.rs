@@ -20,7 +20,7 @@ use crate::profile::messages::ProfileConfigChanged;
 use crate::profile::redact::Redactor;
 use crate::relay::claims::Claims;
 use crate::settings::{DirectoryState, Reading, Settings, Sources};
-use caduceus_contract::messages::profile::ReadEnvAgain;
+use caduceus_contract::messages::profile::ReloadEnv;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{OperateError, Port, SpecError, StartChild, StartChildError, StopChild};
@@ -150,7 +150,7 @@ impl Reload {
     /// Makes every profile read its `.env` again, concurrently.
     async fn read_profiles(&self) {
         let reads = self.present.in_force().profiles.clone().into_iter().map(|served| async move {
-            if let Err(error) = served.ports.read_again.ask(ReadEnvAgain, ENV_TIMEOUT).await {
+            if let Err(error) = served.ports.reload.ask(ReloadEnv, ENV_TIMEOUT).await {
                 warn!(profile = %served.name, %error, "profile did not read its .env again");
             }
         });

@@ -28,7 +28,7 @@ pub struct ProfileChild {
 }
 
 /// Makes a profile's actor. Passed in where the tree is wired, so that this module depends on the messages of profiles only.
-pub type ProfileMaker = Arc<dyn Fn(SharedProfileConfig) -> ProfileChild + Send + Sync>;
+pub type ProfileFactory = Arc<dyn Fn(SharedProfileConfig) -> ProfileChild + Send + Sync>;
 
 /// The configuration of one profile, for its factory. Outlives every incarnation of its actor.
 #[derive(Debug, Clone)]
@@ -63,16 +63,17 @@ pub(super) struct ServedState {
     /// The settings of the last reload.
     settings: Arc<Settings>,
     pub(super) children: BTreeMap<ProfileName, ProfileChild>,
-    maker: ProfileMaker,
+    factory: ProfileFactory,
 }
 
 impl ServedProfiles {
     /// The settings of the start, with an actor for each profile; the tree starts them.
     #[must_use]
-    pub fn new(settings: Settings, maker: ProfileMaker) -> Self {
+    pub fn new(settings: Settings, factory: ProfileFactory) -> Self {
         let plan = ReloadPlan::new(&settings);
         let settings = Arc::new(settings);
-        let mut state = ServedState { plan, first: Arc::clone(&settings), settings, children: BTreeMap::new(), maker };
+        let mut state =
+            ServedState { plan, first: Arc::clone(&settings), settings, children: BTreeMap::new(), factory };
         for name in state.plan.served().cloned().collect::<Vec<_>>() {
             state.open(&name);
         }
@@ -130,7 +131,7 @@ impl ServedState {
 
     pub(super) fn open(&mut self, name: &ProfileName) {
         if let Some(config) = self.profile_config(name) {
-            self.children.insert(name.clone(), (self.maker)(SharedProfileConfig::new(config)));
+            self.children.insert(name.clone(), (self.factory)(SharedProfileConfig::new(config)));
         }
     }
 

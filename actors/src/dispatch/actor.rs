@@ -9,8 +9,8 @@ mod ending; // The end of a turn.
 mod handlers; // One per message.
 mod links; // A link comes up or goes down.
 mod rebuilding; // Reads the queues again after a start.
+mod refusals; // Reports to chats after a drain.
 mod starting; // Starts the turn of an event that has a slot.
-mod unread; // Reports to chats after a drain.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ pub struct DispatchActor {
     /// Events of links that are no longer configured.
     unlinked: UnlinkedEvents,
     /// Chats are being notified of messages that a drain refused; `true` if there may be more since that began.
-    reporting_unread: Option<bool>,
+    reporting_refusals: Option<bool>,
 }
 
 /// The last state of the gate that was received.
@@ -146,7 +146,7 @@ impl DispatchActor {
             resending: HashMap::new(),
             links: LinkDescriptors::default(),
             unlinked: UnlinkedEvents::default(),
-            reporting_unread: None,
+            reporting_refusals: None,
         }
     }
 

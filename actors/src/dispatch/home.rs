@@ -39,7 +39,7 @@ impl HomeNotices {
         let (sent, start_announced) = (self.send(ports, STARTED), Arc::clone(&self.start_announced));
         Some(async move {
             let result = sent.await;
-            if result.never_left {
+            if result.not_sent {
                 start_announced.store(false, Ordering::SeqCst);
             } else if !result.success {
                 warn!(error = result.error, "start not announced in the home channel");

@@ -127,7 +127,7 @@ impl Notice {
 }
 
 /// The notice to a chat after a drain that refused `count` of its messages.
-pub(super) fn unread(count: u64) -> String {
+pub(super) fn refused(count: u64) -> String {
     let (messages, were) = if count == 1 { ("message", "was") } else { ("messages", "were") };
     format!(
         "The maintenance is over. {count} {messages} sent here meanwhile {were} not read; please send them again if you still need an answer."
@@ -135,7 +135,7 @@ pub(super) fn unread(count: u64) -> String {
 }
 
 /// Most chats kept. A connector can invent any number of them; above this no notice is sent until one is removed.
-const MOST_CHATS: usize = 4_096;
+const MAX_CHATS: usize = 4_096;
 
 /// Records which notice was sent in which chat, for the interval in which it is not sent again.
 #[derive(Debug, Default)]
@@ -178,7 +178,7 @@ impl NoticeLimit {
             self.sent.remove(&key);
         }
         let key = Rc::new((notice.clone(), NoticeChat::of(target)));
-        if self.sent.len() >= MOST_CHATS || !self.sent.insert(Rc::clone(&key)) {
+        if self.sent.len() >= MAX_CHATS || !self.sent.insert(Rc::clone(&key)) {
             return false;
         }
         self.order.push_back((now, key));
@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn the_number_of_chats_is_bounded() {
         let (mut limit, now) = (NoticeLimit::default(), Instant::now());
-        let allowed = (0..MOST_CHATS * 3).filter(|n| limit.allows(&Notice::Busy, &chat(&n.to_string()), now)).count();
-        assert_eq!((allowed, limit.sent.len(), limit.order.len()), (MOST_CHATS, MOST_CHATS, MOST_CHATS));
+        let allowed = (0..MAX_CHATS * 3).filter(|n| limit.allows(&Notice::Busy, &chat(&n.to_string()), now)).count();
+        assert_eq!((allowed, limit.sent.len(), limit.order.len()), (MAX_CHATS, MAX_CHATS, MAX_CHATS));
         assert!(limit.allows(&Notice::Stopped, &chat("x"), now), "an answer to a command is still sent");
         assert!(limit.allows(&Notice::Busy, &chat("x"), now + NOTICE_INTERVAL));
         assert_eq!((limit.sent.len(), limit.order.len()), (1, 1));

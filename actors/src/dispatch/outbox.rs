@@ -55,7 +55,7 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     }
     let target = row.target;
     let result = send_parts(ports, target.clone(), action, !plain).await;
-    let (up, state) = (!result.never_left, OutboundState::after(&result));
+    let (up, state) = (!result.not_sent, OutboundState::after(&result));
     if !plain && !up {
         // It was not sent this time; an earlier attempt may still have sent it.
         return false;
@@ -95,7 +95,7 @@ async fn send_parts(ports: &DispatchPorts, target: Target, action: Action, repea
         });
         if !result.success {
             // A part of it is in the chat, so the next attempt may repeat that part.
-            let partly_sent = result.never_left && first.is_some();
+            let partly_sent = result.not_sent && first.is_some();
             return if partly_sent { ActionResult::ambiguous("only a part was sent") } else { result };
         }
         first.get_or_insert(result);

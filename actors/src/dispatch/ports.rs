@@ -12,8 +12,8 @@ use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
-    AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
-    NoteRestart, NotifyUnread, ReadInbound, RecordInbound, RecordOutbound,
+    AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, MarkOutbound,
+    NoteRestart, ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices,
 };
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::status::StatusTouched;
@@ -67,9 +67,9 @@ port_set! {
         /// Reads an event when it is next.
         pub read_inbound: Port<ReadInbound>,
         /// Lists the profiles with chats to notify of messages that a drain refused.
-        pub list_unread: Port<ListUnread>,
+        pub list_refusals: Port<ListRefusals>,
         /// Records the notices to these chats.
-        pub notify_unread: Port<NotifyUnread>,
+        pub record_refusal_notices: Port<RecordRefusalNotices>,
         /// Finds the event that `/retry` runs again.
         pub last_interrupted: Port<LastInterrupted>,
         /// Counts the starts that found interrupted turns.

@@ -187,7 +187,7 @@ impl DrainActor {
                     ?scope,
                     "disk of a home does not answer: it may have a drain marker and counts as drained until it answers"
                 );
-                let drained = MarkerReading { draining: true, garbled: true, ..MarkerReading::default() };
+                let drained = MarkerReading { draining: true, malformed: true, ..MarkerReading::default() };
                 self.apply_reading(&scope, self.gate.read(GatePlan::orders), Some(&drained));
             } else {
                 error!(?scope, "disk of a home does not answer: its last known drain state applies");

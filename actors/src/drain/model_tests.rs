@@ -44,7 +44,7 @@ enum Mutant {
     IgnoresFailedRemoval,
 }
 
-/// The real gate, with its surroundings.
+/// The real gate, with its clock and its home.
 struct GateSubject {
     mutant: Mutant,
     gate: Gate,
@@ -85,7 +85,7 @@ impl GateSubject {
             MarkerModel::Whole { ends_at } => MarkerReading { deadline: ends_at.map(|end| self.at(end)), ..drains },
             MarkerModel::Stale => MarkerReading { stale: true, ..MarkerReading::default() },
             MarkerModel::Garbled | MarkerModel::Directory | MarkerModel::FullDirectory => {
-                MarkerReading { garbled: true, ..drains }
+                MarkerReading { malformed: true, ..drains }
             }
         })
     }

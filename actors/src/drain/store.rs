@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::atomic;
-use crate::files::{Links, own, small};
+use crate::files::{Symlinks, own, small};
 use caduceus_contract::files::epoch::Epoch;
 use caduceus_contract::files::marker::{self, Marker, MarkerReading};
 
@@ -19,7 +19,7 @@ pub fn path(home: &Path) -> PathBuf {
 #[must_use]
 pub fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> {
     // A link is followed: the original's tools may have created one, and its presence counts.
-    match small::read(&path(home), marker::MAX_BYTES as u64, Links::Follow) {
+    match small::read(&path(home), marker::MAX_BYTES as u64, Symlinks::Follow) {
         Ok(contents) => Some(marker::read(&contents.bytes, epoch)),
         Err(error) if error.is_missing() => None,
         Err(_) => Some(marker::read(b"", epoch)),
@@ -91,7 +91,7 @@ mod tests {
     fn a_pipe_in_its_place_drains_without_blocking_and_can_be_removed() {
         let home = tempfile::tempdir().unwrap();
         crate::files::special::place("pipe", &path(home.path()));
-        assert!(read(home.path(), None).unwrap().garbled);
+        assert!(read(home.path(), None).unwrap().malformed);
         assert!(read(home.path(), None).unwrap().draining);
         assert!(remove(home.path()).unwrap());
         assert_eq!(read(home.path(), None), None);

@@ -12,6 +12,6 @@ pub mod workers;
 
 pub use error::{FileError, FileKind, Unusable};
 pub use events::{FileEvents, Listening};
-pub use small::{Contents, Links};
-pub use stamp::Stamp;
+pub use small::{Contents, Symlinks};
+pub use stamp::FileStamp;
 pub use workers::{FileWorker, NoAnswer, Purpose};

@@ -12,14 +12,14 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::{FileError, Unusable, explain};
-use super::small::{Links, descriptor, regular};
+use super::small::{Symlinks, descriptor, regular};
 
 /// How often a file may be created and deleted by others while it is opened.
 const TRIES: u32 = 16;
 
 /// The purpose of opening a file of the gateway. None of them changes its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum OpenMode {
     /// Reading and writing in place.
     ReadWrite,
     /// Reading, and writing at its end.
@@ -28,7 +28,7 @@ pub enum Use {
     Append,
 }
 
-impl Use {
+impl OpenMode {
     fn flags(self) -> OFlags {
         match self {
             Self::ReadWrite => OFlags::RDWR,
@@ -42,17 +42,17 @@ impl Use {
 ///
 /// # Errors
 /// [`FileError`]; a link, or anything else that is not a regular file, is left unchanged.
-pub fn open_or_create(path: &Path, what_for: Use, mode: u32) -> Result<File, FileError> {
+pub fn open_or_create(path: &Path, open_mode: OpenMode, mode: u32) -> Result<File, FileError> {
     for _ in 0..TRIES {
         match regular(path, fs::symlink_metadata(path)) {
             Ok(_) => {}
-            Err(error) if error.is_missing() => match create_new(path, what_for, mode) {
+            Err(error) if error.is_missing() => match create_new(path, open_mode, mode) {
                 Err(error) if error.why.kind() == ErrorKind::AlreadyExists => continue,
                 created => return created,
             },
             Err(error) => return Err(error),
         }
-        match descriptor(path, what_for.flags(), Mode::empty(), Links::Refuse) {
+        match descriptor(path, open_mode.flags(), Mode::empty(), Symlinks::Refuse) {
             Ok(file) => {
                 regular(path, file.metadata())?;
                 return Ok(file);
@@ -68,9 +68,9 @@ pub fn open_or_create(path: &Path, what_for: Use, mode: u32) -> Result<File, Fil
 ///
 /// # Errors
 /// [`FileError`]; an existing file is left unchanged.
-pub fn create_new(path: &Path, what_for: Use, mode: u32) -> Result<File, FileError> {
-    let flags = what_for.flags() | OFlags::CREATE | OFlags::EXCL;
-    match descriptor(path, flags, Mode::from_raw_mode(mode), Links::Refuse) {
+pub fn create_new(path: &Path, open_mode: OpenMode, mode: u32) -> Result<File, FileError> {
+    let flags = open_mode.flags() | OFlags::CREATE | OFlags::EXCL;
+    match descriptor(path, flags, Mode::from_raw_mode(mode), Symlinks::Refuse) {
         Ok(file) => {
             give_to_owner_of(path.parent(), &file);
             Ok(file)
@@ -111,7 +111,7 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
 /// The system's error.
 pub fn sync_directory(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    descriptor(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), Links::Follow)?.sync_all()
+    descriptor(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), Symlinks::Follow)?.sync_all()
 }
 
 /// As root, gives a file just created in `folder` to the owner of the folder.
@@ -168,11 +168,11 @@ mod tests {
     fn an_existing_directory_keeps_its_mode_and_a_new_one_is_private() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("log");
-        open_or_create(&path, Use::Append, 0o600).unwrap().write_all(b"one ").unwrap();
+        open_or_create(&path, OpenMode::Append, 0o600).unwrap().write_all(b"one ").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        open_or_create(&path, Use::Append, 0o600).unwrap().write_all(b"two").unwrap();
+        open_or_create(&path, OpenMode::Append, 0o600).unwrap().write_all(b"two").unwrap();
         let mut text = String::new();
-        open_or_create(&path, Use::ReadWrite, 0o600).unwrap().read_to_string(&mut text).unwrap();
+        open_or_create(&path, OpenMode::ReadWrite, 0o600).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "one two");
     }
 
@@ -182,8 +182,8 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("it");
             let _held = place(kind, &path);
-            for what_for in [Use::ReadWrite, Use::ReadAppend, Use::Append] {
-                let error = open_or_create(&path, what_for, 0o600).unwrap_err();
+            for open_mode in [OpenMode::ReadWrite, OpenMode::ReadAppend, OpenMode::Append] {
+                let error = open_or_create(&path, open_mode, 0o600).unwrap_err();
                 assert!(matches!(error.why, Unusable::NotAFile(_)), "{kind}: {error}");
             }
         }
@@ -191,7 +191,7 @@ mod tests {
         let (target, link) = (home.path().join("precious"), home.path().join("lock"));
         fs::write(&target, "precious").unwrap();
         symlink(&target, &link).unwrap();
-        assert!(open_or_create(&link, Use::ReadWrite, 0o600).is_err());
+        assert!(open_or_create(&link, OpenMode::ReadWrite, 0o600).is_err());
         assert_eq!(fs::read_to_string(target).unwrap(), "precious");
     }
 
@@ -203,7 +203,7 @@ mod tests {
         }
         let home = tempfile::tempdir().unwrap();
         std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).unwrap();
-        open_or_create(&home.path().join("lock"), Use::ReadWrite, 0o600).unwrap();
+        open_or_create(&home.path().join("lock"), OpenMode::ReadWrite, 0o600).unwrap();
         make_directory(&home.path().join("logs/deep")).unwrap();
         for name in ["lock", "logs", "logs/deep"] {
             let found = fs::metadata(home.path().join(name)).unwrap();
@@ -215,11 +215,11 @@ mod tests {
     fn a_file_that_was_renamed_or_replaced_is_no_longer_at_its_path() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("it");
-        let file = open_or_create(&path, Use::Append, 0o600).unwrap();
+        let file = open_or_create(&path, OpenMode::Append, 0o600).unwrap();
         assert!(is_at(&file, &path).unwrap());
         fs::rename(&path, home.path().join("other")).unwrap();
         assert!(!is_at(&file, &path).unwrap());
-        let _new = open_or_create(&path, Use::Append, 0o600).unwrap();
+        let _new = open_or_create(&path, OpenMode::Append, 0o600).unwrap();
         assert!(!is_at(&file, &path).unwrap());
     }
 }

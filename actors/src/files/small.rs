@@ -18,7 +18,7 @@ pub const KERNEL_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Whether a symbolic link in place of a file is followed. Links in its directory part always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Links {
+pub enum Symlinks {
     /// For files that people write: a secret mounted by Kubernetes is a link, and so may be a shared `.env`.
     Follow,
     /// For files that the gateway writes itself: another user may have put a link there.
@@ -48,9 +48,9 @@ impl Contents {
 ///
 /// # Errors
 /// [`FileError`], with the path; also for a missing file.
-pub fn read(path: &Path, limit: u64, links: Links) -> Result<Contents, FileError> {
+pub fn read(path: &Path, limit: u64, symlinks: Symlinks) -> Result<Contents, FileError> {
     let fail = |why| FileError::new(path, why);
-    let (file, metadata) = open(path, links)?;
+    let (file, metadata) = open(path, symlinks)?;
     if metadata.len() > limit {
         return Err(fail(Unusable::TooLarge(limit)));
     }
@@ -68,8 +68,8 @@ pub fn read(path: &Path, limit: u64, links: Links) -> Result<Contents, FileError
 ///
 /// # Errors
 /// [`FileError`]
-pub fn read_text(path: &Path, limit: u64, links: Links) -> Result<Zeroizing<String>, FileError> {
-    let contents = read(path, limit, links)?;
+pub fn read_text(path: &Path, limit: u64, symlinks: Symlinks) -> Result<Zeroizing<String>, FileError> {
+    let contents = read(path, limit, symlinks)?;
     let text = contents.text().map_err(|why| FileError::new(path, why))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
@@ -78,8 +78,8 @@ pub fn read_text(path: &Path, limit: u64, links: Links) -> Result<Zeroizing<Stri
 ///
 /// # Errors
 /// [`FileError`]
-pub fn read_start(path: &Path, most: u64, links: Links) -> Result<Vec<u8>, FileError> {
-    let (file, _) = open(path, links)?;
+pub fn read_start(path: &Path, most: u64, symlinks: Symlinks) -> Result<Vec<u8>, FileError> {
+    let (file, _) = open(path, symlinks)?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes).map_err(|error| FileError::new(path, Unusable::System(error)))?;
     Ok(bytes)
@@ -88,18 +88,19 @@ pub fn read_start(path: &Path, most: u64, links: Links) -> Result<Vec<u8>, FileE
 /// The text of a kernel file, for example below `/proc`; `None` if it does not exist or is not text.
 #[must_use]
 pub fn read_kernel_file(path: impl AsRef<Path>) -> Option<Zeroizing<String>> {
-    read_text(path.as_ref(), KERNEL_LIMIT, Links::Follow).ok()
+    read_text(path.as_ref(), KERNEL_LIMIT, Symlinks::Follow).ok()
 }
 
 /// Opens the regular file at `path` for reading, blocking on nothing except the file system.
 ///
 /// # Errors
 /// [`FileError`]
-pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
-    let follow = links == Links::Follow;
+pub fn open(path: &Path, symlinks: Symlinks) -> Result<(File, Metadata), FileError> {
+    let follow = symlinks == Symlinks::Follow;
     // First without opening it: opening alone may wake the other end of a pipe, or rewind a tape.
     regular(path, if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) })?;
-    let file = descriptor(path, OFlags::RDONLY, Mode::empty(), links).map_err(|error| explain(path, follow, error))?;
+    let file =
+        descriptor(path, OFlags::RDONLY, Mode::empty(), symlinks).map_err(|error| explain(path, follow, error))?;
     // Something else may have replaced it since.
     let metadata = regular(path, file.metadata())?;
     Ok((file, metadata))
@@ -117,9 +118,9 @@ pub(super) fn regular(path: &Path, metadata: io::Result<Metadata>) -> Result<Met
 
 /// Opens without blocking: a pipe in place of the file must not block the caller, and a terminal must not become the controlling terminal.
 #[expect(clippy::disallowed_methods, reason = "no other code opens")]
-pub(super) fn descriptor(path: &Path, access: OFlags, mode: Mode, links: Links) -> io::Result<File> {
+pub(super) fn descriptor(path: &Path, access: OFlags, mode: Mode, symlinks: Symlinks) -> io::Result<File> {
     let mut flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    flags.set(OFlags::NOFOLLOW, links == Links::Refuse);
+    flags.set(OFlags::NOFOLLOW, symlinks == Symlinks::Refuse);
     Ok(rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode))?.into())
 }
 
@@ -139,7 +140,7 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("it");
             let _held = place(kind, &path);
-            let error = read(&path, LIMIT, Links::Follow).unwrap_err();
+            let error = read(&path, LIMIT, Symlinks::Follow).unwrap_err();
             let shown = error.to_string();
             assert!(shown.contains(expected) && shown.contains("it"), "{kind}: {shown}");
         }
@@ -151,8 +152,8 @@ mod tests {
         let (file, link) = (home.path().join("real"), home.path().join("link"));
         fs::write(&file, "text").unwrap();
         symlink("real", &link).unwrap();
-        assert_eq!(read(&link, LIMIT, Links::Follow).unwrap().text().unwrap(), "text");
-        let refused = read(&link, LIMIT, Links::Refuse).unwrap_err();
+        assert_eq!(read(&link, LIMIT, Symlinks::Follow).unwrap().text().unwrap(), "text");
+        let refused = read(&link, LIMIT, Symlinks::Refuse).unwrap_err();
         assert!(matches!(refused.why, Unusable::NotAFile(FileKind::Link)), "{refused}");
     }
 
@@ -161,10 +162,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("it");
         fs::write(&path, vec![b'x'; 1000]).unwrap();
-        assert_eq!(read(&path, LIMIT, Links::Follow).unwrap().bytes.len(), 1000);
+        assert_eq!(read(&path, LIMIT, Symlinks::Follow).unwrap().bytes.len(), 1000);
         fs::write(&path, vec![b'x'; 1001]).unwrap();
-        assert!(matches!(read(&path, LIMIT, Links::Follow).unwrap_err().why, Unusable::TooLarge(LIMIT)));
-        assert_eq!(read_start(&path, 3, Links::Follow).unwrap(), b"xxx");
+        assert!(matches!(read(&path, LIMIT, Symlinks::Follow).unwrap_err().why, Unusable::TooLarge(LIMIT)));
+        assert_eq!(read_start(&path, 3, Symlinks::Follow).unwrap(), b"xxx");
     }
 
     #[test]
@@ -172,7 +173,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("it");
         fs::write(&path, b"KEY=hunter2\xff").unwrap();
-        let error = read_text(&path, LIMIT, Links::Follow).unwrap_err().to_string();
+        let error = read_text(&path, LIMIT, Symlinks::Follow).unwrap_err().to_string();
         assert!(error.ends_with("it is not UTF-8 at byte 11") && !error.contains("hunter2"), "{error}");
     }
 

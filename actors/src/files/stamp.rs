@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// One state of one path, links followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stamp {
+pub enum FileStamp {
     /// It does not exist.
     Missing,
     /// It is a symbolic link without a target: an error, unlike a missing file.
@@ -29,7 +29,7 @@ pub enum Stamp {
     },
 }
 
-impl Stamp {
+impl FileStamp {
     /// Examines `path`. Blocks.
     #[must_use]
     pub fn read(path: &Path) -> Self {
@@ -70,11 +70,11 @@ mod tests {
     fn each_state_of_a_path_has_a_stamp_of_its_own() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("it");
-        assert_eq!(Stamp::read(&path), Stamp::Missing);
+        assert_eq!(FileStamp::read(&path), FileStamp::Missing);
         symlink("real", &path).unwrap();
-        assert_eq!(Stamp::read(&path), Stamp::Dangling);
+        assert_eq!(FileStamp::read(&path), FileStamp::Dangling);
         fs::write(home.path().join("real"), "1").unwrap();
-        assert_eq!(Stamp::read(&path), Stamp::of_metadata(&fs::metadata(home.path().join("real")).unwrap()));
-        assert!(matches!(Stamp::read(&path.join("below")), Stamp::Unreachable(ErrorKind::NotADirectory)));
+        assert_eq!(FileStamp::read(&path), FileStamp::of_metadata(&fs::metadata(home.path().join("real")).unwrap()));
+        assert!(matches!(FileStamp::read(&path.join("below")), FileStamp::Unreachable(ErrorKind::NotADirectory)));
     }
 }

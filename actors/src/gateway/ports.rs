@@ -6,7 +6,7 @@ use crate::config::messages::Served;
 use crate::drain::permit::messages::ListTurns;
 use crate::relay::actor::RelayActor;
 use caduceus_contract::link::LinkId;
-use caduceus_contract::messages::config::ReadAgain;
+use caduceus_contract::messages::config::ReloadConfig;
 use caduceus_contract::messages::dispatch::{AnnounceStop, StopSession, StopTurnById};
 use caduceus_contract::messages::drain::{BeginShutdown, DrainControlPorts};
 use caduceus_contract::messages::profile::VerifyDelivery;
@@ -37,7 +37,7 @@ pub struct GatewayPorts {
     /// The profiles that accept signed deliveries over HTTP.
     pub deliveries: DeliveryPorts,
     /// Reads every file again.
-    pub read_again: Port<ReadAgain>,
+    pub reload: Port<ReloadConfig>,
     /// Stops the turn of a session.
     pub stop_session: Port<StopSession>,
     /// Announces the shutdown in the home channel.

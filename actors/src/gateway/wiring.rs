@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use super::dependencies::{GatewayDependencies, READY_WITHIN, incarnation, policy};
 use super::links::RelayLinks;
 use super::ports::{DeliveryPorts, GatewayPorts, LinkPort};
-use super::surroundings::{READY_WITHIN, Surroundings, incarnation, policy};
 use crate::config::messages::Served;
 use crate::config::{ConfigActor, ConfigPorts, ServedProfiles};
 use crate::counts::CountBy;
@@ -63,18 +63,18 @@ pub(super) struct Mailboxes {
 pub(super) struct Wiring {
     pub(super) served_profiles: ServedProfiles,
     pub(super) policies: BTreeMap<String, RestartPolicy>,
-    pub(super) surroundings: Surroundings,
+    pub(super) dependencies: GatewayDependencies,
     pub(super) events: FileEvents,
     pub(super) mailboxes: Mailboxes,
     pub(super) board: Arc<OnceLock<Board>>,
     pub(super) control: WorkerThread,
     pub(super) data: WorkerThread,
-    pub(super) counts: Counts,
+    pub(super) counts: GatewayCounts,
 }
 
-/// The counters, for as long as the process runs: each is passed to every incarnation of the actor that counts.
+/// The counts, for as long as the process runs: each is passed to every incarnation of the actor that counts.
 #[derive(Default)]
-pub(super) struct Counts {
+pub(super) struct GatewayCounts {
     pub(super) dispatch: DispatchCounts,
     /// Children started, by profile.
     pub(super) children: CountBy<ProfileName>,
@@ -95,9 +95,9 @@ impl Wiring {
 
     pub(super) fn status(&self) -> ChildSpec {
         let (served_profiles, started, phase) =
-            (self.served_profiles.clone(), self.surroundings.started, PhaseMemory::default());
+            (self.served_profiles.clone(), self.dependencies.started, PhaseMemory::default());
         let views = ViewMemory::default();
-        let listener = self.surroundings.listener.clone();
+        let listener = self.dependencies.listener.clone();
         let ports = StatusPorts {
             drain: self.mailboxes.drain.port(),
             dispatch: self.mailboxes.dispatch.port(),
@@ -147,9 +147,9 @@ impl Wiring {
         let context = HonchoContext {
             environment: Arc::clone(&settings.environment),
             client: settings.client.clone(),
-            redactor: self.surroundings.redactor.clone(),
+            redactor: self.dependencies.redactor.clone(),
         };
-        let steps = self.surroundings.refresh_steps.clone();
+        let steps = self.dependencies.refresh_steps.clone();
         let (served_profiles, status, events) =
             (self.served_profiles.clone(), self.mailboxes.status.port(), self.events.clone());
         let exchanges = self.counts.exchanges.clone();
@@ -201,7 +201,7 @@ impl Wiring {
     fn turn_factory(&self) -> TurnFactory {
         let (ledger, links) = (self.mailboxes.ledger.clone(), self.mailboxes.links.clone());
         let (dispatch, thread) = (self.mailboxes.dispatch.clone(), self.data.clone());
-        let redactor = self.surroundings.redactor.clone();
+        let redactor = self.dependencies.redactor.clone();
         Arc::new(move |order: TurnOrder, profile: &ProfilePorts| {
             let mailbox: Mailbox<TurnActor> = Mailbox::new();
             let link = links.named(&order.target.link);
@@ -227,7 +227,7 @@ impl Wiring {
 
     pub(super) fn relays(&self) -> ChildSpec {
         let served = self.served_profiles.in_force().profiles.clone();
-        // The home's own profile exists from the start to the end, and lends the process its credentials.
+        // The home's own profile exists from the start to the end; the link of the process dials with its credentials.
         let process = (LinkId::process(), self.mailboxes.links.process(), &served[0]);
         let own = served.iter().filter_map(|served| {
             let mailbox = self.mailboxes.links.of(&served.name)?;
@@ -278,7 +278,7 @@ impl Wiring {
             status: boxes.status.port(),
             touched: boxes.status.port(),
             claims: boxes.links.claims().clone(),
-            redactor: self.surroundings.redactor.clone(),
+            redactor: self.dependencies.redactor.clone(),
             events: self.events.clone(),
         };
         let served_profiles = self.served_profiles.clone();
@@ -300,7 +300,7 @@ impl Wiring {
             stop_turn: boxes.dispatch.port(),
             links: boxes.links.all().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
             deliveries: DeliveryPorts::new(self.served_profiles.clone(), boxes.links.clone()),
-            read_again: boxes.config.port(),
+            reload: boxes.config.port(),
             stop_session: boxes.dispatch.port(),
             announce_stop: boxes.dispatch.port(),
         }

@@ -27,8 +27,8 @@ use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::plan::{RefreshOrder, TokenDecision, Waits};
 use super::profile_check::{GrantLocation, redacted_as};
-use super::refresh::{Limits, Refresh, unix_now_ms};
-use super::watch::{GrantFileTouched, Watch};
+use super::refresh::{Refresh, RefreshTimeouts, unix_now_ms};
+use super::watch::{GrantFileTouched, GrantWatch};
 use super::wiring::RefreshDone;
 pub use super::wiring::{HonchoContext, HonchoOwnPorts, HonchoPorts, HonchoSettings};
 use crate::clock::Clock;
@@ -56,7 +56,7 @@ pub struct HonchoRefreshActor {
     grants: GrantEntries,
     /// The token last sent to each profile; a profile not in here was sent nothing.
     sent: BTreeMap<ProfileName, Option<SecretString>>,
-    watch: Watch,
+    watch: GrantWatch,
     checking: CheckState,
     /// A file event is in the mailbox.
     touched: Arc<AtomicBool>,
@@ -83,7 +83,7 @@ impl HonchoRefreshActor {
     #[must_use]
     pub fn new(ports: HonchoPorts, settings: HonchoSettings, incarnation: Incarnation, own: HonchoOwnPorts) -> Self {
         let touched = Arc::<AtomicBool>::default();
-        let watch = Watch::new(settings.events.clone(), own.touched.clone(), Arc::clone(&touched));
+        let watch = GrantWatch::new(settings.events.clone(), own.touched.clone(), Arc::clone(&touched));
         Self {
             ports,
             incarnation,
@@ -108,7 +108,7 @@ impl HonchoRefreshActor {
     }
 
     fn waits(&self) -> Waits {
-        Waits { caller: self.settings.caller_wait, retry_wait: self.settings.limits.retry_wait }
+        Waits { caller: self.settings.caller_wait, retry_wait: self.settings.timeouts.retry_wait }
     }
 
     /// Sends its token to every profile whose token has changed, and notifies the status.
@@ -146,7 +146,7 @@ impl HonchoRefreshActor {
             known: order.known,
             unsaved: order.unsaved,
             by_person: order.by_person,
-            limits: self.settings.limits,
+            timeouts: self.settings.timeouts,
             client: self.settings.context.client.clone(),
             steps: self.settings.steps.clone(),
             redactor: self.settings.context.redactor.clone(),
@@ -263,7 +263,7 @@ impl Handler<RefreshGrant> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Option<GrantView>>;
     fn handle(&mut self, request: RefreshGrant, _: &mut Self::Context) -> Self::Result {
         let (now, stopping) = (self.now(), self.stopping);
-        let Limits { lock_wait, exchange, .. } = self.settings.limits;
+        let RefreshTimeouts { lock_wait, exchange, .. } = self.settings.timeouts;
         let Some((place, entry)) = self.grants.of(&request.profile) else {
             return Box::pin(fut::ready(None));
         };

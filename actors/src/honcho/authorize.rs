@@ -76,7 +76,7 @@ impl Endpoints {
 
 /// One login in progress. The verifier leaves this process only for the token endpoint.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct LoginAttempt {
     state: String,
     verifier: SecretString,
     redirect: String,
@@ -84,7 +84,7 @@ pub struct Attempt {
 
 /// The callback on the loopback address.
 #[derive(Debug)]
-pub enum Callback {
+pub enum LoginCallback {
     /// The user approved; the code is valid once.
     Approved(SecretString),
     /// The user, or the server, refused.
@@ -95,7 +95,7 @@ pub enum Callback {
     Empty,
 }
 
-impl Attempt {
+impl LoginAttempt {
     /// A login with the callback address `redirect`. `random` must not be used for anything else.
     #[must_use]
     pub fn new(redirect: String, random: &[u8; 64]) -> Self {
@@ -125,18 +125,18 @@ impl Attempt {
 
     /// The meaning of a callback's query. Its state is checked first: a foreign callback is ignored.
     #[must_use]
-    pub fn judge(&self, query: &str) -> Callback {
+    pub fn callback(&self, query: &str) -> LoginCallback {
         let find = |name: &str| {
             let mut pairs = url::form_urlencoded::parse(query.as_bytes());
             pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
         };
         if find("state").as_deref() != Some(&*self.state) {
-            return Callback::Foreign;
+            return LoginCallback::Foreign;
         }
         match (find("error"), find("code")) {
-            (Some(error), _) => Callback::Denied(word(&error)),
-            (None, Some(code)) => Callback::Approved(code.into()),
-            (None, None) => Callback::Empty,
+            (Some(error), _) => LoginCallback::Denied(word(&error)),
+            (None, Some(code)) => LoginCallback::Approved(code.into()),
+            (None, None) => LoginCallback::Empty,
         }
     }
 
@@ -237,14 +237,14 @@ mod tests {
 
     #[test]
     fn the_address_carries_the_challenge_and_never_the_verifier() {
-        let attempt = Attempt::new("http://127.0.0.1:8765/callback".to_owned(), &[7; 64]);
+        let attempt = LoginAttempt::new("http://127.0.0.1:8765/callback".to_owned(), &[7; 64]);
         let address = attempt.address(&resolve(&[], "{}"), "~/.honcho/config.json");
         let pairs: BTreeMap<String, String> = address.query_pairs().into_owned().collect();
         let expected = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(attempt.verifier.expose_secret()));
         assert_eq!((pairs["code_challenge"].as_str(), pairs["code_challenge_method"].as_str()), (&*expected, "S256"));
         assert_eq!(pairs["redirect_uri"], "http://127.0.0.1:8765/callback");
         assert_eq!((pairs["response_type"].as_str(), pairs["source"].as_str()), ("code", "hermes-cli"));
-        let other = Attempt::new(String::new(), &std::array::from_fn(|place| u8::try_from(place).unwrap()));
+        let other = LoginAttempt::new(String::new(), &std::array::from_fn(|place| u8::try_from(place).unwrap()));
         assert!(other.verifier.expose_secret().len() >= 43, "as long as the protocol asks for");
         let shown = format!("{} {other:?}", other.address(&resolve(&[], "{}"), "x"));
         assert!(!shown.contains(other.verifier.expose_secret()), "{shown}");
@@ -252,16 +252,18 @@ mod tests {
 
     #[test]
     fn a_callback_with_another_state_is_ignored() {
-        let attempt = Attempt::new(String::new(), &[7; 64]);
+        let attempt = LoginAttempt::new(String::new(), &[7; 64]);
         let state = attempt.state.clone();
         for query in ["", "code=x", "state=&code=x", "state=other&error=access_denied", "code=x&STATE=1"] {
-            assert!(matches!(attempt.judge(query), Callback::Foreign), "{query}");
+            assert!(matches!(attempt.callback(query), LoginCallback::Foreign), "{query}");
         }
-        let judged = |rest: &str| attempt.judge(&format!("{rest}&state={state}"));
-        assert!(matches!(judged("code=a%2Bb"), Callback::Approved(code) if code.expose_secret() == "a+b"));
-        assert!(matches!(judged("error=access_denied&code=x"), Callback::Denied(word) if word == "access_denied"));
-        assert!(matches!(judged("code="), Callback::Empty));
-        assert!(matches!(judged("error=%1B[2Jboo"), Callback::Denied(word) if word == "an error"));
+        let callback = |rest: &str| attempt.callback(&format!("{rest}&state={state}"));
+        assert!(matches!(callback("code=a%2Bb"), LoginCallback::Approved(code) if code.expose_secret() == "a+b"));
+        assert!(
+            matches!(callback("error=access_denied&code=x"), LoginCallback::Denied(word) if word == "access_denied")
+        );
+        assert!(matches!(callback("code="), LoginCallback::Empty));
+        assert!(matches!(callback("error=%1B[2Jboo"), LoginCallback::Denied(word) if word == "an error"));
     }
 
     #[test]

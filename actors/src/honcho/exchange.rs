@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::authorize::{Attempt, Endpoints};
+use super::authorize::{Endpoints, LoginAttempt};
 use super::grant::{Grant, is_access_token};
 use super::secret_json::SecretJson;
 use crate::http_client::{Collected, HttpCall, HttpClient, HttpError, HttpLimits};
@@ -25,7 +25,7 @@ const INVALID_GRANT: &str = "invalid_grant";
 
 /// A successful answer.
 #[derive(Debug)]
-pub struct TokenAnswer {
+pub struct TokenResponse {
     /// The new access token.
     pub access_token: SecretString,
     /// The new refresh token, if there is one.
@@ -76,7 +76,7 @@ pub enum ExchangeError {
 ///
 /// # Errors
 /// [`ExchangeError`]
-pub async fn exchange(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnswer, ExchangeError> {
+pub async fn exchange(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenResponse, ExchangeError> {
     let form = [
         ("grant_type", "refresh_token"),
         ("client_id", grant.client_id.as_str()),
@@ -94,10 +94,10 @@ pub async fn exchange(client: &HttpClient, grant: &Grant, limit: Duration) -> Re
 pub async fn redeem(
     client: &HttpClient,
     endpoints: &Endpoints,
-    attempt: &Attempt,
+    attempt: &LoginAttempt,
     code: &SecretString,
     limit: Duration,
-) -> Result<TokenAnswer, ExchangeError> {
+) -> Result<TokenResponse, ExchangeError> {
     let form = [
         ("grant_type", "authorization_code"),
         ("client_id", endpoints.client_id.as_str()),
@@ -113,13 +113,13 @@ async fn post(
     endpoint: &str,
     form: &[(&str, &str)],
     limit: Duration,
-) -> Result<TokenAnswer, ExchangeError> {
+) -> Result<TokenResponse, ExchangeError> {
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let call = HttpCall::post(endpoint, "application/x-www-form-urlencoded", form, HttpLimits::within(limit, MAX_BODY));
     match client.send(call.accept("application/json")).await {
         Ok(answer) => {
             let retry_after = answer.retry_after();
-            judge(answer.collect().await, retry_after)
+            outcome_of(answer.collect().await, retry_after)
         }
         // A redirect elsewhere answers a request that was carried out.
         Err(HttpError::Redirect { status: 303, .. }) => Err(ExchangeError::Unclear(303)),
@@ -131,7 +131,7 @@ async fn post(
 
 /// The meaning of an answer for the token. Only answers that certainly precede the exchange leave it valid: of a
 /// server that is busy or unavailable, or that reports another error of the client. A server can fail after it has rotated.
-fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<TokenAnswer, ExchangeError> {
+fn outcome_of(answer: Collected, retry_after: Option<Duration>) -> Result<TokenResponse, ExchangeError> {
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
     let json = answer.json().or_else(|| form(&answer)).map(SecretJson::new);
     if status.is_success() {
@@ -169,13 +169,13 @@ fn form(answer: &Collected) -> Option<Value> {
     })
 }
 
-fn good(body: &SecretJson) -> Result<TokenAnswer, ExchangeError> {
+fn good(body: &SecretJson) -> Result<TokenResponse, ExchangeError> {
     if error_code(body).as_deref() == Some(INVALID_GRANT) {
         return Err(ExchangeError::InvalidGrant);
     }
     let text = |name| body.get(name).and_then(Value::as_str).filter(|text: &&str| !text.is_empty());
     let access = text("access_token").filter(|token| is_access_token(token));
-    Ok(TokenAnswer {
+    Ok(TokenResponse {
         access_token: access.ok_or(ExchangeError::Unusable("it has no access token of the right kind"))?.into(),
         refresh_token: text("refresh_token").map(Into::into),
         life_s: body.get("expires_in").and_then(seconds).unwrap_or(0),
@@ -202,8 +202,8 @@ fn error_code(body: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn answered(status: u16, body: &str) -> Result<TokenAnswer, ExchangeError> {
-        judge(Collected { status, body: body.as_bytes().to_vec().into(), broken: None }, None)
+    fn answered(status: u16, body: &str) -> Result<TokenResponse, ExchangeError> {
+        outcome_of(Collected { status, body: body.as_bytes().to_vec().into(), broken: None }, None)
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
         }
         let cut = |status: u16| {
             let broken = Some(HttpError::Cut(String::new()));
-            judge(Collected { status, body: zeroize::Zeroizing::default(), broken }, None)
+            outcome_of(Collected { status, body: zeroize::Zeroizing::default(), broken }, None)
         };
         for status in [200, 400, 401, 403] {
             assert!(matches!(cut(status), Err(ExchangeError::NoAnswer(_))), "{status}");
@@ -287,7 +287,7 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
             assert!(matches!(answered(200, body), Err(ExchangeError::Unusable(_))), "{body}");
         }
-        let broken = |why| judge(Collected { status: 200, body: Vec::new().into(), broken: Some(why) }, None);
+        let broken = |why| outcome_of(Collected { status: 200, body: Vec::new().into(), broken: Some(why) }, None);
         assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Unusable(_))));
         assert!(matches!(broken(HttpError::Cut(String::new())), Err(ExchangeError::NoAnswer(_))));
     }
@@ -296,7 +296,7 @@ mod tests {
     fn a_truncated_body_counts_if_its_object_is_complete() {
         let whole = r#"{"access_token":"hch-at-1","refresh_token":"hch-rt-1"}"#;
         let cut = |body: &str| {
-            judge(
+            outcome_of(
                 Collected {
                     status: 200,
                     body: body.as_bytes().to_vec().into(),

@@ -9,14 +9,14 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{read_notes, resolve};
-use super::note::{Note, PresentationVerdict, TokenOutcome, verdict};
+use super::note::{PresentationVerdict, TokenNote, TokenOutcome, verdict};
 use super::store;
 use crate::error_chain::error_chain;
 use caduceus_contract::messages::honcho::GrantState;
 
 /// The place of a profile's grant, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantFact {
+pub struct GrantInspection {
     /// The file in use, or the one that a login would create.
     pub path: PathBuf,
     /// The host's name in it.
@@ -29,7 +29,7 @@ pub struct GrantFact {
     pub kept: Option<PathBuf>,
 }
 
-impl GrantFact {
+impl GrantInspection {
     /// The facts of a profile whose home does not answer, with the reason.
     #[must_use]
     pub fn unanswered(profile: &HonchoProfile, why: String) -> Self {
@@ -69,7 +69,7 @@ pub enum Credential {
 
 /// Examines the grant of `profile` at `now_ms` (unix milliseconds). Blocks on the disk.
 #[must_use]
-pub fn inspect(profile: &HonchoProfile, now_ms: i64) -> GrantFact {
+pub fn inspect(profile: &HonchoProfile, now_ms: i64) -> GrantInspection {
     let path = profile.homes.locate(is_there);
     let read = store::read(&path).map(|file| file.unwrap_or_else(HonchoFile::empty));
     let default_host = read.as_ref().ok().and_then(HonchoFile::default_host);
@@ -85,7 +85,7 @@ pub fn inspect(profile: &HonchoProfile, now_ms: i64) -> GrantFact {
     };
     let target = resolve(&path).unwrap_or_else(|_| path.clone());
     let kept = store::kept_beside(&target, &host);
-    GrantFact { replaceable: may_replace(&target), path, host, credential, kept }
+    GrantInspection { replaceable: may_replace(&target), path, host, credential, kept }
 }
 
 fn may_replace(target: &Path) -> bool {
@@ -94,7 +94,7 @@ fn may_replace(target: &Path) -> bool {
         && (!target.exists() || access(target, Access::WRITE_OK).is_ok())
 }
 
-fn credential(grant: &Grant, note: Option<&Note>, now_ms: i64) -> Credential {
+fn credential(grant: &Grant, note: Option<&TokenNote>, now_ms: i64) -> Credential {
     let second = now_ms / 1_000;
     Credential::Grant {
         client_id: grant.client_id.clone(),
@@ -105,11 +105,11 @@ fn credential(grant: &Grant, note: Option<&Note>, now_ms: i64) -> Credential {
     }
 }
 
-fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
+fn state(grant: &Grant, note: Option<&TokenNote>, now_s: i64) -> GrantState {
     let Some(note) = note.filter(|note| note.is_about(&grant.refresh_token)) else {
         return GrantState::Fresh;
     };
-    match (note.fate(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
+    match (note.outcome(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
         (TokenOutcome::Refused | TokenOutcome::Rotated, _) | (_, PresentationVerdict::Spent) => {
             GrantState::ReauthRequired
         }

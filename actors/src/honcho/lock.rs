@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::note::Notes;
-use crate::files::{Links, own, small};
+use crate::files::{Symlinks, own, small};
 
 /// Interval of attempts; a rotation takes some tenths of a second.
 const TRY_EVERY: Duration = Duration::from_millis(25);
@@ -148,7 +148,7 @@ impl HeldLock {
         if let Some(parent) = path.parent() {
             own::make_directory(parent)?;
         }
-        let file = own::open_or_create(path, own::Use::ReadAppend, 0o600).map_err(|error| error.why)?;
+        let file = own::open_or_create(path, own::OpenMode::ReadAppend, 0o600).map_err(|error| error.why)?;
         let seen = file.metadata()?;
         Ok(Self { identity: (seen.dev(), seen.ino()), path: path.to_owned(), file })
     }
@@ -174,13 +174,13 @@ impl HeldLock {
 
 /// Reads the notes without the lock, for a first estimate.
 pub(super) fn read_notes(path: &Path) -> Notes {
-    let read = || small::read_text(&lock_path(&resolve(path)?), MAX_NOTES, Links::Refuse).map_err(io::Error::from);
+    let read = || small::read_text(&lock_path(&resolve(path)?), MAX_NOTES, Symlinks::Refuse).map_err(io::Error::from);
     read().map(|text| Notes::parse(&text)).unwrap_or_default()
 }
 
 /// Whether another process holds the lock at present. Holding it shared for a moment makes no process fail: all retry.
 pub(super) fn is_held(path: &Path) -> bool {
-    let file = resolve(path).and_then(|target| Ok(small::open(&lock_path(&target), Links::Refuse)?));
+    let file = resolve(path).and_then(|target| Ok(small::open(&lock_path(&target), Symlinks::Refuse)?));
     file.is_ok_and(|(file, _)| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 

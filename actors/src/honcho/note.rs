@@ -33,7 +33,7 @@ pub(super) fn step(failures: u32, random: f64) -> Duration {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Notes {
     #[serde(default)]
-    presented: BTreeMap<String, Note>,
+    presented: BTreeMap<String, TokenNote>,
     /// Refusals by servers for other reasons. An older gateway ignores this.
     #[serde(default)]
     rests: BTreeMap<String, ServerWait>,
@@ -54,12 +54,13 @@ struct ServerWait {
 
 /// The last token presented for a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(super) struct TokenNote {
     /// SHA-256 of the refresh token, in hex.
     digest: String,
     /// Unix seconds of the last time it was presented.
     at_s: i64,
-    fate: TokenOutcome,
+    #[serde(rename = "fate")]
+    outcome: TokenOutcome,
     /// Retries left without a person's request.
     retries: u8,
     /// Its replacement has a short or unknown lifetime: it is not exchanged for [`EXCHANGE_FLOOR`].
@@ -67,7 +68,7 @@ pub(super) struct Note {
     brief: bool,
 }
 
-/// The outcome of a presented token.
+/// The outcome of presenting a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum TokenOutcome {
@@ -116,12 +117,12 @@ impl Notes {
         text
     }
 
-    pub(super) fn of(&self, host: &str) -> Option<&Note> {
+    pub(super) fn of(&self, host: &str) -> Option<&TokenNote> {
         self.presented.get(host)
     }
 
     /// Replaces the host's last note, which is returned.
-    pub(super) fn put(&mut self, host: &str, note: Note) -> Option<Note> {
+    pub(super) fn put(&mut self, host: &str, note: TokenNote) -> Option<TokenNote> {
         self.presented.insert(host.to_owned(), note)
     }
 
@@ -160,7 +161,7 @@ impl Notes {
     }
 
     /// Removes the last note: the token was not presented after all.
-    pub(super) fn restore(&mut self, host: &str, before: Option<Note>) {
+    pub(super) fn restore(&mut self, host: &str, before: Option<TokenNote>) {
         match before {
             Some(note) => self.presented.insert(host.to_owned(), note),
             None => self.presented.remove(host),
@@ -168,17 +169,17 @@ impl Notes {
     }
 }
 
-impl Note {
+impl TokenNote {
     /// A token that is about to be presented, after the host's former note.
-    pub(super) fn presenting(token: &SecretString, before: Option<&Note>, now_s: i64) -> Self {
+    pub(super) fn presenting(token: &SecretString, before: Option<&TokenNote>, now_s: i64) -> Self {
         let digest = digest(token);
         let again = before.filter(|note| note.digest == digest);
         let retries = again.map_or(1, |note| note.retries.saturating_sub(1));
-        Self { digest, at_s: now_s, fate: TokenOutcome::Unknown, retries, brief: false }
+        Self { digest, at_s: now_s, outcome: TokenOutcome::Unknown, retries, brief: false }
     }
 
-    pub(super) fn with(&self, fate: TokenOutcome) -> Self {
-        Self { fate, ..self.clone() }
+    pub(super) fn with(&self, outcome: TokenOutcome) -> Self {
+        Self { outcome, ..self.clone() }
     }
 
     /// The answer had a token with this lifetime in seconds; 0 if the server gave none.
@@ -191,8 +192,8 @@ impl Note {
         u64::try_from(now_s - self.at_s).unwrap_or(0)
     }
 
-    pub(super) fn fate(&self) -> TokenOutcome {
-        self.fate
+    pub(super) fn outcome(&self) -> TokenOutcome {
+        self.outcome
     }
 
     pub(super) fn at(&self, at_s: i64) -> Self {
@@ -212,7 +213,7 @@ impl Note {
 
 /// Whether `token` may be presented at `now_s`, given the host's note. `retry_wait` is the wait before the only retry.
 pub(super) fn verdict(
-    note: Option<&Note>,
+    note: Option<&TokenNote>,
     token: &SecretString,
     now_s: i64,
     by_person: bool,
@@ -225,12 +226,12 @@ pub(super) fn verdict(
     let age = Duration::from_secs(note.age_s(now_s));
     let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
     if !note.is_about(token) {
-        return match (note.fate, left(EXCHANGE_FLOOR)) {
+        return match (note.outcome, left(EXCHANGE_FLOOR)) {
             (TokenOutcome::Rotated, Some(left)) if note.brief && !by_person => PresentationVerdict::TooSoon(left),
             _ => PresentationVerdict::Present,
         };
     }
-    match note.fate {
+    match note.outcome {
         TokenOutcome::Rotated | TokenOutcome::Refused => PresentationVerdict::Spent,
         TokenOutcome::Unknown | TokenOutcome::Withheld if by_person => PresentationVerdict::Present,
         TokenOutcome::Withheld => PresentationVerdict::Withhold,
@@ -253,7 +254,7 @@ mod tests {
         text.into()
     }
 
-    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> PresentationVerdict {
+    fn verdict_of(note: &TokenNote, text: &str, now_s: i64, by_person: bool) -> PresentationVerdict {
         verdict(Some(note), &token(text), now_s, by_person, RETRY_WAIT)
     }
 
@@ -271,52 +272,52 @@ mod tests {
 
     #[test]
     fn a_token_without_an_answer_is_presented_once_more_after_a_minute_and_never_again_by_itself() {
-        let first = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&first, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
-        assert_eq!(judge(&first, "r1", 1059, false), PresentationVerdict::Wait(Duration::from_secs(1)));
-        assert_eq!(judge(&first, "r1", 1060, false), PresentationVerdict::Present);
-        let second = Note::presenting(&token("r1"), Some(&first), 1060);
-        assert_eq!(judge(&second, "r1", 9999, false), PresentationVerdict::Withhold);
-        assert_eq!(judge(&second, "r1", 9999, true), PresentationVerdict::Present);
+        let first = TokenNote::presenting(&token("r1"), None, 1000);
+        assert_eq!(verdict_of(&first, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
+        assert_eq!(verdict_of(&first, "r1", 1059, false), PresentationVerdict::Wait(Duration::from_secs(1)));
+        assert_eq!(verdict_of(&first, "r1", 1060, false), PresentationVerdict::Present);
+        let second = TokenNote::presenting(&token("r1"), Some(&first), 1060);
+        assert_eq!(verdict_of(&second, "r1", 9999, false), PresentationVerdict::Withhold);
+        assert_eq!(verdict_of(&second, "r1", 9999, true), PresentationVerdict::Present);
     }
 
     #[test]
     fn a_clock_set_back_does_not_lengthen_the_wait() {
-        let note = Note::presenting(&token("r1"), None, 1_000_000);
-        assert_eq!(judge(&note, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
+        let note = TokenNote::presenting(&token("r1"), None, 1_000_000);
+        assert_eq!(verdict_of(&note, "r1", 1000, false), PresentationVerdict::Wait(RETRY_WAIT));
     }
 
     #[test]
     fn another_token_is_presented_at_once() {
-        let note = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&note, "r2", 1000, false), PresentationVerdict::Present);
+        let note = TokenNote::presenting(&token("r1"), None, 1000);
+        assert_eq!(verdict_of(&note, "r2", 1000, false), PresentationVerdict::Present);
         assert_eq!(verdict(None, &token("r1"), 0, false, RETRY_WAIT), PresentationVerdict::Present);
-        let next = Note::presenting(&token("r2"), Some(&note), 1001);
+        let next = TokenNote::presenting(&token("r2"), Some(&note), 1001);
         assert_eq!(next.retries, 1);
     }
 
     #[test]
     fn a_token_of_a_short_or_unknown_lifetime_waits_half_a_minute_after_a_rotation_except_on_request() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(TokenOutcome::Rotated).with_lifetime(239);
-        assert_eq!(judge(&note, "r2", 1010, false), PresentationVerdict::TooSoon(Duration::from_secs(20)));
-        assert_eq!(judge(&note, "r2", 1010, true), PresentationVerdict::Present);
-        assert_eq!(judge(&note, "r2", 1030, false), PresentationVerdict::Present);
-        assert_eq!(judge(&note.with_lifetime(240), "r2", 1010, false), PresentationVerdict::Present);
+        let note = TokenNote::presenting(&token("r1"), None, 1000).with(TokenOutcome::Rotated).with_lifetime(239);
+        assert_eq!(verdict_of(&note, "r2", 1010, false), PresentationVerdict::TooSoon(Duration::from_secs(20)));
+        assert_eq!(verdict_of(&note, "r2", 1010, true), PresentationVerdict::Present);
+        assert_eq!(verdict_of(&note, "r2", 1030, false), PresentationVerdict::Present);
+        assert_eq!(verdict_of(&note.with_lifetime(240), "r2", 1010, false), PresentationVerdict::Present);
     }
 
     #[test]
     fn a_spent_or_refused_token_is_not_presented_even_on_request() {
-        let note = Note::presenting(&token("r1"), None, 1000);
-        for fate in [TokenOutcome::Rotated, TokenOutcome::Refused] {
-            assert_eq!(judge(&note.with(fate), "r1", 9999, true), PresentationVerdict::Spent);
+        let note = TokenNote::presenting(&token("r1"), None, 1000);
+        for outcome in [TokenOutcome::Rotated, TokenOutcome::Refused] {
+            assert_eq!(verdict_of(&note.with(outcome), "r1", 9999, true), PresentationVerdict::Spent);
         }
     }
 
     #[test]
     fn a_token_that_was_not_replaced_waits_for_a_request() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(TokenOutcome::Withheld);
-        assert_eq!(judge(&note, "r1", 9999, false), PresentationVerdict::Withhold);
-        assert_eq!(judge(&note, "r1", 9999, true), PresentationVerdict::Present);
+        let note = TokenNote::presenting(&token("r1"), None, 1000).with(TokenOutcome::Withheld);
+        assert_eq!(verdict_of(&note, "r1", 9999, false), PresentationVerdict::Withhold);
+        assert_eq!(verdict_of(&note, "r1", 9999, true), PresentationVerdict::Present);
     }
 
     #[test]
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn notes_read_back_from_the_file_and_show_no_token() {
         let mut notes = Notes::default();
-        notes.put("hermes", Note::presenting(&token("hch-rt-secret"), None, 1000));
+        notes.put("hermes", TokenNote::presenting(&token("hch-rt-secret"), None, 1000));
         let text = notes.to_text();
         assert_eq!(Notes::parse(&text), notes);
         assert!(!text.contains("secret"), "{text}");

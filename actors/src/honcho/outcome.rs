@@ -9,7 +9,7 @@ use super::grant::Grant;
 
 /// The outcome of one refresh. Reasons are free of secrets.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum RefreshOutcome {
     /// Exchanged, and on disk.
     Rotated {
         /// The new grant.
@@ -64,7 +64,7 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
+impl RefreshOutcome {
     /// Logs it, at the level that matches the need for action.
     pub(super) fn log(&self, host: &str) {
         match self {

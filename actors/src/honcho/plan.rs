@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::grant::Grant;
 use super::held::{HeldGrant, Now};
 use super::note::step;
-use super::outcome::{Outcome, Unsaved};
+use super::outcome::{RefreshOutcome, Unsaved};
 use super::store::same_tokens;
 use caduceus_contract::messages::honcho::GrantState;
 
@@ -151,46 +151,46 @@ impl GrantPlan {
     }
 
     /// A refresh has ended.
-    pub(super) fn ended(&mut self, outcome: Outcome, presented: bool, now: Now) {
+    pub(super) fn ended(&mut self, outcome: RefreshOutcome, presented: bool, now: Now) {
         let doubt = self.in_doubt();
         if presented {
             self.last_exchange = Some(now.at);
         }
         self.phase = GrantPhase::Idle;
         match outcome {
-            Outcome::Rotated { grant, life_s, beside } => {
+            RefreshOutcome::Rotated { grant, life_s, beside } => {
                 self.settle(HeldGrant::exchanged(grant, life_s, now));
                 self.unreadable =
                     beside.map(|path| format!("the file is broken; the grant is kept in {}", path.display()));
             }
-            Outcome::Withheld { grant, life_s } => {
+            RefreshOutcome::Withheld { grant, life_s } => {
                 self.settle(HeldGrant::exchanged(grant, life_s, now));
                 self.phase = GrantPhase::Uncertain { retry_at: None };
                 self.last_error = Some("the server gave no new refresh token".to_owned());
             }
-            Outcome::Adopted(grant) => self.settle(HeldGrant::adopted(grant, now)),
-            Outcome::NoGrant => {
+            RefreshOutcome::Adopted(grant) => self.settle(HeldGrant::adopted(grant, now)),
+            RefreshOutcome::NoGrant => {
                 self.held = None;
                 self.unsaved = None;
             }
-            Outcome::Unreadable(why) => {
+            RefreshOutcome::Unreadable(why) => {
                 if doubt {
                     self.phase = GrantPhase::Uncertain { retry_at: Some(now.at + self.waits.retry_wait) };
                 }
                 self.unreadable = Some(why);
             }
-            Outcome::Failed(why) => self.fail(why, step(self.failures, now.random), doubt, now),
-            Outcome::Denied { why, retry_in } => self.fail(why, retry_in, doubt, now),
-            Outcome::Unsaved { unsaved, why } => {
+            RefreshOutcome::Failed(why) => self.fail(why, step(self.failures, now.random), doubt, now),
+            RefreshOutcome::Denied { why, retry_in } => self.fail(why, retry_in, doubt, now),
+            RefreshOutcome::Unsaved { unsaved, why } => {
                 self.unsaved = Some(unsaved);
                 self.fail(why, step(self.failures, now.random), doubt, now);
             }
-            Outcome::Ambiguous { why, retry_in } => {
+            RefreshOutcome::Ambiguous { why, retry_in } => {
                 self.last_error = Some(why);
                 self.failures = self.failures.saturating_add(1);
                 self.phase = GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
             }
-            Outcome::Refused { grant, why } => {
+            RefreshOutcome::Refused { grant, why } => {
                 self.held = Some(HeldGrant::first(grant, now));
                 self.unsaved = None;
                 self.last_error = Some(why);

@@ -53,20 +53,20 @@ impl GrantBench {
         self.plan.tick(self.now).is_some()
     }
 
-    fn ends(&mut self, outcome: Outcome) {
+    fn ends(&mut self, outcome: RefreshOutcome) {
         self.plan.ended(outcome, true, self.now);
     }
 
     fn rotates(&mut self, number: u32, life_s: i64) {
-        self.ends(Outcome::Rotated { grant: grant(number, life_s, self.now), life_s, beside: None });
+        self.ends(RefreshOutcome::Rotated { grant: grant(number, life_s, self.now), life_s, beside: None });
     }
 
     fn fails(&mut self) {
-        self.ends(Outcome::Failed("no".to_owned()));
+        self.ends(RefreshOutcome::Failed("no".to_owned()));
     }
 
     fn no_answer(&mut self, retry_in: Option<Duration>) {
-        self.ends(Outcome::Ambiguous { why: "silence".to_owned(), retry_in });
+        self.ends(RefreshOutcome::Ambiguous { why: "silence".to_owned(), retry_in });
     }
 
     fn has(&mut self) -> String {
@@ -231,7 +231,7 @@ fn a_refused_token_is_not_presented_again_until_the_file_changes() {
     let mut bench = GrantBench::with(60);
     assert!(bench.begins());
     let refused = grant(1, 60, bench.now);
-    bench.ends(Outcome::Refused { grant: refused, why: "invalid_grant".to_owned() });
+    bench.ends(RefreshOutcome::Refused { grant: refused, why: "invalid_grant".to_owned() });
     assert!(!bench.at(100_000).begins());
     assert_eq!(bench.has(), "hch-at-1");
     assert!(bench.plan.request_now(bench.now).is_none());
@@ -278,7 +278,7 @@ fn a_rotation_by_another_process_is_not_exchanged_at_once_however_short_its_life
     let mut bench = GrantBench::with(60);
     assert!(bench.begins());
     let theirs = grant(2, 3600, bench.now);
-    bench.plan.ended(Outcome::Adopted(theirs), false, bench.now);
+    bench.plan.ended(RefreshOutcome::Adopted(theirs), false, bench.now);
     assert_eq!(bench.has(), "hch-at-2");
 }
 
@@ -287,7 +287,7 @@ fn an_access_token_without_a_new_refresh_token_is_used_and_the_old_one_is_not_pr
     let mut bench = GrantBench::with(60);
     assert!(bench.begins());
     let kept = Grant { refresh_token: "hch-rt-1".into(), ..grant(2, 3600, bench.now) };
-    bench.ends(Outcome::Withheld { grant: kept, life_s: 3600 });
+    bench.ends(RefreshOutcome::Withheld { grant: kept, life_s: 3600 });
     assert_eq!((bench.has(), bench.plan.state()), ("hch-at-2".to_owned(), GrantState::Uncertain));
     assert!(!bench.at(100_000).begins());
     assert_eq!(bench.has(), "hch-at-2");
@@ -299,7 +299,7 @@ fn an_unsaved_grant_is_not_answered_and_is_saved_first_the_next_time() {
     assert!(bench.begins());
     let now = bench.now;
     let unsaved = Unsaved { grant: grant(2, 3600, now), life_s: 3600, replaces: grant(1, 60, now) };
-    bench.ends(Outcome::Unsaved { unsaved, why: "disk full".to_owned() });
+    bench.ends(RefreshOutcome::Unsaved { unsaved, why: "disk full".to_owned() });
     assert_eq!(bench.has(), "hch-at-1");
     bench.at(5);
     let order = bench.plan.tick(bench.now).expect("the next try is due");
@@ -349,7 +349,7 @@ fn a_removed_grant_yields_no_token() {
     assert_eq!(bench.plan.state(), GrantState::None);
     let mut bench = GrantBench::with(60);
     assert!(bench.begins());
-    bench.ends(Outcome::NoGrant);
+    bench.ends(RefreshOutcome::NoGrant);
     assert!(matches!(bench.ask(), TokenDecision::NoGrant));
 }
 

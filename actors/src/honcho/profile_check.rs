@@ -7,11 +7,11 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, read_notes, resolve};
-use super::note::{Note, Notes, PresentationVerdict, TokenOutcome, verdict};
+use super::note::{Notes, PresentationVerdict, TokenNote, TokenOutcome, verdict};
 use super::plan::{Doubt, FileReading};
 use super::refresh::unix_now_ms;
 use super::store;
-use super::watch::WatchedPlace;
+use super::watch::WatchedFile;
 use crate::error_chain::error_chain;
 use crate::profile::redact::Redactor;
 use caduceus_contract::profile_name::ProfileName;
@@ -36,7 +36,7 @@ pub(super) struct ProfileReading {
 pub(super) struct ProfileCheck {
     pub(super) reading: ProfileReading,
     /// The places to watch.
-    pub(super) places: Vec<WatchedPlace>,
+    pub(super) places: Vec<WatchedFile>,
 }
 
 /// Checks the profile's file.
@@ -44,7 +44,7 @@ pub(super) fn check_profile(profile: &HonchoProfile, retry_wait: Duration, redac
     let mut places = Vec::new();
     for candidate in profile.homes.candidates() {
         let target = resolve(&candidate).ok().filter(|target| *target != candidate);
-        places.extend(std::iter::once(&candidate).chain(&target).map(|file| WatchedPlace::of(file)));
+        places.extend(std::iter::once(&candidate).chain(&target).map(|file| WatchedFile::of(file)));
     }
     let path = profile.homes.locate(is_there);
     let file = open(&path);
@@ -100,11 +100,11 @@ fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, retry_wai
     let doubt = match about {
         None => Doubt::None,
         // Another process exchanges it now: a caller that needs the token waits for the lock, and finds the new one.
-        Some(note) if note.fate() == TokenOutcome::Unknown && is_held(path) => {
+        Some(note) if note.outcome() == TokenOutcome::Unknown && is_held(path) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
         // Its replacement was left beside the file: restoring it presents nothing.
-        Some(note) if note.fate() == TokenOutcome::Unknown && is_left_beside(path, block, &grant) => {
+        Some(note) if note.outcome() == TokenOutcome::Unknown && is_left_beside(path, block, &grant) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
         Some(note) => doubt(note, &grant.refresh_token, retry_wait),
@@ -116,8 +116,8 @@ fn is_left_beside(path: &Path, block: &str, grant: &Grant) -> bool {
     resolve(path).is_ok_and(|target| store::find_replacement(&target, block, grant).is_some())
 }
 
-fn doubt(note: &Note, token: &secrecy::SecretString, retry_wait: Duration) -> Doubt {
-    match (note.fate(), verdict(Some(note), token, unix_now_ms() / 1_000, false, retry_wait)) {
+fn doubt(note: &TokenNote, token: &secrecy::SecretString, retry_wait: Duration) -> Doubt {
+    match (note.outcome(), verdict(Some(note), token, unix_now_ms() / 1_000, false, retry_wait)) {
         (TokenOutcome::Rotated, _) => Doubt::Spent,
         (TokenOutcome::Refused, _) => Doubt::Refused,
         (_, PresentationVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },

@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, warn};
 
-use super::exchange::{ExchangeError, TokenAnswer, exchange};
+use super::exchange::{ExchangeError, TokenResponse, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::note::{EXCHANGE_FLOOR, Note, Notes, PresentationVerdict, TokenOutcome, verdict};
-use super::outcome::{Outcome, Unsaved};
+use super::note::{EXCHANGE_FLOOR, Notes, PresentationVerdict, TokenNote, TokenOutcome, verdict};
+use super::outcome::{RefreshOutcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, ReservedFile, Saved};
 use crate::error_chain::error_chain;
@@ -23,7 +23,7 @@ use crate::profile::redact::Redactor;
 
 /// The timeouts of a refresh.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct RefreshTimeouts {
     /// Timeout for the lock.
     pub lock_wait: Duration,
     /// Timeout of the whole exchange.
@@ -32,7 +32,7 @@ pub struct Limits {
     pub retry_wait: Duration,
 }
 
-impl Default for Limits {
+impl Default for RefreshTimeouts {
     /// 20 s, 15 s, 60 s. Another process may hold the lock for one exchange, so its timeout is the longer one.
     fn default() -> Self {
         Self {
@@ -57,7 +57,7 @@ pub struct Refresh {
     /// Requested by a person: waits that prevent bursts do not apply.
     pub by_person: bool,
     /// The timeouts.
-    pub limits: Limits,
+    pub timeouts: RefreshTimeouts,
     /// The client for the exchange.
     pub client: HttpClient,
     /// Called at every step.
@@ -68,28 +68,28 @@ pub struct Refresh {
 
 /// The result of a refresh.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct RefreshReport {
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: RefreshOutcome,
     /// Whether the refresh token left this machine.
     pub presented: bool,
 }
 
 impl Refresh {
-    /// Runs the refresh. Blocks for as long as [`Limits`] allow, and must not be called from within an async runtime.
+    /// Runs the refresh. Blocks for as long as [`RefreshTimeouts`] allow, and must not be called from within an async runtime.
     #[must_use]
-    pub fn run(&self) -> Report {
+    pub fn run(&self) -> RefreshReport {
         let mut presented = false;
         let outcome = self.under_lock(&mut presented).unwrap_or_else(|outcome| outcome);
-        Report { outcome, presented }
+        RefreshReport { outcome, presented }
     }
 
     /// Runs the refresh on a separate thread and calls `done` in any case.
     ///
     /// # Errors
     /// The system's error if there is no thread; `done` is called as well.
-    pub fn spawn(self, done: impl FnOnce(Report) + Send + 'static) -> io::Result<()> {
-        let mut report_guard = ReportGuard { done: Some(done), started: false, retry_wait: self.limits.retry_wait };
+    pub fn spawn(self, done: impl FnOnce(RefreshReport) + Send + 'static) -> io::Result<()> {
+        let mut report_guard = ReportGuard { done: Some(done), started: false, retry_wait: self.timeouts.retry_wait };
         let work = move || {
             report_guard.started = true;
             let report = self.run();
@@ -100,14 +100,14 @@ impl Refresh {
 
     // `Err` ends the refresh as well as `Ok`, only earlier.
     #[expect(clippy::result_large_err, reason = "it is made once an hour")]
-    fn under_lock(&self, presented: &mut bool) -> Result<Outcome, Outcome> {
-        let failed = |error: &(dyn std::error::Error + 'static)| Outcome::Failed(error_chain(error));
-        let lock = ConfigLock::take(&self.path, self.limits.lock_wait).map_err(|error| failed(&error))?;
+    fn under_lock(&self, presented: &mut bool) -> Result<RefreshOutcome, RefreshOutcome> {
+        let failed = |error: &(dyn std::error::Error + 'static)| RefreshOutcome::Failed(error_chain(error));
+        let lock = ConfigLock::take(&self.path, self.timeouts.lock_wait).map_err(|error| failed(&error))?;
         self.steps.reached(RefreshStep::Locked);
-        let file = store::read(lock.target()).map_err(|error| Outcome::Unreadable(error_chain(&error)))?;
-        let file = file.ok_or(Outcome::NoGrant)?;
+        let file = store::read(lock.target()).map_err(|error| RefreshOutcome::Unreadable(error_chain(&error)))?;
+        let file = file.ok_or(RefreshOutcome::NoGrant)?;
         let block = file.block_name(&self.host);
-        let current = file.grant(&block).ok_or(Outcome::NoGrant)?;
+        let current = file.grant(&block).ok_or(RefreshOutcome::NoGrant)?;
         self.steps.reached(RefreshStep::Read);
         let now = unix_now_ms();
         let now_s = now / 1_000;
@@ -116,39 +116,41 @@ impl Refresh {
 
         if let Some(unsaved) = locked.unsaved_grant(self.unsaved.as_ref(), now) {
             let reserved = ReservedFile::create(&locked.lock).map_err(|error| failed(&error))?;
-            let note = Note::presenting(&locked.current.refresh_token, locked.note(), now_s);
+            let note = TokenNote::presenting(&locked.current.refresh_token, locked.note(), now_s);
             return Ok(locked.keep(reserved, unsaved, &note));
         }
         let server_wait = locked.notes.server_wait(&locked.block, &locked.current.refresh_token, now_s);
         let rotated = self.known.as_ref().is_some_and(|known| !store::same_tokens(known, &locked.current));
         let floor_ms = i64::try_from(EXCHANGE_FLOOR.as_millis()).expect("half a minute fits");
         if rotated && locked.current.left_ms(now) > -floor_ms {
-            return Ok(Outcome::Adopted(locked.current));
+            return Ok(RefreshOutcome::Adopted(locked.current));
         }
-        let withheld =
-            |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
-        match verdict(locked.note(), &locked.current.refresh_token, now_s, self.by_person, self.limits.retry_wait) {
+        let withheld = |retry_in| RefreshOutcome::Ambiguous {
+            why: "it was presented before, without an answer".to_owned(),
+            retry_in,
+        };
+        match verdict(locked.note(), &locked.current.refresh_token, now_s, self.by_person, self.timeouts.retry_wait) {
             PresentationVerdict::Present => {
                 if let Some(left) = server_wait.filter(|_| !self.by_person) {
                     let why = "the server refused recently, in this process or another".to_owned();
-                    return Ok(Outcome::Denied { why, retry_in: left });
+                    return Ok(RefreshOutcome::Denied { why, retry_in: left });
                 }
             }
-            PresentationVerdict::TooSoon(_) => return Ok(Outcome::Adopted(locked.current)),
+            PresentationVerdict::TooSoon(_) => return Ok(RefreshOutcome::Adopted(locked.current)),
             PresentationVerdict::Wait(left) => return Ok(withheld(Some(left))),
             PresentationVerdict::Withhold => return Ok(withheld(None)),
             PresentationVerdict::Spent => {
                 let why = "the refresh token in the file is spent or was refused before".to_owned();
-                return Ok(Outcome::Refused { grant: locked.current, why });
+                return Ok(RefreshOutcome::Refused { grant: locked.current, why });
             }
         }
 
         let reserved = ReservedFile::create(&locked.lock).map_err(|error| failed(&error))?;
         let before = locked.note().cloned();
-        let note = Note::presenting(&locked.current.refresh_token, before.as_ref(), now_s);
+        let note = TokenNote::presenting(&locked.current.refresh_token, before.as_ref(), now_s);
         locked.put_note(note.clone()).map_err(|error| failed(&error))?;
         self.steps.reached(RefreshStep::BeforeSend);
-        let answer = exchange_blocking(&self.client, &locked.current, self.limits.exchange);
+        let answer = exchange_blocking(&self.client, &locked.current, self.timeouts.exchange);
         self.steps.reached(RefreshStep::Answered);
         *presented = !matches!(answer, Err(ExchangeError::NotSent(_)));
         match answer {
@@ -168,19 +170,19 @@ impl Refresh {
                 // In the notes, so that other processes need not try themselves.
                 let retry_in = locked.notes.denied(host, token, unix_now_ms() / 1_000, retry_after, fastrand::f64());
                 locked.restore_note(before);
-                Err(Outcome::Denied { why: error_chain(error), retry_in })
+                Err(RefreshOutcome::Denied { why: error_chain(error), retry_in })
             }
             Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Unusable(_) | ExchangeError::Unclear(_))) => {
                 // The wait counts from now, not from before a long silence.
                 let note = note.at(unix_now_ms() / 1_000);
                 locked.notes.answered(&locked.block);
-                let retry_in = note.may_retry().then_some(self.limits.retry_wait);
+                let retry_in = note.may_retry().then_some(self.timeouts.retry_wait);
                 locked.put_note_or_warn(note);
-                Err(Outcome::Ambiguous { why: error_chain(&error), retry_in })
+                Err(RefreshOutcome::Ambiguous { why: error_chain(&error), retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
                 locked.put_note_or_warn(note.with(TokenOutcome::Refused));
-                Err(Outcome::Refused { grant: locked.current, why: error_chain(&error) })
+                Err(RefreshOutcome::Refused { grant: locked.current, why: error_chain(&error) })
             }
         }
     }
@@ -197,23 +199,23 @@ struct LockedRefresh {
 }
 
 impl LockedRefresh {
-    fn note(&self) -> Option<&Note> {
+    fn note(&self) -> Option<&TokenNote> {
         self.notes.of(&self.block)
     }
 
-    fn put_note(&mut self, note: Note) -> Result<(), super::lock::LockError> {
+    fn put_note(&mut self, note: TokenNote) -> Result<(), super::lock::LockError> {
         self.notes.put(&self.block, note);
         self.lock.write_notes(&self.notes)
     }
 
     // The exchange is over: without the note other processes wait longer than necessary, or not long enough.
-    fn put_note_or_warn(&mut self, note: Note) {
+    fn put_note_or_warn(&mut self, note: TokenNote) {
         if let Err(error) = self.put_note(note) {
             warn!(error = error_chain(&error), "outcome of a refresh token not recorded");
         }
     }
 
-    fn restore_note(&mut self, before: Option<Note>) {
+    fn restore_note(&mut self, before: Option<TokenNote>) {
         self.notes.restore(&self.block, before);
         if let Err(error) = self.lock.write_notes(&self.notes) {
             warn!(error = error_chain(&error), "outcome of a refresh token not recorded");
@@ -233,28 +235,32 @@ impl LockedRefresh {
     }
 
     /// Writes a new grant to disk; only then may it be used.
-    fn keep(mut self, reserved: ReservedFile, unsaved: Unsaved, note: &Note) -> Outcome {
+    fn keep(mut self, reserved: ReservedFile, unsaved: Unsaved, note: &TokenNote) -> RefreshOutcome {
         let Unsaved { grant, life_s, .. } = &unsaved;
         let withheld = store::same_refresh_token(grant, &self.current);
         match store::save(&self.lock, reserved, &self.block, grant, &self.current, &self.steps) {
-            Ok(Saved::Overtaken(theirs)) => Outcome::Adopted(theirs),
+            Ok(Saved::Overtaken(theirs)) => RefreshOutcome::Adopted(theirs),
             Ok(saved) => {
-                let fate = if withheld { TokenOutcome::Withheld } else { TokenOutcome::Rotated };
+                let presented = if withheld { TokenOutcome::Withheld } else { TokenOutcome::Rotated };
                 self.notes.answered(&self.block);
-                self.put_note_or_warn(note.with(fate).with_lifetime(*life_s));
+                self.put_note_or_warn(note.with(presented).with_lifetime(*life_s));
                 let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };
                 let (grant, life_s) = (grant.clone(), *life_s);
-                if withheld { Outcome::Withheld { grant, life_s } } else { Outcome::Rotated { grant, life_s, beside } }
+                if withheld {
+                    RefreshOutcome::Withheld { grant, life_s }
+                } else {
+                    RefreshOutcome::Rotated { grant, life_s, beside }
+                }
             }
             Err(error) => {
                 error!(error = error_chain(&error), "new grant not written; until it is, the old token stays in use");
-                Outcome::Unsaved { why: error_chain(&error), unsaved }
+                RefreshOutcome::Unsaved { why: error_chain(&error), unsaved }
             }
         }
     }
 }
 
-fn to_grant(answer: TokenAnswer, current: &Grant) -> Unsaved {
+fn to_grant(answer: TokenResponse, current: &Grant) -> Unsaved {
     let grant = Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.unwrap_or_else(|| current.refresh_token.clone()),
@@ -268,7 +274,7 @@ fn to_grant(answer: TokenAnswer, current: &Grant) -> Unsaved {
 }
 
 /// The exchange on a separate runtime, because this thread has none.
-fn exchange_blocking(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnswer, ExchangeError> {
+fn exchange_blocking(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenResponse, ExchangeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ExchangeError::NotSent(error.to_string()))?;
     let answer = runtime.block_on(exchange(client, grant, limit));
@@ -285,28 +291,28 @@ pub fn unix_now_ms() -> i64 {
 }
 
 /// Ensures that the caller receives the end, even if the thread panics or never starts.
-struct ReportGuard<F: FnOnce(Report)> {
+struct ReportGuard<F: FnOnce(RefreshReport)> {
     done: Option<F>,
     started: bool,
     retry_wait: Duration,
 }
 
-impl<F: FnOnce(Report)> ReportGuard<F> {
-    fn send(&mut self, report: Report) {
+impl<F: FnOnce(RefreshReport)> ReportGuard<F> {
+    fn send(&mut self, report: RefreshReport) {
         if let Some(done) = self.done.take() {
             done(report);
         }
     }
 }
 
-impl<F: FnOnce(Report)> Drop for ReportGuard<F> {
+impl<F: FnOnce(RefreshReport)> Drop for ReportGuard<F> {
     fn drop(&mut self) {
         let outcome = if self.started {
             let why = "the refresh ended without a report".to_owned();
-            Outcome::Ambiguous { why, retry_in: Some(self.retry_wait) }
+            RefreshOutcome::Ambiguous { why, retry_in: Some(self.retry_wait) }
         } else {
-            Outcome::Failed("there is no thread for the refresh".to_owned())
+            RefreshOutcome::Failed("there is no thread for the refresh".to_owned())
         };
-        self.send(Report { outcome, presented: self.started });
+        self.send(RefreshReport { outcome, presented: self.started });
     }
 }

@@ -15,7 +15,7 @@ use super::file::{GrantFileError, HonchoFile};
 use super::grant::Grant;
 use super::lock::ConfigLock;
 use super::steps::{RefreshStep, StepHook};
-use crate::files::{Links, Unusable, own, small};
+use crate::files::{Symlinks, Unusable, own, small};
 
 /// The file has some kilobytes; a larger one is something else.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -88,7 +88,7 @@ pub(super) enum Saved {
 /// [`ReadError`]
 pub fn read(path: &Path) -> Result<Option<HonchoFile>, ReadError> {
     let fail = |why: Unusable| ReadError::Io { path: path.to_owned(), source: why.into() };
-    let contents = match small::read(path, MAX_FILE, Links::Follow) {
+    let contents = match small::read(path, MAX_FILE, Symlinks::Follow) {
         Ok(contents) => contents,
         Err(error) if error.is_missing() => return Ok(None),
         Err(error) => return Err(fail(error.why)),

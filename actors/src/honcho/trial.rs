@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::grant::Grant;
-use super::outcome::Outcome;
-use super::refresh::{Limits, Refresh, Report, unix_now_ms};
+use super::outcome::RefreshOutcome;
+use super::refresh::{Refresh, RefreshReport, RefreshTimeouts, unix_now_ms};
 use super::steps::StepHook;
 use super::store;
 use crate::profile::redact::Redactor;
@@ -73,21 +73,25 @@ impl GrantTrial {
             known: grant_in(&self.path()),
             unsaved: None,
             by_person: false,
-            limits: Limits { lock_wait: SOON, exchange: Duration::from_secs(2), retry_wait: Duration::from_mins(1) },
+            timeouts: RefreshTimeouts {
+                lock_wait: SOON,
+                exchange: Duration::from_secs(2),
+                retry_wait: Duration::from_mins(1),
+            },
             client: crate::http_client::HttpClient::default(),
             redactor: Redactor::default(),
             steps: StepHook::default(),
         }
     }
 
-    fn run(&self) -> Outcome {
+    fn run(&self) -> RefreshOutcome {
         self.refresh().run().outcome
     }
 
     /// Runs a refresh as if the wait before the retry were over.
-    fn run_after_the_wait(&self) -> Outcome {
+    fn run_after_the_wait(&self) -> RefreshOutcome {
         let mut refresh = self.refresh();
-        refresh.limits.retry_wait = Duration::ZERO;
+        refresh.timeouts.retry_wait = Duration::ZERO;
         refresh.run().outcome
     }
 
@@ -128,9 +132,9 @@ fn access(grant: &Grant) -> &str {
     grant.access_token.expose_secret()
 }
 
-fn rotated(outcome: Outcome) -> Grant {
+fn rotated(outcome: RefreshOutcome) -> Grant {
     match outcome {
-        Outcome::Rotated { grant, .. } => grant,
+        RefreshOutcome::Rotated { grant, .. } => grant,
         other => panic!("not rotated: {other:?}"),
     }
 }

@@ -13,7 +13,7 @@ use actix::Message;
 use tracing::debug;
 
 use crate::files::events::Watched;
-use crate::files::{FileEvents, Listening, Stamp};
+use crate::files::{FileEvents, FileStamp, Listening};
 use crate::locked::locked;
 use caduceus_supervision::Port;
 
@@ -24,16 +24,16 @@ pub struct GrantFileTouched;
 
 /// A file that may have a grant, and its directory: device and number, `None` if there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WatchedPlace {
+pub(super) struct WatchedFile {
     file: PathBuf,
     directory: Option<(u64, u64)>,
 }
 
-impl WatchedPlace {
+impl WatchedFile {
     /// Examines the directory of `file`. Blocks.
     pub(super) fn of(file: &Path) -> Self {
-        let directory = match file.parent().map(Stamp::read) {
-            Some(Stamp::Present { device, inode, .. }) => Some((device, inode)),
+        let directory = match file.parent().map(FileStamp::read) {
+            Some(FileStamp::Present { device, inode, .. }) => Some((device, inode)),
             _ => None,
         };
         Self { file: file.to_owned(), directory }
@@ -41,7 +41,7 @@ impl WatchedPlace {
 }
 
 /// The watch; dropping it ends it.
-pub(super) struct Watch {
+pub(super) struct GrantWatch {
     events: FileEvents,
     listening: BTreeMap<PathBuf, ((u64, u64), Listening)>,
     names: Arc<Mutex<BTreeSet<OsString>>>,
@@ -49,14 +49,14 @@ pub(super) struct Watch {
     touched: Arc<AtomicBool>,
 }
 
-impl Watch {
+impl GrantWatch {
     /// Notifies `port` of changes to a file added later, once until `touched` is reset.
     pub(super) fn new(events: FileEvents, port: Port<GrantFileTouched>, touched: Arc<AtomicBool>) -> Self {
         Self { events, listening: BTreeMap::new(), names: Arc::default(), port, touched }
     }
 
     /// Adds the directory of a file, if it exists and is not watched yet.
-    pub(super) fn add(&mut self, place: &WatchedPlace) {
+    pub(super) fn add(&mut self, place: &WatchedFile) {
         let (Some(directory), Some(name)) = (place.file.parent(), place.file.file_name()) else {
             return;
         };

@@ -9,7 +9,7 @@ use actix::Message;
 
 use super::location::HonchoProfile;
 use super::profile_check::GrantLocation;
-use super::refresh::{Limits, Report};
+use super::refresh::{RefreshReport, RefreshTimeouts};
 use super::steps::StepHook;
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
@@ -29,7 +29,7 @@ pub struct HonchoSettings {
     /// The profiles served.
     pub profiles: Vec<HonchoProfile>,
     /// The timeouts of a refresh.
-    pub limits: Limits,
+    pub timeouts: RefreshTimeouts,
     /// Timeout of a caller for a refresh; then it receives the old token.
     pub caller_wait: Duration,
     /// Interval of checks without events, for file systems that have none.
@@ -50,7 +50,7 @@ impl HonchoSettings {
     pub fn new(profiles: Vec<HonchoProfile>) -> Self {
         Self {
             profiles,
-            limits: Limits::default(),
+            timeouts: RefreshTimeouts::default(),
             caller_wait: Duration::from_secs(15),
             poll: Duration::from_secs(10),
             context: HonchoContext::default(),
@@ -61,7 +61,7 @@ impl HonchoSettings {
     }
 }
 
-/// The inputs that are the same for all profiles, or for the owner of the environment.
+/// The inputs that are common to all profiles, or belong to the owner of the environment.
 #[derive(Debug, Clone, Default)]
 pub struct HonchoContext {
     /// The environment of the process at its start.
@@ -114,7 +114,7 @@ impl HonchoPorts {
 pub struct RefreshDone {
     pub(super) place: GrantLocation,
     pub(super) job: RefreshId,
-    pub(super) report: Report,
+    pub(super) report: RefreshReport,
 }
 
 /// The id of a refresh: the incarnation, and its number there.

@@ -19,7 +19,7 @@ use super::error::{HttpError, HttpLimits};
 use crate::error_chain::error_chain;
 
 /// The answer of a server whose head has arrived. Dropping it ends the call.
-pub struct HttpAnswer {
+pub struct CallResponse {
     status: u16,
     headers: HeaderMap,
     body: Incoming,
@@ -41,7 +41,7 @@ pub struct Collected {
     pub broken: Option<HttpError>,
 }
 
-impl HttpAnswer {
+impl CallResponse {
     pub(super) fn new(answer: Response<Incoming>, limits: HttpLimits, due: Option<Instant>) -> Result<Self, HttpError> {
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
@@ -184,9 +184,9 @@ impl fmt::Debug for Collected {
     }
 }
 
-impl fmt::Debug for HttpAnswer {
+impl fmt::Debug for CallResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpAnswer").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("CallResponse").field("status", &self.status).finish_non_exhaustive()
     }
 }
 

@@ -33,7 +33,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
 
-pub use answer::{Collected, HttpAnswer, json};
+pub use answer::{CallResponse, Collected, json};
 pub use error::{HttpError, HttpLimits};
 pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
 pub use refusals::UpgradeRefused;
@@ -153,13 +153,13 @@ impl HttpClient {
         self.proxies.describe()
     }
 
-    /// Makes the call; returns the head of the answer, whose body is read by [`HttpAnswer::piece`] or [`HttpAnswer::collect`].
+    /// Makes the call; returns the head of the answer, whose body is read by [`CallResponse::piece`] or [`CallResponse::collect`].
     ///
     /// Requires a tokio runtime. The call ends when the future or the answer is dropped.
     ///
     /// # Errors
     /// [`HttpError`]; a redirect is one, every other status is an answer.
-    pub async fn send(&self, call: HttpCall) -> Result<HttpAnswer, HttpError> {
+    pub async fn send(&self, call: HttpCall) -> Result<CallResponse, HttpError> {
         let HttpCall { method, url, mut headers, body, limits, kept_alive } = call;
         let start = Instant::now();
         let uri = address(&url)?;
@@ -180,7 +180,7 @@ impl HttpClient {
             answer = self.pool(&connector, kept_alive).request(request) => answer.map_err(|error| unanswered(&error))?,
             limit = head_overdue(captured, limits, due) => return Err(HttpError::Silent(limit)),
         };
-        HttpAnswer::new(answer, limits, due)
+        CallResponse::new(answer, limits, due)
     }
 
     fn connector(&self, limit: Duration) -> TransportConnector {

@@ -10,6 +10,7 @@ mod inbound;
 mod open;
 mod outbound;
 pub mod peek;
+mod refusals;
 mod restarts;
 mod retention;
 mod row;
@@ -17,7 +18,6 @@ mod schema;
 mod shared;
 mod states;
 mod store;
-mod unread;
 mod writer;
 
 #[cfg(test)]

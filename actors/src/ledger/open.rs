@@ -14,8 +14,8 @@ use super::file_check::LedgerFiles;
 use super::schema;
 use super::states::RowCounts;
 use super::store::Ids;
-use crate::files::{Links, own, small};
-use crate::system_error::may_pass;
+use crate::files::{Symlinks, own, small};
+use crate::system_error::is_temporary;
 
 /// Timeout of a write for the lock of the file, which an operator's `sqlite3` may hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -86,15 +86,15 @@ pub enum OpenError {
 impl OpenError {
     /// Whether it may open later without intervention: the disk has no room, or fails to read.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub fn is_temporary(&self) -> bool {
         match self {
             Self::Locked(_) => true,
-            Self::File { source, .. } | Self::Stuck { source, .. } => may_pass(source),
+            Self::File { source, .. } | Self::Stuck { source, .. } => is_temporary(source),
             Self::Database { path, source } => match source.sqlite_error_code() {
                 Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => true,
                 // SQLite does not report this cause; without a spare descriptor nothing else can be opened either.
                 Some(ErrorCode::CannotOpen) => {
-                    small::open(path, Links::Refuse).is_err_and(|error| may_pass(&error.why.into()))
+                    small::open(path, Symlinks::Refuse).is_err_and(|error| is_temporary(&error.why.into()))
                 }
                 _ => false,
             },
@@ -165,7 +165,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     }
     // SQLite would open them whatever they are, and block on a pipe.
     for companion in COMPANIONS.into_iter().chain(["-journal"]).map(|ending| with_ending(path, ending)) {
-        match small::open(&companion, Links::Refuse) {
+        match small::open(&companion, Symlinks::Refuse) {
             Ok((file, _)) => file.set_permissions(Permissions::from_mode(0o600))?,
             Err(error) if error.is_missing() => {}
             Err(error) => return Err(error.into()),
@@ -177,7 +177,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 /// The problem of the files before SQLite opens them, if there is one. The scan of the write-ahead log belongs here,
 /// because SQLite silently drops what follows a bad frame.
 fn examine(path: &Path) -> io::Result<Option<String>> {
-    let head = small::read_start(path, MAGIC.len() as u64, Links::Refuse).map_err(|error| error.why)?;
+    let head = small::read_start(path, MAGIC.len() as u64, Symlinks::Refuse).map_err(|error| error.why)?;
     let good = head.is_empty() || head == MAGIC;
     Ok((!good).then(|| "it does not begin as a SQLite file does".to_owned()))
 }
@@ -268,7 +268,7 @@ fn set_aside(path: &Path, detail: String) -> OpenError {
 }
 
 fn private(path: &Path) -> io::Result<File> {
-    Ok(own::open_or_create(path, own::Use::ReadWrite, 0o600).map_err(|error| error.why)?)
+    Ok(own::open_or_create(path, own::OpenMode::ReadWrite, 0o600).map_err(|error| error.why)?)
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! Outbound obligations: recorded before they are sent, marked, listed.
+//! Outbound messages: recorded before they are sent, marked, listed.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};

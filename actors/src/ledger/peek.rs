@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::open::MAGIC;
 use super::schema;
-use crate::files::{Links, small};
+use crate::files::{Symlinks, small};
 
 /// The position of the user's version in the header of a SQLite file: four bytes, big endian.
 const VERSION_AT: usize = 60;
@@ -31,7 +31,7 @@ pub const KNOWN_VERSION: i64 = schema::VERSION;
 /// # Errors
 /// The system's error.
 pub fn peek(path: &Path) -> io::Result<Peek> {
-    let head = match small::read_start(path, VERSION_AT as u64 + 4, Links::Refuse) {
+    let head = match small::read_start(path, VERSION_AT as u64 + 4, Symlinks::Refuse) {
         Ok(head) => head,
         Err(error) if error.is_missing() => return Ok(Peek::Missing),
         Err(error) => return Err(error.into()),

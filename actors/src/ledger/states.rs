@@ -7,7 +7,7 @@ use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 /// Rows in a state from this number on count towards the retention. Interrupted ones are included: after
 /// a week they are no longer retried.
 pub(super) const INBOUND_ENDED: usize = 3;
-/// As [`INBOUND_ENDED`], for obligations.
+/// As [`INBOUND_ENDED`], for outbound messages.
 pub(super) const OUTBOUND_ENDED: usize = 3;
 
 const INBOUND: [InboundState; 8] = [
@@ -67,7 +67,7 @@ pub(super) fn outbound_state(code: usize) -> Option<OutboundState> {
 pub(super) struct RowCounts {
     pub(super) inbound: [i64; INBOUND.len()],
     pub(super) outbound: [i64; OUTBOUND.len()],
-    /// Events and obligations written.
+    /// Events and outbound messages written.
     pub(super) written: u64,
 }
 

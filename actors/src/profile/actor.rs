@@ -28,7 +28,7 @@ use super::provisioning::Provisioning;
 use super::redact::Redactor;
 use super::scope::Scope;
 use crate::counts::CountBy;
-use crate::files::{FileEvents, Listening, Stamp};
+use crate::files::{FileEvents, FileStamp, Listening};
 use crate::http_client::HttpClient;
 use crate::relay::claims::Claims;
 use crate::settings::ProfileSettings;
@@ -57,7 +57,7 @@ pub struct ProfileActor {
     /// The issue time in the last upgrade token, in seconds since 1970.
     minted_s: u64,
     /// The last contents; `None` before the first read.
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
     /// Another input of the values has changed: the next check reads the file in any case.
     stale: bool,
     /// Reads of the file that were begun; a slow read must not overwrite the result of a later one.

@@ -14,11 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::agent::AgentSettings;
-use super::agent::messages::{Call, CallBroken, CallError, Head};
+use super::agent::messages::{Call, CallBroken, CallError, ResponseHead};
 use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
-use crate::http_client::{HttpAnswer, HttpCall, HttpClient, HttpError, HttpLimits};
+use crate::http_client::{CallResponse, HttpCall, HttpClient, HttpError, HttpLimits};
 use crate::locked::locked;
 
 /// Pieces in the turn's queue; when it is full, the server waits.
@@ -74,7 +74,7 @@ pub(super) fn prepare(agent: &AgentSettings, scope: &Scope, body: Bytes) -> Resu
     let base = reference::resolve(&openai.base_url, scope).map_err(|name| unset("agent.base_url", name))?;
     let url = Zeroizing::new(format!("{}/chat/completions", base.trim().trim_end_matches('/')));
     if !is_callable(&url) {
-        return Err(CallError::Unusable("agent.base_url is no http or https address without a query".to_owned()));
+        return Err(CallError::Unusable("agent.base_url is not an http or https address without a query".to_owned()));
     }
     let key = openai.api_key_env.as_deref().map(|name| {
         let value = scope.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty());
@@ -131,7 +131,7 @@ async fn carry_out(
     client: HttpClient,
     request: PreparedCall,
     timings: CallTimings,
-    head_sender: oneshot::Sender<Result<Head, CallBroken>>,
+    head_sender: oneshot::Sender<Result<ResponseHead, CallBroken>>,
     pieces: mpsc::Sender<Result<Bytes, CallBroken>>,
 ) {
     let answer = tokio::select! {
@@ -142,7 +142,7 @@ async fn carry_out(
     // A dropped receiver is noticed on the other channel.
     match answer {
         Ok(answer) => {
-            let _ = head_sender.send(Ok(Head { status: answer.status(), retry_after: answer.retry_after() }));
+            let _ = head_sender.send(Ok(ResponseHead { status: answer.status(), retry_after: answer.retry_after() }));
             pass_on(answer, &pieces).await;
         }
         Err(broken) => {
@@ -151,7 +151,7 @@ async fn carry_out(
     }
 }
 
-async fn send(client: &HttpClient, request: PreparedCall, timings: CallTimings) -> Result<HttpAnswer, CallBroken> {
+async fn send(client: &HttpClient, request: PreparedCall, timings: CallTimings) -> Result<CallResponse, CallBroken> {
     let PreparedCall { url, key, body } = request;
     let CallTimings { connect, idle } = timings;
     let limits = HttpLimits { connect, head: idle, idle, total: None, body: MAX_BODY };
@@ -164,7 +164,7 @@ async fn send(client: &HttpClient, request: PreparedCall, timings: CallTimings) 
     client.send(call).await.map_err(|error| broken(&error))
 }
 
-async fn pass_on(mut answer: HttpAnswer, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
+async fn pass_on(mut answer: CallResponse, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
     loop {
         let piece = tokio::select! {
             biased;

@@ -140,7 +140,7 @@ fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Id
     let text = setting("GATEWAY_RELAY_BOT_IDS");
     let read: Option<Map<String, Value>> = text.and_then(|text| serde_json::from_str(text).ok());
     let odd =
-        (text.is_some() && read.is_none()).then_some("GATEWAY_RELAY_BOT_IDS is no JSON object; no bot id is sent");
+        (text.is_some() && read.is_none()).then_some("GATEWAY_RELAY_BOT_IDS is not a JSON object; no bot id is sent");
     let ids = read.unwrap_or_default();
     let bot_id = |platform: &str| {
         let entry = ids.iter().find(|(name, _)| name.to_lowercase() == platform).map(|(_, entry)| entry)?;

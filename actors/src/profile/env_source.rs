@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::env_file::{self, EnvFile, MAX_BYTES};
-use crate::files::{Contents, FileError, FileEvents, Links, Listening, Stamp, Unusable, small};
+use crate::files::{Contents, FileError, FileEvents, FileStamp, Listening, Symlinks, Unusable, small};
 
 /// The file's name in a profile's home.
 pub(super) const FILE_NAME: &str = ".env";
@@ -21,15 +21,15 @@ pub(super) enum EnvContent {
 }
 
 /// Reads `path` unless its stamp is still `last`.
-pub(super) fn read(path: &Path, last: Option<&Stamp>) -> Option<(Stamp, EnvContent)> {
-    let stamp = Stamp::read(path);
+pub(super) fn read(path: &Path, last: Option<&FileStamp>) -> Option<(FileStamp, EnvContent)> {
+    let stamp = FileStamp::read(path);
     if last == Some(&stamp) {
         return None;
     }
-    Some(match small::read(path, MAX_BYTES, Links::Follow) {
-        Ok(contents) => (Stamp::of_metadata(&contents.metadata), parse(&contents).unwrap_or_else(unusable)),
-        Err(FileError { why: Unusable::Missing, .. }) => (Stamp::Missing, EnvContent::Values(EnvFile::default())),
-        Err(error @ FileError { why: Unusable::Dangling, .. }) => (Stamp::Dangling, unusable(error.why)),
+    Some(match small::read(path, MAX_BYTES, Symlinks::Follow) {
+        Ok(contents) => (FileStamp::of_metadata(&contents.metadata), parse(&contents).unwrap_or_else(unusable)),
+        Err(FileError { why: Unusable::Missing, .. }) => (FileStamp::Missing, EnvContent::Values(EnvFile::default())),
+        Err(error @ FileError { why: Unusable::Dangling, .. }) => (FileStamp::Dangling, unusable(error.why)),
         Err(error) => (stamp, unusable(error.why)),
     })
 }
@@ -98,7 +98,7 @@ mod tests {
         fs::rename(home.path().join("new"), &path).unwrap();
         assert!(read(&path, Some(&stamp)).is_some());
         fs::remove_file(&path).unwrap();
-        assert_eq!(read(&path, Some(&stamp)).unwrap().0, Stamp::Missing);
+        assert_eq!(read(&path, Some(&stamp)).unwrap().0, FileStamp::Missing);
     }
 
     #[test]

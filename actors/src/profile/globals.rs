@@ -87,7 +87,7 @@ pub fn nearest_known<'a>(name: &str, needed: impl IntoIterator<Item = &'a str>) 
 
 /// Whether `name` is a relay name that nothing reads.
 #[must_use]
-pub fn is_unread(name: &str) -> bool {
+pub fn is_unused(name: &str) -> bool {
     name.starts_with("GATEWAY_RELAY_") && !READ.contains(&name)
 }
 
@@ -141,7 +141,7 @@ mod tests {
         ] {
             assert_eq!(nearest_known(typed, ["OPENAI_API_KEY", "K"]), meant, "{typed}");
         }
-        assert!(is_unread("GATEWAY_RELAY_TOKEN") && !is_unread("GATEWAY_RELAY_URL") && !is_unread("TOKEN"));
+        assert!(is_unused("GATEWAY_RELAY_TOKEN") && !is_unused("GATEWAY_RELAY_URL") && !is_unused("TOKEN"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::agent::messages::AgentPorts;
 use crate::relay::claims::GatewayKey;
 use crate::settings::{Environment, ProfileSettings, Settings};
-use caduceus_contract::messages::profile::{GetProfile, ReadEnvAgain, TokenChanged, VerifyDelivery};
+use caduceus_contract::messages::profile::{GetProfile, ReloadEnv, TokenChanged, VerifyDelivery};
 use caduceus_contract::wire::provisioning::RelevancePolicy;
 use caduceus_supervision::{Port, port_set};
 
@@ -30,7 +30,7 @@ port_set! {
         /// Its settings changed.
         pub config: Port<ProfileConfigChanged>,
         /// Reads its `.env` again.
-        pub read_again: Port<ReadEnvAgain>,
+        pub reload: Port<ReloadEnv>,
     }
 }
 
@@ -72,7 +72,7 @@ impl ProfileConfig {
 #[rtype(result = "()")]
 pub struct ProfileConfigChanged(pub Arc<ProfileConfig>);
 
-/// Asks for the parameters of one dial of the relay, with a new token.
+/// Requests the parameters of one dial of the relay, with a new token.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<ConnectParams, NoConnectParams>")]
 pub struct PrepareDial;

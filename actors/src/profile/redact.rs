@@ -112,7 +112,7 @@ impl Redactor {
         Lease(Arc::new(LeasedSets { redactor: self.clone(), sets: Mutex::new(vec![set]) }))
     }
 
-    /// `text` with `[redacted NAME]` in place of every secret.
+    /// `text` with `[redacted:NAME]` in place of every secret.
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match self.redact_bytes(text.as_bytes()) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Most names that one list shows.
-const MOST: usize = 20;
+const MAX_NAMES: usize = 20;
 
 /// `name`, if it has the form of a name.
 #[must_use]
@@ -30,9 +30,9 @@ pub fn looks_like_a_name(name: &str) -> bool {
 /// The names, for one line of a log: 20 at most, and the number of the others.
 #[must_use]
 pub(super) fn listed(names: &[&str]) -> String {
-    let mut text = names.iter().take(MOST).map(|name| shown(name)).collect::<Vec<_>>().join(" ");
-    if names.len() > MOST {
-        let _ = write!(text, " and {} more", names.len() - MOST);
+    let mut text = names.iter().take(MAX_NAMES).map(|name| shown(name)).collect::<Vec<_>>().join(" ");
+    if names.len() > MAX_NAMES {
+        let _ = write!(text, " and {} more", names.len() - MAX_NAMES);
     }
     text
 }

@@ -206,7 +206,7 @@ impl RelayActor {
         self.touch_status();
     }
 
-    /// Sends the state of the link to the listed ports. A port that missed it can send [`ResendLinkState`].
+    /// Sends the state of the link to the listed ports. A receiver that missed it can send [`ResendLinkState`].
     pub(super) fn send_change(&self) {
         let state = self.plan.state();
         let known = state == LinkState::Connected && self.is_described();
@@ -259,8 +259,8 @@ impl RelayActor {
         if identity.is_none() && target.platform == RELAY {
             return (None, None);
         }
-        let fronted = identity.map(|identity| identity.bot_id.clone());
-        let bot_id = target.bot_id.clone().or(fronted).filter(|id| !id.is_empty());
+        let own = identity.map(|identity| identity.bot_id.clone());
+        let bot_id = target.bot_id.clone().or(own).filter(|id| !id.is_empty());
         (Some(target.platform.clone()), bot_id)
     }
 
@@ -305,7 +305,7 @@ impl Handler<SendAction> for RelayActor {
     type Result = ResponseFuture<ActionResult>;
 
     fn handle(&mut self, message: SendAction, _: &mut Self::Context) -> Self::Result {
-        let refuse = |why: &str| -> Self::Result { ResponseFuture::ready(ActionResult::never_left(why)) };
+        let refuse = |why: &str| -> Self::Result { ResponseFuture::ready(ActionResult::not_sent(why)) };
         let Some(connection) = self.connection.as_ref().filter(|_| self.plan.is_up()) else {
             return refuse(NOT_CONNECTED);
         };

@@ -158,7 +158,7 @@ impl RelayActor {
                     DialError::Refused(UpgradeRefused { status, retry_after: Some(wait) })
                         if matches!(status.as_u16(), 429 | 503) =>
                     {
-                        Loss::WaitOrdered { reason: error.to_string(), wait: *wait }
+                        Loss::WaitRequested { reason: error.to_string(), wait: *wait }
                     }
                     _ => Loss::Other(plain(&error.to_string())),
                 };

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::post::{self, PostError};
 use crate::files::workers::{Owner, TIMEOUT};
-use crate::files::{FileWorker, Links, Purpose, small};
+use crate::files::{FileWorker, Purpose, Symlinks, small};
 use crate::http_client::HttpClient;
 
 /// The original's file of logins, in a home.
@@ -172,7 +172,7 @@ fn from_login(files: &[PathBuf], now_s: i64) -> Result<SecretString, NoIdentity>
 }
 
 fn read(file: &Path) -> Option<Value> {
-    match small::read(file, MAX_BYTES, Links::Follow) {
+    match small::read(file, MAX_BYTES, Symlinks::Follow) {
         Ok(contents) => serde_json::from_slice(&contents.bytes).ok(),
         Err(error) if error.is_missing() => None,
         Err(error) => {

@@ -144,7 +144,7 @@ impl Fetcher {
             return Err(FetchError::Status(answer.status()));
         }
         let place = path.to_owned();
-        let created = tokio::task::spawn_blocking(move || own::create_new(&place, own::Use::Append, 0o600)).await;
+        let created = tokio::task::spawn_blocking(move || own::create_new(&place, own::OpenMode::Append, 0o600)).await;
         let file = created.map_err(std::io::Error::other)?.map_err(|error| std::io::Error::from(error.why))?;
         let mut file = tokio::fs::File::from_std(file);
         while let Some(piece) = answer.piece().await {

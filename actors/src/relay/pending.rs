@@ -92,7 +92,7 @@ impl Ticket {
     fn without_result(&self, why: &str) -> ActionResult {
         match self.0.replace(WriteState::Withdrawn) {
             WriteState::Written => ActionResult::ambiguous(why),
-            WriteState::Queued | WriteState::Withdrawn => ActionResult::never_left(why),
+            WriteState::Queued | WriteState::Withdrawn => ActionResult::not_sent(why),
         }
     }
 }

@@ -212,7 +212,7 @@ impl LinkPlan {
     /// An order to wake: a dormant or waiting link dials at once.
     pub(super) fn wake(&mut self, at: At) -> LinkSteps {
         match self.state {
-            LinkPhase::Idle { dial_at: Some(_) } | LinkPhase::Waiting { ordered: false, .. } => self.start(at),
+            LinkPhase::Idle { dial_at: Some(_) } | LinkPhase::Waiting { requested: false, .. } => self.start(at),
             _ => Vec::new(),
         }
     }
@@ -324,18 +324,18 @@ impl LinkPlan {
                 self.refused_once = Some(self.credentials);
                 steps.extend(self.start(at));
             }
-            IdleProgress::NotRequested => self.wait(loss.ordered_wait(), at),
+            IdleProgress::NotRequested => self.wait(loss.requested_wait(), at),
         }
         steps
     }
 
-    /// Waits for the next dial: the longer of the backoff and the wait that the connector `ordered`.
-    fn wait(&mut self, ordered: Option<Duration>, at: At) {
+    /// Waits for the next dial: the longer of the backoff and the wait that the connector `requested`.
+    fn wait(&mut self, requested: Option<Duration>, at: At) {
         let delay = self.timings.redial.delay(self.attempt, at.random);
-        let ordered = ordered.filter(|wait| *wait > delay);
+        let requested = requested.filter(|wait| *wait > delay);
         self.attempt = self.attempt.saturating_add(1);
-        let until = at.now + ordered.unwrap_or(delay);
-        self.enter(LinkPhase::Waiting { until, ordered: ordered.is_some() }, at.now);
+        let until = at.now + requested.unwrap_or(delay);
+        self.enter(LinkPhase::Waiting { until, requested: requested.is_some() }, at.now);
     }
 
     fn enter(&mut self, state: LinkPhase, now: Duration) {

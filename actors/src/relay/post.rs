@@ -18,7 +18,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 const MAX_SENTENCE: usize = 300;
 
 /// The answer of a server. It may contain secrets, so it has no `Debug`.
-pub struct PostAnswer {
+pub struct PostResponse {
     /// The status code.
     pub status: u16,
     /// The JSON; null if there was none.
@@ -45,7 +45,7 @@ pub async fn json(
     url: &str,
     bearer: &SecretString,
     body: &impl Serialize,
-) -> Result<PostAnswer, PostError> {
+) -> Result<PostResponse, PostError> {
     let body = serde_json::to_string(body).expect("a request is texts, lists and flags");
     send(client, HttpCall::post(url, "application/json", body, limits()).bearer(bearer)?).await
 }
@@ -54,7 +54,7 @@ pub async fn json(
 ///
 /// # Errors
 /// [`PostError`] if no answer was received.
-pub async fn form(client: &HttpClient, url: &str, form: Bytes) -> Result<PostAnswer, PostError> {
+pub async fn form(client: &HttpClient, url: &str, form: Bytes) -> Result<PostResponse, PostError> {
     send(client, HttpCall::post(url, "application/x-www-form-urlencoded", form, limits())).await
 }
 
@@ -62,21 +62,23 @@ fn limits() -> HttpLimits {
     HttpLimits::within(LIMIT, MAX_ANSWER)
 }
 
-async fn send(client: &HttpClient, call: HttpCall) -> Result<PostAnswer, PostError> {
+async fn send(client: &HttpClient, call: HttpCall) -> Result<PostResponse, PostError> {
     let collected = match client.send(call.accept("application/json")).await {
         // A redirect is an answer, and a refusal.
-        Err(HttpError::Redirect { status, .. }) => return Ok(PostAnswer { status, body: Value::Null }),
+        Err(HttpError::Redirect { status, .. }) => return Ok(PostResponse { status, body: Value::Null }),
         sent => sent?.collect().await,
     };
     match (collected.json(), collected.status) {
-        (Some(body), status) => Ok(PostAnswer { status, body }),
+        (Some(body), status) => Ok(PostResponse { status, body }),
         // A status is an answer, whatever its body; a success without a body is not.
-        (None, status) if !collected.is_success() => Ok(PostAnswer { status, body: Value::Null }),
-        (None, status) => collected.whole().map(|_| PostAnswer { status, body: Value::Null }).map_err(PostError::from),
+        (None, status) if !collected.is_success() => Ok(PostResponse { status, body: Value::Null }),
+        (None, status) => {
+            collected.whole().map(|_| PostResponse { status, body: Value::Null }).map_err(PostError::from)
+        }
     }
 }
 
-impl PostAnswer {
+impl PostResponse {
     /// Whether the status is a success.
     #[must_use]
     pub fn is_success(&self) -> bool {
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_servers_text_is_shown_short_and_without_control_characters() {
-        let sentence = |error: Value| PostAnswer { status: 403, body: json!({"error": error}) }.sentence();
+        let sentence = |error: Value| PostResponse { status: 403, body: json!({"error": error}) }.sentence();
         assert_eq!(sentence(json!("tenant\u{1b}[2J mismatch\n")).as_deref(), Some("tenant[2J mismatch"));
         assert_eq!(sentence(json!("x".repeat(1_000))).unwrap().len(), MAX_SENTENCE);
         assert_eq!((sentence(json!(" ")), sentence(json!(7))), (None, None));

@@ -17,7 +17,7 @@ const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
+pub enum ProbeResult {
     /// It accepted the link. No frame was sent, and the link was closed.
     Opened,
     /// It accepted the link and closed it with this code.
@@ -30,21 +30,21 @@ pub enum Probe {
 
 /// Requests the upgrade as a link does, with a token if one is given, and sends no frame. For a connector, a link with a token is
 /// the gateway's: it closes the gateway's other link. Has no timeout; the caller drops it when it takes too long.
-pub async fn probe(client: &HttpClient, url: &RelayUrl, token: Option<SecretString>) -> Probe {
+pub async fn probe(client: &HttpClient, url: &RelayUrl, token: Option<SecretString>) -> ProbeResult {
     let with_token = token.is_some();
     match dial(client.clone(), url.dial().to_owned(), token).await {
         Ok(socket) if with_token => leave(socket).await,
-        Ok(_) => Probe::Opened,
-        Err(DialError::Refused(refused)) => Probe::Answered(refused.status.as_u16()),
-        Err(error @ (DialError::Unreachable(_) | DialError::Token)) => Probe::Unreachable(error.to_string()),
+        Ok(_) => ProbeResult::Opened,
+        Err(DialError::Refused(refused)) => ProbeResult::Answered(refused.status.as_u16()),
+        Err(error @ (DialError::Unreachable(_) | DialError::Token)) => ProbeResult::Unreachable(error.to_string()),
     }
 }
 
 /// Waits whether the connector closes the link, and closes it if not.
-async fn leave(mut socket: Socket) -> Probe {
+async fn leave(mut socket: Socket) -> ProbeResult {
     let first = tokio::time::timeout(REFUSED_WITHIN, socket.next()).await;
     if let Ok(Some(Ok(Frame::Close(reason)))) = first {
-        return Probe::Closed(reason.map_or(CloseCode::Abnormal, |reason| reason.code).into());
+        return ProbeResult::Closed(reason.map_or(CloseCode::Abnormal, |reason| reason.code).into());
     }
     let closing = async {
         let reason = CloseReason { code: CloseCode::Normal, description: None };
@@ -58,5 +58,5 @@ async fn leave(mut socket: Socket) -> Probe {
     };
     // The link was accepted, however it ends.
     let _ = tokio::time::timeout(CLOSED_WITHIN, closing).await;
-    Probe::Opened
+    ProbeResult::Opened
 }

@@ -135,7 +135,7 @@ impl ProvisionOrder {
 ///
 /// # Errors
 /// [`ProvisionError`] unless it holds a secret.
-pub fn granted(answer: &post::PostAnswer, gateway_id: &str) -> Result<GatewayGrant, ProvisionError> {
+pub fn granted(answer: &post::PostResponse, gateway_id: &str) -> Result<GatewayGrant, ProvisionError> {
     if !answer.is_success() {
         return Err(ProvisionError::Status { status: answer.status, sentence: answer.sentence() });
     }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn an_answer_has_credentials_or_a_reason() {
-        let of = |status, body| granted(&post::PostAnswer { status, body }, "mine");
+        let of = |status, body| granted(&post::PostResponse { status, body }, "mine");
         let granted = of(200, json!({"secret": "s", "gatewayId": "theirs"})).ok().unwrap();
         assert_eq!((granted.gateway_id.as_str(), granted.tenant), ("theirs", None));
         assert_eq!(of(200, json!({"secret": "s", "gatewayId": ""})).ok().unwrap().gateway_id, "mine");

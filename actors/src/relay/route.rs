@@ -44,7 +44,7 @@ pub enum RouteWarning {
     #[error("profile route `{0}` lacks platform or profile")]
     Incomplete(String),
     /// Its profile cannot exist.
-    #[error("profile route `{name}` names `{profile}`, which is reserved or no profile name")]
+    #[error("profile route `{name}` names `{profile}`, which is reserved or not a profile name")]
     Profile {
         /// The route.
         name: String,

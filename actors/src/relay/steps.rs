@@ -56,7 +56,7 @@ pub(super) enum Loss {
     /// Closed with 4401, or the upgrade refused with 401 or 403.
     Unauthorized { reason: String },
     /// The upgrade was refused, and the connector requests this wait before the next dial.
-    WaitOrdered { reason: String, wait: Duration },
+    WaitRequested { reason: String, wait: Duration },
     /// A line above the limit.
     TooBig,
     /// Anything else.
@@ -73,7 +73,7 @@ pub(super) enum Idleness {
 }
 
 /// Longest wait that a connector can request: a wait of a year is a mistake, and nothing else would end it.
-const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);
+const MAX_REQUESTED_WAIT: Duration = Duration::from_mins(5);
 
 /// Longest text of a loss, in characters: it is logged, shown and stored, and part of it is from the connector.
 const MAX_TEXT: usize = 300;
@@ -84,10 +84,10 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 impl Loss {
-    /// The wait that the connector requested, at most [`LONGEST_ORDERED_WAIT`].
-    pub(super) fn ordered_wait(&self) -> Option<Duration> {
+    /// The wait that the connector requested, at most [`MAX_REQUESTED_WAIT`].
+    pub(super) fn requested_wait(&self) -> Option<Duration> {
         match self {
-            Self::WaitOrdered { wait, .. } => Some(LONGEST_ORDERED_WAIT.min(*wait)),
+            Self::WaitRequested { wait, .. } => Some(MAX_REQUESTED_WAIT.min(*wait)),
             Self::Unauthorized { .. } | Self::TooBig | Self::Other(_) => None,
         }
     }
@@ -97,7 +97,7 @@ impl Loss {
         match self {
             Self::Unauthorized { reason } if reason.is_empty() => "the connector refused the credentials".into(),
             Self::Unauthorized { reason } => format!("the connector refused the credentials: {reason}"),
-            Self::WaitOrdered { reason, .. } => reason.clone(),
+            Self::WaitRequested { reason, .. } => reason.clone(),
             Self::TooBig => "the connector sent a line above the limit".into(),
             Self::Other(text) => text.clone(),
         }

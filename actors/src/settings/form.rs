@@ -51,7 +51,7 @@ impl Form<Option<String>> for PlainText {
     }
 }
 
-/// A list of texts.
+/// A list of strings.
 pub(super) struct ListOfTexts;
 
 impl Form<Vec<String>> for ListOfTexts {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use super::error::SettingsError;
-use crate::files::{Links, small};
+use crate::files::{Symlinks, small};
 use crate::profile::env_file::{self, EnvFile};
 use caduceus_contract::profile_name::ProfileName;
 
@@ -44,6 +44,6 @@ pub(super) fn single_profile(home: &Path) -> Option<ProfileName> {
 
 /// The present `.env` of a home; empty if none is readable.
 pub(super) fn env_file_of(home: &Path) -> EnvFile {
-    let read = small::read_text(&home.join(".env"), env_file::MAX_BYTES, Links::Follow);
+    let read = small::read_text(&home.join(".env"), env_file::MAX_BYTES, Symlinks::Follow);
     read.map(|text| env_file::parse(&text)).unwrap_or_default()
 }

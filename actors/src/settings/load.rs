@@ -175,7 +175,7 @@ fn multiplex(original: &Map<String, Value>, environment: &Environment, warnings:
         return configured;
     };
     flag_word(word).unwrap_or_else(|| {
-        warnings.push(format!("{MULTIPLEX} is neither a clear yes nor a clear no; config.yaml decides"));
+        warnings.push(format!("{MULTIPLEX} is neither true nor false; config.yaml applies"));
         configured
     })
 }

@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 use serde_saphyr::{DuplicateKeyPolicy, Error, NonFiniteFloatPolicy};
 
 /// Deepest nesting; the original's reader fails at its language's recursion limit, some hundreds.
-const DEEPEST: usize = 1_000;
+const MAX_DEPTH: usize = 1_000;
 /// Deepest value that is kept; the deepest key that is read is at depth 5.
 const KEPT_DEPTH: usize = 32;
 /// Most values, with aliases expanded: the original needs 30 s for this many.
-const MOST_VALUES: usize = 500_000;
+const MAX_VALUES: usize = 500_000;
 /// Stack for the deepest nesting, in bytes. The system allocates only the part that is used.
 const STACK_BYTES: usize = 128 * 1024 * 1024;
 
@@ -50,24 +50,24 @@ fn read(text: &str) -> Result<Value, String> {
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         legacy_octal_numbers: true,
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 2 * MOST_VALUES,
-            max_replay_stack_depth: DEEPEST,
+            max_total_replayed_events: 2 * MAX_VALUES,
+            max_replay_stack_depth: MAX_DEPTH,
             max_alias_expansions_per_anchor: usize::MAX,
         },
         budget: serde_saphyr::budget! {
-            max_depth: DEEPEST,
-            flow_nesting_limit: DEEPEST,
-            max_events: 4 * MOST_VALUES,
-            max_nodes: MOST_VALUES,
-            max_aliases: MOST_VALUES,
-            max_anchors: MOST_VALUES,
-            max_recorded_anchor_events: 2 * MOST_VALUES,
-            max_merge_keys: MOST_VALUES,
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_events: 4 * MAX_VALUES,
+            max_nodes: MAX_VALUES,
+            max_aliases: MAX_VALUES,
+            max_anchors: MAX_VALUES,
+            max_recorded_anchor_events: 2 * MAX_VALUES,
+            max_merge_keys: MAX_VALUES,
             enforce_alias_anchor_ratio: false,
         },
     };
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
-        Loose { depth: 0 }.deserialize(deserializer)
+        LenientYaml { depth: 0 }.deserialize(deserializer)
     })
     .map_err(|error| problem(&error))
 }
@@ -92,11 +92,11 @@ fn problem(error: &Error) -> String {
 
 /// Any value, as JSON.
 #[derive(Clone, Copy)]
-struct Loose {
+struct LenientYaml {
     depth: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for Loose {
+impl<'de> DeserializeSeed<'de> for LenientYaml {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -108,7 +108,7 @@ impl<'de> DeserializeSeed<'de> for Loose {
     }
 }
 
-impl<'de> Visitor<'de> for Loose {
+impl<'de> Visitor<'de> for LenientYaml {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

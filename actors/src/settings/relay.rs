@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::environment::{CA_FILE, Environment};
 use super::home::env_file_of;
-use crate::files::{Links, small};
+use crate::files::{Symlinks, small};
 use crate::http_client::{HttpClient, Proxies, TlsRoots};
 
 /// A bundle of all public authorities is about 250 KiB.
@@ -41,7 +41,7 @@ fn roots(home: &Path, places: [Option<String>; 3], warnings: &mut Vec<String>) -
     let Some(file) = places.into_iter().flatten().find(|file| !file.is_empty()) else { return TlsRoots::default() };
     let path = home.join(file);
     let shown = path.display();
-    let read = small::read(&path, MAX_AUTHORITY, Links::Follow).map_err(|error| error.why.to_string());
+    let read = small::read(&path, MAX_AUTHORITY, Symlinks::Follow).map_err(|error| error.why.to_string());
     let roots = read.and_then(|pem| TlsRoots::with_authority(&pem.bytes).map_err(|error| error.to_string()));
     roots.unwrap_or_else(|reason| {
         warnings.push(format!("the relay's authority {shown} is not used: {reason}"));

@@ -15,7 +15,7 @@ use super::key_table::{Applies, KeyTable as _};
 use super::load::{OpenSettings, Settings};
 use super::profiles::{self, ProfileSettings};
 use super::values::Values;
-use crate::files::Stamp;
+use crate::files::FileStamp;
 
 /// How long the files must be unchanged before they are read. An editor that writes in place empties the file first, and an empty
 /// file is valid and serves no named profile.
@@ -28,7 +28,7 @@ const RELAY: &str = "relay";
 /// The metadata of every file that settings are read from, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    files: BTreeMap<PathBuf, Stamp>,
+    files: BTreeMap<PathBuf, FileStamp>,
     directories: BTreeMap<PathBuf, DirectoryState>,
 }
 
@@ -43,11 +43,11 @@ pub enum DirectoryState {
     NoAnswer,
 }
 
-impl From<Stamp> for DirectoryState {
-    fn from(stamp: Stamp) -> Self {
+impl From<FileStamp> for DirectoryState {
+    fn from(stamp: FileStamp) -> Self {
         match stamp {
-            Stamp::Present { device, inode, .. } => Self::There(device, inode),
-            Stamp::Missing | Stamp::Dangling | Stamp::Unreachable(_) => Self::Missing,
+            FileStamp::Present { device, inode, .. } => Self::There(device, inode),
+            FileStamp::Missing | FileStamp::Dangling | FileStamp::Unreachable(_) => Self::Missing,
         }
     }
 }
@@ -70,28 +70,28 @@ impl Sources {
         let place = home.join(profiles::DIRECTORY);
         let mut sources = Self::default();
         for file in [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| home.join(file)) {
-            let stamp = Stamp::read(&file);
+            let stamp = FileStamp::read(&file);
             sources.files.insert(file, stamp);
         }
-        sources.directories.insert(home.to_owned(), Stamp::read(home).into());
+        sources.directories.insert(home.to_owned(), FileStamp::read(home).into());
         let named = match profiles::homes(&place) {
             Ok(named) => {
-                sources.directories.insert(place.clone(), Stamp::read(&place).into());
+                sources.directories.insert(place.clone(), FileStamp::read(&place).into());
                 named
             }
             Err(error) => {
-                sources.files.insert(place.clone(), Stamp::Unreachable(error.kind()));
+                sources.files.insert(place.clone(), FileStamp::Unreachable(error.kind()));
                 sources.directories.insert(place, DirectoryState::NoAnswer);
                 Vec::new()
             }
         };
         let metadata = profiles::each(named, |profile| {
-            let stamps = || [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| Stamp::read(&profile.home.join(file)));
-            profile.is_directory().then(|| (Stamp::read(&profile.home).into(), stamps()))
+            let stamps = || [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| FileStamp::read(&profile.home.join(file)));
+            profile.is_directory().then(|| (FileStamp::read(&profile.home).into(), stamps()))
         });
         for (profile, metadata) in metadata {
             let unanswered =
-                || Some((DirectoryState::NoAnswer, [const { Stamp::Unreachable(ErrorKind::TimedOut) }; 2]));
+                || Some((DirectoryState::NoAnswer, [const { FileStamp::Unreachable(ErrorKind::TimedOut) }; 2]));
             let Some((directory, stamps)) = metadata.unwrap_or_else(|_| unanswered()) else { continue };
             for (file, stamp) in [FILE_NAME, ORIGINAL_FILE_NAME].into_iter().zip(stamps) {
                 sources.files.insert(profile.home.join(file), stamp);

@@ -10,14 +10,14 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::original;
-use crate::files::{FileError, Links, Unusable, small};
+use crate::files::{FileError, Symlinks, Unusable, small};
 use crate::nearest::distance;
 
 /// Largest configuration file; the original's have up to about 100 KiB.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Longest time; it can be added to any instant without overflow.
-const LONGEST: Duration = Duration::from_hours(366 * 24);
+const MAX_TIME: Duration = Duration::from_hours(366 * 24);
 
 /// Reads a YAML file as a mapping. A missing or empty file is an empty mapping.
 ///
@@ -39,7 +39,7 @@ fn read_text(
     path: &Path,
     parse: impl FnOnce(&str) -> Result<Map<String, Value>, String>,
 ) -> Result<Map<String, Value>, String> {
-    let contents = match small::read(path, MAX_BYTES, Links::Follow) {
+    let contents = match small::read(path, MAX_BYTES, Symlinks::Follow) {
         Err(FileError { why: Unusable::Missing, .. }) => return Ok(Map::new()),
         read => read.map_err(|error| error.to_string())?,
     };
@@ -101,7 +101,7 @@ impl<'a> Section<'a> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
-            _ => self.wrong(key, "text"),
+            _ => self.wrong(key, "a string"),
         }
     }
 
@@ -115,7 +115,7 @@ impl<'a> Section<'a> {
     pub(crate) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
         let value = self.take(key)?;
         let seconds = value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let seconds = seconds.filter(|length| *length <= LONGEST);
+        let seconds = seconds.filter(|length| *length <= MAX_TIME);
         seconds.or_else(|| self.wrong(key, "a number of seconds, at most a year"))
     }
 
@@ -130,14 +130,14 @@ impl<'a> Section<'a> {
 
     pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         let Value::Array(items) = self.take(key)? else {
-            return self.wrong(key, "a list of texts");
+            return self.wrong(key, "a list of strings");
         };
         let texts = items.into_iter().map(|item| match item {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         });
-        texts.collect::<Option<Vec<_>>>().or_else(|| self.wrong(key, "a list of texts"))
+        texts.collect::<Option<Vec<_>>>().or_else(|| self.wrong(key, "a list of strings"))
     }
 
     /// Takes one word of a table of known words.
@@ -227,7 +227,7 @@ mod tests {
         let mut problems = Vec::new();
         let map = parse("a: 31622400\nb: 31622401\nc: 1.0e+19\nd: -1\n").unwrap();
         let mut root = Section::root(map, &mut problems);
-        assert_eq!(root.seconds("a"), Some(LONGEST));
+        assert_eq!(root.seconds("a"), Some(MAX_TIME));
         assert_eq!((root.seconds("b"), root.seconds("c"), root.seconds("d")), (None, None, None));
         root.finish();
         assert_eq!(problems.len(), 3, "{problems:?}");

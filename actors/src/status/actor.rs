@@ -10,7 +10,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::listener::Listener;
+use super::listener::SnapshotListener;
 use super::platforms;
 use super::process;
 pub use super::queries::StatusPorts;
@@ -46,7 +46,7 @@ pub struct StatusSettings {
     /// The last view of every actor; outlives every incarnation as well.
     pub views: ViewMemory,
     /// Receivers outside the tree of every snapshot.
-    pub listener: Listener,
+    pub listener: SnapshotListener,
 }
 
 /// The phase of the process, and the reason of its end.

@@ -7,9 +7,9 @@ use caduceus_contract::status::snapshot::Snapshot;
 
 /// Receives every snapshot, on the arbiter of the status: it must only store it, and never block or panic.
 #[derive(Clone)]
-pub struct Listener(Arc<dyn Fn(&Snapshot) + Send + Sync>);
+pub struct SnapshotListener(Arc<dyn Fn(&Snapshot) + Send + Sync>);
 
-impl Listener {
+impl SnapshotListener {
     /// Calls `receive`.
     pub fn new(receive: impl Fn(&Snapshot) + Send + Sync + 'static) -> Self {
         Self(Arc::new(receive))
@@ -20,14 +20,14 @@ impl Listener {
     }
 }
 
-impl Default for Listener {
+impl Default for SnapshotListener {
     /// Without a receiver.
     fn default() -> Self {
         Self::new(|_| ())
     }
 }
 
-impl fmt::Debug for Listener {
+impl fmt::Debug for SnapshotListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Listener")
     }

@@ -39,7 +39,7 @@ pub(super) fn of(
 ) -> BTreeMap<String, PlatformView> {
     let mut worst: BTreeMap<String, (PlatformState, Option<&'static str>, Option<String>)> = BTreeMap::new();
     for link in links {
-        let found = judge(link, tree);
+        let found = state_of(link, tree);
         for name in names(link) {
             match worst.get(&name) {
                 Some(other) if other.0 >= found.0 => {}
@@ -63,7 +63,7 @@ pub(super) fn of(
     shown.collect()
 }
 
-fn judge(link: &ShownLink, tree: &TreeNode) -> (PlatformState, Option<&'static str>, Option<String>) {
+fn state_of(link: &ShownLink, tree: &TreeNode) -> (PlatformState, Option<&'static str>, Option<String>) {
     let exit = || {
         let node = tree.find(&format!("relays/{}", link.view.link.0))?;
         node.last_exit.as_ref().map(|exit| exit.text.clone())

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use crate::atomic;
-use crate::files::{Links, small};
+use crate::files::{Symlinks, small};
 use crate::locked::locked;
 use caduceus_contract::files::gateway_state::{FILE_NAME, FoundRecord, MAX_BYTES, StateRecord};
 
@@ -77,7 +77,7 @@ impl StateFile {
 /// Reads the record in `home`; `None` if it is no valid record. Blocks.
 #[must_use]
 pub fn read(home: &Path) -> Option<FoundRecord> {
-    FoundRecord::parse(&small::read(&home.join(FILE_NAME), MAX_BYTES, Links::Refuse).ok()?.bytes)
+    FoundRecord::parse(&small::read(&home.join(FILE_NAME), MAX_BYTES, Symlinks::Refuse).ok()?.bytes)
 }
 
 impl StateFileShared {

@@ -16,7 +16,7 @@ use super::order::TurnOrder;
 use super::ports::TurnPorts;
 use super::work::TurnWork;
 use crate::drain::permit::TurnPermit;
-use caduceus_contract::messages::turn::{SteerError, SteerTurn, StopTurn, TooEarly};
+use caduceus_contract::messages::turn::{DispatcherNotReady, SteerError, SteerTurn, StopTurn};
 use caduceus_supervision::{AskError, ExitReason, Incarnation, ResponseFuture};
 
 /// Timeout of the dispatcher's answer to the end, including its restart.
@@ -64,7 +64,7 @@ impl Actor for TurnActor {
                     Ok(Ok(())) => return,
                     // A dispatcher that failed with the message has a successor, which reads the ledger first. A dispatcher with a
                     // full mailbox has not received it.
-                    Ok(Err(TooEarly)) | Err(AskError::Closed | AskError::Full) => {
+                    Ok(Err(DispatcherNotReady)) | Err(AskError::Closed | AskError::Full) => {
                         tokio::time::sleep(ENDED_RETRY).await;
                     }
                     Err(error @ (AskError::Timeout | AskError::Fenced)) => {

@@ -176,7 +176,7 @@ impl ReplyDelivery {
     async fn send(&self, action: Action) -> ActionResult {
         let sent = self.ports.send.ask(SendAction { target: self.target.clone(), action }, SEND_TIMEOUT).await;
         sent.unwrap_or_else(|error| match error {
-            AskError::Full | AskError::Fenced => ActionResult::never_left("the link accepts nothing at the moment"),
+            AskError::Full | AskError::Fenced => ActionResult::not_sent("the link accepts nothing at the moment"),
             // The link's actor crashed with the request: it may have been sent.
             AskError::Closed | AskError::Timeout => ActionResult::ambiguous(error.to_string()),
         })

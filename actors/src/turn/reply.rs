@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::split::{Cutter, RestOfText};
+use super::split::{ReplySplitter, RestOfText};
 use caduceus_contract::wire::action::{ActionResult, allowed};
 use caduceus_contract::wire::descriptor::Descriptor;
 
@@ -18,7 +18,7 @@ const FIRST_AFTER: Duration = Duration::from_millis(700);
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Reply {
-    cutter: Cutter,
+    splitter: ReplySplitter,
     /// Whether a message may grow.
     grows: bool,
     text: String,
@@ -97,7 +97,7 @@ impl Reply {
     /// A reply to a platform with this `descriptor`. `grows` may be false, for a reply without an id by which it can be edited.
     pub(super) fn new(descriptor: &Descriptor, grows: bool) -> Self {
         Self {
-            cutter: Cutter::new(descriptor.max_message_length, descriptor.len_unit),
+            splitter: ReplySplitter::new(descriptor.max_message_length, descriptor.len_unit),
             grows: grows && allowed("edit", descriptor),
             text: String::new(),
             part: None,
@@ -139,7 +139,7 @@ impl Reply {
         if let Some(last) = last {
             let more = last.strip_prefix(self.text());
             if more.is_some() {
-                self.cutter.trim(&mut self.text);
+                self.splitter.trim(&mut self.text);
             }
             self.push(more.unwrap_or(last), now);
         }
@@ -194,13 +194,13 @@ impl Reply {
             return;
         }
         let part = |content: String, whole, close| MessagePart { content, whole, close };
-        self.part = if let Some(content) = self.cutter.full(&self.text, self.finished) {
+        self.part = if let Some(content) = self.splitter.full(&self.text, self.finished) {
             Some(part(content, true, String::new()))
         } else if self.finished {
-            let rest = self.cutter.rest(&self.text);
+            let rest = self.splitter.rest(&self.text);
             rest.map(|RestOfText { content, close }| part(content.trim_end().to_owned(), true, close))
         } else if self.grows {
-            self.cutter.tail(&self.text).map(|tail| part(tail.trim_end().to_owned(), false, String::new()))
+            self.splitter.tail(&self.text).map(|tail| part(tail.trim_end().to_owned(), false, String::new()))
         } else {
             None
         };
@@ -247,7 +247,7 @@ impl Reply {
             shown.content.clone_from(&action.content);
         }
         if action.last {
-            self.refused |= refused && !result.never_left;
+            self.refused |= refused && !result.not_sent;
             self.shown = ShownMessage::default();
             self.part = None;
             self.more = true;
@@ -259,7 +259,7 @@ impl Reply {
         if !self.shown.posted {
             self.part = None;
         } else if !self.part.as_ref().is_some_and(|part| part.whole) {
-            self.part = self.cutter.full(&self.text, true).map(|content| MessagePart {
+            self.part = self.splitter.full(&self.text, true).map(|content| MessagePart {
                 content,
                 whole: true,
                 close: String::new(),
@@ -269,30 +269,30 @@ impl Reply {
             }
         }
         if self.part.is_some() || !self.shown.posted {
-            self.cutter.drop_rest(&mut self.text);
+            self.splitter.drop_rest(&mut self.text);
         }
         if let Some(part) = &mut self.part {
             let close = std::mem::take(&mut part.close);
-            append(part, &close, &self.cutter);
+            append(part, &close, &self.splitter);
         }
         let Some(mark) = self.mark.filter(|_| self.begun) else { return };
         let mark = format!("\n\n{mark}");
-        if !self.part.as_mut().is_some_and(|part| append(part, &mark, &self.cutter)) {
+        if !self.part.as_mut().is_some_and(|part| append(part, &mark, &self.splitter)) {
             self.text.push_str(&mark);
         }
     }
 
     fn close_fence(&mut self) {
-        let close = self.cutter.close(&self.text);
-        self.cutter.trim(&mut self.text);
+        let close = self.splitter.close(&self.text);
+        self.splitter.trim(&mut self.text);
         self.text.push_str(&close);
     }
 }
 
 /// Adds to a message, if there is room.
-fn append(part: &mut MessagePart, more: &str, cutter: &Cutter) -> bool {
+fn append(part: &mut MessagePart, more: &str, splitter: &ReplySplitter) -> bool {
     let longer = format!("{}{more}", part.content);
-    let fits = cutter.fits(&longer);
+    let fits = splitter.fits(&longer);
     if fits {
         part.content = longer;
     }

@@ -3,7 +3,7 @@
 //! Splits at line ends, else at word ends, else between two grapheme clusters, and inside one only if it is longer than a
 //! message. A code fence around a cut is closed before it and opened again after it, and counts.
 //!
-//! A [`Cutter`] follows a text that grows. Text that is in a part is not examined again, so all the work on a text is
+//! A [`ReplySplitter`] follows a text that grows. Text that is in a part is not examined again, so all the work on a text is
 //! proportional to its length.
 
 mod fence;
@@ -26,9 +26,9 @@ const LOOK_AHEAD: usize = 32;
 /// split as text; a limit below two counts as two, because a single character can be that long.
 #[must_use]
 pub fn split(text: &str, limit: usize, unit: LenUnit) -> Vec<String> {
-    let mut cutter = Cutter::new(limit, unit);
-    let mut parts: Vec<String> = std::iter::from_fn(|| cutter.full(text, true)).collect();
-    parts.extend(cutter.rest(text).map(|rest| rest.content));
+    let mut splitter = ReplySplitter::new(limit, unit);
+    let mut parts: Vec<String> = std::iter::from_fn(|| splitter.full(text, true)).collect();
+    parts.extend(splitter.rest(text).map(|rest| rest.content));
     parts
 }
 
@@ -36,7 +36,7 @@ pub fn split(text: &str, limit: usize, unit: LenUnit) -> Vec<String> {
 ///
 /// Every call is given the whole text, which may only grow, or be truncated behind the parts.
 #[derive(Debug, Clone)]
-pub struct Cutter {
+pub struct ReplySplitter {
     limit: usize,
     unit: LenUnit,
     /// Bytes that are in parts.
@@ -75,7 +75,7 @@ struct LongLine {
     open: Option<Rc<Fence>>,
 }
 
-impl Cutter {
+impl ReplySplitter {
     /// Parts of at most `limit` in `unit`.
     #[must_use]
     pub fn new(limit: usize, unit: LenUnit) -> Self {
@@ -92,7 +92,7 @@ impl Cutter {
     /// unless the text is `whole`.
     pub fn full(&mut self, text: &str, whole: bool) -> Option<String> {
         loop {
-            self.pass_over(text, whole);
+            self.skip_leading(text, whole);
             if !self.overflows(text) {
                 return None;
             }
@@ -104,7 +104,7 @@ impl Cutter {
     }
 
     /// The current rest, as one message, which may grow; `None` if there is nothing to show. Only after
-    /// [`Cutter::full`] returned `None`.
+    /// [`ReplySplitter::full`] returned `None`.
     #[must_use]
     pub fn tail(&self, text: &str) -> Option<String> {
         let rest = &text[self.at..];
@@ -113,7 +113,7 @@ impl Cutter {
         (shows && !rest.trim().is_empty()).then(|| self.prefix() + rest)
     }
 
-    /// Takes the rest of a text that has ended; `None` if that is blank. Only after [`Cutter::full`] returned
+    /// Takes the rest of a text that has ended; `None` if that is blank. Only after [`ReplySplitter::full`] returned
     /// `None`.
     pub fn rest(&mut self, text: &str) -> Option<RestOfText> {
         let rest = &text[self.at..];
@@ -160,7 +160,7 @@ impl Cutter {
     }
 
     /// Skips text that does not belong at the start of a part: white space, and the end of a fence that was closed there.
-    fn pass_over(&mut self, text: &str, whole: bool) {
+    fn skip_leading(&mut self, text: &str, whole: bool) {
         if let Some(fence) = self.open.clone().filter(|_| !self.mid_line) {
             let rest = &text[self.at..];
             // The longest line that could still matter; a longer one is code.
@@ -321,15 +321,15 @@ fn border(text: &str, end: usize, start: usize) -> usize {
     let mut at = last;
     for _ in 0..MAX_MOVES {
         match at {
-            Some(here) if goes_on_as_fence(text, here) => at = previous(text, here).filter(|at| *at > start),
+            Some(here) if would_begin_fence(text, here) => at = previous(text, here).filter(|at| *at > start),
             _ => break,
         }
     }
-    at.filter(|at| !goes_on_as_fence(text, *at)).or(last).unwrap_or(end)
+    at.filter(|at| !would_begin_fence(text, *at)).or(last).unwrap_or(end)
 }
 
 /// Whether a fence would begin here, or a run of backticks or tildes that could be one is cut in two.
-fn goes_on_as_fence(text: &str, at: usize) -> bool {
+fn would_begin_fence(text: &str, at: usize) -> bool {
     if fence::looks_like_one(text[at..].trim_start()) {
         return true;
     }

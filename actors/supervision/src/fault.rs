@@ -21,7 +21,7 @@ pub enum Fault {
     PanicInFactory,
     /// Stops the child, whose drop panics.
     PanicInDrop,
-    /// Blocks the thread for this long before the next message. An instance that is fenced meanwhile drops that
+    /// Blocks the thread for this long before the next message. An incarnation that is fenced meanwhile drops that
     /// message unhandled.
     HangThread(Duration),
     /// Blocks the thread for this long in a timer of the actor, at once, also if the actor receives no message.

@@ -60,7 +60,7 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
                 }));
                 ctx.stop();
             }
-            // IncarnationFuture out at a message, while it starts, or when it stops.
+            // Carried out at the next message, during the start, or at the stop.
             Some(
                 Fault::PanicInHandler
                 | Fault::HangThread(_)

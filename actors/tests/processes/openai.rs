@@ -110,7 +110,7 @@ async fn a_reply_grows_in_the_chat_while_the_server_still_streams() {
     let sent = fixture.stub.sent();
     let last = sent.last().unwrap();
     assert_eq!((&last["op"], &last["content"]), (&json!("edit"), &json!("one two")));
-    assert_eq!(fixture.stub.ledger().len(), 1, "the message is one obligation");
+    assert_eq!(fixture.stub.ledger().len(), 1, "the message is one row");
 }
 
 #[actix::test]

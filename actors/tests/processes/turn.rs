@@ -231,7 +231,7 @@ async fn the_jsonl_protocol_carries_actions_with_results_and_an_end() {
     assert_eq!(posted, ["by action", "result: both"]);
     let by_action = fixture.stub.sent().into_iter().find(|sent| sent["content"] == "by action").unwrap();
     assert_eq!((&by_action["chat_id"], &by_action["metadata"]), (&json!("c1"), &json!({"scope_id": "guild"})));
-    assert_eq!(fixture.stub.ledger().len(), 2, "an action with content is an obligation");
+    assert_eq!(fixture.stub.ledger().len(), 2, "an action with content is recorded in the ledger");
 }
 
 #[actix::test]
@@ -274,7 +274,7 @@ async fn nothing_is_sent_before_the_ledger_has_recorded_it() {
 }
 
 #[actix::test]
-async fn a_long_reply_is_split_and_every_part_is_an_obligation() {
+async fn a_long_reply_is_split_and_every_part_is_recorded() {
     let fixture = Fixture::with_script("for i in 1 2 3 4 5 6; do echo twelve chars; done", "");
     let descriptor = Descriptor { max_message_length: 20, supports_edit: false, ..Descriptor::default() };
     fixture.turn(&fixture.profile("default", &[]), TurnParams { descriptor, ..TurnParams::default() }).await;

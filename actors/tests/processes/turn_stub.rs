@@ -13,7 +13,7 @@ use caduceus_contract::messages::ledger::{
 };
 use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::messages::status::StatusTouched;
-use caduceus_contract::messages::turn::{TooEarly, TurnEnded};
+use caduceus_contract::messages::turn::{DispatcherNotReady, TurnEnded};
 use caduceus_contract::wire::action::{Action, ActionResult};
 use serde_json::Value;
 
@@ -86,7 +86,7 @@ impl TurnStub {
         self.state().shown.iter().map(|(_, text)| text.clone()).collect()
     }
 
-    /// The last state of each obligation.
+    /// The last state of each outbound message.
     pub(crate) fn ledger(&self) -> BTreeMap<OutboundId, OutboundState> {
         let mut rows = BTreeMap::new();
         for seen in &self.state().seen {
@@ -137,7 +137,7 @@ impl Handler<SendAction> for TurnStub {
         let mut state = self.state();
         state.seen.push(TurnRecord::Sent(serde_json::to_value(&send.action).unwrap()));
         if state.link_down {
-            return MessageResult(ActionResult::never_left(NOT_CONNECTED));
+            return MessageResult(ActionResult::not_sent(NOT_CONNECTED));
         }
         let length = send.action.content().map_or(0, |content| content.chars().count());
         if state.takes.is_some_and(|most| length > most) {
@@ -166,7 +166,7 @@ impl Handler<LoadHistory> for TurnStub {
 }
 
 impl Handler<TurnEnded> for TurnStub {
-    type Result = Result<(), TooEarly>;
+    type Result = Result<(), DispatcherNotReady>;
 
     fn handle(&mut self, ended: TurnEnded, _: &mut Self::Context) -> Self::Result {
         self.state().seen.push(TurnRecord::Ended(ended));

@@ -18,13 +18,13 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// An HTTP client for one gateway.
-pub(in crate::cli) struct Client {
+pub(in crate::cli) struct GatewayClient {
     http: HttpClient,
     base: String,
     token: Option<SecretString>,
 }
 
-impl Client {
+impl GatewayClient {
     pub(super) fn new(http: HttpClient, base: String, token: Option<SecretString>) -> Self {
         Self { http, base, token }
     }

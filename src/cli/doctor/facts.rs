@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use caduceus_actors::honcho::inspect::GrantFact;
+use caduceus_actors::honcho::inspect::GrantInspection;
 use caduceus_actors::ledger::peek::Peek;
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
 use caduceus_actors::relay::claims::GatewayKey;
-use caduceus_actors::relay::probe::Probe;
+use caduceus_actors::relay::probe::ProbeResult;
 
 use super::agent::AgentFact;
 use super::events::EventsFact;
@@ -87,7 +87,7 @@ pub(super) struct ProfileFact {
     /// Findings about the lines of its `.env`.
     pub(super) env: Vec<Finding>,
     pub(super) agent: AgentFact,
-    pub(super) grant: GrantFact,
+    pub(super) grant: GrantInspection,
 }
 
 /// The connector.
@@ -98,7 +98,7 @@ pub(super) enum LinkFact {
     /// There is one that cannot be dialled; why.
     Undialable(String),
     /// It was dialled.
-    Probed { place: String, credentials: bool, sent: Sent, answer: Probe },
+    Probed { place: String, credentials: bool, sent: Sent, answer: ProbeResult },
 }
 
 /// Whether a dial sent the gateway's credentials.

@@ -1,4 +1,4 @@
-//! Gathers the facts for `judge`, which decides what they mean. Nothing is written.
+//! Gathers the facts for `evaluate`, which derives the findings. Nothing is written.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use actix_web::rt::System;
 use actix_web::rt::time::timeout;
 use caduceus_actors::files::workers::{Owner, TIMEOUT};
 use caduceus_actors::files::{FileWorker, Purpose};
-use caduceus_actors::honcho::inspect::{self, GrantFact};
+use caduceus_actors::honcho::inspect::{self, GrantInspection};
 use caduceus_actors::honcho::location::{HonchoProfile, is_there};
 use caduceus_actors::honcho::refresh::unix_now_ms;
 use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
-use caduceus_actors::relay::probe::{Probe, probe};
+use caduceus_actors::relay::probe::{ProbeResult, probe};
 use caduceus_actors::settings::{Environment, ProfileSettings, Settings, SettingsError};
 use caduceus_contract::profile_name::ProfileName;
 use rustix::fs::Access;
@@ -171,7 +171,7 @@ fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> Pr
         env: Vec::new(),
         gateway: None,
         missing: Vec::new(),
-        grant: GrantFact::unanswered(&honcho_profile(profile, settings), why),
+        grant: GrantInspection::unanswered(&honcho_profile(profile, settings), why),
     }
 }
 
@@ -235,6 +235,6 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
         (None, false) => Sent::None,
     };
     let answer = System::new().block_on(async { timeout(PROBE_TIMEOUT, probe(&settings.client, &url, token)).await });
-    let silent = |_| Probe::Unreachable(format!("it did not answer in {} s", PROBE_TIMEOUT.as_secs()));
+    let silent = |_| ProbeResult::Unreachable(format!("it did not answer in {} s", PROBE_TIMEOUT.as_secs()));
     LinkFact::Probed { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
 }

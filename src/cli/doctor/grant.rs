@@ -1,12 +1,12 @@
 //! Findings about a profile's grant on disk. Pure.
 
-use caduceus_actors::honcho::inspect::{Credential, GrantFact};
+use caduceus_actors::honcho::inspect::{Credential, GrantInspection};
 use caduceus_contract::messages::honcho::GrantState;
 
 use crate::cli::finding::{Finding, quoted};
 
 /// A finding for each thing that is wrong; none for a good grant, or without a grant.
-pub(super) fn judge(grant: &GrantFact) -> Vec<Finding> {
+pub(super) fn findings(grant: &GrantInspection) -> Vec<Finding> {
     let path = &grant.path;
     let mut found = Vec::new();
     match &grant.credential {
@@ -49,11 +49,17 @@ fn state_of(state: GrantState, host: &str) -> Option<Finding> {
 mod tests {
     use super::*;
 
-    fn fact(credential: Credential) -> GrantFact {
-        GrantFact { path: "/h/honcho.json".into(), host: "hermes".into(), credential, replaceable: true, kept: None }
+    fn fact(credential: Credential) -> GrantInspection {
+        GrantInspection {
+            path: "/h/honcho.json".into(),
+            host: "hermes".into(),
+            credential,
+            replaceable: true,
+            kept: None,
+        }
     }
 
-    fn in_state(state: GrantState) -> GrantFact {
+    fn in_state(state: GrantState) -> GrantInspection {
         fact(Credential::Grant {
             client_id: "c".into(),
             scope: "write".into(),
@@ -63,8 +69,8 @@ mod tests {
         })
     }
 
-    fn codes(fact: &GrantFact) -> Vec<&'static str> {
-        judge(fact).iter().map(|finding| finding.code).collect()
+    fn codes(fact: &GrantInspection) -> Vec<&'static str> {
+        findings(fact).iter().map(|finding| finding.code).collect()
     }
 
     #[test]
@@ -78,13 +84,13 @@ mod tests {
         for (state, expected) in cases {
             let fact = in_state(state);
             assert_eq!(codes(&fact), expected);
-            let remedies = judge(&fact).into_iter().filter_map(|finding| finding.remedy);
+            let remedies = findings(&fact).into_iter().filter_map(|finding| finding.remedy);
             assert!(remedies.into_iter().all(|remedy| remedy.contains("caduceus honcho login")));
         }
         assert_eq!(codes(&fact(Credential::Unusable("line 1".into()))), ["grant_file"]);
-        let read_only = GrantFact { replaceable: false, ..in_state(GrantState::Fresh) };
+        let read_only = GrantInspection { replaceable: false, ..in_state(GrantState::Fresh) };
         assert_eq!(codes(&read_only), ["grant_read_only"]);
-        let kept = GrantFact { kept: Some("/h/honcho.json.kept-hermes".into()), ..fact(Credential::None) };
+        let kept = GrantInspection { kept: Some("/h/honcho.json.kept-hermes".into()), ..fact(Credential::None) };
         assert_eq!(codes(&kept), ["grant_kept"]);
     }
 }

@@ -10,7 +10,7 @@ use caduceus_contract::api::status::StatusResponse;
 use caduceus_contract::profile_name::ProfileName;
 
 use super::progress::{Progress, ProgressStep};
-use crate::cli::contact::{Client, CommandError, Contact, Presence};
+use crate::cli::contact::{CommandError, Contact, GatewayClient, Presence};
 use crate::out::print;
 
 /// How long the gateway may delay one answer while turns run.
@@ -39,7 +39,7 @@ impl DrainTarget {
         }
     }
 
-    async fn query(&self, client: &Client, timeout: Duration) -> Result<Progress, CommandError> {
+    async fn query(&self, client: &GatewayClient, timeout: Duration) -> Result<Progress, CommandError> {
         if self.profile.is_none() && self.contact.has_token() {
             // The gateway's answer does not count the turn that is not waited for.
             let path = format!("/api/gateway/drain?wait={}", timeout.as_secs_f64());

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use caduceus_actors::atomic;
-use caduceus_actors::files::{Links, small};
+use caduceus_actors::files::{Symlinks, small};
 use caduceus_actors::profile::env_edit::{MergeError, merge};
 use caduceus_actors::profile::env_file::MAX_BYTES;
 use secrecy::SecretString;
@@ -24,13 +24,13 @@ pub(super) enum EnvWriteError {
     Merge(#[from] MergeError),
 }
 
-/// Puts `values` into the file at `path`, which need not be there. A link stays a link.
+/// Puts `values` into the file at `path`, which may be missing. A symbolic link is kept.
 pub(super) fn write_env(path: &Path, values: &[(&str, SecretString)]) -> Result<(), EnvWriteError> {
     let target = match path.canonicalize() {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         target => target?,
     };
-    let text = match small::read(&target, MAX_BYTES, Links::Follow) {
+    let text = match small::read(&target, MAX_BYTES, Symlinks::Follow) {
         Err(error) if error.is_missing() => Zeroizing::default(),
         read => read.map_err(std::io::Error::from)?.bytes,
     };

@@ -47,7 +47,7 @@ impl GrantSelector {
         let problem = match is_directory(&own) {
             Ok(true) => None,
             Ok(false) => {
-                let why = format!("there is no profile {name}: {} is no directory", own.display());
+                let why = format!("there is no profile {name}: {} is not a directory", own.display());
                 Some((why, CONFIGURATION))
             }
             Err(error) => Some((error.to_string(), TRY_AGAIN)),

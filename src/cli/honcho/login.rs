@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 use actix_web::rt::time::timeout;
-use caduceus_actors::honcho::authorize::{Attempt, Callback, EndpointError, Endpoints, shown_path};
-use caduceus_actors::honcho::exchange::{ExchangeError, TokenAnswer, redeem};
+use caduceus_actors::honcho::authorize::{EndpointError, Endpoints, LoginAttempt, LoginCallback, shown_path};
+use caduceus_actors::honcho::exchange::{ExchangeError, TokenResponse, redeem};
 use caduceus_actors::honcho::file::HonchoFile;
 use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::inspect;
 use caduceus_actors::honcho::location::HonchoProfile;
 use caduceus_actors::honcho::lock::{ConfigLock, LockError};
-use caduceus_actors::honcho::refresh::{Limits, unix_now_ms};
+use caduceus_actors::honcho::refresh::{RefreshTimeouts, unix_now_ms};
 use caduceus_actors::honcho::store::{self, Installed, ReadError, SaveError};
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::Environment;
@@ -141,7 +141,7 @@ struct LoginFlow {
 }
 
 /// The file and host of the grant.
-struct GrantPlace {
+struct LoginTarget {
     path: PathBuf,
     host: String,
 }
@@ -150,17 +150,17 @@ impl LoginFlow {
     /// Returns for how many seconds the new token is valid.
     fn run(&self, profile: &HonchoProfile, environment: &Environment, random: &[u8; 64]) -> Result<u64, LoginError> {
         let found = inspect(profile, unix_now_ms());
-        let place = GrantPlace { path: found.path, host: found.host };
-        let _pending = claim(&place.path)?;
-        let endpoints = place.rehearse(environment)?;
+        let target = LoginTarget { path: found.path, host: found.host };
+        let _pending = claim(&target.path)?;
+        let endpoints = target.rehearse(environment)?;
         let loopback = Loopback::bind().map_err(LoginError::Loopback)?;
-        let attempt = Attempt::new(loopback.redirect(), random);
-        let address = attempt.address(&endpoints, &shown_path(&place.path, profile.homes.user.as_deref()));
+        let attempt = LoginAttempt::new(loopback.redirect(), random);
+        let address = attempt.address(&endpoints, &shown_path(&target.path, profile.homes.user.as_deref()));
         System::new().block_on(async {
             let (server, redirects) = loopback.serve().map_err(LoginError::Loopback)?;
             self.show_address(address.as_str());
             let ended = match timeout(self.limit, redirects).await {
-                Ok(Ok(redirect)) => self.receive(redirect, &attempt, &endpoints, &place).await,
+                Ok(Ok(redirect)) => self.receive(redirect, &attempt, &endpoints, &target).await,
                 Ok(Err(_)) | Err(_) => Err(LoginError::TimeOver(self.limit.as_secs())),
             };
             server.stop(true).await;
@@ -178,11 +178,11 @@ impl LoginFlow {
     async fn receive(
         &self,
         redirect: Redirect,
-        attempt: &Attempt,
+        attempt: &LoginAttempt,
         endpoints: &Endpoints,
-        place: &GrantPlace,
+        target: &LoginTarget,
     ) -> Result<u64, LoginError> {
-        let ended = self.complete(&redirect.query, attempt, endpoints, place).await;
+        let ended = self.complete(&redirect.query, attempt, endpoints, target).await;
         let page = match &ended {
             Ok(_) => Page { good: true, sentence: "You may close this page and go back to the terminal.".to_owned() },
             Err(error) => Page { good: false, sentence: format!("{error}. You may close this page.") },
@@ -195,26 +195,26 @@ impl LoginFlow {
     async fn complete(
         &self,
         query: &str,
-        attempt: &Attempt,
+        attempt: &LoginAttempt,
         endpoints: &Endpoints,
-        place: &GrantPlace,
+        target: &LoginTarget,
     ) -> Result<u64, LoginError> {
-        let code = match attempt.judge(query) {
-            Callback::Approved(code) => code,
-            Callback::Denied(word) => return Err(LoginError::Denied(word)),
-            Callback::Foreign => return Err(LoginError::Foreign),
-            Callback::Empty => return Err(LoginError::Empty),
+        let code = match attempt.callback(query) {
+            LoginCallback::Approved(code) => code,
+            LoginCallback::Denied(word) => return Err(LoginError::Denied(word)),
+            LoginCallback::Foreign => return Err(LoginError::Foreign),
+            LoginCallback::Empty => return Err(LoginError::Empty),
         };
-        let mut answer = redeem(&self.client, endpoints, attempt, &code, Limits::default().exchange).await?;
+        let mut answer = redeem(&self.client, endpoints, attempt, &code, RefreshTimeouts::default().exchange).await?;
         let config = answer.config.take().filter(|_| !self.tokens_only);
         let good_for_s = u64::try_from(answer.life_s).unwrap_or(0);
         let grant = granted(answer, endpoints)?;
         // Waits for the lock and the disk; the server has a separate thread, so this thread may block.
-        place.install(&grant, config.as_deref()).map(|()| good_for_s)
+        target.install(&grant, config.as_deref()).map(|()| good_for_s)
     }
 }
 
-impl GrantPlace {
+impl LoginTarget {
     /// Checks that a grant could be saved, before a person logs in.
     fn rehearse(&self, environment: &Environment) -> Result<Endpoints, LoginError> {
         let lock = self.lock()?;
@@ -234,7 +234,7 @@ impl GrantPlace {
     }
 
     fn lock(&self) -> Result<ConfigLock, LoginError> {
-        ConfigLock::take(&self.path, Limits::default().lock_wait).map_err(LoginError::Lock)
+        ConfigLock::take(&self.path, RefreshTimeouts::default().lock_wait).map_err(LoginError::Lock)
     }
 }
 
@@ -249,7 +249,7 @@ fn claim(path: &Path) -> Result<ConfigLock, LoginError> {
     })
 }
 
-fn granted(answer: TokenAnswer, endpoints: &Endpoints) -> Result<Grant, LoginError> {
+fn granted(answer: TokenResponse, endpoints: &Endpoints) -> Result<Grant, LoginError> {
     Ok(Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.ok_or(LoginError::NoRefreshToken)?,
@@ -261,7 +261,7 @@ fn granted(answer: TokenAnswer, endpoints: &Endpoints) -> Result<Grant, LoginErr
     })
 }
 
-/// Asks the system for a browser. Whether one opens is not known.
+/// Asks the system for a browser. Whether one opens is unknown.
 fn open_browser(address: &str) -> bool {
     let command = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let spawn = |browser: &mut Command| {

@@ -70,7 +70,7 @@ impl Loopback {
 }
 
 struct LoginRoute {
-    /// What the `Host` of a request must be: a foreign page whose name resolves to loopback has another one.
+    /// What the `Host` of a request must be: a page of another site whose name resolves to loopback sends another one.
     host: String,
     sender: Mutex<Option<oneshot::Sender<Redirect>>>,
 }

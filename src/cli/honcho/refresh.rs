@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::{Credential, inspect};
-use caduceus_actors::honcho::outcome::Outcome;
-use caduceus_actors::honcho::refresh::{Limits, Refresh, unix_now_ms};
+use caduceus_actors::honcho::outcome::RefreshOutcome;
+use caduceus_actors::honcho::refresh::{Refresh, RefreshTimeouts, unix_now_ms};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
 use caduceus_actors::profile::Redactor;
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         known: Some(known),
         unsaved: None,
         by_person: arguments.force,
-        limits: Limits::default(),
+        timeouts: RefreshTimeouts::default(),
         client: settings.client.clone(),
         steps: StepHook::default(),
         redactor: Redactor::default(),
@@ -64,42 +64,42 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
     report(refresh.run().outcome)
 }
 
-fn report(outcome: Outcome) -> ExitCode {
+fn report(outcome: RefreshOutcome) -> ExitCode {
     match outcome {
-        Outcome::Rotated { grant, beside: None, .. } => {
+        RefreshOutcome::Rotated { grant, beside: None, .. } => {
             print(&format!("Refreshed; the new token is valid for {}.\n", left(&grant)));
             ExitCode::SUCCESS
         }
-        Outcome::Rotated { beside: Some(path), .. } => {
+        RefreshOutcome::Rotated { beside: Some(path), .. } => {
             let why = "refreshed, but the file became unreadable; correct it, and the next refresh takes over the grant kept here";
             refuse(CONFIGURATION, &format!("{why}: {}", path.display()))
         }
-        Outcome::Withheld { grant, .. } => {
+        RefreshOutcome::Withheld { grant, .. } => {
             let why = "refreshed, but no new refresh token came; log in before the token expires, in";
             refuse(DENIED, &format!("{why} {}", left(&grant)))
         }
-        Outcome::Adopted(grant) => {
+        RefreshOutcome::Adopted(grant) => {
             print(&format!("Another process has just refreshed it; the token is valid for {}.\n", left(&grant)));
             ExitCode::SUCCESS
         }
-        Outcome::NoGrant => refuse(CONFIGURATION, "the grant was removed from the file meanwhile"),
-        Outcome::Unreadable(why) => refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}")),
-        Outcome::Failed(why) => refuse(TRY_AGAIN, &format!("not refreshed; the grant is unchanged: {why}")),
-        Outcome::Denied { why, retry_in } => {
+        RefreshOutcome::NoGrant => refuse(CONFIGURATION, "the grant was removed from the file meanwhile"),
+        RefreshOutcome::Unreadable(why) => refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}")),
+        RefreshOutcome::Failed(why) => refuse(TRY_AGAIN, &format!("not refreshed; the grant is unchanged: {why}")),
+        RefreshOutcome::Denied { why, retry_in } => {
             let then = format!("try again in {} s; --force tries at once", retry_in.as_secs());
             refuse(TRY_AGAIN, &format!("not refreshed; the grant is unchanged: {why}; {then}"))
         }
-        Outcome::Unsaved { why, .. } => {
+        RefreshOutcome::Unsaved { why, .. } => {
             refuse(TRY_AGAIN, &format!("refreshed, but it cannot be saved, and so a login is needed: {why}"))
         }
-        Outcome::Ambiguous { why, retry_in } => {
+        RefreshOutcome::Ambiguous { why, retry_in } => {
             let then = match retry_in {
                 Some(wait) => format!("try again in {} s", wait.as_secs()),
                 None => "--force tries it once more and may lose the grant; a login is safe".to_owned(),
             };
             refuse(TRY_AGAIN, &format!("the refresh token may be spent: {why}; {then}"))
         }
-        Outcome::Refused { why, .. } => refuse(DENIED, &format!("{why}; run `caduceus honcho login`")),
+        RefreshOutcome::Refused { why, .. } => refuse(DENIED, &format!("{why}; run `caduceus honcho login`")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use caduceus_actors::honcho::inspect::{Credential, GrantFact, inspect};
+use caduceus_actors::honcho::inspect::{Credential, GrantInspection, inspect};
 use caduceus_actors::honcho::location::HonchoProfile;
 use caduceus_actors::honcho::refresh::unix_now_ms;
 use caduceus_contract::messages::honcho::GrantState;
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
     let now_ms = unix_now_ms();
     let inspected = each_home(&profiles, |profile| &profile.homes.own, move |profile| inspect(profile, now_ms));
     let grants = profiles.into_iter().zip(inspected).map(|(profile, grant)| {
-        (grant.unwrap_or_else(|error| GrantFact::unanswered(&profile, error.to_string())), profile.name)
+        (grant.unwrap_or_else(|error| GrantInspection::unanswered(&profile, error.to_string())), profile.name)
     });
     let grants: Vec<_> = grants.collect();
     if arguments.json {
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
     if none_to_act_on { ExitCode::SUCCESS } else { ExitCode::from(ACT) }
 }
 
-fn state(grant: &GrantFact) -> GrantState {
+fn state(grant: &GrantInspection) -> GrantState {
     match &grant.credential {
         Credential::None | Credential::ApiKey => GrantState::None,
         Credential::Grant { state, .. } => *state,
@@ -66,13 +66,13 @@ fn state(grant: &GrantFact) -> GrantState {
     }
 }
 
-fn remedy(grant: &GrantFact) -> Option<&'static str> {
+fn remedy(grant: &GrantInspection) -> Option<&'static str> {
     let read_only = "let the gateway's user write the file and its directory";
     let is_grant = matches!(grant.credential, Credential::Grant { .. });
     state(grant).remedy().or_else(|| (is_grant && !grant.replaceable).then_some(read_only))
 }
 
-fn as_json(grant: &GrantFact, name: &ProfileName) -> Value {
+fn as_json(grant: &GrantInspection, name: &ProfileName) -> Value {
     let mut shown = json!({
         "profile": name,
         "file": grant.path.display().to_string(),
@@ -100,7 +100,7 @@ fn as_json(grant: &GrantFact, name: &ProfileName) -> Value {
     shown
 }
 
-fn as_text(grant: &GrantFact, name: &ProfileName) -> String {
+fn as_text(grant: &GrantInspection, name: &ProfileName) -> String {
     let mut text = format!("profile {name}, host {} in {}\n", one_line(&grant.host), grant.path.display());
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<13} {}", one_line(value));
@@ -148,7 +148,7 @@ fn state_word(state: GrantState) -> &'static str {
 mod tests {
     use super::*;
 
-    fn grant(state: GrantState, replaceable: bool) -> GrantFact {
+    fn grant(state: GrantState, replaceable: bool) -> GrantInspection {
         let credential = Credential::Grant {
             client_id: "me".into(),
             scope: "write".into(),
@@ -156,7 +156,7 @@ mod tests {
             last_refresh_age_s: Some(300),
             state,
         };
-        GrantFact { path: "/h/honcho.json".into(), host: "hermes".into(), credential, replaceable, kept: None }
+        GrantInspection { path: "/h/honcho.json".into(), host: "hermes".into(), credential, replaceable, kept: None }
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub(super) fn http_ports(
     operate: Port<Operate>,
     inject_fault: Port<InjectFault>,
     shutdown: &ShutdownController,
-) -> http::Ports {
-    http::Ports {
+) -> http::HttpPorts {
+    http::HttpPorts {
         snapshot: ports.snapshot.clone(),
         subscribe: ports.subscribe.clone(),
         drain: ports.drain.clone(),

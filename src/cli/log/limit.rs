@@ -1,7 +1,7 @@
 //! The rate limit of the log: remote parties can cause some lines without limit.
 //!
 //! A kind is a location in the code, separate for each link, so that a flood of one connector does not hide the lines about
-//! another. What is left out is counted, and the count is logged a few seconds later.
+//! another. Suppressed lines are counted, and the count is logged a few seconds later.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -18,10 +18,10 @@ use tracing::{Event, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Pause between a line that is left out and the line with the count.
+/// Pause between a suppressed line and the line with the count.
 const REPORT_AFTER: Duration = Duration::from_secs(2);
 /// Kinds counted. A gateway has some hundred locations that log, and only those about links are counted per link.
-const MOST_KINDS: usize = 4_096;
+const MAX_KINDS: usize = 4_096;
 
 /// The permitted lines of one kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,9 +44,9 @@ impl Allowance {
     }
 }
 
-/// What was left out of one kind.
+/// The suppressed lines of one kind.
 #[derive(Debug, PartialEq)]
-struct LeftOut<T> {
+struct SuppressedLines<T> {
     lines: u64,
     what: T,
 }
@@ -64,13 +64,13 @@ struct KindCount<T> {
     /// Lines that may still be written at once.
     left: f64,
     since: Instant,
-    left_out: u64,
+    suppressed: u64,
     what: T,
 }
 
 impl<T> KindCount<T> {
     fn new(allowance: Allowance, now: Instant, what: T) -> Self {
-        Self { left: allowance.burst, since: now, left_out: 0, what }
+        Self { left: allowance.burst, since: now, suppressed: 0, what }
     }
 
     fn admit(&mut self, allowance: Allowance, now: Instant) -> bool {
@@ -81,7 +81,7 @@ impl<T> KindCount<T> {
         if admitted {
             self.left -= 1.0;
         } else {
-            self.left_out += 1;
+            self.suppressed += 1;
         }
         admitted
     }
@@ -97,16 +97,16 @@ impl<K: Hash + Eq, T: Copy> LimitPlan<K, T> {
         if let Some(kind) = self.kinds.get_mut(&key) {
             return kind.admit(allowance, now);
         }
-        if self.kinds.len() >= MOST_KINDS {
+        if self.kinds.len() >= MAX_KINDS {
             return self.others.get_or_insert_with(|| KindCount::new(allowance, now, what)).admit(allowance, now);
         }
         self.kinds.entry(key).or_insert_with(|| KindCount::new(allowance, now, what)).admit(allowance, now)
     }
 
-    /// What was left out since the last call.
-    fn take_left_out(&mut self) -> Vec<LeftOut<T>> {
-        let kinds = self.kinds.values_mut().chain(self.others.as_mut()).filter(|kind| kind.left_out > 0);
-        kinds.map(|kind| LeftOut { lines: std::mem::take(&mut kind.left_out), what: kind.what }).collect()
+    /// The lines suppressed since the last call.
+    fn take_suppressed(&mut self) -> Vec<SuppressedLines<T>> {
+        let kinds = self.kinds.values_mut().chain(self.others.as_mut()).filter(|kind| kind.suppressed > 0);
+        kinds.map(|kind| SuppressedLines { lines: std::mem::take(&mut kind.suppressed), what: kind.what }).collect()
     }
 }
 
@@ -121,7 +121,7 @@ pub(super) struct LogLimit(Arc<Mutex<LimitState>>);
 #[derive(Debug)]
 struct LimitState {
     plan: LimitPlan<LimitKey, &'static Metadata<'static>>,
-    /// A thread is about to log what was left out.
+    /// A thread is about to report suppressed lines.
     reporting: bool,
 }
 
@@ -156,21 +156,21 @@ impl LogLimit {
             limit.report();
         });
         if reporter.is_err() {
-            // The next line that is left out tries again.
+            // The next suppressed line tries again.
             self.state().reporting = false;
         }
     }
 
-    /// Logs what was left out and is not logged yet.
+    /// Reports the suppressed lines that are not reported yet.
     pub(super) fn report(&self) {
-        let left_out = {
+        let suppressed = {
             let mut state = self.state();
             state.reporting = false;
-            state.plan.take_left_out()
+            state.plan.take_suppressed()
         };
-        for LeftOut { lines, what } in left_out {
+        for SuppressedLines { lines, what } in suppressed {
             let place = what.file().map(|file| format!("{file}:{}", what.line().unwrap_or_default()));
-            warn!(lines, level = %what.level(), from = what.target(), place, "log lines of one kind were left out");
+            warn!(lines, level = %what.level(), from = what.target(), place, "log lines suppressed by the rate limit");
         }
     }
 
@@ -228,8 +228,8 @@ mod tests {
             (0..lines).filter(|_| plan.admit('a', FEW, now, "a line")).count()
         };
         assert_eq!((written(0, 10), written(500, 10), written(1_000, 10), written(60_000, 10)), (3, 0, 1, 3));
-        assert_eq!(plan.take_left_out(), [LeftOut { lines: 7 + 10 + 9 + 7, what: "a line" }]);
-        assert_eq!(plan.take_left_out(), []);
+        assert_eq!(plan.take_suppressed(), [SuppressedLines { lines: 7 + 10 + 9 + 7, what: "a line" }]);
+        assert_eq!(plan.take_suppressed(), []);
     }
 
     #[test]
@@ -242,8 +242,8 @@ mod tests {
     #[test]
     fn the_number_of_kinds_is_bounded_and_further_kinds_share_a_limit() {
         let (mut plan, now) = (LimitPlan::new(), Instant::now());
-        let written = (0..MOST_KINDS * 3).filter(|kind| plan.admit(*kind, FEW, now, ())).count();
-        assert_eq!((plan.kinds.len(), written), (MOST_KINDS, MOST_KINDS + 3));
+        let written = (0..MAX_KINDS * 3).filter(|kind| plan.admit(*kind, FEW, now, ())).count();
+        assert_eq!((plan.kinds.len(), written), (MAX_KINDS, MAX_KINDS + 3));
     }
 
     /// Counts the events that get through.

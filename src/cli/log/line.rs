@@ -13,7 +13,7 @@ pub(super) const MAX_LINE: usize = 64 * 1024;
 pub(crate) enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -16,7 +16,7 @@ const CAPACITY: usize = 2 * 1024 * 1024;
 
 /// Writes bytes; answers how many were written, and why no more.
 pub(super) type Write = dyn Fn(&[u8]) -> (usize, io::Result<()>) + Send;
-/// The line, or lines, that report so many lost ones.
+/// Makes the lines that report this number of lost lines.
 pub(super) type LostNote = dyn Fn(u64) -> Vec<u8> + Send;
 
 /// The sender of the queue. Cheap to clone; clones are the same queue.
@@ -94,7 +94,7 @@ impl QueueState {
             waiting.writing = true;
             batch.clear();
             std::mem::swap(&mut batch, &mut waiting.bytes);
-            // They did not fit behind this batch. What is lost from now on comes after the next one.
+            // These were lost while this batch waited, so they are reported after it; later losses are reported after the next batch.
             let unfit = self.unreported.load(Ordering::Relaxed);
             drop(waiting);
             let unwritten = sink.put(&batch);
@@ -151,7 +151,7 @@ impl LineWriter<'_> {
 }
 
 fn count(lines: &[u8]) -> u64 {
-    // The last one may have been written but for its end.
+    // The last one may lack only its newline.
     lines.split_inclusive(|byte| *byte == b'\n').count() as u64
 }
 

@@ -178,7 +178,7 @@ fn shared(profiles: &[ProfileFacts], key: &[u8; 32]) -> Vec<Finding> {
             held.iter().map(|(profile, name)| format!("{profile} ({})", shown(name))).collect::<Vec<_>>().join(", ")
         })
         .collect();
-    // By name, for the hashes are in another order each time.
+    // By name, because the order of the hashes differs in each run.
     found.sort_unstable();
     let finding = |held: String| {
         let detail = format!("one value is held by {held}");

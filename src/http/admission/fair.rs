@@ -77,7 +77,7 @@ impl FairSlots {
         }
     }
 
-    /// Places taken.
+    /// Slots taken.
     pub(super) fn taken(&self) -> usize {
         self.slots.len()
     }

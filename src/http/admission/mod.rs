@@ -20,9 +20,9 @@ pub(super) use peers::{KeyOwner, PeerNetwork};
 pub(super) use slot::{AdmissionSlot, EvictionSignal, SlotPool};
 
 /// Connections of each of the two kinds, where descriptors allow it.
-const MOST_CONNECTIONS: usize = 1_024;
+const MAX_CONNECTIONS: usize = 1_024;
 /// Fewest of each kind, however low the limit of descriptors is.
-const FEWEST_CONNECTIONS: usize = 32;
+const MIN_CONNECTIONS: usize = 32;
 /// One in this many descriptors may be the connection of an unknown peer, and one in this many that of a known peer.
 const DESCRIPTORS_EACH: u64 = 4;
 /// Bodies of unknown peers that are held at a time: 2 MiB each, before they are verified.
@@ -44,7 +44,7 @@ pub(super) struct Admission {
     peers: Arc<Mutex<KnownPeers>>,
 }
 
-/// Places of one kind, separate for known peers and for all others.
+/// Slots of one kind, separate for known peers and for all others.
 #[derive(Debug, Clone)]
 pub(super) struct Shares {
     pub(super) known: SlotPool,
@@ -105,8 +105,8 @@ impl Shares {
 
 /// Connections of each kind under a limit of descriptors.
 fn connections(limit: Option<u64>) -> usize {
-    let share = limit.map_or(MOST_CONNECTIONS, |limit| usize::try_from(limit / DESCRIPTORS_EACH).unwrap_or(usize::MAX));
-    share.clamp(FEWEST_CONNECTIONS, MOST_CONNECTIONS)
+    let share = limit.map_or(MAX_CONNECTIONS, |limit| usize::try_from(limit / DESCRIPTORS_EACH).unwrap_or(usize::MAX));
+    share.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use caduceus_contract::profile_name::ProfileName;
 /// How long an authentication counts: a connector that is silent for longer is unknown until its next delivery.
 const KEPT_FOR: Duration = Duration::from_hours(1);
 /// Peers kept. Only valid tokens and signatures add one, so only holders of a secret can fill it.
-const MOST: usize = 4_096;
+const MAX_PEERS: usize = 4_096;
 
 /// One peer for all counting: an IPv4 address, or the /64 that one customer of an IPv6 provider has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +50,7 @@ impl KnownPeers {
         let before = self.peers.remove(&peer);
         if let Some(before) = &before {
             self.order.remove(&before.sequence);
-        } else if self.peers.len() >= MOST
+        } else if self.peers.len() >= MAX_PEERS
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.peers.remove(&oldest);
@@ -108,11 +108,11 @@ mod tests {
     fn the_oldest_authentication_is_removed_at_the_limit() {
         let (mut known, now) = (KnownPeers::default(), Instant::now());
         let nth = |n: u32| PeerNetwork::from(IpAddr::from(n.to_be_bytes()));
-        for n in 0..=u32::try_from(MOST).unwrap() {
+        for n in 0..=u32::try_from(MAX_PEERS).unwrap() {
             known.note(nth(n), None, now);
             known.note(nth(1), None, now);
         }
-        assert_eq!((known.peers.len(), known.order.len()), (MOST, MOST));
+        assert_eq!((known.peers.len(), known.order.len()), (MAX_PEERS, MAX_PEERS));
         assert!(!known.contains(nth(0), now) && known.contains(nth(1), now) && known.contains(nth(4_096), now));
     }
 }

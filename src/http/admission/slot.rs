@@ -1,4 +1,4 @@
-//! Places that are freed when dropped, and whose holders are notified of an eviction.
+//! Slots that are freed when dropped, and whose holders are notified of an eviction.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -75,12 +75,12 @@ impl SlotPool {
         self.0.name
     }
 
-    /// Places taken at the moment.
+    /// Slots taken at the moment.
     pub(in crate::http) fn taken(&self) -> usize {
         self.state().slots.taken()
     }
 
-    /// Places evicted since the start.
+    /// Slots evicted since the start.
     pub(in crate::http) fn evicted(&self) -> u64 {
         self.state().evicted
     }

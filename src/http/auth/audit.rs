@@ -1,4 +1,4 @@
-//! The log of decisions on tokens, one JSON object a line.
+//! The log of decisions on tokens, one JSON object per line.
 //!
 //! A separate thread writes; a decision is queued without waiting, also when the disk is full or the thread is behind.
 
@@ -104,7 +104,7 @@ fn write_all(path: &Path, largest: u64, entries: &Receiver<AuditEntry>) {
         let written = append(path, largest, &mut file, &entry);
         if let Err(error) = &written {
             file = None;
-            // Once for each time that it goes wrong: the next entry tries again.
+            // Logged for each failed attempt; the next entry tries again.
             if writable {
                 error!(path = %path.display(), %error, "writing the token log failed");
             }
@@ -136,5 +136,5 @@ fn create(path: &Path) -> io::Result<File> {
     if let Some(directory) = path.parent() {
         own::make_directory(directory)?;
     }
-    Ok(own::open_or_create(path, own::Use::Append, 0o600).map_err(|error| error.why)?)
+    Ok(own::open_or_create(path, own::OpenMode::Append, 0o600).map_err(|error| error.why)?)
 }

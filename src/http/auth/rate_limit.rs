@@ -11,7 +11,7 @@ const ALLOWED: u32 = 10;
 /// Length of a window.
 const WINDOW: Duration = Duration::from_mins(1);
 /// Peers remembered; a scanner with more addresses gains nothing when the oldest is removed.
-const MOST_PEERS: usize = 1_024;
+const MAX_PEERS: usize = 1_024;
 
 /// Failures by peer. A restart resets them.
 #[derive(Debug, Default)]
@@ -39,11 +39,11 @@ impl PeerRateLimit {
     }
 
     fn make_room(&mut self, peer: &PeerNetwork, now: Instant) {
-        if self.0.len() < MOST_PEERS || self.0.contains_key(peer) {
+        if self.0.len() < MAX_PEERS || self.0.contains_key(peer) {
             return;
         }
         self.0.retain(|_, failures| now.saturating_duration_since(failures.since) < WINDOW);
-        if self.0.len() >= MOST_PEERS {
+        if self.0.len() >= MAX_PEERS {
             let oldest = self.0.iter().min_by_key(|(_, failures)| failures.since).map(|(peer, _)| *peer);
             oldest.and_then(|oldest| self.0.remove(&oldest));
         }
@@ -81,6 +81,6 @@ mod tests {
         for n in 0..5_000_u32 {
             limit.record(IpAddr::V4(n.into()), now);
         }
-        assert!(limit.0.len() <= MOST_PEERS);
+        assert!(limit.0.len() <= MAX_PEERS);
     }
 }

@@ -40,7 +40,7 @@ impl StatusPage {
     }
 }
 
-/// How the policy names a text.
+/// The source expression of a text in the content security policy.
 fn digest(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
 }

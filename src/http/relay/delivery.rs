@@ -28,7 +28,7 @@ use crate::http::admission::{EvictionSignal, KeyOwner, Rank};
 use crate::http::ask::{ask, ask_within};
 use crate::http::body::receive;
 use crate::http::caller::HttpCaller;
-use crate::http::code::Code;
+use crate::http::code::ApiErrorCode;
 use crate::http::connection::ClientConnection;
 use crate::http::error::ApiError;
 use crate::http::names::single_header;
@@ -50,15 +50,15 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
     const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk before the answer")
         .body(&[field("event", FieldKind::Object, "the event, as in an inbound frame of the relay")])
         .errors(&[
-            Code::InvalidEvent,
-            Code::NotTaken,
-            Code::TooManyDeliveries,
-            Code::ActorUnavailable,
-            Code::ActorTimeout,
+            ApiErrorCode::InvalidEvent,
+            ApiErrorCode::NotTaken,
+            ApiErrorCode::TooManyDeliveries,
+            ApiErrorCode::ActorUnavailable,
+            ApiErrorCode::ActorTimeout,
         ]);
     const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, on the request of a connector")
         .body(&[field("session_key", FieldKind::Text, "the session; one of another profile is unknown")])
-        .errors(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
+        .errors(&[ApiErrorCode::TooManyDeliveries, ApiErrorCode::ActorUnavailable, ApiErrorCode::ActorTimeout]);
     registry.at(inbound.path.clone(), Access::Signed).post(event, EVENT).done();
     registry.at(inbound.interrupt_path.clone(), Access::Signed).post(interrupt, INTERRUPT).done();
 }
@@ -91,7 +91,7 @@ async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -
         return Ok(done());
     }
     let InterruptDelivery { session_key, .. } = InterruptDelivery::read(&signed.fields()?)
-        .map_err(|_| ApiError::WrongField { field: "session_key", expected: "a text" })?;
+        .map_err(|_| ApiError::WrongField { field: "session_key", expected: "a string" })?;
     // A named profile's connector reaches that profile's sessions only; others are unknown to it.
     if signed.route.owner.as_ref().is_none_or(|owner| names_session_of(&session_key, owner))
         && let Some(port) = &state.ports.relay.stop_session

@@ -14,7 +14,7 @@ use super::inbound::WAKE;
 use crate::http::auth::{self, TokenPrincipal};
 use crate::http::body::BodyFields;
 use crate::http::caller::HttpCaller;
-use crate::http::code::Code;
+use crate::http::code::ApiErrorCode;
 use crate::http::error::ApiError;
 use crate::http::operation_doc::{Access, AnswerDoc, FieldKind, OperationDoc, field};
 use crate::http::registry::RouteRegistry;
@@ -45,7 +45,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const WAKE_LINKS: OperationDoc =
         OperationDoc::new("Wakes the links, under any Host: a dormant or waiting link dials at once")
             .answer(AnswerDoc::Other(204, ""))
-            .errors(&[Code::TooManyAttempts]);
+            .errors(&[ApiErrorCode::TooManyAttempts]);
     registry.at("/api/relay/idle", Access::Scope(auth::DRAIN)).post(idle, IDLE).done();
     registry.at(WAKE, Access::Public).get(wake, WAKE_LINKS).done();
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// A signature is valid for 300 s before and after its time, so after 600 s it is refused anyway.
 const KEPT_FOR: Duration = Duration::from_mins(10);
 /// Far above the deliveries of ten minutes. Only valid signatures are stored, so only the connector could fill it.
-const MOST: usize = 65_536;
+const MAX_SIGNATURES: usize = 65_536;
 
 /// Signatures of the last ten minutes. Lost on restart; repeated events are then detected by the ledger.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl SeenSignatures {
 
     fn forget(&mut self, now: Instant) {
         while let Some((then, _)) = self.order.front() {
-            if now.saturating_duration_since(*then) <= KEPT_FOR && self.order.len() < MOST {
+            if now.saturating_duration_since(*then) <= KEPT_FOR && self.order.len() < MAX_SIGNATURES {
                 break;
             }
             if let Some((_, signature)) = self.order.pop_front() {
@@ -61,10 +61,10 @@ mod tests {
     #[test]
     fn the_number_of_signatures_is_bounded() {
         let (mut seen, now) = (SeenSignatures::default(), Instant::now());
-        for n in 0..=MOST {
+        for n in 0..=MAX_SIGNATURES {
             seen.note(n.to_string(), now);
         }
-        assert_eq!((seen.order.len(), seen.known.len()), (MOST, MOST));
+        assert_eq!((seen.order.len(), seen.known.len()), (MAX_SIGNATURES, MAX_SIGNATURES));
         assert!(!seen.contains("0", now), "the oldest is forgotten first");
     }
 }

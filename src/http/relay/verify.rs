@@ -18,10 +18,10 @@ use super::ports::DeliveryRoute;
 use crate::http::admission::KeyOwner;
 use crate::http::error::ApiError;
 
-/// A body of so many bytes or fewer passes between two steps of a larger one: what chat messages take, with room.
+/// A body of at most this many bytes is verified between two steps of a larger one; chat messages are smaller.
 const SMALL: usize = 64 * 1024;
 /// A profile that takes longer releases the queue after this time; its answer is still awaited.
-const LONGEST_STEP: Duration = Duration::from_millis(250);
+const MAX_STEP: Duration = Duration::from_millis(250);
 /// The next profile is queried after this time, even if the answer is outstanding.
 const SHORT: Duration = Duration::from_secs(1);
 /// Longest wait for a profile: it may have to read its file first.
@@ -126,7 +126,7 @@ struct KeySearch {
 }
 
 impl KeySearch {
-    /// Queries one profile. A permit that is passed in is held for [`LONGEST_STEP`] at most, and returned if it is still held. A
+    /// Queries one profile. A permit that is passed in is held for [`MAX_STEP`] at most, and returned if it is still held. A
     /// result ends the search.
     async fn step(
         &mut self,
@@ -138,7 +138,7 @@ impl KeySearch {
         let mut answer: LocalBoxFuture<'static, SignatureVerdict> =
             Box::pin(async move { SignatureVerdict::of(port.ask(delivery, TIMEOUT).await) });
         if held.is_some()
-            && let Ok(verdict) = tokio::time::timeout(LONGEST_STEP, &mut answer).await
+            && let Ok(verdict) = tokio::time::timeout(MAX_STEP, &mut answer).await
         {
             return (self.ended(verdict, candidate), held);
         }

@@ -25,7 +25,9 @@ use caduceus_supervision::{InjectFault, Operate, OperateError, OperatorCommand, 
 use serde_json::Value;
 
 use super::sample::snapshot;
-use crate::http::{self, AlreadyStopping, Handle, Healthy, HttpOptions, HttpRelayPorts, Ports, RestartProcess};
+use crate::http::{
+    self, AlreadyStopping, Healthy, HttpOptions, HttpPorts, HttpRelayPorts, HttpServerHandle, RestartProcess,
+};
 
 /// A strong secret.
 pub(super) const SECRET: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
@@ -64,7 +66,7 @@ pub(super) struct TestServer {
     pub(super) received: ReceivedMessages,
     pub(super) home: tempfile::TempDir,
     pub(super) alive: Arc<AtomicBool>,
-    handle: Handle,
+    handle: HttpServerHandle,
     stub: Addr<Stub>,
     client: awc::Client,
 }
@@ -139,7 +141,7 @@ impl TestServer {
         }
     }
 
-    pub(super) fn ports(&self) -> Ports {
+    pub(super) fn ports(&self) -> HttpPorts {
         ports(&self.stub)
     }
 
@@ -245,8 +247,8 @@ impl ReceivedMessages {
     }
 }
 
-fn ports(stub: &Addr<Stub>) -> Ports {
-    Ports {
+fn ports(stub: &Addr<Stub>) -> HttpPorts {
+    HttpPorts {
         snapshot: stub.clone().into(),
         subscribe: stub.clone().into(),
         drain: DrainControlPorts::of(stub),

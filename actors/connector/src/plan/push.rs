@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ConnectorPlan;
 use crate::inbound::{ChatInput, EmulatedPlatform, PressedButton, Push, PushError, Pushed};
-use crate::room::RoomPlace;
+use crate::room::RoomKey;
 use crate::steps::ConnectorStep;
 
 impl ConnectorPlan {
@@ -78,7 +78,7 @@ impl ConnectorPlan {
             None => (input.text, None),
             Some(PressedButton { prompt_id, option_id }) => {
                 let place =
-                    RoomPlace { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
+                    RoomKey { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
                 let (label, event) = self.rooms.press(&place, prompt_id, option_id).ok_or(PushError::Prompt)?;
                 steps.push(ConnectorStep::Chat(event));
                 let (prompt_id, option_id) = (prompt_id.clone(), option_id.clone());
@@ -130,7 +130,7 @@ impl ConnectorPlan {
             let profile = profile.unwrap_or_else(ProfileName::default_profile);
             SessionKey::new(&source, &profile, SessionRules::default()).text()
         });
-        let place = RoomPlace { gateway_id: gateway_id.to_owned(), platform: source.platform, chat_id: source.chat_id };
+        let place = RoomKey { gateway_id: gateway_id.to_owned(), platform: source.platform, chat_id: source.chat_id };
         self.rooms.bind(session_key, place, message_id);
     }
 }

@@ -24,7 +24,7 @@ pub struct RestartResponse {
     pub ok: bool,
     /// [`GatewayAction::Restart`].
     pub action: GatewayAction,
-    /// Whether the shutdown waits for no turn.
+    /// Whether the shutdown does not wait for turns.
     pub force: bool,
     /// Turns in flight at the time of the request.
     pub active_agents: usize,

@@ -41,7 +41,7 @@ pub struct MarkerReading {
     /// Whether the shutdown that ends this drain is not announced in the home channel.
     pub suppressed: bool,
     /// Whether its content was unreadable. It drains nevertheless.
-    pub garbled: bool,
+    pub malformed: bool,
     /// When the drain ends automatically.
     pub deadline: Option<Timestamp>,
     /// The requester, as written.
@@ -84,12 +84,12 @@ impl Marker {
 /// Without an epoch on either side its presence alone decides. More than [`MAX_BYTES`] count as unreadable.
 #[must_use]
 pub fn read(bytes: &[u8], now: Option<&Epoch>) -> MarkerReading {
-    let garbled = MarkerReading { draining: true, garbled: true, ..MarkerReading::default() };
+    let malformed = MarkerReading { draining: true, malformed: true, ..MarkerReading::default() };
     if bytes.len() > MAX_BYTES {
-        return garbled;
+        return malformed;
     }
     // Nesting beyond the parser's limit is an error too, and so means drain.
-    let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return garbled };
+    let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return malformed };
     let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
     let epoch = fields.get("epoch").filter(|epoch| truthy(epoch));
     let stale = epoch.zip(now).is_some_and(|(epoch, now)| epoch.as_str() != Some(now.as_str()));
@@ -97,7 +97,7 @@ pub fn read(bytes: &[u8], now: Option<&Epoch>) -> MarkerReading {
         draining: !stale,
         stale,
         suppressed: !stale && fields.get("suppress_notification").is_some_and(truthy),
-        garbled: false,
+        malformed: false,
         deadline: text("deadline_at").and_then(|deadline| deadline.parse().ok()),
         principal: text("principal"),
         requested_at: text("requested_at"),
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_marker_reads_back() {
         let reading = read(&marker().to_json(), Epoch::from_text("b:1").as_ref());
-        assert!(reading.draining && reading.suppressed && !reading.stale && !reading.garbled);
+        assert!(reading.draining && reading.suppressed && !reading.stale && !reading.malformed);
         assert_eq!(reading.principal.as_deref(), Some("cli"));
         assert_eq!(reading.requested_at.as_deref(), Some("2026-01-01T00:00:00Z"));
         assert_eq!(reading.deadline, marker().deadline);
@@ -141,7 +141,7 @@ mod tests {
         let mut bytes = marker().to_json();
         bytes.resize(MAX_BYTES + 1, b' ');
         let reading = read(&bytes, Epoch::from_text("b:2").as_ref());
-        assert!(reading.draining && reading.garbled);
+        assert!(reading.draining && reading.malformed);
     }
 
     /// How the original, 0.19.0, reads unusual ones; where it is less strict than JSON, we drain instead.

@@ -8,12 +8,12 @@ use crate::profile_name::ProfileName;
 /// Reads every file again, the settings and each profile's `.env`, even if their stamps are unchanged. Answered once the resulting
 /// steps are carried out.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "ReadAgainDone")]
-pub struct ReadAgain;
+#[rtype(result = "ReloadDone")]
+pub struct ReloadConfig;
 
-/// Answer to [`ReadAgain`].
+/// Answer to [`ReloadConfig`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadAgainDone {
+pub struct ReloadDone {
     /// Changed keys of the home's files, and `profile NAME` for changed profiles.
     pub changed: Vec<String>,
     /// The errors in the home's files, one sentence each.

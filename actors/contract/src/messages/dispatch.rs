@@ -21,7 +21,7 @@ use crate::wire::event::InboundEvent;
 pub struct OfferEvent {
     /// The link over which it arrived.
     pub link: LinkId,
-    /// The addressed bot, if the link fronts several.
+    /// The addressed bot, if the link serves several.
     pub bot_id: Option<String>,
     /// The profile that owns the link; `None` for the link of the process.
     pub owner: Option<ProfileName>,

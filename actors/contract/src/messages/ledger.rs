@@ -17,7 +17,7 @@ use crate::wire::session::SessionKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct InboundId(pub i64);
 
-/// Row of an outbound obligation.
+/// Row of an outbound message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct OutboundId(pub i64);
 
@@ -43,7 +43,7 @@ pub enum InboundState {
     Dead,
 }
 
-/// Life cycle of an outbound obligation.
+/// Life cycle of an outbound message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboundState {
@@ -68,7 +68,7 @@ impl OutboundState {
         match result {
             ActionResult { success: true, .. } => Self::Delivered,
             ActionResult { ambiguous: true, .. } => Self::Ambiguous,
-            ActionResult { never_left: true, .. } => Self::Pending,
+            ActionResult { not_sent: true, .. } => Self::Pending,
             _ => Self::Refused,
         }
     }
@@ -181,14 +181,14 @@ pub struct ReadInbound {
 /// The profiles with chats to be notified of messages that a drain refused ([`REFUSED_BY_DRAIN`]).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Vec<ProfileName>, LedgerError>")]
-pub struct ListUnread;
+pub struct ListRefusals;
 
 /// Records for some chats of a profile a notice of how many of their messages a drain refused: one reply per chat,
 /// `Pending`, and in the same transaction marks its events as notified. Answered with the links of those replies; empty: every chat
 /// is notified.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<LinkId>, LedgerError>")]
-pub struct NotifyUnread {
+pub struct RecordRefusalNotices {
     /// The profile.
     pub profile: ProfileName,
     /// Limit of chats.
@@ -255,11 +255,11 @@ pub struct RecordOutbound {
     pub state: OutboundState,
 }
 
-/// Changes the state of an outbound obligation.
+/// Changes the state of an outbound message.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkOutbound {
-    /// The obligation.
+    /// The message.
     pub id: OutboundId,
     /// Its new state. `Sending` counts an attempt.
     pub state: OutboundState,
@@ -269,7 +269,7 @@ pub struct MarkOutbound {
     pub error: Option<String>,
 }
 
-/// The outbound obligations in the given states, oldest first. Corrupt rows as in [`ListInbound`].
+/// The outbound messages in the given states, oldest first. Corrupt rows as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<OutboundRow>, LedgerError>")]
 pub struct ListOutbound {
@@ -281,7 +281,7 @@ pub struct ListOutbound {
     pub limit: usize,
 }
 
-/// An outbound obligation as stored in the ledger.
+/// An outbound message as stored in the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboundRow {
     /// Its row.
@@ -343,9 +343,9 @@ pub struct LedgerView {
     pub path: PathBuf,
     /// Inbound events by state.
     pub inbound: BTreeMap<InboundState, u64>,
-    /// Outbound obligations by state.
+    /// Outbound messages by state.
     pub outbound: BTreeMap<OutboundState, u64>,
-    /// Events and obligations written since the process started.
+    /// Events and outbound messages written since the process started.
     pub written: u64,
     /// Rows found corrupt since the process started; they are not used.
     #[serde(rename = "damaged")]

@@ -12,7 +12,7 @@ use crate::wire::delivery::DeliveryError;
 /// Reads the profile's `.env` again, even if its stamp is unchanged. Answered once that is done, or the disk did not answer.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct ReadEnvAgain;
+pub struct ReloadEnv;
 
 /// Verifies that a delivery is signed with one of this profile's keys.
 #[derive(Debug, Clone, Message)]

@@ -55,7 +55,7 @@ pub enum SteerError {
 /// A turn has ended, and all its replies are in the ledger.
 /// Answered once the ledger has the end too; until then the turn counts, so that no dispatcher treats it as interrupted.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "Result<(), TooEarly>")]
+#[rtype(result = "Result<(), DispatcherNotReady>")]
 pub struct TurnEnded {
     /// The turn.
     pub id: TurnId,
@@ -70,7 +70,7 @@ pub struct TurnEnded {
 /// Why [`TurnEnded`] was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the dispatcher has not read the ledger yet, try again")]
-pub struct TooEarly;
+pub struct DispatcherNotReady;
 
 /// The outcome of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -246,7 +246,7 @@ impl Action {
         }
     }
 
-    /// Whether it contains content for people, so that it is an obligation.
+    /// Whether it contains content for people, so that it is recorded in the ledger.
     #[must_use]
     pub fn carries_content(&self) -> bool {
         match self {
@@ -264,7 +264,7 @@ impl Action {
         }
     }
 
-    /// The text for people, for the ops that are obligations.
+    /// The text for people, for the ops that are recorded in the ledger.
     #[must_use]
     pub fn content(&self) -> Option<&str> {
         match self {

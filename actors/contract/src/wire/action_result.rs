@@ -35,12 +35,12 @@ pub struct ActionResult {
     pub chat_info: Option<Value>,
     /// Whether it certainly did not leave this process, and so may be sent again without a mark.
     #[serde(skip)]
-    pub never_left: bool,
+    pub not_sent: bool,
 }
 
 /// Why a result was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("action: {0}")]
+#[error("action result: {0}")]
 pub struct ActionResultError(pub FieldError);
 
 /// A connector's description of a chat. A gateway passes it to the agent unchanged.
@@ -76,8 +76,8 @@ impl ActionResult {
 
     /// A failure before the action left this process.
     #[must_use]
-    pub fn never_left(error: impl Into<String>) -> Self {
-        Self { never_left: true, ..Self::failed(error) }
+    pub fn not_sent(error: impl Into<String>) -> Self {
+        Self { not_sent: true, ..Self::failed(error) }
     }
 
     /// A failure with an unknown outcome.
@@ -102,7 +102,7 @@ impl ActionResult {
             error: identifier(fields.get("error")).map(cut),
             ambiguous: !success && fields.get("ambiguous").is_some_and(truthy),
             chat_info: fields.get("chat_info").filter(|info| info.to_string().len() <= MAX_CHAT_INFO).cloned(),
-            never_left: false,
+            not_sent: false,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The wire between a gateway and a connector: one JSON object a line, in both directions.
+//! The wire between a gateway and a connector: one JSON object per line, in both directions.
 
 pub mod action;
 pub mod action_result;

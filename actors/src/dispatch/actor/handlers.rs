@@ -17,7 +17,7 @@ use caduceus_contract::messages::dispatch::{
 };
 use caduceus_contract::messages::drain::DrainChanged;
 use caduceus_contract::messages::ledger::{InboundState, RecordInbound, Recorded};
-use caduceus_contract::messages::turn::{StopCause, TooEarly, TurnEnded};
+use caduceus_contract::messages::turn::{DispatcherNotReady, StopCause, TurnEnded};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};
 
@@ -136,11 +136,11 @@ impl DispatchActor {
 }
 
 impl Handler<TurnEnded> for DispatchActor {
-    type Result = ResponseFuture<Result<(), TooEarly>>;
+    type Result = ResponseFuture<Result<(), DispatcherNotReady>>;
 
     fn handle(&mut self, ended: TurnEnded, ctx: &mut Self::Context) -> Self::Result {
         if self.early.is_some() {
-            return ResponseFuture::ready(Err(TooEarly));
+            return ResponseFuture::ready(Err(DispatcherNotReady));
         }
         info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
         let written = self.end_turn(ended, ctx);
@@ -176,7 +176,7 @@ impl Handler<DrainChanged> for DispatchActor {
         self.gate = GateState { draining: changed.draining, stopping: changed.stopping, reported: true };
         let steps = self.plan.gate(changed.draining, changed.profiles);
         self.carry_out(steps, ctx);
-        self.report_unread(ctx);
+        self.report_refusals(ctx);
     }
 }
 

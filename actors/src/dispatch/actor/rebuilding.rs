@@ -168,7 +168,7 @@ impl DispatchActor {
         if !self.adopted.is_empty() {
             ctx.run_later(ADOPTED_CHECK_INTERVAL, Self::check_adopted);
         }
-        self.report_unread(ctx);
+        self.report_refusals(ctx);
     }
 
     /// Finds adopted turns that will report nothing: those with a permit that were never started, and those whose end was lost

@@ -151,7 +151,7 @@ impl DispatchActor {
         self.mark(event, InboundState::Refused, None, Some(notice.reason().to_owned()), ctx);
         // The drain may have ended before this row was written, and so without a report of it.
         if *notice == Notice::Maintenance && job.is_some_and(|job| self.plan.is_open(&job.profile)) {
-            self.report_unread(ctx);
+            self.report_refusals(ctx);
         }
     }
 

@@ -21,7 +21,7 @@ impl HonchoRefreshActor {
             return;
         }
         self.checking = CheckState::Running;
-        let retry_wait = self.settings.limits.retry_wait;
+        let retry_wait = self.settings.timeouts.retry_wait;
         let before = (self.started, self.ended);
         let checks = self.settings.profiles.clone().into_iter().map(|profile| {
             // Each on a separate thread: a profile whose disk hangs delays no other for longer than this.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::super::outcome::Outcome;
+use super::super::outcome::RefreshOutcome;
 use super::oauth_server::OauthFault;
 use super::{GrantTrial, SOON, rotated};
 
@@ -63,7 +63,7 @@ fn a_server_that_does_not_answer_times_out_and_the_token_is_not_presented_again(
     let trial = GrantTrial::expired();
     trial.server.script(OauthFault::Delay(SOON));
     let mut refresh = trial.refresh();
-    refresh.limits.exchange = Duration::from_millis(100);
+    refresh.timeouts.exchange = Duration::from_millis(100);
     let threads: Vec<_> = (0..8).map(|_| refresh.clone()).map(|refresh| thread::spawn(move || refresh.run())).collect();
     for thread in threads {
         thread.join().unwrap();
@@ -81,7 +81,7 @@ fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
             (0..8).map(|_| trial.refresh()).map(|refresh| thread::spawn(move || refresh.run())).collect();
         for thread in threads {
             let report = thread.join().unwrap();
-            let Outcome::Denied { retry_in, .. } = report.outcome else { panic!("{report:?}") };
+            let RefreshOutcome::Denied { retry_in, .. } = report.outcome else { panic!("{report:?}") };
             assert!((least_s..=least_s + least_s / 4 + 2).contains(&retry_in.as_secs()), "{step}: {retry_in:?}");
         }
         assert_eq!(trial.server.presented().len(), step + 1);
@@ -95,9 +95,9 @@ fn while_a_server_is_busy_eight_processes_present_the_token_once_per_step() {
 fn a_wait_that_the_server_requests_is_observed_except_on_request() {
     let trial = GrantTrial::expired();
     trial.server.script(OauthFault::StatusWith(429, "retry-after: 900\r\n".to_owned()));
-    let Outcome::Denied { retry_in, .. } = trial.run() else { panic!("it is not denied") };
+    let RefreshOutcome::Denied { retry_in, .. } = trial.run() else { panic!("it is not denied") };
     assert_eq!(retry_in, Duration::from_secs(901));
-    assert!(matches!(trial.run(), Outcome::Denied { .. }));
+    assert!(matches!(trial.run(), RefreshOutcome::Denied { .. }));
     assert_eq!(trial.server.presented().len(), 1);
     let mut requested = trial.refresh();
     requested.by_person = true;

@@ -37,7 +37,7 @@ fn two_threads_on_one_file_exchange_once() {
     let refreshes = [trial.refresh(), trial.refresh()];
     let ends = refreshes.map(|refresh| thread::spawn(move || refresh.run().outcome)).map(|end| end.join().unwrap());
     let adopted =
-        ends.iter().filter(|end| matches!(end, Outcome::Adopted(grant) if access(grant) == "hch-at-n1")).count();
+        ends.iter().filter(|end| matches!(end, RefreshOutcome::Adopted(grant) if access(grant) == "hch-at-n1")).count();
     assert_eq!((adopted, trial.server.exchanges()), (1, 1));
     trial.assert_no_replay();
 }
@@ -52,9 +52,9 @@ fn a_short_lived_rotation_of_another_process_is_adopted_and_not_exchanged() {
         rotated(late.run().outcome);
         late.by_person = false;
         let before = trial.server.exchanges();
-        assert!(matches!(late.run().outcome, Outcome::Adopted(_)), "{life}");
+        assert!(matches!(late.run().outcome, RefreshOutcome::Adopted(_)), "{life}");
         assert!(
-            matches!(trial.run(), Outcome::Adopted(_)),
+            matches!(trial.run(), RefreshOutcome::Adopted(_)),
             "a newcomer exchanges within 30 s of the last time: {life}"
         );
         assert_eq!(trial.server.exchanges(), before);
@@ -67,7 +67,7 @@ fn a_file_that_does_not_parse_is_never_overwritten() {
     let trial = GrantTrial::expired();
     let refresh = trial.refresh();
     fs::write(trial.path(), "{\"hosts\": hch-at-").unwrap();
-    let Outcome::Unreadable(why) = refresh.run().outcome else { panic!("it was used") };
+    let RefreshOutcome::Unreadable(why) = refresh.run().outcome else { panic!("it was used") };
     assert!(why.contains("line 1") && !why.contains("hch-"), "{why}");
     assert_eq!(fs::read_to_string(trial.path()).unwrap(), "{\"hosts\": hch-at-");
     assert_eq!(trial.server.presented().len(), 0);
@@ -84,7 +84,9 @@ fn if_the_file_breaks_during_the_exchange_the_grant_is_kept_beside_it_and_restor
             fs::write(&broken, "garbage").unwrap();
         }
     });
-    let Outcome::Rotated { grant, beside: Some(kept), .. } = refresh.run().outcome else { panic!("it was not kept") };
+    let RefreshOutcome::Rotated { grant, beside: Some(kept), .. } = refresh.run().outcome else {
+        panic!("it was not kept")
+    };
     assert_eq!(fs::read_to_string(&path).unwrap(), "garbage");
     assert_eq!(access(&grant_in(&kept).unwrap()), access(&grant));
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
@@ -102,20 +104,20 @@ fn after_a_lost_answer_no_process_presents_the_token_for_a_minute() {
     for fault in [Fault::LostAnswer, Fault::CutAnswer, Fault::Body("<html>".to_owned())] {
         let trial = GrantTrial::expired();
         trial.server.script(fault.clone());
-        assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }), "{fault:?}");
+        assert!(matches!(trial.run(), RefreshOutcome::Ambiguous { retry_in: Some(_), .. }), "{fault:?}");
         for _ in 0..5 {
-            assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }), "{fault:?}");
+            assert!(matches!(trial.run(), RefreshOutcome::Ambiguous { retry_in: Some(_), .. }), "{fault:?}");
         }
         assert_eq!(trial.server.presented().len(), 1, "{fault:?}");
-        assert!(matches!(trial.run_after_the_wait(), Outcome::Refused { .. }), "{fault:?}");
+        assert!(matches!(trial.run_after_the_wait(), RefreshOutcome::Refused { .. }), "{fault:?}");
         for _ in 0..5 {
-            assert!(matches!(trial.run_after_the_wait(), Outcome::Refused { .. }), "{fault:?}");
+            assert!(matches!(trial.run_after_the_wait(), RefreshOutcome::Refused { .. }), "{fault:?}");
         }
         assert_eq!((trial.server.presented().len(), trial.server.replays()), (2, 1), "{fault:?}");
     }
     // A token that did not arrive remains valid.
     trial.server.script(Fault::Closed);
-    assert!(matches!(trial.run(), Outcome::Ambiguous { .. }));
+    assert!(matches!(trial.run(), RefreshOutcome::Ambiguous { .. }));
     rotated(trial.run_after_the_wait());
     trial.assert_no_replay();
 }
@@ -128,11 +130,11 @@ fn a_server_that_hangs_times_out_and_is_retried_once() {
     }
     // A malformed status line is not an answer either.
     let mut hangs = trial.refresh();
-    hangs.limits.exchange = Duration::from_millis(300);
-    hangs.limits.retry_wait = Duration::ZERO;
-    assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: Some(_), .. }));
-    assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: None, .. }));
-    assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: None, .. }));
+    hangs.timeouts.exchange = Duration::from_millis(300);
+    hangs.timeouts.retry_wait = Duration::ZERO;
+    assert!(matches!(hangs.run().outcome, RefreshOutcome::Ambiguous { retry_in: Some(_), .. }));
+    assert!(matches!(hangs.run().outcome, RefreshOutcome::Ambiguous { retry_in: None, .. }));
+    assert!(matches!(hangs.run().outcome, RefreshOutcome::Ambiguous { retry_in: None, .. }));
     assert_eq!(trial.server.presented().len(), 2);
     hangs.by_person = true;
     rotated(hangs.run().outcome);
@@ -140,10 +142,8 @@ fn a_server_that_hangs_times_out_and_is_retried_once() {
     let trial = GrantTrial::expired();
     trial.server.script(Fault::Delay(SOON));
     let mut hangs = trial.refresh();
-    hangs.limits.exchange = Duration::from_millis(100);
-    let Outcome::Ambiguous { why, .. } = hangs.run().outcome else {
-        panic!("a missing answer was taken for an answer")
-    };
+    hangs.timeouts.exchange = Duration::from_millis(100);
+    let RefreshOutcome::Ambiguous { why, .. } = hangs.run().outcome else { panic!("silence was taken for an answer") };
     assert!(why.contains("no answer within 0.1 s"), "{why}");
 }
 
@@ -158,7 +158,7 @@ fn a_refusing_or_unreachable_server_costs_no_token() {
     ];
     for fault in faults {
         trial.server.script(fault.clone());
-        assert!(matches!(trial.run(), Outcome::Denied { .. }), "{fault:?}");
+        assert!(matches!(trial.run(), RefreshOutcome::Denied { .. }), "{fault:?}");
         trial.waits_are_over();
     }
     assert_eq!(trial.server.presented().len(), 4, "a redirect was followed");
@@ -168,8 +168,8 @@ fn a_refusing_or_unreachable_server_costs_no_token() {
     for endpoint in ["http://127.0.0.1:1/oauth/token", "nowhere", "ftp://127.0.0.1/", "http:///x"] {
         file["hosts"]["hermes"]["oauth"]["tokenEndpoint"] = json!(endpoint);
         fs::write(trial.path(), file.to_string()).unwrap();
-        let Report { outcome, presented } = trial.refresh().run();
-        assert!(matches!(outcome, Outcome::Failed(_)) && !presented, "{endpoint}: {outcome:?}");
+        let RefreshReport { outcome, presented } = trial.refresh().run();
+        assert!(matches!(outcome, RefreshOutcome::Failed(_)) && !presented, "{endpoint}: {outcome:?}");
     }
     file["hosts"]["hermes"]["oauth"]["tokenEndpoint"] = good;
     fs::write(trial.path(), file.to_string()).unwrap();
@@ -182,7 +182,7 @@ fn a_refused_token_is_presented_once_by_all_processes_together() {
     let trial = GrantTrial::expired();
     trial.server.revoke();
     for _ in 0..4 {
-        assert!(matches!(trial.run(), Outcome::Refused { .. }));
+        assert!(matches!(trial.run(), RefreshOutcome::Refused { .. }));
     }
     assert_eq!(trial.server.presented().len(), 1);
 }
@@ -192,10 +192,10 @@ fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_req
     let trial = GrantTrial::expired();
     trial.server.script(Fault::NoRefreshToken);
     trial.server.tokens_live(json!(100));
-    assert!(matches!(trial.run(), Outcome::Withheld { .. }));
+    assert!(matches!(trial.run(), RefreshOutcome::Withheld { .. }));
     let block = &trial.json()["hosts"]["hermes"];
     assert_eq!((&block["apiKey"], &block["oauth"]["refreshToken"]), (&json!("hch-at-n1"), &json!("hch-rt-0")));
-    assert!(matches!(trial.run_after_the_wait(), Outcome::Ambiguous { retry_in: None, .. }));
+    assert!(matches!(trial.run_after_the_wait(), RefreshOutcome::Ambiguous { retry_in: None, .. }));
     assert_eq!(trial.server.presented().len(), 1);
     let mut requested = trial.refresh();
     requested.by_person = true;
@@ -213,7 +213,7 @@ fn if_the_file_cannot_be_written_no_token_is_presented() {
             fs::remove_dir_all(&home).unwrap();
         }
     });
-    assert!(matches!(refresh.run().outcome, Outcome::Failed(_)));
+    assert!(matches!(refresh.run().outcome, RefreshOutcome::Failed(_)));
     assert_eq!(trial.server.presented().len(), 0);
     fs::create_dir(trial.home.path()).unwrap();
 }
@@ -231,7 +231,7 @@ fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
             }
         }
     });
-    let Outcome::Unsaved { unsaved, .. } = refresh.run().outcome else { panic!("it was saved") };
+    let RefreshOutcome::Unsaved { unsaved, .. } = refresh.run().outcome else { panic!("it was saved") };
     fs::rename(away, home).unwrap();
     let mut next = trial.refresh();
     next.unsaved = Some(unsaved);
@@ -250,7 +250,7 @@ fn a_login_during_the_exchange_takes_precedence() {
             logging_in.log_in(7, 3600);
         }
     });
-    assert!(matches!(refresh.run().outcome, Outcome::Adopted(grant) if access(&grant) == "hch-at-7"));
+    assert!(matches!(refresh.run().outcome, RefreshOutcome::Adopted(grant) if access(&grant) == "hch-at-7"));
     assert_eq!(trial.json()["hosts"]["hermes"]["apiKey"], "hch-at-7");
 }
 
@@ -303,7 +303,7 @@ fn the_end_is_reported_even_if_the_thread_panics_and_the_lock_is_held_until_then
     });
     refresh.spawn(move |report| done.send(report).unwrap()).unwrap();
     let report = reports.recv_timeout(SOON).expect("the end is reported");
-    assert!(matches!(report.outcome, Outcome::Ambiguous { .. }) && report.presented);
+    assert!(matches!(report.outcome, RefreshOutcome::Ambiguous { .. }) && report.presented);
     assert!(*held.lock().unwrap());
     drop(ConfigLock::take(&trial.path(), SOON).unwrap());
 }

@@ -35,7 +35,7 @@ fn the_child_is_killed_at_the_given_step() {
         host: "hermes".to_owned(),
         unsaved: None,
         by_person: false,
-        limits: Limits::default(),
+        timeouts: RefreshTimeouts::default(),
         redactor: Redactor::default(),
         steps: StepHook::new(move |reached| {
             if reached == step {
@@ -74,7 +74,7 @@ fn a_kill_before_the_token_is_presented_costs_nothing() {
 fn a_kill_just_before_presenting_costs_a_minute() {
     let trial = GrantTrial::expired();
     kill_on(RefreshStep::BeforeSend, &trial);
-    assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
+    assert!(matches!(trial.run(), RefreshOutcome::Ambiguous { retry_in: Some(_), .. }));
     rotated(trial.run_after_the_wait());
     assert_eq!(trial.other_files(), Vec::<String>::new());
     trial.assert_no_replay();
@@ -85,10 +85,10 @@ fn a_kill_after_the_answer_requires_a_login_and_does_not_loop() {
     let trial = GrantTrial::expired();
     kill_on(RefreshStep::Answered, &trial);
     for _ in 0..3 {
-        assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
+        assert!(matches!(trial.run(), RefreshOutcome::Ambiguous { retry_in: Some(_), .. }));
     }
     for _ in 0..3 {
-        assert!(matches!(trial.run_after_the_wait(), Outcome::Refused { .. }));
+        assert!(matches!(trial.run_after_the_wait(), RefreshOutcome::Refused { .. }));
     }
     assert_eq!((trial.server.presented().len(), trial.server.replays()), (2, 1));
 }
@@ -107,7 +107,7 @@ fn a_kill_after_the_rename_costs_nothing() {
     let trial = GrantTrial::expired();
     let before = trial.refresh();
     kill_on(RefreshStep::Renamed, &trial);
-    assert!(matches!(before.run().outcome, Outcome::Adopted(grant) if access(&grant) == "hch-at-n1"));
+    assert!(matches!(before.run().outcome, RefreshOutcome::Adopted(grant) if access(&grant) == "hch-at-n1"));
     assert_eq!(trial.server.presented().len(), 1);
 }
 

@@ -59,8 +59,8 @@ fn while_the_original_holds_the_lock_nothing_is_exchanged() {
     let trial = GrantTrial::expired();
     let mut holder = original_holds(&trial.path());
     let mut refresh = trial.refresh();
-    refresh.limits.lock_wait = Duration::from_millis(150);
-    let Outcome::Failed(why) = refresh.run().outcome else { panic!("it continued without the lock") };
+    refresh.timeouts.lock_wait = Duration::from_millis(150);
+    let RefreshOutcome::Failed(why) = refresh.run().outcome else { panic!("it continued without the lock") };
     assert!(why.contains("another process"), "{why}");
     assert_eq!(trial.server.presented().len(), 0);
     drop(holder.stdin.take());

@@ -57,7 +57,7 @@ fn make_action(target: &Target, count: u64) -> String {
 
 fn notify(writer: &LedgerWriter, chats: usize) -> usize {
     let profile = ProfileName::default_profile();
-    wait(writer.ask(NotifyUnread { profile, chats, make_action })).unwrap().len()
+    wait(writer.ask(RecordRefusalNotices { profile, chats, make_action })).unwrap().len()
 }
 
 fn notices(writer: &LedgerWriter) -> Vec<String> {
@@ -81,14 +81,14 @@ fn each_chat_is_notified_once_how_many_of_its_messages_a_drain_refused_also_over
     let id = record(&writer, 7);
     let note = Some(REFUSED_BY_DRAIN.to_owned());
     wait(writer.ask(MarkInbound { note, ..mark(id, InboundState::Refused) })).unwrap();
-    assert_eq!(wait(writer.ask(ListUnread)).unwrap(), [ProfileName::default_profile()]);
+    assert_eq!(wait(writer.ask(ListRefusals)).unwrap(), [ProfileName::default_profile()]);
     assert_eq!(notify(&writer, 2), 2);
     close(&writer);
 
     let writer = home.open();
     assert_eq!(notify(&writer, 10), 2);
     assert_eq!(notify(&writer, 10), 0);
-    assert_eq!(wait(writer.ask(ListUnread)).unwrap(), []);
+    assert_eq!(wait(writer.ask(ListRefusals)).unwrap(), []);
     let expected = ["a 3", "b 1", "c 1", "chat 1"].map(|op| format!("{{\"op\":\"{op}\"}}"));
     assert_eq!(notices(&writer), expected);
     assert_eq!(writer.view().inbound[&InboundState::Refused], 7, "their states are unchanged");

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing::{info, warn};
 
 use super::ProfileActor;
-use crate::files::{FileWorker, NoAnswer, Purpose, Stamp, workers};
+use crate::files::{FileStamp, FileWorker, NoAnswer, Purpose, workers};
 use crate::profile::child_env::{self, HONCHO_API_KEY};
 use crate::profile::env_file::EnvFile;
 use crate::profile::env_source::{self, EnvContent};
@@ -79,7 +79,7 @@ impl ProfileActor {
         ctx.spawn(reading.map(|(), actor, ctx| actor.watch_env(ctx)));
     }
 
-    fn apply(&mut self, stamp: Stamp, content: EnvContent, ctx: &mut Context<Self>) {
+    fn apply(&mut self, stamp: FileStamp, content: EnvContent, ctx: &mut Context<Self>) {
         let (values, problem) = match content {
             EnvContent::Values(values) => (values, None),
             EnvContent::Unusable(reason) => (EnvFile::default(), Some(reason)),

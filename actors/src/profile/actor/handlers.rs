@@ -17,7 +17,7 @@ use crate::profile::launch::Launch;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial, ProfileConfigChanged};
 use crate::profile::{call, dial, env_source, plan};
 use caduceus_contract::messages::honcho::FreshToken;
-use caduceus_contract::messages::profile::{GetProfile, ProfileView, ReadEnvAgain, TokenChanged, VerifyDelivery};
+use caduceus_contract::messages::profile::{GetProfile, ProfileView, ReloadEnv, TokenChanged, VerifyDelivery};
 use caduceus_contract::wire::delivery::{self, DeliveryError};
 
 /// Timeout for a new token; a turn then starts with the current one. The grants' actor answers after 15 s with the token
@@ -211,10 +211,10 @@ impl Handler<ProfileConfigChanged> for ProfileActor {
     }
 }
 
-impl Handler<ReadEnvAgain> for ProfileActor {
+impl Handler<ReloadEnv> for ProfileActor {
     type Result = Later<()>;
 
-    fn handle(&mut self, _: ReadEnvAgain, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: ReloadEnv, _: &mut Self::Context) -> Self::Result {
         self.stale = true;
         Box::pin(self.read_env())
     }

@@ -29,7 +29,7 @@ port_set! {
     }
 }
 
-/// Asks for the current configuration of the profile's agent.
+/// Requests the current configuration of the profile's agent.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Arc<AgentSettings>")]
 pub struct GetAgent;
@@ -102,7 +102,7 @@ pub struct AuthorisedCall {
 #[derive(Debug)]
 pub struct Call {
     /// The server's status and headers, once they arrive.
-    pub head: oneshot::Receiver<Result<Head, CallBroken>>,
+    pub head: oneshot::Receiver<Result<ResponseHead, CallBroken>>,
     /// The server's body: a few pieces, and then the server waits. An error if the connection breaks off in the middle.
     pub body: mpsc::Receiver<Result<Bytes, CallBroken>>,
     /// Keeps the values of the call out of the logs, even after the profile's values have changed.
@@ -111,7 +111,7 @@ pub struct Call {
 
 /// The status and headers of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct ResponseHead {
     /// The status code. Redirects are not followed.
     pub status: u16,
     /// The wait that it requests.

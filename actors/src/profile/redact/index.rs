@@ -1,7 +1,7 @@
 //! Finds any of many texts in one pass.
 //!
 //! Every [`WINDOW`] bytes of a text are looked up by a keyed hash. On a match, one lookup for each *length* of a form with this
-//! beginning follows, however many forms share a length: keys of one vendor begin alike and have one length.
+//! prefix follows, however many forms share a length: keys of one vendor begin alike and have one length.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -24,7 +24,7 @@ pub(super) struct Index {
     key: RandomState,
     /// By the hash of their first [`WINDOW`] bytes, then by length, longest last, then by the hash of the whole.
     buckets: HashMap<u64, BTreeMap<usize, HashMap<u64, Vec<SecretForm>>>>,
-    beginnings: Beginnings,
+    prefixes: PrefixFilter,
     /// Bytes of the longest form so far.
     longest: usize,
 }
@@ -43,7 +43,7 @@ impl Index {
     pub(super) fn add(&mut self, form: SecretForm) {
         self.longest = self.longest.max(form.bytes.len() * ESCAPED);
         let (window, whole) = (self.key.hash_one(&form.bytes[..WINDOW]), self.key.hash_one(&**form.bytes));
-        self.beginnings.add(&form.bytes);
+        self.prefixes.add(&form.bytes);
         let lengths = self.buckets.entry(window).or_default();
         lengths.entry(form.bytes.len()).or_default().entry(whole).or_default().push(form);
     }
@@ -60,9 +60,9 @@ impl Index {
             });
             !lengths.is_empty()
         });
-        self.beginnings = Beginnings::default();
+        self.prefixes = PrefixFilter::default();
         let forms = self.buckets.values().flat_map(|lengths| lengths.values().flat_map(HashMap::values)).flatten();
-        forms.for_each(|form| self.beginnings.add(&form.bytes));
+        forms.for_each(|form| self.prefixes.add(&form.bytes));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -103,7 +103,7 @@ impl Index {
     fn matches(&self, bytes: &[u8], lookups: &mut usize) -> Vec<Span<'_>> {
         let mut found = Vec::new();
         for (start, window) in bytes.windows(WINDOW).enumerate() {
-            if !self.beginnings.may_be(window) {
+            if !self.prefixes.may_be(window) {
                 continue;
             }
             let Some(lengths) = self.buckets.get(&self.key.hash_one(window)) else { continue };
@@ -118,14 +118,14 @@ impl Index {
     }
 }
 
-/// The beginnings of forms, so that most of a text is passed over without a hash. It reveals no form: many beginnings are
+/// The prefixes of forms, so that most of a text is passed over without a hash. It reveals no form: many prefixes are
 /// merged, in an order that differs in each process.
-struct Beginnings {
+struct PrefixFilter {
     multiplier: u32,
     bits: Box<[u64; Self::BITS / 64]>,
 }
 
-impl Beginnings {
+impl PrefixFilter {
     const BITS: usize = 1 << 16;
 
     fn add(&mut self, form: &[u8]) {
@@ -144,7 +144,7 @@ impl Beginnings {
     }
 }
 
-impl Default for Beginnings {
+impl Default for PrefixFilter {
     fn default() -> Self {
         let random = RandomState::new().hash_one(());
         let [a, b, c, d, ..] = random.to_le_bytes();

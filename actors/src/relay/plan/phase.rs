@@ -31,7 +31,7 @@ pub(super) enum LinkPhase {
     Waiting {
         until: Duration,
         /// The connector requested this wait; [`LinkPlan::wake`](super::LinkPlan::wake) does not shorten it.
-        ordered: bool,
+        requested: bool,
     },
     Revoked {
         ask_at: Option<Duration>,

@@ -165,7 +165,7 @@ fn wait_that_the_connector_requests_is_observed_and_bounded() {
         let mut bench = LinkPlanBench::new();
         bench.plan.start(bench.at());
         assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
-        let loss = Loss::WaitOrdered { reason: "503".into(), wait: Duration::from_secs(requested) };
+        let loss = Loss::WaitRequested { reason: "503".into(), wait: Duration::from_secs(requested) };
         assert_eq!(bench.plan.lost(1, &loss, bench.at()), [LinkStep::Close(CloseWith::Away)]);
         assert_eq!(
             (bench.plan.state(), bench.wait(), bench.plan.last_error()),

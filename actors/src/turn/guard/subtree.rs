@@ -35,7 +35,7 @@ mod linux {
 
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-    use crate::files::{Links, small};
+    use crate::files::{Symlinks, small};
     use crate::profile::child_env::TURN_ID;
     use caduceus_contract::turn_id::TurnId;
 
@@ -68,7 +68,7 @@ mod linux {
         let is_marked = |pid: i32| {
             // A process that has ended meanwhile, or of another user, is skipped.
             let environment =
-                small::read(Path::new(&format!("/proc/{pid}/environ")), small::KERNEL_LIMIT, Links::Follow);
+                small::read(Path::new(&format!("/proc/{pid}/environ")), small::KERNEL_LIMIT, Symlinks::Follow);
             let environment = environment.map(|contents| contents.bytes).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|pair| marks.iter().any(|mark| mark.as_bytes() == pair))
         };

@@ -195,17 +195,17 @@ fn a_cluster_that_is_longer_than_a_message_is_cut_between_characters() {
     assert!(parts.iter().all(|part| part.chars().count() <= 20));
 }
 
-/// A cutter that is given the text in pieces, as an agent writes it.
+/// A splitter that is given the text in pieces, as an agent writes it.
 fn piece_by_piece(text: &str, step: usize, limit: usize) -> Vec<String> {
-    let (mut cutter, mut written, mut parts) = (Cutter::new(limit, LenUnit::Chars), String::new(), Vec::new());
+    let (mut splitter, mut written, mut parts) = (ReplySplitter::new(limit, LenUnit::Chars), String::new(), Vec::new());
     let chars: Vec<char> = text.chars().collect();
     for piece in chars.chunks(step) {
         written.extend(piece);
-        parts.extend(std::iter::from_fn(|| cutter.full(&written, false)));
-        let _ = cutter.tail(&written);
+        parts.extend(std::iter::from_fn(|| splitter.full(&written, false)));
+        let _ = splitter.tail(&written);
     }
-    parts.extend(std::iter::from_fn(|| cutter.full(&written, true)));
-    parts.extend(cutter.rest(&written).map(|rest| rest.content));
+    parts.extend(std::iter::from_fn(|| splitter.full(&written, true)));
+    parts.extend(splitter.rest(&written).map(|rest| rest.content));
     parts
 }
 

@@ -12,8 +12,8 @@ pub enum FrameError {
     /// It is not JSON, not an object, or nested too deeply.
     #[error("the line is not a JSON object")]
     NotAnObject,
-    /// The event is not JSON that can be stored: half a surrogate pair, or nested too deeply.
-    #[error("the event cannot be read: it holds half a character, or is nested too deeply")]
+    /// The event is not JSON that can be stored: an unpaired surrogate, or nested too deeply.
+    #[error("the event cannot be read: it contains an unpaired surrogate, or is nested too deeply")]
     Unreadable,
     /// A field of the frame itself is missing or of the wrong type.
     #[error("{frame} frame: {error}")]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::error::{AnswerError, Ending};
 use super::events::{DONE, EventTooLong, Events, StreamEvent};
-use super::lenient::{self, Halves, LenientJson};
+use super::lenient::{self, LenientJson, SurrogateJoiner};
 use super::reason;
 
 /// Bytes of an answer that is not streamed; more than the longest reply with every character escaped.
@@ -31,7 +31,7 @@ pub(super) struct ModelAnswer {
     finish_with_text: bool,
     /// Chunks that belong to the answer.
     chunks: u64,
-    halves: Halves,
+    surrogates: SurrogateJoiner,
 }
 
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl ModelAnswer {
                 events.end().into_iter().try_for_each(|event| self.take_event(event, text))?;
             }
         }
-        self.halves.end(text);
+        self.surrogates.end(text);
         let finished = self.finish.is_some() && !(cut && self.finish_with_text);
         if !(self.done || whole || finished) {
             return Err(AnswerError::BrokeOff);
@@ -212,7 +212,7 @@ impl ModelAnswer {
     /// Text, or a list of parts, some of which are text.
     fn push(&mut self, content: &Value, repaired: bool, text: &mut String) {
         let parts = content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
-        content.as_str().into_iter().chain(parts).for_each(|content| self.halves.push(content, repaired, text));
+        content.as_str().into_iter().chain(parts).for_each(|content| self.surrogates.push(content, repaired, text));
     }
 }
 

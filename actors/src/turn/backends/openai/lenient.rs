@@ -1,15 +1,15 @@
-//! Slightly invalid JSON from servers: invalid numbers, halves of characters.
+//! Slightly invalid JSON from servers: invalid numbers, unpaired surrogates.
 
 use serde_json::Value;
 
-/// Where halves of characters are stored while the rest is parsed: at the end of the last private plane, which texts do not use.
-const HALVES: u32 = 0x10_f800 - 0xd800;
+/// Where unpaired surrogates are stored while the rest is parsed: at the end of the last private plane, which texts do not use.
+const SURROGATES: u32 = 0x10_f800 - 0xd800;
 
 /// A document, and how it was parsed.
 pub(super) enum LenientJson {
     /// It is JSON.
     Strict(Value),
-    /// It is JSON after repairs; it contains halves of characters, see [`Halves`].
+    /// It is JSON after repairs; it contains unpaired surrogates, see [`SurrogateJoiner`].
     Repaired(Value),
 }
 
@@ -19,7 +19,7 @@ pub(super) fn read(text: &str) -> Option<LenientJson> {
     strict.or_else(|| serde_json::from_str(&repaired(text)).ok().map(LenientJson::Repaired))
 }
 
-/// With `null` for invalid numbers, and with halves of characters that JSON cannot represent stored separately.
+/// With `null` for invalid numbers, and with unpaired surrogates, which a string cannot hold, stored as private characters.
 fn repaired(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -36,8 +36,8 @@ fn repaired(text: &str) -> String {
                     out.push_str(&rest[..12]);
                     12
                 }
-                (Some(half @ 0xd800..0xe000), _) => {
-                    out.extend(char::from_u32(HALVES + half));
+                (Some(surrogate @ 0xd800..0xe000), _) => {
+                    out.extend(char::from_u32(SURROGATES + surrogate));
                     6
                 }
                 _ => {
@@ -67,25 +67,25 @@ fn unit(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }
 
-/// Joins halves of characters, which may arrive in two chunks. A single half becomes U+FFFD.
+/// Joins surrogates, which may arrive in two chunks. An unpaired one becomes U+FFFD.
 #[derive(Debug, Default)]
-pub(super) struct Halves {
+pub(super) struct SurrogateJoiner {
     high: Option<u32>,
 }
 
-impl Halves {
-    /// Adds `content` to `text`. Only repaired content is searched for halves.
+impl SurrogateJoiner {
+    /// Adds `content` to `text`. Only repaired content is searched for surrogates.
     pub(super) fn push(&mut self, content: &str, repaired: bool, text: &mut String) {
         for c in content.chars() {
-            let half =
-                Some(u32::from(c).wrapping_sub(HALVES)).filter(|half| repaired && (0xd800..0xe000).contains(half));
-            match (half, self.high.take()) {
+            let surrogate = Some(u32::from(c).wrapping_sub(SURROGATES))
+                .filter(|surrogate| repaired && (0xd800..0xe000).contains(surrogate));
+            match (surrogate, self.high.take()) {
                 (Some(low @ 0xdc00..), Some(high)) => {
                     text.extend(char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)));
                 }
-                (half, alone) => {
+                (surrogate, alone) => {
                     text.extend(alone.map(|_| '\u{fffd}'));
-                    match half {
+                    match surrogate {
                         Some(high @ ..0xdc00) => self.high = Some(high),
                         Some(_) => text.push('\u{fffd}'),
                         None => text.push(c),
@@ -108,15 +108,15 @@ mod tests {
     use super::*;
 
     fn content(chunks: &[&str]) -> Option<String> {
-        let (mut halves, mut text) = (Halves::default(), String::new());
+        let (mut surrogates, mut text) = (SurrogateJoiner::default(), String::new());
         for chunk in chunks {
             let (value, repaired) = match read(chunk)? {
                 LenientJson::Strict(value) => (value, false),
                 LenientJson::Repaired(value) => (value, true),
             };
-            halves.push(value["c"].as_str()?, repaired, &mut text);
+            surrogates.push(value["c"].as_str()?, repaired, &mut text);
         }
-        halves.end(&mut text);
+        surrogates.end(&mut text);
         Some(text)
     }
 

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::profile::agent::AgentSettings;
-use crate::profile::agent::messages::{AuthorisedCall, Call, CallBroken, Head};
+use crate::profile::agent::messages::{AuthorisedCall, Call, CallBroken, ResponseHead};
 use crate::profile::redact::{Lease, Redactor};
 use crate::turn::backend::AgentBackend;
 use crate::turn::command::{TurnCommands, stopped};
@@ -215,7 +215,7 @@ impl Conversation {
 type Pieces = mpsc::Receiver<Result<Bytes, CallBroken>>;
 
 /// The body of a refusal.
-async fn refusal(head: Head, mut body: Pieces) -> AnswerError {
+async fn refusal(head: ResponseHead, mut body: Pieces) -> AnswerError {
     let mut text = Vec::new();
     let reading = async {
         while let Some(Ok(piece)) = body.recv().await {

@@ -106,11 +106,11 @@ fn page(text: &str) -> String {
 
 /// The text for a line of a log or for a terminal: without control characters.
 pub(super) fn escaped(text: &str) -> String {
-    let obeyed = |c: char| {
+    let has_effect = |c: char| {
         c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
-        if obeyed(c) {
+        if has_effect(c) {
             line.extend(c.escape_unicode());
         } else {
             line.push(c);

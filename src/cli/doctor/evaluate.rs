@@ -2,7 +2,7 @@
 
 use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
-use caduceus_actors::relay::probe::Probe;
+use caduceus_actors::relay::probe::ProbeResult;
 
 use super::agent::{AgentFact, CommandFound};
 use super::events::{EventsFact, WatchLimit};
@@ -148,7 +148,7 @@ fn profile(profile: &ProfileFact) -> Vec<Finding> {
     }));
     found.extend(profile.missing.iter().map(|missing| missing_name(missing.key, &missing.name, profile.closed)));
     found.extend(profile.env.iter().cloned());
-    found.extend(grant::judge(&profile.grant));
+    found.extend(grant::findings(&profile.grant));
     // A profile with an invalid file has no agent.
     found.extend(agent(&profile.agent).filter(|finding| finding.code != NO_AGENT || profile.problems.is_empty()));
     found.into_iter().map(|finding| finding.of(&profile.name)).collect()
@@ -206,31 +206,33 @@ fn link(link: &LinkFact) -> Finding {
     };
     let (credentials, sent) = credentials;
     match answer {
-        Probe::Answered(code @ (401 | 403)) if sent == Sent::Token => refused(place, *code),
-        Probe::Closed(code) if *code == REFUSED => refused(place, *code),
-        Probe::Closed(code) => {
+        ProbeResult::Answered(code @ (401 | 403)) if sent == Sent::Token => refused(place, *code),
+        ProbeResult::Closed(code) if *code == REFUSED => refused(place, *code),
+        ProbeResult::Closed(code) => {
             let detail = format!("{place} accepts the link and closes it at once with {code}");
             Finding::warn(CODE, detail, "find the reason in the connector's log")
         }
-        Probe::Opened if sent == Sent::Token => {
+        ProbeResult::Opened if sent == Sent::Token => {
             Finding::ok(CODE, format!("the connector at {place} accepts the gateway's credentials"))
         }
-        Probe::Answered(401 | 403) | Probe::Opened if sent == Sent::Withheld => {
+        ProbeResult::Answered(401 | 403) | ProbeResult::Opened if sent == Sent::Withheld => {
             let detail = format!(
                 "the connector at {place} answers; the status of the running gateway shows whether it accepts the credentials"
             );
             Finding::ok(CODE, detail)
         }
-        Probe::Unreachable(reason) => {
+        ProbeResult::Unreachable(reason) => {
             let detail = format!("{place}: {reason}");
             Finding::error(CODE, detail, "start it, or correct GATEWAY_RELAY_URL, the network or its certificate")
         }
-        Probe::Answered(401 | 403) if !credentials => {
+        ProbeResult::Answered(401 | 403) if !credentials => {
             let detail = format!("{place} requires a token, and there are no credentials to make one from");
             Finding::error(CODE, detail, "enroll, or set GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET")
         }
-        Probe::Answered(401 | 403) | Probe::Opened => Finding::ok(CODE, format!("the connector at {place} answers")),
-        Probe::Answered(status) => {
+        ProbeResult::Answered(401 | 403) | ProbeResult::Opened => {
+            Finding::ok(CODE, format!("the connector at {place} answers"))
+        }
+        ProbeResult::Answered(status) => {
             let detail = format!("{place} answers with {status}, unlike a connector");
             Finding::warn(CODE, detail, "check GATEWAY_RELAY_URL and the connector")
         }

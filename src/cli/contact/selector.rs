@@ -13,7 +13,7 @@ use caduceus_actors::status::state_file;
 use caduceus_contract::status::lifecycle::GatewayState;
 use secrecy::SecretString;
 
-use super::{Client, CommandError};
+use super::{CommandError, GatewayClient};
 use crate::cli::{lock, token};
 
 /// The variable that names the turn of an agent, and so of a command that the agent runs.
@@ -27,7 +27,7 @@ const MAX_TOKEN: u64 = 64 * 1024;
 
 /// The gateway that a command refers to.
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct GatewayPlace {
+pub(in crate::cli) struct GatewaySelector {
     /// Home directory of the gateway; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     home: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub(in crate::cli) enum Presence {
     },
 }
 
-impl GatewayPlace {
+impl GatewaySelector {
     /// Reads the environment and the token's file.
     pub(in crate::cli) fn find(self) -> Result<Contact, CommandError> {
         let mut environment = Environment::capture();
@@ -88,7 +88,7 @@ impl Contact {
     }
 
     /// The client for the gateway; `None` if no gateway holds the home, or one that publishes no address.
-    pub(in crate::cli) async fn client(&self) -> Result<Option<Client>, CommandError> {
+    pub(in crate::cli) async fn client(&self) -> Result<Option<GatewayClient>, CommandError> {
         let started_at = Instant::now();
         let address = loop {
             match (&self.url, self.presence()?) {
@@ -100,7 +100,7 @@ impl Contact {
                 (None, Presence::Present { address, .. }) => break address,
             }
         };
-        Ok(address.map(|address| Client::new(self.http.clone(), address, self.token.clone())))
+        Ok(address.map(|address| GatewayClient::new(self.http.clone(), address, self.token.clone())))
     }
 
     /// Whether the home is held; unknown for a gateway that was named by its address.

@@ -11,7 +11,7 @@ use super::super::notice;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
 use caduceus_contract::link::Target;
-use caduceus_contract::messages::ledger::{ListUnread, NotifyUnread};
+use caduceus_contract::messages::ledger::{ListRefusals, RecordRefusalNotices};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::Action;
 
@@ -22,16 +22,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 impl DispatchActor {
     /// Notifies every chat whose profile is no longer drained. One round at a time.
-    pub(super) fn report_unread(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn report_refusals(&mut self, ctx: &mut Context<Self>) {
         if self.is_early() || self.gate.stopping {
             return;
         }
-        if let Some(more) = &mut self.reporting_unread {
+        if let Some(more) = &mut self.reporting_refusals {
             *more = true;
             return;
         }
-        self.reporting_unread = Some(false);
-        let found = self.ports.ledger.list_unread.ask(ListUnread, LEDGER_TIMEOUT);
+        self.reporting_refusals = Some(false);
+        let found = self.ports.ledger.list_refusals.ask(ListRefusals, LEDGER_TIMEOUT);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok(Ok(profiles)) => actor.report_profiles(profiles, ctx),
             Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
@@ -43,13 +43,13 @@ impl DispatchActor {
         // The gate may have closed again meanwhile.
         profiles.retain(|profile| self.plan.is_open(profile));
         let Some(profile) = profiles.last().cloned() else {
-            if self.reporting_unread.take() == Some(true) {
-                self.report_unread(ctx);
+            if self.reporting_refusals.take() == Some(true) {
+                self.report_refusals(ctx);
             }
             return;
         };
-        let request = NotifyUnread { profile, chats: CHATS, make_action: unread_action };
-        let notified = self.ports.ledger.notify_unread.ask(request, LEDGER_TIMEOUT);
+        let request = RecordRefusalNotices { profile, chats: CHATS, make_action: refusal_notice };
+        let notified = self.ports.ledger.record_refusal_notices.ask(request, LEDGER_TIMEOUT);
         ctx.spawn(notified.into_actor(self).map(move |notified, actor, ctx| match notified {
             Ok(Ok(links)) => {
                 if links.is_empty() {
@@ -70,17 +70,17 @@ impl DispatchActor {
     fn report_later(error: &str, ctx: &mut Context<Self>) {
         warn!(error, "chats not notified yet of messages that a drain refused");
         ctx.run_later(PAUSE, |actor, ctx| {
-            actor.reporting_unread = None;
-            actor.report_unread(ctx);
+            actor.reporting_refusals = None;
+            actor.report_refusals(ctx);
         });
     }
 }
 
 /// The action that notifies the chat of `target`, as the ledger keeps it.
-fn unread_action(target: &Target, count: u64) -> String {
+fn refusal_notice(target: &Target, count: u64) -> String {
     let action = Action::Send {
         chat_id: target.chat_id.clone(),
-        content: notice::unread(count),
+        content: notice::refused(count),
         reply_to: None,
         metadata: target.metadata(),
     };

@@ -1,6 +1,6 @@
 //! Each fact that is not as it should be is a finding with a remedy.
 
-use caduceus_actors::honcho::inspect::{Credential, GrantFact};
+use caduceus_actors::honcho::inspect::{Credential, GrantInspection};
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
 use caduceus_actors::relay::claims::GatewayKey;
@@ -20,7 +20,7 @@ fn good() -> HomeFacts {
         gateway: None,
         env: Vec::new(),
         agent: AgentFact::Command { word: "sh".into(), found: CommandFound::Yes },
-        grant: GrantFact {
+        grant: GrantInspection {
             path: "/h/honcho.json".into(),
             host: "hermes_work".into(),
             credential: Credential::None,
@@ -32,33 +32,33 @@ fn good() -> HomeFacts {
         home: HomeFact::There { mode: 0o755, writable: true },
         events: Some(EventsFact { needed: 3, made: 3, limit: None }),
         profiles: vec![work],
-        link: Some(probed(true, Probe::Answered(401))),
+        link: Some(probed(true, ProbeResult::Answered(401))),
         drain: Some(DrainFact::Strong),
         ..HomeFacts::default()
     }
 }
 
-fn probed(credentials: bool, answer: Probe) -> LinkFact {
+fn probed(credentials: bool, answer: ProbeResult) -> LinkFact {
     let sent = if credentials { Sent::Withheld } else { Sent::None };
     LinkFact::Probed { place: "wss://c.example".into(), credentials, sent, answer }
 }
 
-fn upgraded(answer: Probe) -> LinkFact {
+fn upgraded(answer: ProbeResult) -> LinkFact {
     LinkFact::Probed { place: "wss://c.example".into(), credentials: true, sent: Sent::Token, answer }
 }
 
 #[test]
 fn a_real_upgrade_distinguishes_a_wrong_secret_from_a_right_one() {
     for (answer, level) in [
-        (Probe::Answered(401), Level::Error),
-        (Probe::Answered(403), Level::Error),
-        (Probe::Closed(4401), Level::Error),
-        (Probe::Closed(1011), Level::Warn),
-        (Probe::Answered(500), Level::Warn),
+        (ProbeResult::Answered(401), Level::Error),
+        (ProbeResult::Answered(403), Level::Error),
+        (ProbeResult::Closed(4401), Level::Error),
+        (ProbeResult::Closed(1011), Level::Warn),
+        (ProbeResult::Answered(500), Level::Warn),
     ] {
         assert_eq!(after(|facts| facts.link = Some(upgraded(answer.clone()))), (level, "connector"), "{answer:?}");
     }
-    let taken = findings(&HomeFacts { link: Some(upgraded(Probe::Opened)), ..good() });
+    let taken = findings(&HomeFacts { link: Some(upgraded(ProbeResult::Opened)), ..good() });
     assert_eq!(worst(&taken), Level::Ok, "{taken:?}");
 }
 
@@ -97,7 +97,7 @@ fn without_a_problem_every_part_has_an_ok_finding() {
 }
 
 #[test]
-fn the_grant_of_a_profile_is_judged_with_it() {
+fn the_grant_of_a_profile_is_checked_with_it() {
     let broken = |facts: &mut HomeFacts| facts.profiles[0].grant.credential = Credential::Unusable("line 1".into());
     assert_eq!(after(broken), (Level::Error, "grant_file"));
 }
@@ -147,7 +147,7 @@ fn every_error_of_the_configuration_is_a_separate_finding() {
 }
 
 #[test]
-fn files_lock_and_file_events_are_judged() {
+fn files_lock_and_file_events_are_checked() {
     let file = FileFact { path: "/h/caduceus.db".into(), mode: 0o660 };
     assert_eq!(after(|facts| facts.files = vec![file]), (Level::Warn, "file_mode"));
     assert_eq!(after(|facts| facts.lock = Err("denied".into())), (Level::Error, "lock"));
@@ -208,13 +208,13 @@ fn the_findings_of_a_profile_are_reported_once_and_with_its_name() {
 #[test]
 fn a_connector_that_requires_a_token_is_ok_if_there_are_credentials() {
     let link = |link| after(|facts| facts.link = Some(link));
-    assert_eq!(link(probed(true, Probe::Unreachable("refused".into()))), (Level::Error, "connector"));
-    assert_eq!(link(probed(false, Probe::Answered(401))), (Level::Error, "connector"));
-    assert_eq!(link(probed(true, Probe::Answered(404))), (Level::Warn, "connector"));
+    assert_eq!(link(probed(true, ProbeResult::Unreachable("refused".into()))), (Level::Error, "connector"));
+    assert_eq!(link(probed(false, ProbeResult::Answered(401))), (Level::Error, "connector"));
+    assert_eq!(link(probed(true, ProbeResult::Answered(404))), (Level::Warn, "connector"));
     assert_eq!(link(LinkFact::Undialable("no host".into())), (Level::Error, "connector"));
     assert_eq!(link(LinkFact::NotSet { credentials: true }), (Level::Warn, "connector"));
     for good_link in
-        [probed(false, Probe::Opened), probed(true, Probe::Opened), LinkFact::NotSet { credentials: false }]
+        [probed(false, ProbeResult::Opened), probed(true, ProbeResult::Opened), LinkFact::NotSet { credentials: false }]
     {
         assert_eq!(worst(&findings(&HomeFacts { link: Some(good_link), ..good() })), Level::Ok);
     }

@@ -10,14 +10,14 @@ use super::row::{CorruptRow, params, text};
 use super::store::{Failure, Store, Work};
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger::{
-    InboundRow, LedgerError, ListUnread, NotifyUnread, OutboundState, REFUSED_BY_DRAIN, RecordOutbound,
+    InboundRow, LedgerError, ListRefusals, OutboundState, REFUSED_BY_DRAIN, RecordOutbound, RecordRefusalNotices,
 };
 use caduceus_contract::profile_name::ProfileName;
 
 /// The value of [`REFUSED_BY_DRAIN`] after the notification of the chat.
 const NOTIFIED: &str = "drain, told";
 
-impl Work for ListUnread {
+impl Work for ListRefusals {
     type Answer = Vec<ProfileName>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<ProfileName>, Failure> {
@@ -30,7 +30,7 @@ impl Work for ListUnread {
     }
 }
 
-impl Work for NotifyUnread {
+impl Work for RecordRefusalNotices {
     type Answer = Vec<LinkId>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<LinkId>, Failure> {
@@ -43,7 +43,7 @@ impl Work for NotifyUnread {
 }
 
 /// The rows of the first chats, by chat.
-fn rows(request: &NotifyUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
+fn rows(request: &RecordRefusalNotices, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
     let sql = "SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' AND profile = ?1 \
                GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
     let mut statement = store.connection.prepare_cached(sql)?;
@@ -54,7 +54,7 @@ fn rows(request: &NotifyUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Fail
 }
 
 /// Notifies one chat. Corrupt rows are left out and logged, and not counted.
-fn notify(request: &NotifyUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
+fn notify(request: &RecordRefusalNotices, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
     let mut last = None;
     for id in ids.iter().rev() {
         if let Some(row) = unnotified_row(store, *id)? {
