@@ -85,7 +85,7 @@ async fn bad_input_is_refused_with_its_reason() {
     for path in ["/", "/relay", "/dev/account", "/dev/outbound", "/chat/events"] {
         assert_eq!(post(&url(path), &json!({})).await.0, 405, "{path}");
     }
-    assert_eq!(get(&url("/nowhere")).await, (404, json!({"error": "not_found", "detail": "there is nothing here"})));
+    assert_eq!(get(&url("/nowhere")).await, (404, json!({"error": "not_found", "detail": "there is no such route"})));
     assert_eq!(get(&url("/relay")).await.1["error"], "websocket_required");
     assert_eq!(get(&url("/dev/outbound?after=x")).await.0, 400);
 

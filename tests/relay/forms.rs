@@ -97,7 +97,7 @@ fn enrollment_and_identity_answers_are_read_in_every_form() {
 
 #[test]
 fn a_command_reads_the_gateways_answer_in_every_form() {
-    let server = server(r#"{"status":"ok"}"#);
+    let server = server(r#"{"gateway_state":"running","active_agents":0}"#);
     let home = tempfile::tempdir().unwrap();
     let ask = |form: &str, more: &[(&str, &str)]| {
         let url = format!("{}/{form}", server.url());

@@ -17,7 +17,7 @@ async fn the_doctor_finds_no_error_beside_a_running_gateway_and_does_not_affect_
     let doctor = on(world.home(), &["doctor", "--json"]);
     assert_eq!((doctor.code, doctor.findings()), (Some(0), Vec::new()), "{}", doctor.output);
     let text = on(world.home(), &["doctor"]);
-    for words in ["a gateway is running", "the ledger is there", "answers", "Nothing to correct."] {
+    for words in ["a gateway is running", "the ledger exists", "answers", "Nothing to correct."] {
         assert!(text.output.contains(words), "{words} in {}", text.output);
     }
     let secret = fs::read_to_string(world.path(".env")).unwrap();

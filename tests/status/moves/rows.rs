@@ -84,7 +84,7 @@ pub(super) const ELSEWHERE: &[(&str, &str, &str)] = &[
         "actors/supervision/tests/supervision/operators.rs",
         "exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order",
     ),
-    ("actor_messages_refused", "src/http/tests/views.rs", "metrics_count_everything_and_name_nothing_from_outside"),
+    ("actor_messages_refused", "src/http/tests/views.rs", "metrics_have_all_counts_and_no_label_from_outside"),
     // Needs a stalled, full or closed standard error.
     (
         "log_lines_dropped",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::messages::drain::DrainView;
-use crate::status::readiness::{Issue, ReadinessLevel};
+use crate::status::readiness::ReadinessLevel;
 use crate::status::snapshot::{PlatformView, Snapshot};
 
 /// The public summary, and the parts of the full status that commands read. The public summary has no sentences, because they may
@@ -55,13 +55,27 @@ pub struct StatusResponse {
     pub not_ready: Option<String>,
     /// The issues, the worst first.
     #[serde(default, deserialize_with = "if_valid", skip_serializing_if = "Option::is_none")]
-    pub issues: Option<Vec<Issue>>,
+    pub issues: Option<Vec<IssueResponse>>,
     /// Parts that do not answer, by name, with the age of what is shown of them in milliseconds.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stale: BTreeMap<String, u64>,
     /// The gate.
     #[serde(default, deserialize_with = "if_valid", skip_serializing_if = "Option::is_none")]
     pub drain: Option<DrainView>,
+}
+
+/// An issue of the full status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IssueResponse {
+    /// The kind of part.
+    pub part: String,
+    /// The name of the part; empty if there is only one.
+    pub name: String,
+    /// Its state, in a few words.
+    pub state: String,
+    /// Details, which may contain paths and addresses.
+    pub detail: Option<String>,
 }
 
 impl StatusResponse {
@@ -109,12 +123,17 @@ mod tests {
     #[test]
     fn the_known_fields_of_a_status_of_another_version_are_read() {
         let status: StatusResponse = serde_json::from_value(json!({
-            "gateway_state": "hibernating", "active_agents": 1, "readiness": "drowsy", "issues": [{"level": "dire"}],
+            "gateway_state": "hibernating", "active_agents": 1, "readiness": "drowsy", "issues": [{"level": "dire", "name": "p", "mood": 1}],
             "drain": {"draining": true}, "mood": "good",
         }))
         .unwrap();
-        let expected =
-            StatusResponse { gateway_state: "hibernating".to_owned(), active_agents: 1, ..Default::default() };
+        let issue = IssueResponse { name: "p".to_owned(), ..Default::default() };
+        let expected = StatusResponse {
+            gateway_state: "hibernating".to_owned(),
+            active_agents: 1,
+            issues: Some(vec![issue]),
+            ..Default::default()
+        };
         assert_eq!(status, expected);
     }
 

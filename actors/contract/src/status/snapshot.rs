@@ -92,6 +92,7 @@ pub struct Totals {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformView {
     /// For example `connected`.
+    #[serde(default)]
     pub state: String,
     /// A stable code, if there is an error.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +101,7 @@ pub struct PlatformView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
     /// RFC 3339 UTC.
+    #[serde(default)]
     pub updated_at: String,
 }
 

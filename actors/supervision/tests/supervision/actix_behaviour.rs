@@ -12,7 +12,7 @@ use actix::prelude::*;
 
 use crate::support::{hook, within};
 
-/// HookCounter the messages it handles and the hooks it runs.
+/// Counts the messages it handles and the hooks it runs.
 #[derive(Clone, Default)]
 struct HookCounter {
     handled: Arc<AtomicU64>,
