@@ -8,7 +8,7 @@ use crate::port::Port;
 
 /// Ports to one actor, made from `S`: the [`Mailbox`] of a child, or the address of an actor outside any tree.
 ///
-/// A [`Port`] implements it, and so does every struct that [`port_set!`](crate::port_set) declares.
+/// A [`Port`] implements it, and so does every struct that [`port_set!`](crate::port_set!) declares.
 pub trait PortsTo<S> {
     /// The ports to `actor`.
     fn ports_to(actor: &S) -> Self;
