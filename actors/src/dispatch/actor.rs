@@ -125,11 +125,7 @@ impl DispatchActor {
         start: &StartContext<Self>,
     ) -> Self {
         Self {
-            plan: DispatchPlan::new(
-                settings.values().sessions.busy,
-                settings.values().turns.max_concurrent,
-                TurnIds::seeded(Uuid::now_v7()),
-            ),
+            plan: DispatchPlan::new(settings.values(), TurnIds::seeded(Uuid::now_v7())),
             settings,
             ports,
             turn_factory,

@@ -11,7 +11,7 @@ mod session; // The waiting events of one session.
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::settings::Busy;
+use crate::settings::{SessionValues, TurnValues, Values};
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::{Origin, Refusal};
@@ -52,8 +52,8 @@ pub(super) enum DispatchStep {
 /// The decisions of the dispatcher: sessions, their queues and the lines for a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct DispatchPlan {
-    busy: Busy,
-    max_turns: usize,
+    session_values: SessionValues,
+    turn_values: TurnValues,
     /// Nothing starts: the queues are not rebuilt yet, or the process is stopping.
     paused: bool,
     sessions: BTreeMap<Arc<SessionKey>, SessionState>,
@@ -74,10 +74,10 @@ pub(super) struct DispatchPlan {
 
 impl DispatchPlan {
     /// A plan that starts nothing until [`DispatchPlan::open`].
-    pub(super) fn new(busy: Busy, max_turns: usize, ids: TurnIds) -> Self {
+    pub(super) fn new(values: &Values, ids: TurnIds) -> Self {
         Self {
-            busy,
-            max_turns,
+            session_values: values.sessions.clone(),
+            turn_values: values.turns.clone(),
             paused: true,
             sessions: BTreeMap::new(),
             lines: StartLines::new(),
@@ -97,9 +97,9 @@ impl DispatchPlan {
     }
 
     /// Applies new settings. A higher limit starts waiting turns; a lower one stops none.
-    pub(super) fn configure(&mut self, busy: Busy, max_turns: usize) -> Vec<DispatchStep> {
-        self.busy = busy;
-        self.max_turns = max_turns;
+    pub(super) fn configure(&mut self, values: &Values) -> Vec<DispatchStep> {
+        self.session_values = values.sessions.clone();
+        self.turn_values = values.turns.clone();
         self.start_next()
     }
 
@@ -256,7 +256,7 @@ impl DispatchPlan {
     }
 
     fn has_free_slot(&self) -> bool {
-        !self.paused && self.turns.len() < self.max_turns
+        !self.paused && self.turns.len() < self.turn_values.max_concurrent
     }
 
     fn current(&self, turn: TurnId) -> Option<&CurrentTurn> {

@@ -137,7 +137,7 @@ macro_rules! key_table {
         }
     ) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         $vis struct $Name {
             $($(#[doc = $doc])+ $vis $field: $Type,)+
         }

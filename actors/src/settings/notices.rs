@@ -4,7 +4,7 @@ use super::key_table::{Form, KeyEntry, KeyRow, local};
 use super::yaml::Section;
 
 /// A chat that gets a notice at start and at shutdown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HomeChannel {
     /// Its platform, such as `discord`.
     pub platform: String,

@@ -34,7 +34,7 @@ const BUSY: &[(&str, Busy)] =
     &[("queue", Busy::Queue), ("interrupt", Busy::Interrupt), ("steer", Busy::Steer), ("reject", Busy::Reject)];
 
 /// What happens with turns that a crash interrupted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Interrupted {
     /// The chat gets a notice, and `/retry` runs it again.
     Ask,
@@ -48,7 +48,7 @@ const INTERRUPTED: &[(&str, Interrupted)] =
     &[("ask", Interrupted::Ask), ("rerun", Interrupted::Rerun), ("drop", Interrupted::Drop)];
 
 /// What happens with a message during a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WhenRefused {
     /// It is refused with a notice to send it again.
     Notice,

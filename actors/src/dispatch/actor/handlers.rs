@@ -186,8 +186,7 @@ impl Handler<SettingsChanged> for DispatchActor {
     fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
         let home = self.settings.home.take();
         self.settings = DispatchSettings::of(&in_force, home, self.settings.process_started_ms);
-        let values = self.settings.values();
-        let steps = self.plan.configure(values.sessions.busy, values.turns.max_concurrent);
+        let steps = self.plan.configure(self.settings.values());
         self.carry_out(steps, ctx);
     }
 }

@@ -28,11 +28,11 @@ impl DispatchPlan {
         let (key, session) = entry(&mut self.sessions, key);
         let waits = session.queues.iter().any(|queue| self.lines.admits(queue.line, queue.origin()));
         // A session that waits for a slot is as busy as one that has it.
-        if self.busy == Busy::Reject && (session.current.is_some() || waits) {
+        if self.session_values.busy == Busy::Reject && (session.current.is_some() || waits) {
             self.events.remove(&event);
             return vec![DispatchStep::Busy(event)];
         }
-        if let (Busy::Steer, Some(current)) = (self.busy, &session.current) {
+        if let (Busy::Steer, Some(current)) = (self.session_values.busy, &session.current) {
             return vec![DispatchStep::Steer(current.turn, event, !open)];
         }
         let running = session.current.as_ref().map(|current| current.turn);
@@ -56,7 +56,7 @@ impl DispatchPlan {
         }
         self.enqueue(&key, line, WaitingEvent { waited: true, ..waiting }, VecDeque::len);
         // A running turn is not stopped for an event that may not start.
-        let interrupted = running.filter(|_| self.busy == Busy::Interrupt && open);
+        let interrupted = running.filter(|_| self.session_values.busy == Busy::Interrupt && open);
         let mut steps: Vec<_> = interrupted.map(DispatchStep::Interrupt).into_iter().collect();
         steps.extend(self.start_next());
         steps
@@ -65,7 +65,7 @@ impl DispatchPlan {
     /// An event that was held on arrival, as the gate was closed by its last report.
     pub(in crate::dispatch) fn held(&mut self, event: InboundId, key: &SessionKey, over: &LinkId) -> Vec<DispatchStep> {
         let busy = self.sessions.get(key).is_some_and(|session| session.current.is_some());
-        if self.busy == Busy::Reject && busy && !self.contains(event) {
+        if self.session_values.busy == Busy::Reject && busy && !self.contains(event) {
             return vec![DispatchStep::Busy(event)];
         }
         self.restored(event, key, over, Origin::External)

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::exploration::assert_value;
+use crate::settings::Busy;
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::SessionRules;
@@ -23,10 +24,17 @@ fn link() -> LinkId {
 
 /// A plan whose queues are rebuilt and whose one link is up.
 fn plan(busy: Busy, max_turns: usize) -> DispatchPlan {
-    let mut plan = DispatchPlan::new(busy, max_turns, ids());
+    let mut plan = DispatchPlan::new(&values(busy, max_turns), ids());
     assert_eq!(plan.open(), []);
     assert_eq!(plan.link(&link(), true), []);
     plan
+}
+
+fn values(busy: Busy, max_concurrent: usize) -> Values {
+    let mut values = Values::default();
+    values.sessions.busy = busy;
+    values.turns.max_concurrent = max_concurrent;
+    values
 }
 
 fn ids() -> TurnIds {
@@ -343,8 +351,8 @@ fn a_higher_limit_starts_waiting_turns_and_a_lower_one_stops_none() {
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("b"), &link(), true);
     plan.arrived(InboundId(3), &session("c"), &link(), true);
-    assert_eq!(requested(&plan.configure(Busy::Queue, 2)), [2]);
-    assert_eq!(plan.configure(Busy::Reject, 1), []);
+    assert_eq!(requested(&plan.configure(&values(Busy::Queue, 2))), [2]);
+    assert_eq!(plan.configure(&values(Busy::Reject, 1)), []);
     assert_eq!(plan.ended(turn(&first)), [], "one of two still runs");
     assert_eq!(plan.arrived(InboundId(4), &session("b"), &link(), true), [DispatchStep::Busy(InboundId(4))]);
 }

@@ -92,7 +92,7 @@ impl Model {
 proptest! {
     #[test]
     fn guarantees_hold_for_any_events(ops in prop::collection::vec(op(), 0..120)) {
-        let mut plan = DispatchPlan::new(Busy::Queue, 3, ids());
+        let mut plan = DispatchPlan::new(&values(Busy::Queue, 3), ids());
         let mut model = Model { slots: 3, ..Model::default() };
         plan.open();
         for (row, op) in (0_i64..).zip(ops) {
@@ -144,7 +144,7 @@ proptest! {
                 }
                 Op::Slots { slots } => {
                     model.slots = slots;
-                    plan.configure(Busy::Queue, slots)
+                    plan.configure(&values(Busy::Queue, slots))
                 }
                 Op::End { .. } | Op::NoLink { .. } | Op::Refuse { .. } | Op::StartNext => plan.start_next(),
             };
