@@ -24,6 +24,8 @@ pub(super) use lines::WaitingCounts;
 use lines::{LineId, StartLines};
 use session::{CurrentTurn, SessionQueue, SessionState, WaitingEvent};
 
+/// Most events that wait in one session.
+const MAX_QUEUE: usize = 32;
 /// Most permits requested at once: the actor handles other messages in between.
 const SLICE: usize = 64;
 

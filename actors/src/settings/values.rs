@@ -109,8 +109,6 @@ key_table! {
         /// drain). `reject`: it is refused with a notice. An agent with `reply: text`, or one that is not a command, cannot be
         /// steered: the message is queued
         busy: Busy = "sessions.busy", OneOf(BUSY), Busy::Queue, AtOnce;
-        /// most messages that wait in one session, at least 1; further ones are refused with a notice
-        queue: usize = "sessions.queue", AtLeast(1), 32, AtOnce;
     }
 }
 

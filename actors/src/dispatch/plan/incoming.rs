@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::session::{SessionQueue, WaitingEvent, entry};
-use super::{DispatchPlan, DispatchStep};
+use super::{DispatchPlan, DispatchStep, MAX_QUEUE};
 use crate::settings::Busy;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::Origin;
@@ -37,7 +37,7 @@ impl DispatchPlan {
         }
         let running = session.current.as_ref().map(|current| current.turn);
         // Events held for the gate have no limit.
-        if (open || running.is_some()) && session.len(line) >= self.session_values.queue {
+        if (open || running.is_some()) && session.len(line) >= MAX_QUEUE {
             self.events.remove(&event);
             self.remove_if_idle(&key);
             return vec![DispatchStep::Overflow(event)];
@@ -118,8 +118,7 @@ impl DispatchPlan {
             return vec![DispatchStep::Refuse(event)];
         }
         let line = self.lines.line(over, key.profile());
-        if !during_drain && self.sessions.get(key).is_some_and(|session| session.len(line) >= self.session_values.queue)
-        {
+        if !during_drain && self.sessions.get(key).is_some_and(|session| session.len(line) >= MAX_QUEUE) {
             self.events.remove(&event);
             return vec![DispatchStep::Overflow(event)];
         }

@@ -149,18 +149,6 @@ fn a_session_with_too_much_waiting_overflows() {
 }
 
 #[test]
-fn the_setting_limits_how_many_messages_wait_in_a_session() {
-    let mut values = values(Busy::Queue, 8);
-    values.sessions.queue = 2;
-    let mut plan = plan(Busy::Queue, 8);
-    plan.configure(&values);
-    for row in 1..=3 {
-        plan.arrived(InboundId(row), &session("a"), &link(), true);
-    }
-    assert_eq!(plan.arrived(InboundId(4), &session("a"), &link(), true), [DispatchStep::Overflow(InboundId(4))]);
-}
-
-#[test]
 fn a_session_that_waits_for_a_slot_or_for_the_gate_overflows_too() {
     let mut plan = plan(Busy::Queue, 1);
     plan.arrived(InboundId(100), &session("b"), &link(), true);
