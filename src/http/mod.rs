@@ -34,6 +34,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod version;
 mod viewers;
 mod views;
 mod ws;
@@ -200,6 +201,7 @@ fn routes(mut registry: RouteRegistry<'_>, state: &ServerState) {
     turns::routes(&mut registry);
     relay::routes(&mut registry, &state.relay);
     metrics::routes(&mut registry);
+    version::routes(&mut registry);
     registry.close();
 }
 
