@@ -34,7 +34,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod turns;
-mod version;
 mod viewers;
 mod views;
 mod ws;
@@ -201,7 +200,6 @@ fn routes(mut registry: RouteRegistry<'_>, state: &ServerState) {
     turns::routes(&mut registry);
     relay::routes(&mut registry, &state.relay);
     metrics::routes(&mut registry);
-    version::routes(&mut registry);
     registry.close();
 }
 

@@ -27,13 +27,6 @@ async fn healthz_reports_the_watchdog_in_every_state_of_the_actors() {
 }
 
 #[actix_web::test]
-async fn the_version_is_that_of_the_program() {
-    let server = TestServer::start().await;
-    assert_eq!(server.get("/api/version").await.json(), json!({"version": env!("CARGO_PKG_VERSION")}));
-    server.stop().await;
-}
-
-#[actix_web::test]
 async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
     let server = TestServer::start().await;
     assert_eq!(server.get("/readyz").await.status, 200);
