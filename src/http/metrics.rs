@@ -151,8 +151,6 @@ fn relay(metrics: &mut MetricsBuilder, links: &[ShownLink], uptime_ms: u64) {
         "Lines that were not frames",
         links.iter().map(|link| link.view.skipped).sum(),
     );
-    let described = links.iter().map(|link| count(link.view.descriptors.len())).sum();
-    metrics.gauge("relay_platforms", "Platforms that connectors described", described);
     let dead = links.iter().map(|link| link.view.dead_letters).sum();
     metrics.counter("relay_dead_letters", "Frames that could not be used and are kept in the ledger", dead);
     let waiting = links.iter().map(|link| count(link.view.waiting)).sum();

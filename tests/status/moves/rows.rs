@@ -16,8 +16,7 @@ pub(super) const ROWS: &[(&str, &str)] = &[
          relay[].descriptors[].supports_draft_streaming relay[].descriptors[].supports_edit \
          relay[].descriptors[].supports_threads relay[].descriptors[].markdown_dialect relay[].descriptors[].len_unit \
          relay[].descriptors[].emoji relay[].descriptors[].platform_hint relay[].descriptors[].pii_safe \
-         relay[].descriptors[].supports_context relay[].descriptors[].supported_ops[] relay_frames \
-         relay_platforms",
+         relay[].descriptors[].supports_context relay[].descriptors[].supported_ops[] relay_frames",
     ),
     ("its credentials are revoked", "gateway_platforms.*.error_code gateway_platforms.*.error_message"),
     (
