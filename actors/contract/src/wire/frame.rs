@@ -26,7 +26,7 @@ const MAX_DESCRIPTOR: usize = 64 * 1024;
 const MAX_SESSION_KEY: usize = 4 * 1024;
 
 /// The fields of frames, in both directions. Others are ignored, however many there are.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "type",
     "descriptor",
     "event",
@@ -40,6 +40,7 @@ const FIELDS: [&str; 13] = [
     "botId",
     "action",
     "reason",
+    "text",
 ];
 
 /// The types of frames, in both directions.
@@ -55,6 +56,7 @@ pub const KINDS: &[&str] = &[
     "passthrough_forward",
     "going_idle",
     "going_idle_ack",
+    "maintenance",
 ];
 
 /// A frame from the connector to the gateway.
@@ -85,6 +87,11 @@ pub enum FromConnector {
     },
     /// The connector buffers everything from now on.
     GoingIdleAck,
+    /// The connector's operator announces maintenance.
+    Maintenance {
+        /// What the operator wrote.
+        text: String,
+    },
     /// A request that a platform made to the connector.
     PassthroughForward(Box<PassthroughForward>),
 }
@@ -206,6 +213,7 @@ impl FromConnector {
                 Self::InterruptInbound { session_key: line.required("session_key")?, chat_id }
             }
             "going_idle_ack" => Self::GoingIdleAck,
+            "maintenance" => Self::Maintenance { text: line.of_type("maintenance").required("text")? },
             "passthrough_forward" => {
                 let line = line.of_type("passthrough_forward");
                 let forward = line.required_raw("forward")?.into();
@@ -224,6 +232,7 @@ impl FromConnector {
             Self::OutboundResult { .. } => "outbound_result",
             Self::InterruptInbound { .. } => "interrupt_inbound",
             Self::GoingIdleAck => "going_idle_ack",
+            Self::Maintenance { .. } => "maintenance",
             Self::PassthroughForward(_) => "passthrough_forward",
         }
     }
