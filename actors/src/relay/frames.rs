@@ -1,7 +1,7 @@
 //! What a link does on a frame from the connector that carries no event.
 
 use actix::prelude::*;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::actor::RelayActor;
 use caduceus_contract::messages::dispatch::StopSession;
@@ -30,7 +30,6 @@ impl RelayActor {
                 }
             }
             FromConnector::GoingIdleAck => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
-            FromConnector::Maintenance { text } => info!(link = %self.link.0, text, "maintenance announced"),
             // They come as `SocketEvent::Arrived`, with a place in the queue of events.
             FromConnector::Inbound(_) | FromConnector::PassthroughForward(_) => {}
         }

@@ -26,7 +26,7 @@ const MAX_DESCRIPTOR: usize = 64 * 1024;
 const MAX_SESSION_KEY: usize = 4 * 1024;
 
 /// The fields of frames, in both directions. Others are ignored, however many there are.
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 13] = [
     "type",
     "descriptor",
     "event",
@@ -40,7 +40,6 @@ const FIELDS: [&str; 14] = [
     "botId",
     "action",
     "reason",
-    "text",
 ];
 
 /// The types of frames, in both directions.
@@ -56,7 +55,6 @@ pub const KINDS: &[&str] = &[
     "passthrough_forward",
     "going_idle",
     "going_idle_ack",
-    "maintenance",
 ];
 
 /// A frame from the connector to the gateway.
@@ -87,11 +85,6 @@ pub enum FromConnector {
     },
     /// The connector buffers everything from now on.
     GoingIdleAck,
-    /// The connector's operator announces maintenance.
-    Maintenance {
-        /// What the operator wrote.
-        text: String,
-    },
     /// A request that a platform made to the connector.
     PassthroughForward(Box<PassthroughForward>),
 }
@@ -213,7 +206,6 @@ impl FromConnector {
                 Self::InterruptInbound { session_key: line.required("session_key")?, chat_id }
             }
             "going_idle_ack" => Self::GoingIdleAck,
-            "maintenance" => Self::Maintenance { text: line.of_type("maintenance").required("text")? },
             "passthrough_forward" => {
                 let line = line.of_type("passthrough_forward");
                 let forward = line.required_raw("forward")?.into();
@@ -232,7 +224,6 @@ impl FromConnector {
             Self::OutboundResult { .. } => "outbound_result",
             Self::InterruptInbound { .. } => "interrupt_inbound",
             Self::GoingIdleAck => "going_idle_ack",
-            Self::Maintenance { .. } => "maintenance",
             Self::PassthroughForward(_) => "passthrough_forward",
         }
     }

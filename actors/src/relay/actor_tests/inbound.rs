@@ -234,18 +234,6 @@ fn interrupt_stops_the_session() {
 }
 
 #[test]
-fn announced_maintenance_is_counted_and_is_no_skipped_line() {
-    run(async {
-        let (mut bench, mut peer) = LinkBench::connected().await;
-        peer.send_json(json!({"type": "maintenance", "text": "back in 5 minutes"})).await;
-        peer.inbound("after", None).await;
-        assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("after"));
-        let view = bench.view().await;
-        assert_eq!((view.frames["maintenance"], view.skipped), (1, 0));
-    });
-}
-
-#[test]
 fn forwarded_interaction_is_an_event_and_is_acknowledged() {
     use base64::Engine;
     run(async {

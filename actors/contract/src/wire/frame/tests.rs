@@ -14,7 +14,6 @@ fn a_frame_from_the_connector_reads_back_as_it_was_written() {
         json!({"type": "outbound_result", "requestId": "r", "result": {"success": true, "message_id": "m"}}),
         json!({"type": "interrupt_inbound", "session_key": "s", "chat_id": "c"}),
         json!({"type": "going_idle_ack"}),
-        json!({"type": "maintenance", "text": "back in 5 minutes"}),
         json!({"type": "passthrough_forward", "bufferId": "b", "forward": {
             "platform": "discord", "botId": "1", "method": "POST", "path": "/x",
             "headers": [["a", "b"]], "bodyB64": "e30=", "profile": "work"}}),
