@@ -53,16 +53,6 @@ async fn until_received(world: &World, texts: &[&str]) {
 }
 
 #[actix_web::test]
-async fn a_python_file_answers() {
-    let mut world = World::prepare().await;
-    world.write("agent.py", "import json\nprint('heard', json.loads(input())['event']['text'])\n");
-    world.write("caduceus.yaml", "agent: {backend: python, script: agent.py}\n");
-    world.serve().await;
-    world.push("first", "hello", "c1", None).await;
-    world.until_text("c1", "heard hello").await;
-}
-
-#[actix_web::test]
 async fn a_busy_session_queues_32_in_order_and_refuses_the_next_one_while_others_are_served() {
     let world = world("").await;
     world.push("first", "wait", "c1", None).await;
