@@ -2,13 +2,13 @@
 //!
 //! It runs on a thread of its own, so that a waiting test does not delay the wire.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_linger;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -49,7 +49,6 @@ pub(crate) enum Dials {
 pub(crate) struct ProxyRecord {
     /// When each dial arrived.
     pub(crate) dials: Vec<Instant>,
-    pub(crate) open: usize,
     /// Most sockets that the gateway had open at one time.
     pub(crate) most_open: usize,
     /// Bytes that a fault dropped, in either direction.
@@ -67,6 +66,8 @@ struct ProxyState {
     /// Counts the faults; a connection reacts to those injected after it was made.
     faults: watch::Sender<(u64, Option<ConnectionFault>)>,
     dials: Mutex<Dials>,
+    /// The gateway's ends of all connections that are not closed here.
+    sockets: Mutex<Vec<Weak<TcpStream>>>,
     record: Mutex<ProxyRecord>,
 }
 
@@ -80,6 +81,7 @@ impl FaultProxy {
             target,
             faults: watch::Sender::new((0, None)),
             dials: Mutex::new(Dials::Pass),
+            sockets: Mutex::default(),
             record: Mutex::default(),
         });
         let kept = Arc::clone(&shared);
@@ -114,79 +116,100 @@ impl ProxyState {
         self.record.lock().unwrap()
     }
 
+    /// Counts the sockets that the gateway has open, by the kernel: this thread may not yet have read the end of an older one.
+    fn open_with(&self, gateway: &Arc<TcpStream>) -> usize {
+        let mut sockets = self.sockets.lock().unwrap();
+        sockets.push(Arc::downgrade(gateway));
+        sockets.retain(|socket| socket.upgrade().is_some_and(|socket| !is_closed_by_peer(&socket)));
+        sockets.len()
+    }
+
     async fn forward(self: Arc<Self>, gateway: TcpStream) {
+        let gateway = Arc::new(gateway);
+        let open = self.open_with(&gateway);
         {
             let mut record = self.record();
             record.dials.push(Instant::now());
-            record.open += 1;
-            record.most_open = record.most_open.max(record.open);
+            record.most_open = record.most_open.max(open);
         }
         // A fault injected while the dial is forwarded applies to it.
         let faults = self.faults.subscribe();
         let dials = *self.dials.lock().unwrap();
-        let open = Open(Arc::clone(&self));
         match dials {
             Dials::CloseAtOnce => {}
-            Dials::Swallow => swallow(gateway).await,
+            Dials::Swallow => swallow(&gateway).await,
             Dials::Pass => {
                 if let Ok(connector) = TcpStream::connect(self.target).await {
-                    relay(gateway, connector, faults, open).await;
+                    relay(&self, gateway, Arc::new(connector), faults).await;
                 }
             }
         }
     }
 }
 
-/// One socket of the gateway; dropped when that is closed, whatever the state of the other side.
-struct Open(Arc<ProxyState>);
+/// Whether the peer has ended or reset the connection, read or not.
+fn is_closed_by_peer(socket: &TcpStream) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+}
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.record().open -= 1;
+async fn read(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        socket.readable().await?;
+        match socket.try_read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
     }
 }
 
-async fn swallow(mut socket: TcpStream) {
+async fn write(socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        socket.writable().await?;
+        match socket.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => bytes = &bytes[result?..],
+        }
+    }
+    Ok(())
+}
+
+async fn swallow(socket: &TcpStream) {
     let mut rest = [0; 4096];
-    while socket.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+    while read(socket, &mut rest).await.is_ok_and(|count| count > 0) {}
 }
 
 async fn relay(
-    gateway: TcpStream,
-    connector: TcpStream,
+    state: &Arc<ProxyState>,
+    gateway: Arc<TcpStream>,
+    connector: Arc<TcpStream>,
     faults: watch::Receiver<(u64, Option<ConnectionFault>)>,
-    open: Open,
 ) {
     for socket in [&gateway, &connector] {
         socket.set_nodelay(true).unwrap();
     }
-    let (from_gateway, to_gateway) = gateway.into_split();
-    let (from_connector, to_connector) = connector.into_split();
-    let state = || Arc::clone(&open.0);
     let outbound = ProxyPump {
-        from: from_gateway,
-        to: to_connector,
+        from: Arc::clone(&gateway),
+        to: Arc::clone(&connector),
         side: Side::Outbound,
         faults: faults.clone(),
-        state: state(),
+        state: Arc::clone(state),
     };
-    let inbound = ProxyPump { from: from_connector, to: to_gateway, side: Side::Inbound, faults, state: state() };
+    let inbound = ProxyPump { from: connector, to: gateway, side: Side::Inbound, faults, state: Arc::clone(state) };
     let (outbound, inbound) = (outbound.run(), inbound.run());
     tokio::pin!(outbound, inbound);
     let first = tokio::select! {
         ended = &mut outbound => ended,
         ended = &mut inbound => ended,
     };
-    // Dropping the halves ends both sockets; while packets are dropped the other end must not be notified.
+    // The return closes both sockets; while packets are dropped the other end must not be notified.
     match first {
-        DirectionEnd::Notified => drop(open),
+        DirectionEnd::Notified => {}
         DirectionEnd::Silent(Side::Outbound) => {
-            drop(open);
             inbound.await;
         }
         DirectionEnd::Silent(Side::Inbound) => {
             outbound.await;
-            drop(open);
         }
     }
 }
@@ -208,8 +231,8 @@ enum DirectionEnd {
 }
 
 struct ProxyPump {
-    from: OwnedReadHalf,
-    to: OwnedWriteHalf,
+    from: Arc<TcpStream>,
+    to: Arc<TcpStream>,
     side: Side,
     faults: watch::Receiver<(u64, Option<ConnectionFault>)>,
     state: Arc<ProxyState>,
@@ -226,23 +249,21 @@ impl ProxyPump {
                     inject = self.faults.borrow_and_update().1;
                     match inject {
                         Some(ConnectionFault::Reset) => {
-                            let _ = set_socket_linger(self.from.as_ref(), Some(Duration::ZERO));
-                            let _ = set_socket_linger(self.to.as_ref(), Some(Duration::ZERO));
+                            let _ = set_socket_linger(&self.from, Some(Duration::ZERO));
+                            let _ = set_socket_linger(&self.to, Some(Duration::ZERO));
                             return DirectionEnd::Notified;
                         }
                         Some(ConnectionFault::End) => return DirectionEnd::Notified,
                         _ => continue,
                     }
                 }
-                count = self.from.read(&mut buffer) => count.unwrap_or(0),
+                count = read(&self.from, &mut buffer) => count.unwrap_or(0),
             };
             if count == 0 {
-                if inject != Some(ConnectionFault::HalfOpen) {
-                    return DirectionEnd::Notified;
-                }
-                // Dropping it would notify the other end.
-                self.to.forget();
-                return DirectionEnd::Silent(self.side);
+                return match inject {
+                    Some(ConnectionFault::HalfOpen) => DirectionEnd::Silent(self.side),
+                    _ => DirectionEnd::Notified,
+                };
             }
             if self.pass(&buffer[..count], &mut inject).await.is_err() {
                 return DirectionEnd::Notified;
@@ -263,19 +284,19 @@ impl ProxyPump {
             | (Some(ConnectionFault::CutOutbound(left)), Side::Outbound) => {
                 let part = bytes.len().min(*left);
                 *left -= part;
-                self.to.write_all(&bytes[..part]).await?;
+                write(&self.to, &bytes[..part]).await?;
                 if *left == 0 { Err(std::io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
             }
             (Some(ConnectionFault::Slow(left)), _) => {
                 let part = bytes.len().min(*left);
                 *left -= part;
                 for byte in &bytes[..part] {
-                    self.to.write_all(std::slice::from_ref(byte)).await?;
+                    write(&self.to, std::slice::from_ref(byte)).await?;
                     tokio::task::yield_now().await;
                 }
-                self.to.write_all(&bytes[part..]).await
+                write(&self.to, &bytes[part..]).await
             }
-            _ => self.to.write_all(bytes).await,
+            _ => write(&self.to, bytes).await,
         }
     }
 }
