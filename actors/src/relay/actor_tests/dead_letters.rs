@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{LinkBench, Peer, event, never, run, within};
+use super::peer::{Peer, event};
+use super::rig::LinkBench;
+use super::waits::{never, run, within};
 use super::*;
 use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, Recorded};
 

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::rig::{LinkBench, event, identity, never, quick, run, within};
+use super::peer::event;
+use super::rig::{LinkBench, identity, quick};
+use super::waits::{never, run, within};
 use super::*;
 use caduceus_contract::messages::dispatch::NotRecorded;
 

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use super::rig::{LinkBench, Peer, event, run};
+use super::peer::{Peer, event};
+use super::rig::LinkBench;
+use super::waits::run;
 
 /// An event with media at these addresses.
 async fn send(peer: &mut Peer, message_id: &str, addresses: &[&str]) {

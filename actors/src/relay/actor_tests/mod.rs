@@ -4,7 +4,9 @@ mod dead_letters;
 mod inbound;
 mod media;
 mod outbound;
+mod peer;
 mod rig;
+mod waits;
 
 use std::time::Duration;
 
@@ -16,7 +18,9 @@ use crate::profile::messages::NoConnectParams;
 use crate::relay::claims::{ClaimRefused, GatewayKey};
 use caduceus_contract::messages::relay::{GoDormant, GoIdle, IdleAnswer, LinkState};
 use caduceus_contract::wire::action::Action;
-use rig::{LinkBench, descriptor, identity, never, quick, run, within};
+use peer::descriptor;
+use rig::{LinkBench, identity, quick};
+use waits::{never, run, within};
 
 #[test]
 fn handshake_names_every_identity_and_keeps_the_descriptors() {

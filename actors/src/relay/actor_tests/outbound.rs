@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::rig::{LinkBench, Peer, run, target, within};
+use super::peer::Peer;
+use super::rig::{LinkBench, target};
+use super::waits::{run, within};
 use super::*;
 
 async fn answer(peer: &mut Peer, request_id: &serde_json::Value, message_id: &str) {
