@@ -60,6 +60,11 @@ async fn shows(gateway: &HonchoGateway, shared: &SharedGrant, state: &str, words
     assert_eq!(shared.server.presented().len(), 0);
 }
 
+/// The gateway has a new token. The wait until its next attempt doubles with each one before the repair, from 5 s.
+async fn until_new(gateway: &HonchoGateway) {
+    crate::grants::until_grant(&gateway.process.url, "new", SOON * 8, is_new).await;
+}
+
 async fn an_unusable_file_is_not_changed_and_is_used_again_once_it_is_repaired() {
     const GARBAGE: &str = "{\"hosts\": ";
     let cases: [(&str, MakeUnusable); 3] = [
@@ -93,7 +98,7 @@ async fn an_unusable_file_is_not_changed_and_is_used_again_once_it_is_repaired()
         fs::write(&repaired, good).unwrap();
         chown_to_unprivileged(&repaired);
         fs::rename(repaired, shared.path()).unwrap();
-        gateway.until("new", is_new).await;
+        until_new(&gateway).await;
         assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
     }))
     .await;
@@ -115,7 +120,7 @@ async fn a_read_only_file_or_directory_spends_no_token() {
         assert_eq!(doctor(&gateway, &shared), ["grant_read_only"]);
         assert_eq!(fs::read_to_string(shared.path()).unwrap(), before);
         set_mode(&place(&shared), writable);
-        gateway.until("new", is_new).await;
+        until_new(&gateway).await;
         assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
     }))
     .await;
@@ -153,7 +158,7 @@ async fn a_full_disk_spends_no_token() {
     assert_eq!(fs::read_to_string(shared.path()).unwrap(), before);
     assert_eq!(shared.leftover_files(), ["filler"]);
     fs::remove_file(filler).unwrap();
-    gateway.until("new", is_new).await;
+    until_new(&gateway).await;
     assert_eq!((shared.server.presented().len(), shared.server.replays(), shared.leftover_files()), (1, 0, Vec::new()));
 }
 
