@@ -43,6 +43,8 @@ const EXIT_RETRY: Duration = Duration::from_millis(20);
 pub struct Supervisor {
     plan: SupervisorPlan,
     running: HashMap<ChildKey, SupervisedChild>,
+    /// The key of each child, by its id.
+    by_id: HashMap<String, ChildKey>,
     children: Children,
     exits: Option<Port<ChildExited>>,
     /// Exits that did not fit into the mailbox of the receiver, oldest first: they are reported again.
@@ -84,6 +86,7 @@ impl Supervisor {
         let mut supervisor = Self {
             plan: SupervisorPlan::new(spec.strategy),
             running: HashMap::new(),
+            by_id: HashMap::new(),
             children,
             exits: spec.exits,
             unreported: VecDeque::new(),
@@ -116,6 +119,7 @@ impl Supervisor {
             ready_within,
         };
         let key = self.plan.add(options);
+        self.by_id.insert(spec.id.clone(), key);
         self.running.insert(key, SupervisedChild { spec, cell, current: None, timer: None, fault: None });
     }
 
@@ -143,7 +147,8 @@ impl Supervisor {
             }
             SupervisorStep::Forget { key } => {
                 if let Some(child) = self.running.remove(&key) {
-                    self.cell.retain(|id| id != child.spec.id);
+                    self.by_id.remove(&child.spec.id);
+                    self.cell.remove(&child.cell);
                 }
             }
             SupervisorStep::Finish { reason, exceeded } => self.finish(reason, exceeded, ctx),
