@@ -12,7 +12,7 @@ use rusqlite::{Connection as Database, params};
 use serde_json::{Value, json};
 
 use super::lab::{Lab, first_line, program};
-use super::load::Connection;
+use super::load::LoadConnection;
 use crate::http::server::WORKERS;
 use crate::out;
 
@@ -85,7 +85,7 @@ pub(crate) fn handler() -> anyhow::Result<()> {
 
 /// Answers every event of the connector at `address` as a gateway without a ledger would, until it is killed.
 pub(crate) fn client(address: SocketAddr) -> anyhow::Result<()> {
-    let mut connection = Connection::dial(address, START)?;
+    let mut connection = LoadConnection::dial(address, START)?;
     connection.queue(ToConnector::Hello { platform: "relay".to_owned(), bot_id: String::new() }.to_line())?;
     while connection.is_open() {
         connection.flush()?;

@@ -53,7 +53,7 @@ pub(crate) fn load(address: SocketAddr, path: &str, connections: usize, time: Du
     for _ in 0..connections {
         let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_nodelay(true)?;
-        sockets.push(Socket { stream, bytes: Vec::new(), sent: Instant::now() });
+        sockets.push(HttpConnection { stream, bytes: Vec::new(), sent: Instant::now() });
     }
     let began = Instant::now();
     for socket in &mut sockets {
@@ -77,13 +77,13 @@ pub(crate) fn load(address: SocketAddr, path: &str, connections: usize, time: Du
     Ok(outcome)
 }
 
-struct Socket {
+struct HttpConnection {
     stream: TcpStream,
     bytes: Vec<u8>,
     sent: Instant,
 }
 
-impl Socket {
+impl HttpConnection {
     fn send(&mut self, request: &str) -> io::Result<()> {
         self.bytes.clear();
         self.sent = Instant::now();

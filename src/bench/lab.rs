@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use caduceus_actors::files::own;
-use serde::Deserialize;
+use caduceus_contract::api::announcement::ListenAnnouncement;
 use tempfile::TempDir;
 
 use super::http;
-use super::load::Connector;
+use super::load::LoadConnector;
 use super::process;
 
 /// Where the ledger is written to memory only.
@@ -79,10 +79,10 @@ impl Lab {
     }
 
     /// A gateway on a home of its own, with its link up.
-    pub(crate) fn linked(&self, place: Place, options: HomeOptions) -> anyhow::Result<(Gateway, Connector)> {
-        let mut connector = Connector::listen()?;
+    pub(crate) fn linked(&self, place: Place, options: HomeOptions) -> anyhow::Result<(BenchGateway, LoadConnector)> {
+        let mut connector = LoadConnector::listen()?;
         let home = self.home(place, options, connector.address()?)?;
-        let gateway = Gateway::start(home)?;
+        let gateway = BenchGateway::start(home)?;
         connector.accept()?;
         gateway.until_ready()?;
         Ok((gateway, connector))
@@ -93,21 +93,15 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
     own::create_new(path, own::OpenMode::ReadWrite, 0o600).map_err(io::Error::from)?.write_all(text.as_bytes())
 }
 
-/// The first line of a gateway.
-#[derive(Deserialize)]
-struct Listening {
-    listening: String,
-}
-
 /// A gateway process, killed with its home when dropped.
-pub(crate) struct Gateway {
+pub(crate) struct BenchGateway {
     child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) started: Instant,
     home: TempDir,
 }
 
-impl Gateway {
+impl BenchGateway {
     /// Starts a gateway on `home` and waits for its address. Its log, at level `info`, goes to a file of the home.
     pub(crate) fn start(home: TempDir) -> anyhow::Result<Self> {
         let (child, address, started) = serve(home.path())?;
@@ -180,7 +174,7 @@ impl Gateway {
     }
 }
 
-impl Drop for Gateway {
+impl Drop for BenchGateway {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -200,7 +194,8 @@ fn serve(home: &Path) -> anyhow::Result<(Child, SocketAddr, Instant)> {
         .spawn()
         .context("the gateway did not start")?;
     let first = first_line(&mut child)?;
-    let listening: Listening = serde_json::from_str(&first).with_context(|| format!("not an address: {first:?}"))?;
+    let listening: ListenAnnouncement =
+        serde_json::from_str(&first).with_context(|| format!("not an address: {first:?}"))?;
     let address = listening.listening.trim_start_matches("http://").parse()?;
     Ok((child, address, started))
 }

@@ -17,7 +17,7 @@ const READ: usize = 64 * 1024;
 const MAX_HEAD: usize = 16 * 1024;
 
 /// A WebSocket that carries lines.
-pub(crate) struct Connection {
+pub(crate) struct LoadConnection {
     stream: TcpStream,
     codec: Codec,
     incoming: BytesMut,
@@ -27,7 +27,7 @@ pub(crate) struct Connection {
     open: bool,
 }
 
-impl Connection {
+impl LoadConnection {
     /// Accepts a gateway's dial.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Connection {
         self.open
     }
 
-    /// Queues a line, its end included, for the next [`Connection::flush`].
+    /// Queues a line, its end included, for the next [`LoadConnection::flush`].
     pub(crate) fn queue(&mut self, line: String) -> io::Result<()> {
         self.queue_message(Message::Text(line.into()))
     }

@@ -14,7 +14,7 @@ use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::frame::FromConnector;
 use serde::Deserialize;
 
-use super::connection::Connection;
+use super::connection::LoadConnection;
 use super::times::Times;
 use crate::bench::process;
 
@@ -86,7 +86,7 @@ pub(crate) enum LoadError {
 
 /// The fields of a gateway's frame that matter here.
 #[derive(Deserialize)]
-struct Line<'a> {
+struct LoadLine<'a> {
     r#type: &'a str,
     #[serde(rename = "requestId", borrow)]
     request_id: Option<&'a str>,
@@ -107,14 +107,14 @@ struct ActionHead<'a> {
 }
 
 /// A connector for one gateway at a time.
-pub(crate) struct Connector {
+pub(crate) struct LoadConnector {
     listener: TcpListener,
-    connection: Option<Connection>,
+    connection: Option<LoadConnection>,
     /// The number of the next event; never repeated, so that none is a duplicate.
     next: u64,
 }
 
-impl Connector {
+impl LoadConnector {
     pub(crate) fn listen() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         Ok(Self { listener, connection: None, next: 0 })
@@ -126,13 +126,13 @@ impl Connector {
 
     /// Waits for a dial and answers its first hello.
     pub(crate) fn accept(&mut self) -> Result<(), LoadError> {
-        let mut connection = Connection::accept(&self.listener, DIAL).map_err(LoadError::Dial)?;
+        let mut connection = LoadConnection::accept(&self.listener, DIAL).map_err(LoadError::Dial)?;
         let until = Instant::now() + DIAL;
         let mut hello = None;
         while hello.is_none() && connection.is_open() && Instant::now() < until {
             connection.wait(Duration::from_millis(100))?;
             connection.read(|line| {
-                if let Ok(Line { r#type: "hello", platform, .. }) = serde_json::from_slice(line) {
+                if let Ok(LoadLine { r#type: "hello", platform, .. }) = serde_json::from_slice(line) {
                     hello = Some(platform.unwrap_or("relay").to_owned());
                 }
             })?;
@@ -146,7 +146,7 @@ impl Connector {
 
     /// Drives the gateway, over the link that is open or the next one that it dials.
     pub(crate) fn run(&mut self, load: Load) -> Result<Outcome, LoadError> {
-        if !self.connection.as_ref().is_some_and(Connection::is_open) {
+        if !self.connection.as_ref().is_some_and(LoadConnection::is_open) {
             self.accept()?;
         }
         let connection = self.connection.as_mut().ok_or(LoadError::Closed)?;
@@ -158,7 +158,7 @@ impl Connector {
 
     /// Receives and answers the replies to `events` events of earlier runs.
     pub(crate) fn collect(&mut self, events: u64) -> Result<Outcome, LoadError> {
-        if !self.connection.as_ref().is_some_and(Connection::is_open) {
+        if !self.connection.as_ref().is_some_and(LoadConnection::is_open) {
             self.accept()?;
         }
         let connection = self.connection.as_mut().ok_or(LoadError::Closed)?;
@@ -197,7 +197,7 @@ impl Run {
         self.events.len() as u64
     }
 
-    fn drive(&mut self, connection: &mut Connection) -> Result<Outcome, LoadError> {
+    fn drive(&mut self, connection: &mut LoadConnection) -> Result<Outcome, LoadError> {
         let cpu = process::own_thread_cpu();
         self.began = Instant::now();
         let (mut last_progress, mut progress) = (self.began, 0);
@@ -292,23 +292,23 @@ impl Run {
     }
 
     fn receive(&mut self, line: &[u8], answers: &mut String) {
-        let Ok(line) = serde_json::from_slice::<Line<'_>>(line) else { return };
+        let Ok(line) = serde_json::from_slice::<LoadLine<'_>>(line) else { return };
         match line {
-            Line { r#type: "inbound_ack", buffer_id: Some(id), .. } => {
+            LoadLine { r#type: "inbound_ack", buffer_id: Some(id), .. } => {
                 let sent = number(&id[1..]).and_then(|number| self.sent_at(number));
                 if let Some((at, _)) = sent {
                     self.acknowledged += 1;
                     self.outcome.acknowledged.add(at.elapsed());
                 }
             }
-            Line { r#type: "outbound", request_id: Some(request), action: Some(action), .. } => {
+            LoadLine { r#type: "outbound", request_id: Some(request), action: Some(action), .. } => {
                 answers.push_str(&result(request));
                 if action.op == "send" {
                     self.reply(action.content.as_deref().unwrap_or_default());
                 }
             }
-            Line { r#type: "going_idle", .. } => answers.push_str(&FromConnector::GoingIdleAck.to_line()),
-            Line { r#type: "hello", platform, .. } => {
+            LoadLine { r#type: "going_idle", .. } => answers.push_str(&FromConnector::GoingIdleAck.to_line()),
+            LoadLine { r#type: "hello", platform, .. } => {
                 answers.push_str(&descriptor(platform.unwrap_or("relay").to_owned()));
             }
             _ => {}

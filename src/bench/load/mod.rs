@@ -4,6 +4,6 @@ mod connection;
 mod connector;
 mod times;
 
-pub(crate) use connection::Connection;
-pub(crate) use connector::{Amount, Connector, Load, LoadMode, Outcome, SESSIONS};
+pub(crate) use connection::LoadConnection;
+pub(crate) use connector::{Amount, Load, LoadConnector, LoadMode, Outcome, SESSIONS};
 pub(crate) use times::Times;

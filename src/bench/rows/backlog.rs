@@ -9,8 +9,8 @@ use caduceus_actors::files::own;
 
 use super::turns::{micros, micros_each};
 use crate::bench::figure::{Figure, Goal, ratio};
-use crate::bench::lab::{Gateway, HomeOptions, Lab, Place};
-use crate::bench::load::{Amount, Connector, Load, LoadMode};
+use crate::bench::lab::{BenchGateway, HomeOptions, Lab, Place};
+use crate::bench::load::{Amount, Load, LoadConnector, LoadMode};
 use crate::bench::row::Row;
 
 pub(super) const BACKLOG: Row =
@@ -59,8 +59,8 @@ fn backlog(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 
 /// Begins a drain of everything or of one profile, and sends `events` events that it holds.
 pub(super) fn hold(
-    gateway: &Gateway,
-    connector: &mut Connector,
+    gateway: &BenchGateway,
+    connector: &mut LoadConnector,
     events: u64,
     profile: Option<&str>,
 ) -> anyhow::Result<()> {
@@ -83,7 +83,7 @@ pub(super) fn hold(
     Ok(())
 }
 
-fn marker(gateway: &Gateway, profile: Option<&str>) -> PathBuf {
+fn marker(gateway: &BenchGateway, profile: Option<&str>) -> PathBuf {
     let home = gateway.home();
     let home = profile.map_or_else(|| home.to_owned(), |profile| home.join("profiles").join(profile));
     caduceus_actors::drain::store::path(&home)

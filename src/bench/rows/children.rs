@@ -64,14 +64,14 @@ impl Handler<ChildExited> for Exits {
 }
 
 /// A supervisor of temporary children.
-struct Tree {
+struct BenchTree {
     root: RootHandle,
     start: Port<StartChild>,
     exits: mpsc::UnboundedReceiver<()>,
     thread: WorkerThread,
 }
 
-impl Tree {
+impl BenchTree {
     fn start() -> anyhow::Result<Self> {
         let (report, exits) = mpsc::unbounded_channel();
         let (boxed, children) = (Mailbox::<Exits>::with_limit(100_000), Mailbox::<Supervisor>::with_limit(100_000));
@@ -101,7 +101,7 @@ impl Tree {
 async fn children(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for running in lab.pick([1, 512, 5_000], [1, 8, 32]) {
-        let mut tree = Tree::start()?;
+        let mut tree = BenchTree::start()?;
         for number in 0..running {
             tree.child(format!("stays-{number}"), true).await?;
         }
@@ -127,28 +127,28 @@ struct Fragile;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Crash;
+struct PanicOnce;
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Ping;
+struct Probe;
 
 impl Actor for Fragile {
     type Context = Context<Self>;
 }
 
-impl Handler<Crash> for Fragile {
+impl Handler<PanicOnce> for Fragile {
     type Result = ();
 
-    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+    fn handle(&mut self, _: PanicOnce, _: &mut Self::Context) {
         panic!("crash requested");
     }
 }
 
-impl Handler<Ping> for Fragile {
+impl Handler<Probe> for Fragile {
     type Result = ();
 
-    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+    fn handle(&mut self, _: Probe, _: &mut Self::Context) {}
 }
 
 async fn restarts(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
@@ -157,16 +157,16 @@ async fn restarts(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let policy = RestartPolicy { max_restarts: u32::MAX, healthy_after: Duration::ZERO, ..RestartPolicy::default() };
     let child = ChildSpec::worker("fragile", &mailbox, |_| Fragile).on(&WorkerThread::new("work")).policy(policy);
     let root = Root::start(SupervisorSpec::new(Strategy::OneForOne).child(child), RootOptions::default())?;
-    let (crash, answer) = (mailbox.port::<Crash>(), mailbox.port::<Ping>());
-    answer.ask(Ping, TIMEOUT).await?;
+    let (crash, answer) = (mailbox.port::<PanicOnce>(), mailbox.port::<Probe>());
+    answer.ask(Probe, TIMEOUT).await?;
     // The reports of a thousand panics would cost more than the restarts.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let (mut times, mut lost) = (Times::default(), 0_u64);
     for _ in 0..lab.pick(1_000, 20) {
         let began = Instant::now();
-        crash.tell(Crash)?;
-        while answer.ask(Ping, TIMEOUT).await.is_err() {
+        crash.tell(PanicOnce)?;
+        while answer.ask(Probe, TIMEOUT).await.is_err() {
             lost += 1;
         }
         times.add(began.elapsed());

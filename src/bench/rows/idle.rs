@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::turns::micros;
 use crate::bench::figure::{Figure, Goal, ratio};
-use crate::bench::lab::{Gateway, HomeOptions, Lab, Place};
-use crate::bench::load::Connector;
+use crate::bench::lab::{BenchGateway, HomeOptions, Lab, Place};
+use crate::bench::load::LoadConnector;
 use crate::bench::row::Row;
 
 pub(super) const START: Row =
@@ -19,8 +19,9 @@ const CASES: [(u32, f64, f64, f64); 2] = [(0, 20.0, 14.0, 0.05), (1_000, 300.0, 
 fn start(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (profiles, goal, ..) in cases(lab) {
-        let connector = Connector::listen()?;
-        let mut gateway = Gateway::start(lab.home(Place::Disk, HomeOptions { profiles }, connector.address()?)?)?;
+        let connector = LoadConnector::listen()?;
+        let mut gateway =
+            BenchGateway::start(lab.home(Place::Disk, HomeOptions { profiles }, connector.address()?)?)?;
         gateway.until_ready()?;
         let mut times = Vec::new();
         // The first start has made the ledger.

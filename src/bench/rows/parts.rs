@@ -6,7 +6,7 @@ use super::turns::{micros, micros_each, rate};
 use crate::bench::baseline;
 use crate::bench::figure::{Figure, ratio};
 use crate::bench::lab::Lab;
-use crate::bench::load::{Amount, Connector, Load, LoadMode, SESSIONS};
+use crate::bench::load::{Amount, Load, LoadConnector, LoadMode, SESSIONS};
 use crate::bench::process;
 use crate::bench::row::Row;
 
@@ -33,7 +33,7 @@ fn commit(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 
 fn client(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let time = lab.pick(Duration::from_secs(5), Duration::from_millis(300));
-    let mut connector = Connector::listen()?;
+    let mut connector = LoadConnector::listen()?;
     let client = baseline::start_client(connector.address()?)?;
     let mut figures = Vec::new();
     for in_flight in [1, 64, 512] {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::bench::figure::{Figure, Goal, ratio};
-use crate::bench::lab::{Gateway, HomeOptions, Lab, Place};
-use crate::bench::load::{Amount, Connector, Load, LoadMode, Outcome, SESSIONS};
+use crate::bench::lab::{BenchGateway, HomeOptions, Lab, Place};
+use crate::bench::load::{Amount, Load, LoadConnector, LoadMode, Outcome, SESSIONS};
 use crate::bench::row::Row;
 
 pub(super) const DISK: Row = Row { name: "turn", about: "durable turns, the ledger on the disk", run: disk };
@@ -56,8 +56,8 @@ fn turns(lab: &Lab, row: &str, place: Place) -> anyhow::Result<Vec<Figure>> {
 
 /// Runs a load; returns its outcome and the CPU time that the gateway used meanwhile.
 pub(super) fn measured(
-    gateway: &Gateway,
-    connector: &mut Connector,
+    gateway: &BenchGateway,
+    connector: &mut LoadConnector,
     load: Load,
 ) -> anyhow::Result<(Outcome, Duration)> {
     let before = gateway.cpu()?;
