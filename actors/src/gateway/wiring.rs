@@ -194,7 +194,8 @@ impl Wiring {
 
     pub(super) fn turns(&self) -> ChildSpec {
         let tree = SupervisorSpec::new(Strategy::OneForOne).report_exits(self.mailboxes.dispatch.port());
-        ChildSpec::supervisor("turns", &self.mailboxes.turns, tree)
+        // On the thread of the turns: each start and each end stays on it.
+        ChildSpec::supervisor("turns", &self.mailboxes.turns, tree).on(&self.data)
     }
 
     /// Describes one turn. Its child is temporary: the tree never restarts it.

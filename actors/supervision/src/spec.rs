@@ -87,12 +87,11 @@ impl ChildSpec {
         }
     }
 
-    /// Sets the thread it runs on. Has no effect on a supervisor.
+    /// Sets the thread it runs on. The children of a supervisor run on the threads of their own specifications: a supervisor of
+    /// many short-lived children costs least on their thread.
     #[must_use]
     pub fn on(mut self, thread: &WorkerThread) -> Self {
-        if self.nested.is_none() {
-            self.worker_thread = Some(thread.clone());
-        }
+        self.worker_thread = Some(thread.clone());
         self
     }
 

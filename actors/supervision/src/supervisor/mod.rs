@@ -7,7 +7,7 @@
 
 mod commands; // Handlers of the messages from operators and actors.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ pub struct Supervisor {
     by_id: HashMap<String, ChildKey>,
     children: Children,
     exits: Option<Port<ChildExited>>,
-    /// Exits that did not fit into the mailbox of the receiver, oldest first: they are reported again.
-    unreported: VecDeque<ChildExited>,
+    /// The mailbox of the receiver was full: exits are reported again later.
+    report_due: bool,
     incarnation: Incarnation,
     cell: Arc<StatusCell>,
     system: SystemContext,
@@ -89,13 +89,15 @@ impl Supervisor {
             by_id: HashMap::new(),
             children,
             exits: spec.exits,
-            unreported: VecDeque::new(),
+            report_due: false,
             incarnation: start.incarnation().clone(),
             cell: Arc::clone(&start.cell),
             system: start.system.clone(),
             events,
             received: Some(received),
         };
+        // The previous incarnation could not end them if its thread is unresponsive.
+        supervisor.children.take_over();
         supervisor.cell.retain(|id| spec.children.iter().any(|child| child.id == id));
         for child in spec.children {
             supervisor.add(child);
@@ -184,6 +186,7 @@ impl Supervisor {
             )
         });
         let thread = child.spec.worker_thread.as_ref().unwrap_or_else(|| self.system.root_thread());
+        self.children.started(&child.spec.id, incarnation.clone(), control.clone());
         child.current =
             Some(CurrentIncarnation { incarnation: incarnation.clone(), control: control.clone(), until_ready });
         match child.spec.actor.start(launch, &self.system, &child.cell, thread) {
@@ -224,6 +227,9 @@ impl Supervisor {
         }
         let (path, generation) = (child.cell.path(), current.incarnation.generation());
         match &reason {
+            ExitReason::Normal if child.spec.restart == Restart::Temporary => {
+                tracing::debug!(child = %path, generation, "temporary child ended");
+            }
             ExitReason::Normal | ExitReason::Shutdown => {
                 tracing::info!(child = %path, generation, %reason, "child ended");
             }
@@ -236,32 +242,37 @@ impl Supervisor {
             status.running = None;
             status.last_exit = Some((reason.clone(), wall_clock()));
         });
-        let exited = child.exited(generation, reason);
-        if self.exits.is_some() {
-            self.unreported.push_back(exited);
-            // The order is kept: while one is being reported again, later ones wait.
-            if self.unreported.len() == 1 {
-                self.report_exits(ctx);
-            }
+        self.children.ended(&current.incarnation, child.exited(generation, reason));
+        // The order is kept: while one is to be reported again, later ones wait.
+        if !self.report_due {
+            self.report_exits(ctx);
         }
     }
 
     /// Reports the exits in order. None may be lost, because the receiver may wait for it without a timeout.
     fn report_exits(&mut self, ctx: &mut Context<Self>) {
-        let Some(port) = &self.exits else { return };
-        while let Some(exited) = self.unreported.front() {
-            match port.tell(exited.clone()) {
-                Err(TellError::Full) => {
-                    ctx.run_later(EXIT_RETRY, Self::report_exits);
-                    return;
-                }
-                Err(error @ (TellError::Closed | TellError::Fenced)) => {
-                    tracing::warn!(child = %exited.path, %error, "exit was not reported");
-                }
+        self.report_due = self.report_until_full();
+        if self.report_due {
+            ctx.run_later(EXIT_RETRY, Self::report_exits);
+        }
+    }
+
+    /// Whether the mailbox of the receiver is full. The exits of a fenced supervisor are reported by its next incarnation.
+    fn report_until_full(&self) -> bool {
+        let Some(port) = &self.exits else { return false };
+        while !self.incarnation.is_fenced()
+            && let Some(exited) = self.children.first_exit()
+        {
+            let path = exited.path.clone();
+            match port.tell(exited) {
+                Err(TellError::Full) => return true,
+                Err(TellError::Fenced) => return false,
+                Err(error @ TellError::Closed) => tracing::warn!(child = %path, %error, "exit was not reported"),
                 Ok(()) => {}
             }
-            self.unreported.pop_front();
+            self.children.remove_first_exit();
         }
+        false
     }
 
     fn finish(&mut self, reason: ExitReason, exceeded: Option<Exceeded>, ctx: &mut Context<Self>) {
@@ -316,6 +327,7 @@ impl Actor for Supervisor {
             // Ends with the context: `self.events` keeps it open.
             ctx.add_stream(futures_util::stream::poll_fn(move |task| received.poll_recv(task)));
         }
+        self.report_exits(ctx);
         self.on(SupervisorEvent::Start, ctx);
     }
 
@@ -352,7 +364,7 @@ impl StreamHandler<ChildEvent> for Supervisor {
 
 impl Drop for Supervisor {
     /// Kills the children, so that none outlives its supervisor. The reports of their runners have no receiver then, so each exit
-    /// is reported here.
+    /// is reported here. What is left, because the receiver is full or this incarnation is fenced, the next one reports.
     fn drop(&mut self) {
         for child in self.running.values_mut() {
             let Some(current) = child.current.take() else { continue };
@@ -363,14 +375,11 @@ impl Drop for Supervisor {
                 status.running = None;
                 status.last_exit = Some((ExitReason::Killed, wall_clock()));
             });
-            self.unreported.push_back(child.exited(current.incarnation.generation(), ExitReason::Killed));
+            let exited = child.exited(current.incarnation.generation(), ExitReason::Killed);
+            self.children.ended(&current.incarnation, exited);
         }
-        let Some(port) = &self.exits else { return };
-        for exited in self.unreported.drain(..) {
-            let path = exited.path.clone();
-            if let Err(error) = port.tell(exited) {
-                tracing::warn!(child = %path, %error, "exit was not reported");
-            }
+        if self.report_until_full() {
+            tracing::debug!(supervisor = self.cell.path(), "exits are reported by the next incarnation");
         }
     }
 }

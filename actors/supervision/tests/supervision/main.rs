@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "the tests of actix use it directly")]
 
 mod actix_behaviour;
+mod exits;
 mod operators;
 mod order;
 mod restarts;
