@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod actor_tasks;
 mod board;
 mod child;
 mod child_event;
@@ -36,6 +37,7 @@ mod supervisor;
 mod watchdog;
 mod worker_thread;
 
+pub use actor_tasks::ActorTasks;
 pub use board::{Board, ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 pub use exit::{ExitReason, Fatal};
 #[cfg(feature = "fault-injection")]

@@ -1,6 +1,6 @@
 //! The end of a turn: updates the queues, the ledger and the conversation, and starts the next turn.
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::Context;
 use futures_util::future::{LocalBoxFuture, ready};
 use tracing::warn;
 
@@ -19,7 +19,7 @@ impl DispatchActor {
     pub(super) fn crashed(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
         if let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event)) {
             let target = job.target.clone();
-            self.notify(&target, &Notice::TurnFailed, ctx);
+            self.notify(&target, &Notice::TurnFailed);
         }
         let notice = Notice::TurnFailed.text();
         self.end_unreported(turn, TurnOutcome::Failed { notice }, ctx);
@@ -36,14 +36,14 @@ impl DispatchActor {
             && let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event))
         {
             let target = job.target.clone();
-            self.notify(&target, &notice, ctx);
+            self.notify(&target, &notice);
         }
         self.end_unreported(turn, TurnOutcome::Stopped(cause), ctx);
     }
 
     fn end_unreported(&mut self, turn: TurnId, outcome: TurnOutcome, ctx: &mut Context<Self>) {
         let written = self.end_turn(TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 }, ctx);
-        ctx.spawn(written.into_actor(self));
+        self.tasks.spawn(written, |(), _, _| ());
     }
 
     /// Removes a turn; resolves when the ledger has its new state.
@@ -78,7 +78,7 @@ impl DispatchActor {
             messages.extend(self.jobs.remove(&event).map(|job| job.event.text.clone()));
             // After a stop, `/retry` runs the turn's own event again.
             let state = if state == InboundState::Failed { state } else { InboundState::Done };
-            self.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
+            self.mark(event, state, Some(turn), Some("steered".to_owned()));
         }
         let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
         if let Some(job) = self.jobs.remove(&event)
@@ -86,7 +86,7 @@ impl DispatchActor {
             && !reply.is_empty()
         {
             messages.insert(0, job.event.text.clone());
-            self.append_history(&job, messages, reply, keep, ctx);
+            self.append_history(&job, messages, reply, keep);
         }
         if let Some(started) = started {
             let length = millis(started.since.elapsed());
@@ -98,23 +98,16 @@ impl DispatchActor {
     }
 
     /// Appends the `messages` of people, in order, and the agent's reply to the conversation.
-    fn append_history(
-        &self,
-        job: &DispatchJob,
-        messages: Vec<String>,
-        reply: String,
-        keep: usize,
-        ctx: &mut Context<Self>,
-    ) {
+    fn append_history(&self, job: &DispatchJob, messages: Vec<String>, reply: String, keep: usize) {
         let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
         let messages = messages.into_iter().map(|text| entry("user", text));
         let entries = messages.chain([entry("assistant", reply)]).collect();
         let append = AppendHistory { session: job.session.clone(), entries, keep };
         let appended = self.ports.ledger.append_history.ask(append, LEDGER_TIMEOUT);
-        ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
+        self.tasks.spawn(appended, |appended, _, _| match appended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "conversation not written to the ledger"),
             Err(error) => warn!(%error, "conversation not written to the ledger"),
-        }));
+        });
     }
 }

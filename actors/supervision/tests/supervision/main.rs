@@ -8,5 +8,6 @@ mod operators;
 mod order;
 mod restarts;
 mod support;
+mod tasks;
 mod unresponsive;
 mod watchdog;
