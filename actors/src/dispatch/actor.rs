@@ -30,7 +30,7 @@ use super::settings::DispatchSettings;
 use super::started::StartedTurns;
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
@@ -264,28 +264,33 @@ impl DispatchActor {
     }
 
     fn mark(&self, id: InboundId, state: InboundState, turn: Option<TurnId>, note: Option<String>) {
-        self.tasks.spawn(self.marked(MarkInbound { id, state, turn, note }), |(), _, _| ());
+        let mark = MarkInbound { id, state, turn, note };
+        let marked = self.written(&self.ports.ledger.mark_inbound, mark);
+        self.tasks.spawn(marked, move |marked, _, _| {
+            if let Err(error) = marked {
+                error!(row = id.0, ?state, %error, "event state not updated in the ledger");
+            }
+        });
     }
 
-    /// Sets the state of an event in the ledger. The request is sent again if the ledger restarts before it answers.
-    fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
-        let (port, incarnation) = (self.ports.ledger.mark_inbound.clone(), self.incarnation.clone());
-        let mut request = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
+    /// Writes to the ledger. The request is sent again if the ledger restarts before it answers.
+    fn written<M>(&self, port: &Port<M>, write: M) -> impl Future<Output = Result<(), LedgerError>> + use<M>
+    where
+        M: Message<Result = Result<(), LedgerError>> + Clone + Send + 'static,
+    {
+        let (port, incarnation) = (port.clone(), self.incarnation.clone());
+        let mut request = Box::pin(port.ask(write.clone(), LEDGER_TIMEOUT));
         async move {
-            let (id, state) = (mark.id, mark.state);
             for _ in 0..MARK_RETRIES {
                 match request.as_mut().await {
                     Err(AskError::Closed) if !incarnation.is_fenced() => {
-                        request.set(port.ask(mark.clone(), LEDGER_TIMEOUT));
+                        request.set(port.ask(write.clone(), LEDGER_TIMEOUT));
                     }
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => {
-                        return error!(row = id.0, ?state, %error, "event state not updated in the ledger");
-                    }
-                    Err(error) => return error!(row = id.0, ?state, %error, "event state not updated in the ledger"),
+                    Ok(written) => return written,
+                    Err(error) => return Err(LedgerError::Unwritable(error.to_string())),
                 }
             }
-            error!(row = id.0, ?state, "ledger unavailable, event state not updated");
+            Err(LedgerError::Unwritable("the ledger is unavailable".to_owned()))
         }
     }
 

@@ -15,6 +15,7 @@ mod restarts;
 mod retention;
 mod row;
 mod schema;
+mod settle;
 mod shared;
 mod states;
 mod store;

@@ -169,7 +169,11 @@ impl Handler<TurnEnded> for TurnStub {
     type Result = Result<(), DispatcherNotReady>;
 
     fn handle(&mut self, ended: TurnEnded, _: &mut Self::Context) -> Self::Result {
-        self.state().seen.push(TurnRecord::Ended(ended));
+        let mut state = self.state();
+        for reply in &ended.replies {
+            state.seen.push(TurnRecord::Marked(reply.id, reply.state, reply.error.clone()));
+        }
+        state.seen.push(TurnRecord::Ended(ended));
         Ok(())
     }
 }
