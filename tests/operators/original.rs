@@ -98,7 +98,13 @@ async fn the_originals_tools_read_the_state_of_our_gateway_from_start_to_end() {
     serve_as_hermes_gateway(&mut world, &link(folder.path()));
     world.until("a link", |status| status["relay"][0]["state"] == "connected").await;
     let pid = json!(world.gateway().id());
-    let idle = original.until("a link", |seen| seen["record"]["platforms"]["discord"]["state"] == "connected").await;
+    // The link may be up before the gateway.
+    let idle = original
+        .until("a running gateway with a link", |seen| {
+            let record = &seen["record"];
+            record["platforms"]["discord"]["state"] == "connected" && record["gateway_state"] == "running"
+        })
+        .await;
     assert_eq!((&idle["pid"], &idle["pid_by_record"], &idle["running"]), (&pid, &pid, &json!(true)));
     assert_eq!((&idle["lock_active"], &idle["stamp_is_aware"]), (&json!(true), &json!(true)));
     assert_eq!((&idle["busy"], &idle["drainable"]), (&json!(false), &json!(true)));

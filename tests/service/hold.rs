@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
+use crate::support::{SOON, wait_for};
 use crate::world::World;
 
 /// Held events of three chats, in order of arrival.
@@ -52,6 +53,8 @@ async fn events_queued_before_a_start_under_a_marker_wait_for_the_end_of_the_dra
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     world.push("queued", "and then?", "c1", None).await;
     world.until("an event in the queue", |status| status["turns"]["queued"] == 1).await;
+    // A turn counts before its agent has started.
+    wait_for("the agent", SOON, || async { (world.agent_account(None).len() == 1).then_some(()) }).await;
     world.kill_gateway();
     fs::write(world.path(".drain_request.json"), "").unwrap();
 

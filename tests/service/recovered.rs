@@ -76,7 +76,8 @@ async fn a_crash_that_interrupts_several_turns_of_a_chat_gives_one_notice() {
         event["source"]["user_id"] = user.into();
         assert_eq!(post(&format!("{}/dev/inbound", world.connector.url), &json!({"event": event})).await.0, 202);
     }
-    world.until("three turns", |status| status["active_agents"] == 3).await;
+    // A turn counts before its event is marked in the ledger.
+    world.until("three turns", |status| status["ledger"]["inbound"]["running"] == 3).await;
     world.kill_gateway();
     world.serve().await;
     world.until("three interrupted", |status| status["ledger"]["inbound"]["interrupted"] == 3).await;
