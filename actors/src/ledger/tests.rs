@@ -4,6 +4,7 @@ mod damage;
 mod kill;
 mod recording;
 mod retrying;
+mod settling;
 mod waiting;
 mod writing;
 
