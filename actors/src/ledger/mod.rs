@@ -7,6 +7,8 @@
 mod file_check; // Whether the files are still at their paths.
 mod history;
 mod inbound;
+mod memory;
+mod migration;
 mod open;
 mod outbound;
 pub mod peek;
@@ -15,6 +17,7 @@ mod restarts;
 mod retention;
 mod row;
 mod schema;
+mod sessions;
 mod shared;
 mod states;
 mod store;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::file_check::LedgerFiles;
+use super::memory::Memory;
 use super::schema;
 use super::states::RowCounts;
 use super::store::Ids;
@@ -109,6 +110,7 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) row_counts: RowCounts,
     pub(super) ids: Ids,
+    pub(super) memory: Memory,
     /// Its files, for the check of their paths.
     pub(super) files: LedgerFiles,
     /// Held until the connection is closed, so it is declared below it.
@@ -128,7 +130,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     }
     match connect(path) {
         Ok((connection, row_counts, ids)) => {
-            Ok(Opened { connection, row_counts, ids, files: LedgerFiles::of(path), _lock: lock })
+            let memory = Memory::default();
+            Ok(Opened { connection, row_counts, ids, memory, files: LedgerFiles::of(path), _lock: lock })
         }
         Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
         Err(OpenRefusal::Newer(found)) => {

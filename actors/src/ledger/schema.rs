@@ -6,12 +6,22 @@
 
 use rusqlite::Connection;
 
-/// The version that this build writes. A file of a higher version is left unchanged.
-pub(super) const VERSION: i64 = 3;
+use super::migration;
 
-/// `schema[n]` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; 3] = [
-    r"
+/// The version that this build writes. A file of a higher version is left unchanged.
+pub(super) const VERSION: i64 = 4;
+
+/// One step of a migration, inside its transaction.
+enum MigrationStep {
+    Sql(&'static str),
+    /// What SQL alone cannot do.
+    Run(fn(&Connection) -> rusqlite::Result<()>),
+}
+
+/// `STEPS[n]` takes a file from version `n` to `n + 1`.
+const STEPS: [MigrationStep; 4] = [
+    MigrationStep::Sql(
+        r"
     CREATE TABLE inbound (
         id INTEGER PRIMARY KEY,
         state INTEGER NOT NULL,
@@ -72,18 +82,25 @@ const STEPS: [&str; 3] = [
     ) STRICT;
     CREATE INDEX history_session ON history (session);
 ",
+    ),
     // Starts of the process that found interrupted turns, by milliseconds since 1970.
-    r"
+    MigrationStep::Sql(
+        r"
     CREATE TABLE restarts (
         id INTEGER PRIMARY KEY,
         sum INTEGER NOT NULL
     ) STRICT;
 ",
+    ),
     // Chats to be notified that a drain refused messages of theirs: an index of those few rows.
-    r"
+    MigrationStep::Sql(
+        r"
     CREATE INDEX inbound_unread ON inbound (profile, link, platform, chat_id, bot_id, thread_id)
         WHERE state = 6 AND note = 'drain';
 ",
+    ),
+    // A row of the history for the entries that were appended together, with its session as a number.
+    MigrationStep::Run(migration::number_sessions),
 ];
 
 /// The version of a file. 0 is an empty one.
@@ -94,12 +111,16 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
 /// Migrates a file of version `from` to [`VERSION`], completely or not at all.
 pub(super) fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()> {
     let missing = STEPS.iter().skip(usize::try_from(from).unwrap_or_default());
-    let steps: String = missing.copied().collect();
-    if steps.is_empty() {
+    if missing.len() == 0 {
         return Ok(());
     }
     let transaction = connection.unchecked_transaction()?;
-    transaction.execute_batch(&steps)?;
+    for step in missing {
+        match step {
+            MigrationStep::Sql(sql) => transaction.execute_batch(sql)?,
+            MigrationStep::Run(step) => step(&transaction)?,
+        }
+    }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, ErrorCode, Row};
 
+use super::memory::Memory;
 use super::row::CorruptRow;
 use super::states::RowCounts;
 use caduceus_contract::messages::ledger::LedgerError;
@@ -27,6 +28,7 @@ pub struct Store<'a> {
     pub(super) connection: &'a Connection,
     pub(super) ids: &'a mut Ids,
     pub(super) corrupt: &'a mut CorruptRows,
+    pub(super) memory: &'a mut Memory,
     pub(super) delta: RowCounts,
     /// Milliseconds since 1970 at which the transaction began.
     pub(super) now_ms: i64,
@@ -66,16 +68,25 @@ impl From<LedgerError> for Failure {
 }
 
 impl<'a> Store<'a> {
-    pub(super) fn new(connection: &'a Connection, ids: &'a mut Ids, corrupt: &'a mut CorruptRows, now_ms: i64) -> Self {
-        Self { connection, ids, corrupt, delta: RowCounts::default(), now_ms }
+    pub(super) fn new(
+        connection: &'a Connection,
+        ids: &'a mut Ids,
+        corrupt: &'a mut CorruptRows,
+        memory: &'a mut Memory,
+        now_ms: i64,
+    ) -> Self {
+        Self { connection, ids, corrupt, memory, delta: RowCounts::default(), now_ms }
     }
 
-    /// Runs `work`; if it fails, none of its changes stay.
-    pub(super) fn atomically<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    /// Runs `work`; if it fails, none of its changes stay, in the file, in the counts or in memory.
+    pub(super) fn atomically<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let (delta, changes) = (self.delta, self.memory.changes());
         self.connection.prepare_cached("SAVEPOINT work")?.execute([])?;
-        let outcome = work(self.connection);
+        let outcome = work(self);
         if outcome.is_err() {
             self.connection.prepare_cached("ROLLBACK TO work")?.execute([])?;
+            self.delta = delta;
+            self.memory.undo_to(changes);
         }
         self.connection.prepare_cached("RELEASE work")?.execute([])?;
         outcome

@@ -264,6 +264,8 @@ impl Writer {
         self.shared.begin();
         // A bug in one operation fails its group, not the ledger.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut jobs)));
+        // Nothing to undo after a commit.
+        self.opened.memory.undo_to(0);
         let before = self.shared.write_error();
         let (failure, write_error) = match outcome {
             Ok(Ok(Wrote::Something)) => (None, None),
@@ -284,13 +286,14 @@ impl Writer {
         let opened = &mut self.opened;
         let changes = opened.connection.total_changes();
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let mut store = Store::new(&transaction, &mut opened.ids, &mut self.corrupt, now_ms());
+        let mut store = Store::new(&transaction, &mut opened.ids, &mut self.corrupt, &mut opened.memory, now_ms());
         for job in jobs {
             job.run(&mut store)?;
         }
         let delta = store.delta;
         transaction.commit()?;
         opened.row_counts.add(&delta);
+        opened.memory.committed();
         Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
     }
 
@@ -364,8 +367,8 @@ mod tests {
             writer.shared.cannot_write()
         };
         assert!(!cannot_write_after("PRAGMA max_page_count = 1"));
-        assert!(cannot_write_after("INSERT INTO history VALUES (1, zeroblob(9) || hex(zeroblob(99999)), 'r', 'c', 0)"));
-        assert!(cannot_write_after("SELECT count(*) FROM history"));
-        assert!(!cannot_write_after("PRAGMA max_page_count = 99999; INSERT INTO history VALUES (2, 's', 'r', 'c', 0)"));
+        assert!(cannot_write_after("INSERT INTO sessions VALUES (1, hex(zeroblob(99999)))"));
+        assert!(cannot_write_after("SELECT count(*) FROM sessions"));
+        assert!(!cannot_write_after("PRAGMA max_page_count = 99999; INSERT INTO sessions VALUES (2, 's')"));
     }
 }

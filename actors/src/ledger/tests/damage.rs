@@ -62,7 +62,7 @@ fn a_newer_ledger_is_refused_and_unchanged() {
     home.peek().pragma_update(None, "user_version", 99).unwrap();
     let bytes = std::fs::read(&home.path).unwrap();
     let refused = LedgerWriter::open(&home.path);
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 4, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&home.path).unwrap(), bytes);
 }
 
@@ -111,10 +111,12 @@ fn a_corrupt_reply_or_entry_is_left_out() {
     let writer = home.open();
     let ids: Vec<_> = (0..2).map(|_| wait(writer.ask(reply(None, OutboundState::Pending))).unwrap()).collect();
     let entries = ["a", "b"].map(|content| HistoryEntry { role: "user".to_owned(), content: content.to_owned() });
-    wait(writer.ask(AppendHistory { session: session("chat"), entries: entries.to_vec(), keep: 9 })).unwrap();
+    for entry in &entries {
+        wait(writer.ask(AppendHistory { session: session("chat"), entries: vec![entry.clone()], keep: 9 })).unwrap();
+    }
     let peek = home.peek();
     peek.execute("UPDATE outbound SET chat_id = 'chap' WHERE id = 1", []).unwrap();
-    peek.execute("UPDATE history SET role = 'assistant' WHERE content = 'a'", []).unwrap();
+    peek.execute("UPDATE history SET entries = replace(entries, 'user', 'users') WHERE id = 1", []).unwrap();
 
     let states = vec![OutboundState::Pending];
     let rows = wait(writer.ask(ListOutbound { states, after: None, limit: 9 })).unwrap();

@@ -139,31 +139,6 @@ fn marking_a_missing_row_is_an_error() {
 }
 
 #[test]
-fn a_session_keeps_its_last_entries_and_those_of_others_stay() {
-    let home = Home::new();
-    let writer = home.open();
-    let entry = |content: &str| HistoryEntry { role: "user".to_owned(), content: content.to_owned() };
-    let append = |chat: &str, contents: &[&str], keep| {
-        let entries = contents.iter().map(|content| entry(content)).collect();
-        wait(writer.ask(AppendHistory { session: session(chat), entries, keep })).unwrap();
-    };
-    let load = |writer: &LedgerWriter, chat: &str, limit| {
-        let entries = wait(writer.ask(LoadHistory { session: session(chat), limit })).unwrap();
-        entries.into_iter().map(|entry| entry.content).collect::<Vec<_>>()
-    };
-    append("other", &["x"], 3);
-    append("chat", &["a", "b"], 3);
-    append("chat", &["c", "d"], 3);
-    assert_eq!(load(&writer, "chat", 10), ["b", "c", "d"]);
-    assert_eq!(load(&writer, "chat", 2), ["c", "d"]);
-    append("chat", &["e", "f", "g"], 2);
-    close(&writer);
-    let writer = home.open();
-    assert_eq!(load(&writer, "chat", 10), ["f", "g"]);
-    assert_eq!(load(&writer, "other", 10), ["x"]);
-}
-
-#[test]
 fn old_finished_rows_are_deleted_and_open_ones_never() {
     let home = Home::new();
     let writer = home.open();
