@@ -3,11 +3,15 @@
 //! A change applies at once, so that later work of the same transaction finds it, and is undone with the transaction or the
 //! savepoint that it belongs to.
 
+use super::duplicates::{DuplicateKeys, HashKey, KeyHashes};
 use super::sessions::{KnownSession, KnownSessions, SessionDigest};
 
 /// The thread's memory of the file.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    /// Of the file, unchanged while it is open.
+    pub(super) hash_key: HashKey,
+    duplicates: DuplicateKeys,
     sessions: KnownSessions,
     /// The changes of the current transaction, oldest first.
     changes: Vec<MemoryChange>,
@@ -15,10 +19,41 @@ pub(super) struct Memory {
 
 #[derive(Debug)]
 enum MemoryChange {
+    KeyAdded(i64, i64),
+    KeyRemoved(i64, i64),
     Session(SessionDigest),
 }
 
 impl Memory {
+    /// The memory of a file that was just opened.
+    pub(super) fn new(hash_key: HashKey, duplicates: DuplicateKeys) -> Self {
+        Self { hash_key, duplicates, ..Self::default() }
+    }
+
+    /// The rows whose keys have this hash, the oldest first.
+    pub(super) fn rows_with(&self, hash: i64) -> impl Iterator<Item = i64> {
+        self.duplicates.rows(hash)
+    }
+
+    pub(super) fn add_keys(&mut self, hashes: KeyHashes, row: i64) {
+        for hash in hashes.frame.into_iter().chain(hashes.message) {
+            self.duplicates.insert(hash, row);
+            self.changes.push(MemoryChange::KeyAdded(hash, row));
+        }
+    }
+
+    pub(super) fn remove_keys(&mut self, hashes: KeyHashes, row: i64) {
+        for hash in hashes.frame.into_iter().chain(hashes.message) {
+            self.duplicates.remove(hash, row);
+            self.changes.push(MemoryChange::KeyRemoved(hash, row));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> usize {
+        self.duplicates.len()
+    }
+
     pub(super) fn session(&self, session: SessionDigest) -> Option<KnownSession> {
         self.sessions.get(session)
     }
@@ -37,6 +72,8 @@ impl Memory {
     pub(super) fn undo_to(&mut self, changes: usize) {
         while self.changes.len() > changes {
             match self.changes.pop() {
+                Some(MemoryChange::KeyAdded(hash, row)) => self.duplicates.remove(hash, row),
+                Some(MemoryChange::KeyRemoved(hash, row)) => self.duplicates.insert(hash, row),
                 Some(MemoryChange::Session(session)) => self.sessions.forget(session),
                 None => {}
             }

@@ -4,9 +4,11 @@
 //! nothing itself. Dispatch, turns and HTTP send it messages; it notifies the status. A restart loses nothing: the writer outlives
 //! it, the new incarnation adopts the writer, and pending answers reach their callers past the old one.
 
+mod duplicates;
 mod file_check; // Whether the files are still at their paths.
 mod history;
 mod inbound;
+mod loading;
 mod memory;
 mod migration;
 mod open;
@@ -21,6 +23,7 @@ mod sessions;
 mod shared;
 mod states;
 mod store;
+mod unread;
 mod writer;
 
 #[cfg(test)]

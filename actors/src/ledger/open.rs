@@ -1,6 +1,6 @@
 //! From a path to a writable connection: locked, private, intact, of the right version.
 //!
-//! Each step is a separate function. Nothing here takes time in proportion to the file.
+//! Each step is a separate function. Of a file that is not migrated only the short rows of marks are read.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::file_check::LedgerFiles;
+use super::loading;
 use super::memory::Memory;
 use super::schema;
 use super::states::RowCounts;
@@ -129,8 +130,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         return Err(set_aside(path, detail));
     }
     match connect(path) {
-        Ok((connection, row_counts, ids)) => {
-            let memory = Memory::default();
+        Ok((connection, memory, row_counts, ids)) => {
             Ok(Opened { connection, row_counts, ids, memory, files: LedgerFiles::of(path), _lock: lock })
         }
         Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
@@ -197,7 +197,7 @@ impl From<rusqlite::Error> for OpenRefusal {
     }
 }
 
-fn connect(path: &Path) -> Result<(Connection, RowCounts, Ids), OpenRefusal> {
+fn connect(path: &Path) -> Result<(Connection, Memory, RowCounts, Ids), OpenRefusal> {
     // Not CREATE: a file made by SQLite would have the mode of the umask.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -223,36 +223,22 @@ fn connect(path: &Path) -> Result<(Connection, RowCounts, Ids), OpenRefusal> {
          PRAGMA journal_size_limit = 67108864;",
     )?;
     schema::migrate(&connection, found)?;
-    let (row_counts, ids) = (count(&connection)?, last_ids(&connection)?);
-    Ok((connection, row_counts, ids))
-}
-
-/// Rows by state, from the indexes alone.
-fn count(connection: &Connection) -> rusqlite::Result<RowCounts> {
-    let mut row_counts = RowCounts::default();
-    let into = |sql: &str, counts: &mut [i64]| {
-        let mut statement = connection.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            // An unknown state is a corrupt row, which is found when it is read.
-            let place = usize::try_from(row.get::<_, i64>(0)?).ok().and_then(|code| counts.get_mut(code));
-            if let Some(count) = place {
-                *count = row.get(1)?;
-            }
-        }
-        Ok::<_, rusqlite::Error>(())
-    };
-    into("SELECT state, count(*) FROM inbound GROUP BY state", &mut row_counts.inbound)?;
-    into("SELECT state, count(*) FROM outbound GROUP BY state", &mut row_counts.outbound)?;
-    Ok(row_counts)
+    let (memory, row_counts) = loading::load(&connection)?;
+    let ids = last_ids(&connection)?;
+    Ok((connection, memory, row_counts, ids))
 }
 
 fn last_ids(connection: &Connection) -> rusqlite::Result<Ids> {
     let last = |table| {
         let sql = format!("SELECT coalesce(max(id), 0) FROM {table}");
-        connection.query_row(&sql, [], |row| row.get(0))
+        connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
     };
-    Ok(Ids { inbound: last("inbound")?, outbound: last("outbound")?, history: last("history")? })
+    // The tables of a pair have the same rows, unless another program deleted some.
+    Ok(Ids {
+        inbound: last("inbound")?.max(last("inbound_marks")?),
+        outbound: last("outbound")?.max(last("outbound_marks")?),
+        history: last("history")?,
+    })
 }
 
 /// Moves the file and its companions away, with the time in the new name.

@@ -92,10 +92,12 @@ impl<'a> Store<'a> {
         outcome
     }
 
-    /// The rows of `table` in any of `states` after row `after`, oldest first, each once, at most `limit` good ones.
+    /// The rows of `table` in any of `states` after row `after`, oldest first, each once, at most `limit` good ones. `sql` reads
+    /// them from the table of `marks`.
     pub(super) fn list<T>(
         &mut self,
         table: &'static str,
+        sql: &str,
         states: impl Iterator<Item = usize>,
         after: Option<i64>,
         limit: usize,
@@ -104,7 +106,7 @@ impl<'a> Store<'a> {
     ) -> rusqlite::Result<Vec<T>> {
         let mut found = Vec::new();
         for state in states {
-            self.list_state(table, state, after.unwrap_or(i64::MIN), limit, &read, &mut found)?;
+            self.list_state(table, sql, state, after.unwrap_or(i64::MIN), limit, &read, &mut found)?;
         }
         found.sort_unstable_by_key(&id);
         found.dedup_by_key(|row| id(row));
@@ -116,6 +118,7 @@ impl<'a> Store<'a> {
     fn list_state<T>(
         &mut self,
         table: &'static str,
+        sql: &str,
         state: usize,
         after: i64,
         limit: usize,
@@ -124,7 +127,7 @@ impl<'a> Store<'a> {
     ) -> rusqlite::Result<()> {
         let connection = self.connection;
         // No LIMIT: corrupt rows do not count, or a short page would be treated as the last one.
-        let sql = format!("SELECT * FROM {table} WHERE state = ? AND id > ? ORDER BY id");
+        let sql = format!("{sql} WHERE state = ? AND marks.id > ? ORDER BY marks.id");
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query((i64::try_from(state).unwrap_or(i64::MAX), after))?;
         let full = found.len() + limit;

@@ -307,6 +307,8 @@ impl Writer {
     fn sweep(&mut self) {
         self.shared.begin();
         let outcome = self.delete_expired();
+        // Nothing to undo after a commit.
+        self.opened.memory.undo_to(0);
         // It has no caller, and the next write shows whether the disk works.
         if let Err(error) = outcome {
             tracing::warn!(%error, "old rows of the ledger not deleted");
@@ -317,9 +319,10 @@ impl Writer {
     fn delete_expired(&mut self) -> rusqlite::Result<()> {
         let opened = &mut self.opened;
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let delta = self.retention.sweep(&transaction, &opened.row_counts, now_ms())?;
+        let delta = self.retention.sweep(&transaction, &mut opened.memory, &opened.row_counts, now_ms())?;
         transaction.commit()?;
         opened.row_counts.add(&delta);
+        opened.memory.committed();
         Ok(())
     }
 
@@ -343,32 +346,5 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Runs some SQL.
-    struct Sql(&'static str);
-
-    impl Work for Sql {
-        type Answer = ();
-        fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-            Ok(store.connection.execute_batch(self.0)?)
-        }
-    }
-
-    #[test]
-    fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
-        let home = tempfile::tempdir().unwrap();
-        let opened = open(&home.path().join("ledger")).unwrap();
-        let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.row_counts));
-        let mut writer = Writer::new(opened, shared);
-        let mut cannot_write_after = |sql| {
-            writer.run_group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
-            writer.shared.cannot_write()
-        };
-        assert!(!cannot_write_after("PRAGMA max_page_count = 1"));
-        assert!(cannot_write_after("INSERT INTO sessions VALUES (1, hex(zeroblob(99999)))"));
-        assert!(cannot_write_after("SELECT count(*) FROM sessions"));
-        assert!(!cannot_write_after("PRAGMA max_page_count = 99999; INSERT INTO sessions VALUES (2, 's')"));
-    }
-}
+#[path = "writer_tests.rs"]
+mod tests;

@@ -62,7 +62,7 @@ fn a_newer_ledger_is_refused_and_unchanged() {
     home.peek().pragma_update(None, "user_version", 99).unwrap();
     let bytes = std::fs::read(&home.path).unwrap();
     let refused = LedgerWriter::open(&home.path);
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 4, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 5, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&home.path).unwrap(), bytes);
 }
 
@@ -87,7 +87,7 @@ fn a_row_changed_by_another_program_is_not_used_and_the_others_are() {
     }
     let peek = home.peek();
     peek.execute("UPDATE inbound SET event = replace(event, 'number', 'nember') WHERE id = 1", []).unwrap();
-    peek.execute("UPDATE inbound SET attempts = 2 WHERE id = 2", []).unwrap();
+    peek.execute("UPDATE inbound_marks SET attempts = 2 WHERE id = 2", []).unwrap();
     peek.execute("UPDATE inbound SET event = CAST(x'ff' AS TEXT) WHERE id = 3", []).unwrap();
 
     let rows = wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: 1 })).unwrap();

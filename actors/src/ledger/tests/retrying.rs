@@ -61,7 +61,7 @@ fn an_interrupted_event_is_deleted_after_a_week_and_not_before() {
     close(&writer);
     let day_ms = 24 * 3_600 * 1_000_i64;
     let age = |row: i64, days: i64| {
-        let sql = "UPDATE inbound SET changed_at_ms = changed_at_ms - ? WHERE id = ?";
+        let sql = "UPDATE inbound_marks SET changed_at_ms = changed_at_ms - ? WHERE id = ?";
         home.peek().execute(sql, (days * day_ms, row)).unwrap();
     };
     age(1, 8);
@@ -72,7 +72,8 @@ fn an_interrupted_event_is_deleted_after_a_week_and_not_before() {
         assert!(begun.elapsed() < CEILING, "the old one was not deleted within the timeout: {:?}", writer.view());
         std::thread::sleep(Duration::from_millis(10));
     }
-    let left: i64 = home.peek().query_row("SELECT id FROM inbound WHERE state = 3", [], |row| row.get(0)).unwrap();
+    let left: i64 =
+        home.peek().query_row("SELECT id FROM inbound_marks WHERE state = 3", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 2);
 }
 

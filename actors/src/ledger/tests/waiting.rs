@@ -105,7 +105,7 @@ fn a_corrupt_row_is_skipped_and_delays_no_other() {
     for (number, chat) in [(1, "a"), (2, "a"), (3, "b")] {
         wait(writer.ask(refused(number, chat))).unwrap();
     }
-    home.peek().execute("UPDATE inbound SET attempts = 7 WHERE id IN (2, 3)", ()).unwrap();
+    home.peek().execute("UPDATE inbound_marks SET attempts = 7 WHERE id IN (2, 3)", ()).unwrap();
     assert_eq!(notify(&writer, 10), 1);
     assert_eq!(notices(&writer), ["{\"op\":\"a 1\"}"]);
     assert_eq!(notify(&writer, 10), 0, "no row is left");
@@ -117,13 +117,13 @@ fn the_query_of_unread_chats_uses_its_index() {
     let home = Home::new();
     let writer = home.open();
     record(&writer, 1);
-    let sql = "EXPLAIN QUERY PLAN SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' \
-               AND profile = ?1 GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
+    let sql = "EXPLAIN QUERY PLAN SELECT json_group_array(id) FROM unread WHERE profile = ?1 \
+               GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
     let plan: Vec<String> = {
         let peek = home.peek();
         let mut statement = peek.prepare(sql).unwrap();
         let plan = statement.query_map(("default", 1), |row| row.get(3)).unwrap();
         plan.map(Result::unwrap).collect()
     };
-    assert!(plan.len() == 1 && plan[0].contains("inbound_unread"), "{plan:?}");
+    assert!(plan.len() == 1 && plan[0].contains("unread_chat"), "{plan:?}");
 }
