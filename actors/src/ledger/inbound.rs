@@ -6,9 +6,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
 use super::duplicates::KeyHashes;
+use super::memory::RowKind;
 use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{inbound_code, inbound_state};
-use super::store::{Failure, Store, Work};
+use super::store::{Failure, ListedTable, Store, Work};
 use super::unread;
 use caduceus_contract::messages::ledger::{
     InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
@@ -19,9 +20,9 @@ use caduceus_contract::wire::session::SessionKey;
 /// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "inbound";
 /// Part of the checksum over the columns that a mark changes.
-const STATE: &str = "inbound.state";
+pub(super) const STATE: &str = "inbound.state";
 /// Columns that a mark changes: state, attempts, turn, note, `changed_at_ms`.
-const STATE_COLUMNS: usize = 5;
+pub(super) const STATE_COLUMNS: usize = 5;
 /// Columns that never change.
 const FIXED_COLUMNS: usize = TARGET_COLUMNS + 7;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
@@ -29,6 +30,8 @@ const FIXED: usize = 1 + STATE_COLUMNS + 2;
 /// Reads whole rows. A row whose event is missing is corrupt, not absent.
 pub(super) const READ: &str = "SELECT marks.id, state, attempts, turn, note, changed_at_ms, state_sum, inbound.* \
      FROM inbound_marks AS marks LEFT JOIN inbound ON inbound.id = marks.id";
+
+const LIST: ListedTable = ListedTable { kind: RowKind::Inbound, name: TABLE, read: READ };
 
 impl Work for RecordInbound {
     type Answer = Recorded;
@@ -47,7 +50,7 @@ impl Work for RecordInbound {
             insert(self, hashes, store)?
         };
         store.memory.add_keys(hashes, id);
-        store.delta.inbound[inbound_code(self.state)] += 1;
+        store.moved(RowKind::Inbound, id, None, inbound_code(self.state));
         store.delta.written += 1;
         Ok(Recorded::New(InboundId(id)))
     }
@@ -167,8 +170,7 @@ impl Work for MarkInbound {
                 Ok(unread::remove(store.connection, row)?)
             })?,
         }
-        store.delta.inbound[inbound_code(before.state)] -= 1;
-        store.delta.inbound[inbound_code(self.state)] += 1;
+        store.moved(RowKind::Inbound, row, Some(inbound_code(before.state)), inbound_code(self.state));
         Ok(())
     }
 }
@@ -225,7 +227,7 @@ impl Work for ListInbound {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<InboundRow>, Failure> {
         let (states, after) = (self.states.iter().copied().map(inbound_code), self.after.map(|id| id.0));
-        Ok(store.list(TABLE, READ, states, after, self.limit, inbound_row, |row| row.id.0)?)
+        Ok(store.list(LIST, states, after, self.limit, inbound_row, |row| row.id.0)?)
     }
 }
 
@@ -234,7 +236,7 @@ impl Work for ListWaiting {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<WaitingRow>, Failure> {
         let (states, after) = (self.states.iter().copied().map(inbound_code), self.after.map(|id| id.0));
-        Ok(store.list(TABLE, READ, states, after, self.limit, waiting_row, |row| row.id.0)?)
+        Ok(store.list(LIST, states, after, self.limit, waiting_row, |row| row.id.0)?)
     }
 }
 
@@ -258,17 +260,20 @@ impl Work for LastInterrupted {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Option<InboundRow>, Failure> {
         let (session, connection) = (super::session_text(&self.session), store.connection);
-        let mut statement =
-            connection.prepare_cached(&format!("{READ} WHERE state = ? AND session = ? ORDER BY marks.id DESC"))?;
-        let state = row::code(inbound_code(InboundState::Interrupted));
-        let mut rows = statement.query(params([state, text(&session)]))?;
-        while let Some(row) = rows.next()? {
-            match inbound_row(row) {
-                Ok(row) => return Ok(Some(row)),
-                Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
+        let interrupted = inbound_code(InboundState::Interrupted);
+        let mut of_session = connection.prepare_cached("SELECT 1 FROM inbound WHERE id = ? AND session = ?")?;
+        let mut before = i64::MAX;
+        loop {
+            let rows = store.memory.open_rows(RowKind::Inbound, interrupted);
+            let Some(row) = rows.and_then(|rows| rows.range(..before).next_back().copied()) else { return Ok(None) };
+            before = row;
+            if !of_session.exists(params([ValueRef::Integer(row), text(&session)]))? {
+                continue;
+            }
+            if let Some(Ok(row)) = store.read_in_state(LIST, row, interrupted, inbound_row)? {
+                return Ok(Some(row));
             }
         }
-        Ok(None)
     }
 }
 

@@ -9,9 +9,11 @@ mod file_check; // Whether the files are still at their paths.
 mod history;
 mod inbound;
 mod loading;
+mod marks_check;
 mod memory;
 mod migration;
 mod open;
+mod open_rows;
 mod outbound;
 pub mod peek;
 mod refusals;

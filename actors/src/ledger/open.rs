@@ -11,10 +11,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::file_check::LedgerFiles;
-use super::loading;
-use super::memory::Memory;
+use super::loading::{self, LoadedRows};
 use super::schema;
-use super::states::RowCounts;
 use super::store::Ids;
 use crate::files::{Symlinks, own, small};
 use crate::system_error::is_temporary;
@@ -109,9 +107,8 @@ impl OpenError {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) connection: Connection,
-    pub(super) row_counts: RowCounts,
+    pub(super) rows: LoadedRows,
     pub(super) ids: Ids,
-    pub(super) memory: Memory,
     /// Its files, for the check of their paths.
     pub(super) files: LedgerFiles,
     /// Held until the connection is closed, so it is declared below it.
@@ -130,9 +127,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         return Err(set_aside(path, detail));
     }
     match connect(path) {
-        Ok((connection, memory, row_counts, ids)) => {
-            Ok(Opened { connection, row_counts, ids, memory, files: LedgerFiles::of(path), _lock: lock })
-        }
+        Ok((connection, rows, ids)) => Ok(Opened { connection, rows, ids, files: LedgerFiles::of(path), _lock: lock }),
         Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
         Err(OpenRefusal::Newer(found)) => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
@@ -197,7 +192,7 @@ impl From<rusqlite::Error> for OpenRefusal {
     }
 }
 
-fn connect(path: &Path) -> Result<(Connection, Memory, RowCounts, Ids), OpenRefusal> {
+fn connect(path: &Path) -> Result<(Connection, LoadedRows, Ids), OpenRefusal> {
     // Not CREATE: a file made by SQLite would have the mode of the umask.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -223,9 +218,8 @@ fn connect(path: &Path) -> Result<(Connection, Memory, RowCounts, Ids), OpenRefu
          PRAGMA journal_size_limit = 67108864;",
     )?;
     schema::migrate(&connection, found)?;
-    let (memory, row_counts) = loading::load(&connection)?;
-    let ids = last_ids(&connection)?;
-    Ok((connection, memory, row_counts, ids))
+    let (rows, ids) = (loading::load(&connection)?, last_ids(&connection)?);
+    Ok((connection, rows, ids))
 }
 
 fn last_ids(connection: &Connection) -> rusqlite::Result<Ids> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::duplicates::KeyHashes;
-use super::memory::Memory;
+use super::memory::{Memory, RowKind};
 use super::states::{INBOUND_ENDED, OUTBOUND_ENDED, RowCounts};
 use super::unread;
 
@@ -20,6 +20,7 @@ const EVERY: Duration = Duration::from_mins(1);
 
 /// A table's name, the columns of its keys, its first ended state, its part of the counts of rows, and more to delete.
 struct RetentionTable {
+    kind: RowKind,
     name: &'static str,
     keys: &'static str,
     ended_from: usize,
@@ -30,6 +31,7 @@ struct RetentionTable {
 
 const TABLES: [RetentionTable; 2] = [
     RetentionTable {
+        kind: RowKind::Inbound,
         name: "inbound",
         keys: "frame, message",
         ended_from: INBOUND_ENDED,
@@ -37,6 +39,7 @@ const TABLES: [RetentionTable; 2] = [
         on_delete: |store, row| unread::remove(store, row.id),
     },
     RetentionTable {
+        kind: RowKind::Outbound,
         name: "outbound",
         keys: "NULL, NULL",
         ended_from: OUTBOUND_ENDED,
@@ -90,6 +93,7 @@ impl Retention {
                 delete_marks.execute([row.id])?;
                 (table.on_delete)(store, row)?;
                 memory.remove_keys(row.hashes, row.id);
+                memory.move_row(table.kind, row.id, usize::try_from(row.state).ok(), None);
                 if let Some(count) =
                     usize::try_from(row.state).ok().and_then(|state| (table.counts)(&mut delta).get_mut(state))
                 {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::migration;
 
 /// The version that this build writes. A file of a higher version is left unchanged.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// One step of a migration, inside its transaction.
 enum MigrationStep {
@@ -18,7 +18,7 @@ enum MigrationStep {
 }
 
 /// `STEPS[n]` takes a file from version `n` to `n + 1`.
-const STEPS: [MigrationStep; 5] = [
+const STEPS: [MigrationStep; 6] = [
     MigrationStep::Sql(
         r"
     CREATE TABLE inbound (
@@ -197,6 +197,8 @@ const STEPS: [MigrationStep; 5] = [
     CREATE TABLE hash_key (id INTEGER PRIMARY KEY, key BLOB NOT NULL, sum INTEGER NOT NULL) STRICT;
 ",
     ),
+    // Rows in an open state are in memory.
+    MigrationStep::Sql("DROP INDEX inbound_marks_state; DROP INDEX outbound_marks_state;"),
 ];
 
 /// The version of a file. 0 is an empty one.

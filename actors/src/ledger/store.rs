@@ -1,11 +1,12 @@
 //! One transaction on the ledger, and the interface of the work in it.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
-use rusqlite::{Connection, ErrorCode, Row};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 
-use super::memory::Memory;
-use super::row::CorruptRow;
+use super::memory::{Memory, RowKind};
+use super::row::{self, CorruptRow};
 use super::states::RowCounts;
 use caduceus_contract::messages::ledger::LedgerError;
 
@@ -32,6 +33,16 @@ pub struct Store<'a> {
     pub(super) delta: RowCounts,
     /// Milliseconds since 1970 at which the transaction began.
     pub(super) now_ms: i64,
+}
+
+/// A table whose rows are listed by state.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListedTable {
+    pub(super) kind: RowKind,
+    /// Its name in SQL and in errors.
+    pub(super) name: &'static str,
+    /// Reads whole rows from the table of `marks`: the number, the state, and the rest.
+    pub(super) read: &'static str,
 }
 
 /// Why a piece of work failed.
@@ -92,12 +103,22 @@ impl<'a> Store<'a> {
         outcome
     }
 
-    /// The rows of `table` in any of `states` after row `after`, oldest first, each once, at most `limit` good ones. `sql` reads
-    /// them from the table of `marks`.
+    /// Counts a row that is recorded (no `from`) or marked, in its new state.
+    pub(super) fn moved(&mut self, kind: RowKind, row: i64, from: Option<usize>, to: usize) {
+        let counts: &mut [i64] = match kind {
+            RowKind::Inbound => &mut self.delta.inbound,
+            RowKind::Outbound => &mut self.delta.outbound,
+        };
+        for (state, change) in from.map(|from| (from, -1)).into_iter().chain([(to, 1)]) {
+            counts[state] += change;
+        }
+        self.memory.move_row(kind, row, from, Some(to));
+    }
+
+    /// The rows of `table` in any of `states` after row `after`, oldest first, each once, at most `limit` good ones.
     pub(super) fn list<T>(
         &mut self,
-        table: &'static str,
-        sql: &str,
+        table: ListedTable,
         states: impl Iterator<Item = usize>,
         after: Option<i64>,
         limit: usize,
@@ -106,7 +127,7 @@ impl<'a> Store<'a> {
     ) -> rusqlite::Result<Vec<T>> {
         let mut found = Vec::new();
         for state in states {
-            self.list_state(table, sql, state, after.unwrap_or(i64::MIN), limit, &read, &mut found)?;
+            self.list_state(table, state, after.unwrap_or(i64::MIN), limit, &read, &mut found)?;
         }
         found.sort_unstable_by_key(&id);
         found.dedup_by_key(|row| id(row));
@@ -114,44 +135,75 @@ impl<'a> Store<'a> {
         Ok(found)
     }
 
-    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones.
+    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones. Corrupt
+    /// rows do not count, or a short page would be treated as the last one.
     fn list_state<T>(
         &mut self,
-        table: &'static str,
-        sql: &str,
+        table: ListedTable,
         state: usize,
-        after: i64,
+        mut after: i64,
         limit: usize,
         read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
         found: &mut Vec<T>,
     ) -> rusqlite::Result<()> {
-        let connection = self.connection;
-        // No LIMIT: corrupt rows do not count, or a short page would be treated as the last one.
-        let sql = format!("{sql} WHERE state = ? AND marks.id > ? ORDER BY marks.id");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query((i64::try_from(state).unwrap_or(i64::MAX), after))?;
-        let full = found.len() + limit;
-        while found.len() < full
-            && let Some(row) = rows.next()?
-        {
-            match read(row) {
-                Ok(row) => found.push(row),
-                Err(CorruptRow) => drop(self.corrupt(table, row.get(0)?)),
+        let full = found.len().saturating_add(limit);
+        while found.len() < full {
+            let rows = self.rows_in_state(table, state, after, full - found.len())?;
+            let Some(last) = rows.last() else { break };
+            after = *last;
+            for row in rows {
+                found.extend(self.read_in_state(table, row, state, &read)?.and_then(Result::ok));
             }
         }
         Ok(())
     }
 
+    /// The first `limit` rows in a state after row `after`: from memory if the state is open, otherwise from the marks.
+    fn rows_in_state(&self, table: ListedTable, state: usize, after: i64, limit: usize) -> rusqlite::Result<Vec<i64>> {
+        if let Some(rows) = self.memory.open_rows(table.kind, state) {
+            return Ok(rows.range((Bound::Excluded(after), Bound::Unbounded)).take(limit).copied().collect());
+        }
+        let sql = format!("SELECT id FROM {}_marks WHERE id > ? AND state = ? ORDER BY id LIMIT ?", table.name);
+        let values = [Some(after), i64::try_from(state).ok(), Some(i64::try_from(limit).unwrap_or(i64::MAX))];
+        self.connection.prepare_cached(&sql)?.query_map(values, |row| row.get(0))?.collect()
+    }
+
+    /// One row, if it is there and in this state. A corrupt one is recorded.
+    pub(super) fn read_in_state<T>(
+        &mut self,
+        table: ListedTable,
+        row: i64,
+        state: usize,
+        read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
+    ) -> rusqlite::Result<Option<Result<T, LedgerError>>> {
+        let found = self
+            .connection
+            .prepare_cached(&format!("{} WHERE marks.id = ?", table.read))?
+            .query_row([row], |found| Ok((row::code_at(found, 1).is_ok_and(|code| code == state), read(found))))
+            .optional()?;
+        Ok(match found {
+            Some((_, Err(CorruptRow))) => Some(Err(self.corrupt(table.name, row))),
+            Some((true, Ok(found))) => Some(Ok(found)),
+            // Another program changed or deleted it.
+            Some((false, Ok(_))) | None => None,
+        })
+    }
+
     /// Records and logs a corrupt row, once.
     pub(super) fn corrupt(&mut self, table: &'static str, row: i64) -> LedgerError {
-        if self.corrupt.0.insert((table, row)) {
-            tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
-        }
-        LedgerError::Corrupt { table, row }
+        self.corrupt.add(table, row)
     }
 }
 
 impl CorruptRows {
+    /// Records and logs a corrupt row, once.
+    pub(super) fn add(&mut self, table: &'static str, row: i64) -> LedgerError {
+        if self.0.insert((table, row)) {
+            tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
+        }
+        LedgerError::Corrupt { table, row }
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.0.len() as u64
     }

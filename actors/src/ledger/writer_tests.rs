@@ -23,7 +23,7 @@ impl Work for Sql {
 fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
     let home = tempfile::tempdir().unwrap();
     let opened = open(&home.path().join("ledger")).unwrap();
-    let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.row_counts));
+    let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.rows.row_counts));
     let mut writer = Writer::new(opened, shared);
     let mut cannot_write_after = |sql| {
         writer.run_group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
@@ -71,12 +71,12 @@ fn the_retention_removes_the_keys_of_the_rows_that_it_deletes_and_keeps_those_of
         };
         run(&mut writer, event);
     }
-    assert_eq!(writer.opened.memory.keys(), 7);
+    assert_eq!(writer.opened.rows.memory.keys(), 7);
     run(&mut writer, Sql("UPDATE inbound_marks SET changed_at_ms = 0 WHERE id IN (1, 3)"));
     run(&mut writer, Sql("CREATE TRIGGER refuse BEFORE DELETE ON inbound BEGIN SELECT RAISE(ABORT, 'no'); END"));
     writer.sweep();
-    assert_eq!(writer.opened.memory.keys(), 7, "a sweep that failed removes none");
+    assert_eq!(writer.opened.rows.memory.keys(), 7, "a sweep that failed removes none");
     run(&mut writer, Sql("DROP TRIGGER refuse"));
     writer.sweep();
-    assert_eq!(writer.opened.memory.keys(), 4);
+    assert_eq!(writer.opened.rows.memory.keys(), 4);
 }

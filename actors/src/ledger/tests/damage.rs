@@ -62,7 +62,7 @@ fn a_newer_ledger_is_refused_and_unchanged() {
     home.peek().pragma_update(None, "user_version", 99).unwrap();
     let bytes = std::fs::read(&home.path).unwrap();
     let refused = LedgerWriter::open(&home.path);
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 5, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 6, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&home.path).unwrap(), bytes);
 }
 
@@ -123,4 +123,25 @@ fn a_corrupt_reply_or_entry_is_left_out() {
     assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ids[1..]);
     let left = wait(writer.ask(LoadHistory { session: session("chat"), limit: 9 })).unwrap();
     assert_eq!(left, entries[1..]);
+}
+
+#[test]
+fn a_corrupt_state_is_found_after_the_start_whatever_the_state_became() {
+    let home = Home::new();
+    let writer = home.open();
+    for number in 0..3 {
+        record(&writer, number);
+    }
+    wait(writer.ask(reply(None, OutboundState::Pending))).unwrap();
+    close(&writer);
+    // Done and delivered: nothing reads such a row again.
+    home.peek().execute("UPDATE inbound_marks SET state = 4 WHERE id = 2", ()).unwrap();
+    home.peek().execute("UPDATE outbound_marks SET state = 3", ()).unwrap();
+    let writer = home.open();
+    let begun = std::time::Instant::now();
+    while writer.view().corrupt != 2 {
+        assert!(begun.elapsed() < CEILING, "not found within the timeout: {:?}", writer.view());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(received(&writer).iter().map(|row| row.id.0).collect::<Vec<_>>(), [1, 3]);
 }

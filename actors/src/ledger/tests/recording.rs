@@ -231,14 +231,58 @@ fn old_finished_rows_are_deleted_and_open_ones_never() {
 }
 
 #[test]
-fn a_list_reads_the_index_and_not_the_table() {
+fn lists_and_counts_are_the_same_after_reopening() {
     let home = Home::new();
-    close(&home.open());
-    let peek = home.peek();
-    let plan =
-        |sql: &str| peek.query_row(&format!("EXPLAIN QUERY PLAN {sql}"), [], |row| row.get::<_, String>(3)).unwrap();
-    for table in ["inbound_marks", "outbound_marks"] {
-        let list = plan(&format!("SELECT * FROM {table} WHERE state = 1 AND id > 5 ORDER BY id"));
-        assert_eq!(list, format!("SEARCH {table} USING INDEX {table}_state (state=? AND rowid>?)"));
+    let writer = home.open();
+    let states = [
+        InboundState::Received,
+        InboundState::Running,
+        InboundState::Held,
+        InboundState::Interrupted,
+        InboundState::Done,
+        InboundState::Failed,
+        InboundState::Refused,
+        InboundState::Dead,
+    ];
+    for (number, state) in states.into_iter().cycle().take(24).enumerate() {
+        let id = record(&writer, number as u64);
+        wait(writer.ask(mark(id, state))).unwrap();
     }
+    let replies = [OutboundState::Pending, OutboundState::Sending, OutboundState::Delivered, OutboundState::Dead];
+    for state in replies {
+        let id = wait(writer.ask(reply(None, OutboundState::Pending))).unwrap();
+        wait(writer.ask(MarkOutbound { id, state, message_id: None, error: None })).unwrap();
+    }
+    let shown = |writer: &LedgerWriter| {
+        let view = writer.view();
+        let inbound = states.map(|state| {
+            let rows =
+                wait(writer.ask(ListInbound { states: vec![state], after: Some(InboundId(8)), limit: 9 })).unwrap();
+            rows.iter().map(|row| row.id.0).collect::<Vec<_>>()
+        });
+        let outbound = replies.map(|state| {
+            let rows = wait(writer.ask(ListOutbound { states: vec![state], after: None, limit: 9 })).unwrap();
+            rows.iter().map(|row| row.id.0).collect::<Vec<_>>()
+        });
+        (view.inbound, view.outbound, inbound, outbound)
+    };
+    let before = shown(&writer);
+    assert_eq!(before.0, states.map(|state| (state, 3)).into());
+    assert_eq!(before.2[3..5], [vec![12, 20], vec![13, 21]]);
+    assert_eq!(before.3, [[1], [2], [3], [4]]);
+    close(&writer);
+    assert_eq!(shown(&home.open()), before);
+}
+
+#[test]
+fn a_mark_of_a_group_that_was_rolled_back_leaves_the_row_in_its_lists() {
+    let home = Home::new();
+    let writer = home.open();
+    let id = record(&writer, 1);
+    let release = hold(&writer);
+    let (done, bug) = (writer.ask(mark(id, InboundState::Done)), writer.ask(PanickingWork));
+    drop(release);
+    assert!(wait(done).is_err() && wait(bug).is_err());
+    assert_eq!(received(&writer).len(), 1);
+    assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
 }
