@@ -36,8 +36,8 @@ impl HashKey {
     }
 }
 
-/// The hashes of all rows, each with its row. An entry takes 12 bytes and a third more for the tree, so a row with both keys
-/// some 40 bytes.
+/// The hashes of all rows, each with its row. An entry takes 13 to 20 bytes, those of the tree included, so a row with both keys
+/// some 40 bytes at most.
 #[derive(Debug, Default)]
 pub(super) struct DuplicateKeys(BTreeSet<[u32; 3]>);
 
@@ -69,9 +69,11 @@ impl FromIterator<(i64, i64)> for DuplicateKeys {
 
 /// The first 48 bits of a hash and the number of a row.
 fn entry(hash: i64, row: i64) -> [u32; 3] {
-    let [a, b, c, d, e, f, ..] = hash.to_be_bytes();
-    let [.., g, h, i, j, k, l] = row.to_be_bytes();
-    [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_be_bytes)
+    let mut bytes = [0; 12];
+    bytes[..6].copy_from_slice(&hash.to_be_bytes()[..6]);
+    bytes[6..].copy_from_slice(&row.to_be_bytes()[2..]);
+    let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    [word(0), word(4), word(8)]
 }
 
 fn row_of(entry: &[u32; 3]) -> i64 {

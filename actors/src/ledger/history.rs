@@ -13,6 +13,7 @@ use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, LoadHisto
 
 /// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "history";
+const OLDEST: &str = "SELECT id, length, entries, sum FROM history WHERE session = ? ORDER BY id LIMIT 1";
 
 impl Work for AppendHistory {
     type Answer = ();
@@ -21,24 +22,23 @@ impl Work for AppendHistory {
         let session = super::session_text(&self.session);
         // Entries above the limit need not be written first.
         let entries = &self.entries[self.entries.len().saturating_sub(self.keep)..];
-        store.atomically(|store| {
-            let digest = SessionDigest::of(&session);
-            let mut known = match find(store, &session, digest)? {
-                Some(known) => known,
-                None if entries.is_empty() => return Ok(()),
-                None => create(store, &session)?,
-            };
-            if !entries.is_empty() {
-                store.ids.history += 1;
-                let (length, content) = packed(entries);
-                let row = history_values(store.ids.history, &session, known.number, length, &content);
-                store.connection.prepare_cached("INSERT INTO history VALUES (?,?,?,?,?)")?.execute(params(row))?;
-                known.entries = known.entries.saturating_add(length);
-            }
-            trim(store, &session, &mut known, i64::try_from(self.keep).unwrap_or(i64::MAX))?;
-            store.memory.set_session(digest, known);
-            Ok(())
-        })
+        let digest = SessionDigest::of(&session);
+        let mut known = match find(store, &session, digest)? {
+            Some(known) => known,
+            None if entries.is_empty() => return Ok(()),
+            None => create(store, &session)?,
+        };
+        // No savepoint, which copies every page: after the row, which may be too large, only the end of the transaction fails.
+        if !entries.is_empty() {
+            store.ids.history += 1;
+            let (length, content) = packed(entries);
+            let row = history_values(store.ids.history, &session, known.number, length, &content);
+            store.connection.prepare_cached("INSERT INTO history VALUES (?,?,?,?,?)")?.execute(params(row))?;
+            known.entries = known.entries.saturating_add(length);
+        }
+        trim(store, &session, &mut known, i64::try_from(self.keep).unwrap_or(i64::MAX))?;
+        store.memory.set_session(digest, known);
+        Ok(())
     }
 }
 
@@ -91,8 +91,7 @@ fn create(store: &Store<'_>, session: &str) -> rusqlite::Result<KnownSession> {
 fn trim(store: &mut Store<'_>, session: &str, known: &mut KnownSession, keep: i64) -> Result<(), Failure> {
     let connection = store.connection;
     while known.entries > keep {
-        let mut oldest = connection
-            .prepare_cached("SELECT id, length, entries, sum FROM history WHERE session = ? ORDER BY id LIMIT 1")?;
+        let mut oldest = connection.prepare_cached(OLDEST)?;
         let mut rows = oldest.query([known.number])?;
         let Some(row) = rows.next()? else {
             known.entries = 0;
@@ -147,4 +146,32 @@ fn entries(row: &Row<'_>, session: &str) -> Result<Vec<HistoryEntry>, CorruptRow
     }
     let entries: String = row.get(2)?;
     serde_json::from_str(&entries).map_err(|_| CorruptRow)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::ledger::open::open;
+    use caduceus_contract::profile_name::ProfileName;
+    use caduceus_contract::wire::event::Source;
+    use caduceus_contract::wire::session::{SessionKey, SessionRules};
+
+    #[test]
+    fn no_statement_is_prepared_again_when_the_session_changes() {
+        let home = tempfile::tempdir().unwrap();
+        let mut opened = open(&home.path().join("ledger")).unwrap();
+        let rows = &mut opened.rows;
+        let mut store = Store::new(&opened.connection, &mut opened.ids, &mut rows.corrupt, &mut rows.memory, 0);
+        for turn in 0..30 {
+            let source = Source { chat_id: format!("chat-{}", turn % 3), ..Source::default() };
+            let session = SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default());
+            let entry = HistoryEntry { role: "user".to_owned(), content: turn.to_string() };
+            AppendHistory { session, entries: vec![entry], keep: 2 }.run(&mut store).unwrap();
+        }
+        let oldest = opened.connection.prepare_cached(OLDEST).unwrap();
+        assert!(oldest.get_status(StatementStatus::Run) > 20);
+        assert_eq!(oldest.get_status(StatementStatus::RePrepare), 0);
+    }
 }
