@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use super::exchange::{ExchangeError, TokenResponse, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::note::{Notes, TokenNote, TokenOutcome};
+use super::note::{NO_ANSWER, Notes, TokenNote, TokenOutcome};
 use super::outcome::{RefreshOutcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, ReservedFile, Saved};
@@ -129,7 +129,8 @@ impl Refresh {
                 return Ok(RefreshOutcome::Denied { why, retry_in });
             }
             ExchangeVerdict::InDoubt(retry_in) => {
-                let why = "it was presented before, without an answer".to_owned();
+                let what_came = locked.note().map_or(NO_ANSWER, TokenNote::what_came);
+                let why = format!("it was presented before: {what_came}");
                 return Ok(RefreshOutcome::Ambiguous { why, retry_in });
             }
             ExchangeVerdict::Spent => {
@@ -166,12 +167,13 @@ impl Refresh {
                 Err(RefreshOutcome::Denied { why: error_chain(error), retry_in })
             }
             Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Unusable(_) | ExchangeError::Unclear(_))) => {
+                let why = error_chain(&error);
                 // The wait counts from now, not from before a long silence.
-                let note = note.at(unix_now_ms() / 1_000);
+                let note = note.unanswered(unix_now_ms() / 1_000, &why);
                 locked.notes.answered(&locked.block);
                 let retry_in = note.may_retry().then_some(self.timeouts.retry_wait);
                 locked.put_note_or_warn(note);
-                Err(RefreshOutcome::Ambiguous { why: error_chain(&error), retry_in })
+                Err(RefreshOutcome::Ambiguous { why, retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
                 locked.put_note_or_warn(note.with(TokenOutcome::Refused));
