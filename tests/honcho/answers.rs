@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::grants::{HonchoGateway, SharedGrant, is_new, until_grant};
+use crate::grants::{HonchoGateway, SharedGrant, empty_home, is_new, until_grant};
+use crate::login::{honcho, run};
 use crate::oauth_server::OauthFault;
 
 /// The log text for a lost grant.
@@ -65,12 +66,25 @@ async fn a_rotation_by_another_process_repairs_a_lost_answer() {
 }
 
 #[actix_web::test]
-async fn a_truncated_or_invalid_answer_counts_as_lost() {
-    for fault in [OauthFault::CutAnswer, OauthFault::Body("{}".to_owned())] {
+async fn a_truncated_or_invalid_answer_counts_as_lost_and_is_shown() {
+    let body = |text: &str| OauthFault::Body(text.to_owned());
+    for (fault, shown) in [
+        (OauthFault::LostAnswer, "without an answer"),
+        (OauthFault::CutAnswer, "without an answer"),
+        (OauthFault::RotatedThen(502), "the server answered 502"),
+        (body("<html>"), "the answer cannot be used: it is not JSON"),
+        (body(r#"{"error":"server_error"}"#), "the answer cannot be used: it has no access token"),
+    ] {
         let shared = SharedGrant::expiring_in(60);
         shared.server.script(fault);
         let gateway = HonchoGateway::start(&shared, &[]);
-        gateway.until("uncertain", uncertain).await;
+        let grant = gateway.until("uncertain", uncertain).await;
+        assert!(grant["last_error"].as_str().is_some_and(|error| error.contains(shown)), "{grant}");
         assert_eq!(shared.server.presented().len(), 1);
+        // The commands read it from the notes.
+        let (code, printed) = run(&mut honcho(&shared, &empty_home(), &["status"]));
+        assert_eq!(code, Some(1), "{printed}");
+        assert!(printed.contains("uncertain: ") && printed.contains(shown), "{printed}");
+        assert!(printed.contains("caduceus honcho login"), "{printed}");
     }
 }

@@ -24,6 +24,7 @@ mod login;
 mod oauth_server;
 mod original;
 mod outage;
+mod restored;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]

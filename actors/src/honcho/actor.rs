@@ -145,7 +145,7 @@ impl HonchoRefreshActor {
             host: place.host.clone(),
             known: order.known,
             unsaved: order.unsaved,
-            by_person: order.by_person,
+            reason: order.reason,
             timeouts: self.settings.timeouts,
             client: self.settings.context.client.clone(),
             steps: self.settings.steps.clone(),

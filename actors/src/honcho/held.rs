@@ -10,6 +10,9 @@ use super::note::{EXCHANGE_FLOOR, SHORT_LIFE_S};
 const AHEAD_MIN: Duration = Duration::from_secs(15);
 /// See [`AHEAD_MIN`].
 const AHEAD_SPREAD: Duration = Duration::from_secs(45);
+/// A token with a longer time to live is not refreshed, unless a person requests it or it is due by the monotonic clock.
+pub(super) const REFRESH_MARGIN: Duration =
+    AHEAD_MIN.saturating_add(AHEAD_SPREAD).saturating_add(Duration::from_secs(EXPIRY_SKEW_S as u64));
 /// The largest part of a short lifetime that an early refresh leaves unused.
 const AHEAD_PART: u32 = 10;
 
@@ -28,12 +31,12 @@ pub(super) struct HeldGrant {
     pub(super) grant: Grant,
     /// After this the token is not answered without an attempt at a new one. By both clocks: the wall clock may be set back, and the
     /// monotonic one stops while the machine is suspended.
-    pub(super) good_until_ms: i64,
+    good_until_ms: i64,
     good_until: Duration,
     /// How long before that a refresh starts without a request.
     ahead: Duration,
     /// A token of unknown lifetime is refreshed on request only.
-    pub(super) on_demand: bool,
+    on_demand: bool,
 }
 
 impl HeldGrant {

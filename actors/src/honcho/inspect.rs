@@ -62,6 +62,8 @@ pub enum Credential {
         last_refresh_age_s: Option<u64>,
         /// As far as the disk shows: fresh, uncertain or in need of a login.
         state: GrantState,
+        /// What came in answer to a refresh token that may be spent; free of secrets.
+        doubt: Option<String>,
     },
     /// The file cannot be read or does not parse.
     Unusable(String),
@@ -96,12 +98,14 @@ fn may_replace(target: &Path) -> bool {
 
 fn credential(grant: &Grant, note: Option<&TokenNote>, now_ms: i64) -> Credential {
     let second = now_ms / 1_000;
+    let state = state(grant, note, second);
     Credential::Grant {
         client_id: grant.client_id.clone(),
         scope: grant.scope.clone(),
         expires_in_s: grant.left_ms(now_ms).div_euclid(1_000),
         last_refresh_age_s: note.map(|note| note.age_s(second)),
-        state: state(grant, note, second),
+        state,
+        doubt: note.filter(|_| state == GrantState::Uncertain).map(|note| note.what_came().to_owned()),
     }
 }
 

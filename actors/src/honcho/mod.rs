@@ -23,5 +23,6 @@ pub mod steps;
 pub mod store;
 #[cfg(test)]
 mod trial;
+pub mod verdict;
 mod watch;
 mod wiring;

@@ -23,6 +23,9 @@ const STEP_CEILING: Duration = Duration::from_mins(5);
 /// Longest wait, whatever the server requests.
 const MAX_PAUSE: Duration = Duration::from_hours(1);
 
+/// What came in answer to a token whose note says no more, as of a process that was killed.
+pub(super) const NO_ANSWER: &str = "the refresh token was sent and no answer came";
+
 /// The wait after this many failures. `random` in 0..1 spreads it.
 pub(super) fn step(failures: u32, random: f64) -> Duration {
     let doubled = STEP_FLOOR.saturating_mul(2_u32.saturating_pow(failures));
@@ -66,6 +69,9 @@ pub(super) struct TokenNote {
     /// Its replacement has a short or unknown lifetime: it is not exchanged for [`EXCHANGE_FLOOR`].
     #[serde(default)]
     brief: bool,
+    /// What came instead of a usable answer, free of secrets. An older gateway ignores this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 /// The outcome of presenting a token.
@@ -175,7 +181,7 @@ impl TokenNote {
         let digest = digest(token);
         let again = before.filter(|note| note.digest == digest);
         let retries = again.map_or(1, |note| note.retries.saturating_sub(1));
-        Self { digest, at_s: now_s, outcome: TokenOutcome::Unknown, retries, brief: false }
+        Self { digest, at_s: now_s, outcome: TokenOutcome::Unknown, retries, brief: false, why: None }
     }
 
     pub(super) fn with(&self, outcome: TokenOutcome) -> Self {
@@ -196,8 +202,19 @@ impl TokenNote {
         self.outcome
     }
 
-    pub(super) fn at(&self, at_s: i64) -> Self {
-        Self { at_s, ..self.clone() }
+    /// The exchange ended at `at_s` without a usable answer.
+    pub(super) fn unanswered(&self, at_s: i64, why: &str) -> Self {
+        Self { at_s, why: Some(why.to_owned()), ..self.clone() }
+    }
+
+    /// What came in answer to a token that may be spent.
+    pub(super) fn what_came(&self) -> &str {
+        match self.outcome {
+            TokenOutcome::Withheld => "the server gave no new refresh token",
+            TokenOutcome::Unknown | TokenOutcome::Rotated | TokenOutcome::Refused => {
+                self.why.as_deref().unwrap_or(NO_ANSWER)
+            }
+        }
     }
 
     /// Whether a retry is left.
@@ -340,6 +357,19 @@ mod tests {
         assert_eq!(Notes::parse(&notes.to_text()), notes);
         notes.answered("hermes");
         assert_eq!(notes.denied("hermes", &r1, now_s, None, 0.5), Duration::from_secs(7), "it starts over");
+    }
+
+    #[test]
+    fn a_note_says_what_came_in_answer_to_its_token() {
+        let note = TokenNote::presenting(&token("r1"), None, 1000);
+        assert_eq!(note.what_came(), NO_ANSWER);
+        let unusable = note.unanswered(1002, "it is not JSON");
+        assert_eq!((unusable.what_came(), unusable.age_s(1003)), ("it is not JSON", 1));
+        assert_eq!(TokenNote::presenting(&token("r1"), Some(&unusable), 1060).what_came(), NO_ANSWER);
+        assert!(note.with(TokenOutcome::Withheld).what_came().contains("no new refresh token"));
+        let mut notes = Notes::default();
+        notes.put("hermes", unusable);
+        assert_eq!(Notes::parse(&notes.to_text()), notes);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub enum RefreshOutcome {
     },
     /// Nothing was exchanged: the file has a grant that another process rotated.
     Adopted(Grant),
+    /// Nothing was exchanged: the grant in the file is still valid.
+    StillValid(Grant),
     /// The file no longer has a grant.
     NoGrant,
     /// The file cannot be read or does not parse; nothing was exchanged.
@@ -73,6 +75,7 @@ impl RefreshOutcome {
                 error!(host, kept = %path.display(), "grant refreshed, but its file does not parse: repair it, then the grant kept beside it is restored");
             }
             Self::Adopted(_) => info!(host, "grant refreshed by another process"),
+            Self::StillValid(_) => info!(host, "grant in the file is still valid; nothing was exchanged"),
             Self::NoGrant => info!(host, "grant removed"),
             Self::Withheld { .. } => {
                 error!(host, "no new refresh token from the server; the old one is presented again only on request");

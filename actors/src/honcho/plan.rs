@@ -10,6 +10,7 @@ use super::held::{HeldGrant, Now};
 use super::note::step;
 use super::outcome::{RefreshOutcome, Unsaved};
 use super::store::same_tokens;
+use super::verdict::RefreshReason;
 use caduceus_contract::messages::honcho::GrantState;
 
 /// Waits that an operator or a test can set.
@@ -30,6 +31,10 @@ pub(super) struct GrantPlan {
     /// Why the file cannot be used; nothing is exchanged meanwhile.
     unreadable: Option<String>,
     unsaved: Option<Unsaved>,
+    /// The file has a spent token. A refresh searches, under the lock, for the grant that replaced it.
+    file_is_spent: bool,
+    /// A requested refresh has failed and is tried again.
+    requested: bool,
     failures: u32,
     last_error: Option<String>,
     last_exchange: Option<Duration>,
@@ -73,7 +78,7 @@ pub(super) enum TokenDecision {
 pub(super) struct RefreshOrder {
     pub(super) known: Option<Grant>,
     pub(super) unsaved: Option<Unsaved>,
-    pub(super) by_person: bool,
+    pub(super) reason: RefreshReason,
 }
 
 /// The content of the file, read without the lock.
@@ -105,6 +110,8 @@ impl GrantPlan {
             phase: GrantPhase::Idle,
             unreadable: None,
             unsaved: None,
+            file_is_spent: false,
+            requested: false,
             failures: 0,
             last_error: None,
             last_exchange: None,
@@ -117,7 +124,7 @@ impl GrantPlan {
             return TokenDecision::NoGrant;
         };
         let token = held.grant.access_token.clone();
-        if !held.is_due(now) {
+        if !held.is_due(now) && !self.file_is_spent {
             return TokenDecision::Current(token);
         }
         // After a failure the retries run on their own, and no caller waits for one that is likely to fail as well.
@@ -135,7 +142,7 @@ impl GrantPlan {
         let wanted = match self.phase {
             // After a failure the next attempt needs no request, even for a token that is only refreshed on request.
             GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => self.held.is_some(),
-            GrantPhase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
+            GrantPhase::Idle => self.file_is_spent || self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
             GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
         };
         (wanted && self.may_begin(now)).then(|| self.begin(false, now))
@@ -169,15 +176,22 @@ impl GrantPlan {
                 self.last_error = Some("the server gave no new refresh token".to_owned());
             }
             RefreshOutcome::Adopted(grant) => self.settle(HeldGrant::adopted(grant, now)),
+            RefreshOutcome::StillValid(grant) => {
+                // The times of the grant in memory stay: the wall clock may have been set back since.
+                let held = self.held.take().filter(|held| same_tokens(&held.grant, &grant));
+                let held = held.filter(|held| held.grant.expires_with(&grant));
+                self.settle(held.unwrap_or_else(|| HeldGrant::first(grant, now)));
+            }
             RefreshOutcome::NoGrant => {
                 self.held = None;
-                self.unsaved = None;
+                self.clear_pending();
             }
             RefreshOutcome::Unreadable(why) => {
                 if doubt {
                     self.phase = GrantPhase::Uncertain { retry_at: Some(now.at + self.waits.retry_wait) };
                 }
                 self.unreadable = Some(why);
+                self.requested = false;
             }
             RefreshOutcome::Failed(why) => self.fail(why, step(self.failures, now.random), doubt, now),
             RefreshOutcome::Denied { why, retry_in } => self.fail(why, retry_in, doubt, now),
@@ -192,7 +206,7 @@ impl GrantPlan {
             }
             RefreshOutcome::Refused { grant, why } => {
                 self.held = Some(HeldGrant::first(grant, now));
-                self.unsaved = None;
+                self.clear_pending();
                 self.last_error = Some(why);
                 self.phase = GrantPhase::ReauthRequired;
             }
@@ -218,15 +232,17 @@ impl GrantPlan {
             if !held.grant.expires_with(&grant) {
                 *held = HeldGrant::first(grant, now);
             }
+            self.file_is_spent &= doubt == Doubt::Spent;
             return;
         }
         if doubt == Doubt::Spent {
-            // The file was restored to its content before the last rotation. A refresh searches, under the lock, for the
-            // grant that was kept; until then no caller receives a token older than the one in memory.
-            let held = self.held.get_or_insert_with(|| HeldGrant::first(grant, now));
-            held.good_until_ms = now.unix_ms;
-            held.on_demand = false;
-            self.phase = GrantPhase::Idle;
+            // The file was restored to its content before the last rotation. Until the grant that was kept is in the file, no
+            // caller receives a token older than the one in memory.
+            self.held.get_or_insert_with(|| HeldGrant::first(grant, now));
+            if !self.file_is_spent {
+                self.file_is_spent = true;
+                self.phase = GrantPhase::Idle;
+            }
             return;
         }
         let first = self.held.is_none();
@@ -285,8 +301,17 @@ impl GrantPlan {
 
     fn begin(&mut self, by_person: bool, now: Now) -> RefreshOrder {
         self.phase = GrantPhase::Refreshing { since: now.at, doubt: self.in_doubt() };
+        let due = self.held.as_ref().is_some_and(|held| held.is_due(now) || held.is_due_ahead(now));
+        let reason = if by_person {
+            RefreshReason::Requested
+        } else if due || self.requested {
+            RefreshReason::Due
+        } else {
+            RefreshReason::Recheck
+        };
+        self.requested |= by_person;
         let known = self.held.as_ref().map(|held| held.grant.clone());
-        RefreshOrder { known, unsaved: self.unsaved.clone(), by_person }
+        RefreshOrder { known, unsaved: self.unsaved.clone(), reason }
     }
 
     fn in_doubt(&self) -> bool {
@@ -296,9 +321,15 @@ impl GrantPlan {
     fn settle(&mut self, held: HeldGrant) {
         self.held = Some(held);
         self.unreadable = None;
-        self.unsaved = None;
+        self.clear_pending();
         self.failures = 0;
         self.last_error = None;
+    }
+
+    fn clear_pending(&mut self) {
+        self.unsaved = None;
+        self.file_is_spent = false;
+        self.requested = false;
     }
 
     fn fail(&mut self, why: String, wait: Duration, doubt: bool, now: Now) {

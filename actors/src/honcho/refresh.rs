@@ -13,10 +13,11 @@ use tracing::{error, warn};
 use super::exchange::{ExchangeError, TokenResponse, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::note::{EXCHANGE_FLOOR, Notes, PresentationVerdict, TokenNote, TokenOutcome, verdict};
+use super::note::{NO_ANSWER, Notes, TokenNote, TokenOutcome};
 use super::outcome::{RefreshOutcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, ReservedFile, Saved};
+use super::verdict::{ExchangeVerdict, GrantUnderLock, RefreshReason};
 use crate::error_chain::error_chain;
 use crate::http_client::HttpClient;
 use crate::profile::redact::Redactor;
@@ -54,8 +55,8 @@ pub struct Refresh {
     pub known: Option<Grant>,
     /// A grant that an earlier refresh could not save.
     pub unsaved: Option<Unsaved>,
-    /// Requested by a person: waits that prevent bursts do not apply.
-    pub by_person: bool,
+    /// Why it runs.
+    pub reason: RefreshReason,
     /// The timeouts.
     pub timeouts: RefreshTimeouts,
     /// The client for the exchange.
@@ -119,27 +120,20 @@ impl Refresh {
             let note = TokenNote::presenting(&locked.current.refresh_token, locked.note(), now_s);
             return Ok(locked.keep(reserved, unsaved, &note));
         }
-        let server_wait = locked.notes.server_wait(&locked.block, &locked.current.refresh_token, now_s);
-        let rotated = self.known.as_ref().is_some_and(|known| !store::same_tokens(known, &locked.current));
-        let floor_ms = i64::try_from(EXCHANGE_FLOOR.as_millis()).expect("half a minute fits");
-        if rotated && locked.current.left_ms(now) > -floor_ms {
-            return Ok(RefreshOutcome::Adopted(locked.current));
-        }
-        let withheld = |retry_in| RefreshOutcome::Ambiguous {
-            why: "it was presented before, without an answer".to_owned(),
-            retry_in,
-        };
-        match verdict(locked.note(), &locked.current.refresh_token, now_s, self.by_person, self.timeouts.retry_wait) {
-            PresentationVerdict::Present => {
-                if let Some(left) = server_wait.filter(|_| !self.by_person) {
-                    let why = "the server refused recently, in this process or another".to_owned();
-                    return Ok(RefreshOutcome::Denied { why, retry_in: left });
-                }
+        match locked.verdict(self, now) {
+            ExchangeVerdict::Exchange => {}
+            ExchangeVerdict::Adopt => return Ok(RefreshOutcome::Adopted(locked.current)),
+            ExchangeVerdict::StillValid => return Ok(RefreshOutcome::StillValid(locked.current)),
+            ExchangeVerdict::Denied(retry_in) => {
+                let why = "the server refused recently, in this process or another".to_owned();
+                return Ok(RefreshOutcome::Denied { why, retry_in });
             }
-            PresentationVerdict::TooSoon(_) => return Ok(RefreshOutcome::Adopted(locked.current)),
-            PresentationVerdict::Wait(left) => return Ok(withheld(Some(left))),
-            PresentationVerdict::Withhold => return Ok(withheld(None)),
-            PresentationVerdict::Spent => {
+            ExchangeVerdict::InDoubt(retry_in) => {
+                let what_came = locked.note().map_or(NO_ANSWER, TokenNote::what_came);
+                let why = format!("it was presented before: {what_came}");
+                return Ok(RefreshOutcome::Ambiguous { why, retry_in });
+            }
+            ExchangeVerdict::Spent => {
                 let why = "the refresh token in the file is spent or was refused before".to_owned();
                 return Ok(RefreshOutcome::Refused { grant: locked.current, why });
             }
@@ -173,12 +167,13 @@ impl Refresh {
                 Err(RefreshOutcome::Denied { why: error_chain(error), retry_in })
             }
             Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Unusable(_) | ExchangeError::Unclear(_))) => {
+                let why = error_chain(&error);
                 // The wait counts from now, not from before a long silence.
-                let note = note.at(unix_now_ms() / 1_000);
+                let note = note.unanswered(unix_now_ms() / 1_000, &why);
                 locked.notes.answered(&locked.block);
                 let retry_in = note.may_retry().then_some(self.timeouts.retry_wait);
                 locked.put_note_or_warn(note);
-                Err(RefreshOutcome::Ambiguous { why: error_chain(&error), retry_in })
+                Err(RefreshOutcome::Ambiguous { why, retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
                 locked.put_note_or_warn(note.with(TokenOutcome::Refused));
@@ -201,6 +196,13 @@ struct LockedRefresh {
 impl LockedRefresh {
     fn note(&self) -> Option<&TokenNote> {
         self.notes.of(&self.block)
+    }
+
+    fn verdict(&self, refresh: &Refresh, now_ms: i64) -> ExchangeVerdict {
+        let current = &self.current;
+        let server_wait = self.notes.server_wait(&self.block, &current.refresh_token, now_ms / 1_000);
+        let found = GrantUnderLock { current, known: refresh.known.as_ref(), note: self.note(), server_wait, now_ms };
+        found.verdict(refresh.reason, refresh.timeouts.retry_wait)
     }
 
     fn put_note(&mut self, note: TokenNote) -> Result<(), super::lock::LockError> {

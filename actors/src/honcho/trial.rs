@@ -13,6 +13,7 @@ use super::outcome::RefreshOutcome;
 use super::refresh::{Refresh, RefreshReport, RefreshTimeouts, unix_now_ms};
 use super::steps::StepHook;
 use super::store;
+use super::verdict::RefreshReason;
 use crate::profile::redact::Redactor;
 
 mod actor_tests;
@@ -72,7 +73,7 @@ impl GrantTrial {
             host: "hermes".to_owned(),
             known: grant_in(&self.path()),
             unsaved: None,
-            by_person: false,
+            reason: RefreshReason::Due,
             timeouts: RefreshTimeouts {
                 lock_wait: SOON,
                 exchange: Duration::from_secs(2),

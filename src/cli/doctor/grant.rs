@@ -16,7 +16,7 @@ pub(super) fn findings(grant: &GrantInspection) -> Vec<Finding> {
             let remedy = format!("make {} a JSON file that the gateway's user can read and write", quoted(path));
             found.push(Finding::error("grant_file", detail, remedy));
         }
-        Credential::Grant { state, .. } => found.extend(state_of(*state, &grant.host)),
+        Credential::Grant { state, doubt, .. } => found.extend(state_of(*state, doubt.as_deref(), &grant.host)),
     }
     if matches!(grant.credential, Credential::Grant { .. }) && !grant.replaceable {
         let detail = format!("{} cannot be replaced, so its grant is not refreshed", path.display());
@@ -32,17 +32,18 @@ pub(super) fn findings(grant: &GrantInspection) -> Vec<Finding> {
     found
 }
 
-fn state_of(state: GrantState, host: &str) -> Option<Finding> {
+fn state_of(state: GrantState, doubt: Option<&str>, host: &str) -> Option<Finding> {
     let (finding, code, detail): (fn(_, _, _) -> _, _, _) = match state {
         GrantState::ReauthRequired => (Finding::error, "grant_reauth_required", "is spent or revoked"),
-        GrantState::Uncertain => (Finding::warn, "grant_uncertain", "may be spent: it was sent, and no answer came"),
+        GrantState::Uncertain => (Finding::warn, "grant_uncertain", "may be spent"),
         GrantState::None
         | GrantState::Fresh
         | GrantState::Refreshing
         | GrantState::Backoff
         | GrantState::Unreadable => return None,
     };
-    Some(finding(code, format!("the grant of {host} {detail}"), state.remedy().unwrap_or_default().to_owned()))
+    let doubt = doubt.map(|doubt| format!(": {doubt}")).unwrap_or_default();
+    Some(finding(code, format!("the grant of {host} {detail}{doubt}"), state.remedy().unwrap_or_default().to_owned()))
 }
 
 #[cfg(test)]
@@ -66,6 +67,7 @@ mod tests {
             expires_in_s: 9,
             last_refresh_age_s: None,
             state,
+            doubt: None,
         })
     }
 

@@ -8,6 +8,7 @@ use caduceus_actors::honcho::outcome::RefreshOutcome;
 use caduceus_actors::honcho::refresh::{Refresh, RefreshTimeouts, unix_now_ms};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
+use caduceus_actors::honcho::verdict::RefreshReason;
 use caduceus_actors::profile::Redactor;
 
 use super::grant_selector::GrantSelector;
@@ -55,7 +56,7 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         host: found.host,
         known: Some(known),
         unsaved: None,
-        by_person: arguments.force,
+        reason: if arguments.force { RefreshReason::Requested } else { RefreshReason::Due },
         timeouts: RefreshTimeouts::default(),
         client: settings.client.clone(),
         steps: StepHook::default(),
@@ -80,6 +81,10 @@ fn report(outcome: RefreshOutcome) -> ExitCode {
         }
         RefreshOutcome::Adopted(grant) => {
             print(&format!("Another process has just refreshed it; the token is valid for {}.\n", left(&grant)));
+            ExitCode::SUCCESS
+        }
+        RefreshOutcome::StillValid(grant) => {
+            print(&format!("The token is valid for {}; --force refreshes it anyway.\n", left(&grant)));
             ExitCode::SUCCESS
         }
         RefreshOutcome::NoGrant => refuse(CONFIGURATION, "the grant was removed from the file meanwhile"),

@@ -125,22 +125,26 @@ fn as_text(grant: &GrantInspection, name: &ProfileName) -> String {
     if let Some(kept) = &grant.kept {
         line("kept beside", &kept.display().to_string());
     }
-    line("state", state_word(state(grant)));
+    line("state", &state_text(grant));
     if let Some(remedy) = remedy(grant) {
         line("do", remedy);
     }
     text
 }
 
-fn state_word(state: GrantState) -> &'static str {
-    match state {
+fn state_text(grant: &GrantInspection) -> String {
+    let word = match state(grant) {
         GrantState::None => "none",
         GrantState::Fresh => "good",
         GrantState::Refreshing => "refreshing",
         GrantState::Backoff => "backoff",
-        GrantState::Uncertain => "uncertain: the refresh token was sent and no answer came",
+        GrantState::Uncertain => "uncertain",
         GrantState::ReauthRequired => "reauth_required: the refresh token is spent or revoked",
         GrantState::Unreadable => "unreadable",
+    };
+    match &grant.credential {
+        Credential::Grant { doubt: Some(doubt), .. } => format!("{word}: {doubt}"),
+        _ => word.to_owned(),
     }
 }
 
@@ -155,6 +159,7 @@ mod tests {
             expires_in_s: -5,
             last_refresh_age_s: Some(300),
             state,
+            doubt: (state == GrantState::Uncertain).then(|| "the answer cannot be used: it is not JSON".into()),
         };
         GrantInspection { path: "/h/honcho.json".into(), host: "hermes".into(), credential, replaceable, kept: None }
     }
@@ -163,6 +168,10 @@ mod tests {
     fn every_field_of_a_grant_is_shown_in_both_forms() {
         let text = as_text(&grant(GrantState::ReauthRequired, true), &ProfileName::default_profile());
         for words in ["OAuth grant", "me", "write", "expired", "5 min ago", "reauth_required", "honcho login"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let text = as_text(&grant(GrantState::Uncertain, true), &ProfileName::default_profile());
+        for words in ["uncertain", "the answer cannot be used: it is not JSON", "honcho login"] {
             assert!(text.contains(words), "{words}: {text}");
         }
         let shown = as_json(&grant(GrantState::Uncertain, true), &ProfileName::default_profile());

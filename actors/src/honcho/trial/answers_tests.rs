@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::outcome::RefreshOutcome;
+use super::super::verdict::RefreshReason;
 use super::oauth_server::OauthFault;
 use super::{GrantTrial, SOON, rotated};
 
@@ -100,6 +101,6 @@ fn a_wait_that_the_server_requests_is_observed_except_on_request() {
     assert!(matches!(trial.run(), RefreshOutcome::Denied { .. }));
     assert_eq!(trial.server.presented().len(), 1);
     let mut requested = trial.refresh();
-    requested.by_person = true;
+    requested.reason = RefreshReason::Requested;
     rotated(requested.run().outcome);
 }

@@ -48,9 +48,9 @@ fn a_short_lived_rotation_of_another_process_is_adopted_and_not_exchanged() {
     for life in [json!(30), json!(null), json!("odd"), json!(-7)] {
         trial.server.tokens_live(life.clone());
         let mut late = trial.refresh();
-        late.by_person = true;
+        late.reason = RefreshReason::Requested;
         rotated(late.run().outcome);
-        late.by_person = false;
+        late.reason = RefreshReason::Due;
         let before = trial.server.exchanges();
         assert!(matches!(late.run().outcome, RefreshOutcome::Adopted(_)), "{life}");
         assert!(
@@ -59,6 +59,28 @@ fn a_short_lived_rotation_of_another_process_is_adopted_and_not_exchanged() {
         );
         assert_eq!(trial.server.exchanges(), before);
     }
+    trial.assert_no_replay();
+}
+
+#[test]
+fn a_token_that_is_still_valid_is_exchanged_on_request_and_not_by_a_recheck() {
+    let trial = GrantTrial::with_life(3590);
+    let mut refresh = trial.refresh();
+    let rechecked = |refresh: &mut Refresh| {
+        refresh.reason = RefreshReason::Recheck;
+        let RefreshReport { outcome, presented } = refresh.run();
+        assert!(matches!(outcome, RefreshOutcome::StillValid(_)) && !presented, "{outcome:?}");
+    };
+    rechecked(&mut refresh);
+    // A request that the server refused leaves no doubt to other processes.
+    trial.server.script(Fault::Status(503, String::new()));
+    refresh.reason = RefreshReason::Requested;
+    assert!(matches!(refresh.run().outcome, RefreshOutcome::Denied { .. }));
+    trial.waits_are_over();
+    rechecked(&mut refresh);
+    assert_eq!(trial.server.presented().len(), 1);
+    refresh.reason = RefreshReason::Requested;
+    rotated(refresh.run().outcome);
     trial.assert_no_replay();
 }
 
@@ -136,7 +158,7 @@ fn a_server_that_hangs_times_out_and_is_retried_once() {
     assert!(matches!(hangs.run().outcome, RefreshOutcome::Ambiguous { retry_in: None, .. }));
     assert!(matches!(hangs.run().outcome, RefreshOutcome::Ambiguous { retry_in: None, .. }));
     assert_eq!(trial.server.presented().len(), 2);
-    hangs.by_person = true;
+    hangs.reason = RefreshReason::Requested;
     rotated(hangs.run().outcome);
 
     let trial = GrantTrial::expired();
@@ -198,7 +220,7 @@ fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_req
     assert!(matches!(trial.run_after_the_wait(), RefreshOutcome::Ambiguous { retry_in: None, .. }));
     assert_eq!(trial.server.presented().len(), 1);
     let mut requested = trial.refresh();
-    requested.by_person = true;
+    requested.reason = RefreshReason::Requested;
     rotated(requested.run().outcome);
 }
 

@@ -34,7 +34,7 @@ fn the_child_is_killed_at_the_given_step() {
         path,
         host: "hermes".to_owned(),
         unsaved: None,
-        by_person: false,
+        reason: RefreshReason::Due,
         timeouts: RefreshTimeouts::default(),
         redactor: Redactor::default(),
         steps: StepHook::new(move |reached| {
