@@ -32,11 +32,11 @@ impl Actor for Waiting {
                 polls.fetch_add(1, Ordering::SeqCst);
                 Pin::new(&mut answer).poll(task).map(drop)
             });
-            self.tasks.spawn(counted, move |(), actor, _| actor.done.send(number).unwrap());
+            self.tasks.spawn(counted, move |(), actor, _| actor.done.send(number).expect("the test receives"));
         }
         // Added while the others wait.
         self.tasks.spawn(async {}, |(), actor, ctx| {
-            actor.done.send(usize::MAX).unwrap();
+            actor.done.send(usize::MAX).expect("the test receives");
             if actor.ends {
                 ctx.stop();
             }
