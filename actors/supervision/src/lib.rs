@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod actor_heartbeat;
 mod board;
 mod child;
 mod child_event;
