@@ -180,6 +180,7 @@ impl Actor for ProfileActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.listening = Some(env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched)));
+        self.ports.claims.notify(&self.owner(), Arc::clone(&self.touched));
         self.watch_env(ctx);
     }
 }
