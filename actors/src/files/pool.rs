@@ -1,7 +1,7 @@
 //! Threads that are started when needed and kept for a while. A task that hangs keeps its thread; the end of the process does not
 //! wait for it.
 //!
-//! A few threads serve a thousand tasks that end. One more thread per waiting task is started only while none of the tasks goes on, so that a
+//! A few threads serve a thousand tasks that end. More are started only while none of the waiting tasks begins, so that a
 //! burst leaves no hundreds of threads behind, each with its stack and its part of the heap.
 
 use std::collections::VecDeque;
@@ -15,8 +15,10 @@ use crate::locked::locked;
 
 /// Threads that are started at once.
 const AT_ONCE: usize = 4;
+/// Most threads that are added at a time.
+const AT_A_STALL: usize = 32;
 /// More are started if no task began within this time while some wait.
-const STALL: Duration = Duration::from_millis(10);
+const STALL: Duration = Duration::from_millis(50);
 /// How long an idle thread is kept.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -78,7 +80,7 @@ impl ThreadPool {
         }
     }
 
-    /// Adds threads, twice as many each time, while tasks wait and none begins. Ends when none has waited for a while.
+    /// Adds threads, twice as many each time up to a limit, while tasks wait and none begins. Ends when none has waited for a while.
     fn extend(&'static self) {
         let mut state = locked(&self.state);
         loop {
@@ -94,7 +96,8 @@ impl ThreadPool {
             thread::sleep(STALL);
             state = locked(&self.state);
             if state.begun == begun {
-                for _ in 0..state.threads.min(state.waiting.len()).min(self.most - state.threads) {
+                // Some to spare: where one hangs, the next one will.
+                for _ in 0..state.threads.min(AT_A_STALL).min(self.most - state.threads) {
                     self.add_thread(&mut state);
                 }
             }
@@ -138,7 +141,7 @@ mod tests {
             POOL.take(Box::new(move || done.send(()).unwrap()));
         }
         (0..1_000).for_each(|_| ended.recv_timeout(SOON).unwrap());
-        // More than that would need a pause of 10 ms in which none of the threads got any CPU.
+        // More than that would need pauses of 50 ms in which none of the threads got any CPU.
         assert!(locked(&POOL.state).threads < 64, "{} threads", locked(&POOL.state).threads);
     }
 

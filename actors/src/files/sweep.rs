@@ -50,6 +50,15 @@ enum RoundState {
     Ended,
 }
 
+/// What a look at a round finds.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Running,
+    /// The check of this directory does not return.
+    Hangs(PathBuf),
+    Ended,
+}
+
 impl Sweep {
     fn run(mut self) {
         loop {
@@ -61,10 +70,15 @@ impl Sweep {
 
     fn tick(&mut self, listeners: &Arc<Mutex<Listeners>>, now: Instant) {
         if let Some(round) = &self.current {
-            let Some(hung) = round.abandon_if_hung(now) else { return };
-            if let Some(directory) = hung {
+            let progress = round.abandon_if_hung(now);
+            if progress == Progress::Running {
+                return;
+            }
+            if let Progress::Hangs(directory) = progress {
                 let notified = locked(listeners).hangs(&directory);
-                notified.iter().for_each(|listener| (listener.notify)());
+                for listener in notified {
+                    (listener.notify)();
+                }
             }
             self.current = None;
         }
@@ -88,7 +102,9 @@ impl Round {
             if outcome.replaced {
                 rewatch(&directory.path);
             }
-            outcome.notified.iter().for_each(|listener| (listener.notify)());
+            for listener in outcome.notified {
+                (listener.notify)();
+            }
         }
         *locked(&self.state) = RoundState::Ended;
     }
@@ -103,17 +119,17 @@ impl Round {
         goes_on
     }
 
-    /// `None` while the round is running; `Some` once it has ended, with the directory that hangs if it does.
-    fn abandon_if_hung(&self, now: Instant) -> Option<Option<PathBuf>> {
+    /// How far it is. A round that hangs checks no other directory.
+    fn abandon_if_hung(&self, now: Instant) -> Progress {
         let mut state = locked(&self.state);
         match &*state {
             RoundState::At(directory, since) if now.saturating_duration_since(*since) >= TICK => {
                 let directory = directory.clone();
                 *state = RoundState::Abandoned;
-                Some(Some(directory))
+                Progress::Hangs(directory)
             }
-            RoundState::At(..) => None,
-            RoundState::Abandoned | RoundState::Ended => Some(None),
+            RoundState::At(..) => Progress::Running,
+            RoundState::Abandoned | RoundState::Ended => Progress::Ended,
         }
     }
 }
@@ -218,8 +234,8 @@ mod tests {
         bench.check(TICK);
         let path = bench.place.path().to_owned();
         let round = Round { state: Mutex::new(RoundState::At(path.clone(), bench.now)) };
-        assert_eq!(round.abandon_if_hung(bench.now), None);
-        assert_eq!(round.abandon_if_hung(bench.now + TICK), Some(Some(path.clone())));
+        assert_eq!(round.abandon_if_hung(bench.now), Progress::Running);
+        assert_eq!(round.abandon_if_hung(bench.now + TICK), Progress::Hangs(path.clone()));
         assert!(!round.begin(&path), "the round ends when the check returns");
         assert_eq!(locked(&bench.listeners).hangs(&path).len(), 1);
         assert_eq!(bench.check(5 * TICK), (0, 0), "it takes no second thread");

@@ -134,12 +134,14 @@ impl Claims {
     /// The settings of `owner` name this gateway; `None` if they make no link.
     pub fn declare(&self, owner: &LinkOwner, wanted: Option<GatewayKey>) {
         let mut table = self.table();
-        let before = match wanted.clone() {
-            Some(key) => table.wanted.insert(owner.clone(), key),
-            None => table.wanted.remove(owner),
-        };
-        if before != wanted {
-            let same = |key: &GatewayKey| before.as_ref() == Some(key) || wanted.as_ref() == Some(key);
+        let before = table.wanted.remove(owner);
+        let changed = before != wanted;
+        if let Some(key) = wanted {
+            table.wanted.insert(owner.clone(), key);
+        }
+        if changed {
+            let now = table.wanted.get(owner);
+            let same = |key: &GatewayKey| before.as_ref() == Some(key) || now == Some(key);
             let others = table.wanted.iter().filter(|(other, key)| *other != owner && same(key));
             others.filter_map(|(other, _)| table.notified.get(other)).for_each(|notify| notify.notify_one());
         }
