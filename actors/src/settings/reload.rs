@@ -211,7 +211,7 @@ impl Settings {
     /// Whether the change from these settings to `now` affects `profile`.
     #[must_use]
     pub fn differs_for<'a>(&'a self, profile: &ProfileSettings, now: &'a Self) -> bool {
-        let own = |settings: &Self| settings.profiles.iter().find(|one| one.name == profile.name).cloned();
+        let own = |settings: &'a Self| settings.profiles.iter().find(|one| one.name == profile.name);
         let relay = |settings: &'a Self| settings.relay.iter().map(|(name, value)| (*name, value.expose_secret()));
         let inherited = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
         own(self) != own(now) || (profile.home == now.home && inherited())

@@ -84,7 +84,7 @@ impl Supervisor {
         let (events, received) = mpsc::unbounded_channel();
         let spec = children.spec();
         let mut supervisor = Self {
-            plan: SupervisorPlan::new(spec.strategy),
+            plan: SupervisorPlan::new(spec.strategy).starting_together(spec.together),
             running: HashMap::new(),
             by_id: HashMap::new(),
             children,
