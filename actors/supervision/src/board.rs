@@ -12,11 +12,11 @@ use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use crate::actor_heartbeat::ActorHeartbeat;
 use crate::child_event::ChildEvent;
 use crate::control::ControlHandle;
 use crate::exit::ExitReason;
 use crate::gauge::Gauge;
-use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 use crate::locked::locked;
 use crate::monotonic;
@@ -178,12 +178,21 @@ pub(crate) struct RunningChild {
     pub(crate) run: u64,
     pub(crate) incarnation: Incarnation,
     pub(crate) control: ControlHandle,
-    pub(crate) heartbeat: Heartbeat,
+    pub(crate) heartbeat: ActorHeartbeat,
     pub(crate) worker_thread: WorkerThread,
     /// Distinguishes the threads of one name.
     pub(crate) thread_number: u64,
     pub(crate) permanent: bool,
     pub(crate) events: UnboundedSender<ChildEvent>,
+}
+
+impl RunningChild {
+    /// Time since the incarnation last proved that it runs: while no request is open, it runs as its thread does.
+    pub(crate) fn heartbeat_age(&self, now: Duration) -> Duration {
+        let thread = || self.worker_thread.heartbeat().filter(|(number, _)| *number == self.thread_number);
+        let last = self.heartbeat.requested().or_else(|| thread().map(|(_, heartbeat)| heartbeat.last()));
+        now.saturating_sub(last.unwrap_or(now))
+    }
 }
 
 impl Board {
@@ -206,8 +215,13 @@ impl Board {
     /// All running incarnations.
     pub(crate) fn running_children(&self) -> Vec<RunningChild> {
         let mut found = Vec::new();
-        self.root.collect(&mut found);
+        self.visit_running(&mut |child| found.push(child.clone()));
         found
+    }
+
+    /// Calls `visit` with every running incarnation. It must not use the board.
+    pub(crate) fn visit_running(&self, visit: &mut dyn FnMut(&RunningChild)) {
+        self.root.visit_running(visit);
     }
 }
 
@@ -334,10 +348,12 @@ impl StatusCell {
         })
     }
 
-    fn collect(&self, into: &mut Vec<RunningChild>) {
-        into.extend(locked(&self.status).running.clone());
+    fn visit_running(&self, visit: &mut dyn FnMut(&RunningChild)) {
+        if let Some(child) = &locked(&self.status).running {
+            visit(child);
+        }
         for child in locked(&self.children).all() {
-            child.collect(into);
+            child.visit_running(visit);
         }
     }
 
@@ -363,7 +379,7 @@ impl StatusCell {
             queue_depth: self.gauge.waiting(),
             refused: self.gauge.refused(),
             next_restart_in_ms: status.due.map(|due| millis(due.saturating_sub(now))),
-            heartbeat_age_ms: status.running.as_ref().map(|running| millis(running.heartbeat.age())),
+            heartbeat_age_ms: status.running.as_ref().map(|running| millis(running.heartbeat_age(now))),
             thread: self.thread.clone(),
             children,
             removed: *locked(&self.removed),

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod actor_heartbeat;
 mod actor_tasks;
 mod board;
 mod child;

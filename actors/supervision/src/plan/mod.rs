@@ -28,6 +28,8 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SupervisorPlan {
     strategy: Strategy,
+    /// Children that start in order do not wait for each other.
+    together: bool,
     children: PlannedChildren,
     closing: Option<Closing>,
     finished: bool,
@@ -46,12 +48,19 @@ impl SupervisorPlan {
     pub(crate) fn new(strategy: Strategy) -> Self {
         Self {
             strategy,
+            together: false,
             children: PlannedChildren::default(),
             closing: None,
             finished: false,
             next: 0,
             steps: Vec::new(),
         }
+    }
+
+    /// Whether the children start without waiting for each other.
+    pub(crate) fn starting_together(mut self, together: bool) -> Self {
+        self.together = together;
+        self
     }
 
     /// Adds a child at the end of the order; the next event starts it. One added before [`SupervisorEvent::Start`] waits
@@ -296,7 +305,7 @@ impl SupervisorPlan {
         let first = self.children.first_in_sequence();
         for key in self.children.queued() {
             let in_sequence = self.children.get(key).is_some_and(|child| child.in_sequence);
-            if !in_sequence || (clear && first == Some(key)) {
+            if !in_sequence || (clear && (self.together || first == Some(key))) {
                 self.launch(key);
             }
         }

@@ -100,6 +100,17 @@ impl PlanFixture {
 }
 
 #[test]
+fn children_that_start_together_do_not_wait_for_each_other() {
+    let mut fixture = PlanFixture::idle(Strategy::OneForOne, |_| ());
+    fixture.plan = fixture.plan.clone().starting_together(true);
+    let launched = fixture.on(SupervisorEvent::Start);
+    assert_eq!(launched.iter().filter(|step| matches!(step, SupervisorStep::Launch { .. })).count(), 3);
+    assert!(!fixture.plan.is_startup_complete());
+    fixture.all_ready();
+    assert!(fixture.plan.is_startup_complete());
+}
+
+#[test]
 fn next_child_starts_when_the_one_before_is_ready() {
     let mut fixture = PlanFixture::idle(Strategy::OneForOne, |_| ());
     let steps = fixture.on(SupervisorEvent::Start);

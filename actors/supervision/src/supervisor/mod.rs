@@ -15,6 +15,7 @@ use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context, Running, SpawnHandle, StreamHandler};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+use crate::actor_heartbeat::ActorHeartbeat;
 use crate::board::{ChildState, RunningChild, StatusCell, wall_clock};
 use crate::child_event::{ChildEvent, ExitNotifier};
 use crate::children::Children;
@@ -22,7 +23,6 @@ use crate::context::SystemContext;
 use crate::control::ControlHandle;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 use crate::launch::IncarnationLaunch;
 use crate::messages::ChildExited;
@@ -84,7 +84,7 @@ impl Supervisor {
         let (events, received) = mpsc::unbounded_channel();
         let spec = children.spec();
         let mut supervisor = Self {
-            plan: SupervisorPlan::new(spec.strategy),
+            plan: SupervisorPlan::new(spec.strategy).starting_together(spec.together),
             running: HashMap::new(),
             by_id: HashMap::new(),
             children,
@@ -169,12 +169,11 @@ impl Supervisor {
             generation = status.generation;
         });
         let incarnation = Incarnation::new(child.cell.path(), generation);
-        let (control, heartbeat) = (ControlHandle::default(), Heartbeat::new());
+        let (control, heartbeat) = (ControlHandle::default(), ActorHeartbeat::new());
         let launch = IncarnationLaunch {
             incarnation: incarnation.clone(),
             control: control.clone(),
             heartbeat: heartbeat.clone(),
-            beat_every: self.system.beat_every(),
             fault: child.fault.take(),
             exit: ExitNotifier::new(run, self.events.clone()),
         };
