@@ -123,7 +123,7 @@ impl Wiring {
     }
 
     pub(super) fn profiles(&self) -> ChildSpec {
-        let one_for_one = SupervisorSpec::new(Strategy::OneForOne);
+        let one_for_one = SupervisorSpec::new(Strategy::OneForOne).start_together();
         let tree = self.served_profiles.children().into_iter().fold(one_for_one, |tree, child| tree.child(child.spec));
         ChildSpec::supervisor("profiles", &self.mailboxes.profiles, tree)
     }
@@ -292,6 +292,7 @@ impl Wiring {
         let boxes = &self.mailboxes;
         GatewayPorts {
             snapshot: boxes.status.port(),
+            refresh: boxes.status.port(),
             subscribe: boxes.status.port(),
             phase: boxes.status.port(),
             drain: DrainControlPorts::of(&boxes.drain),
