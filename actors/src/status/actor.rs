@@ -147,7 +147,8 @@ impl StatusActor {
         let tree = Arc::new(self.board.snapshot());
         let StatusSettings { in_force, started, views, .. } = &self.settings;
         let touched = std::mem::take(&mut self.touched);
-        let profiles = profiles_to_query(in_force, &touched, &mut views.lock(), &by_path(&tree));
+        let served = in_force.profiles.iter().map(|served| (&served.name, &served.ports.view));
+        let profiles = profiles_to_query(served, &touched, &mut views.lock(), &by_path(&tree));
         let queries = query_all(self.ports.clone(), profiles, *started, Arc::clone(&tree));
         ctx.spawn(queries.into_actor(self).map(move |answers, actor, ctx| {
             answers.store(&mut actor.settings.views.lock());

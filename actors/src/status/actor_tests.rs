@@ -9,13 +9,11 @@ use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
 use caduceus_contract::messages::drain::{DrainView, GetDrain};
 use caduceus_contract::messages::honcho::{GetGrants, GrantView};
 use caduceus_contract::messages::ledger::{GetLedger, LedgerView};
+use caduceus_contract::messages::profile::GetProfile;
 use caduceus_supervision::{ChildSpec, Mailbox, Root, RootOptions, Strategy, SupervisorSpec};
 
 use super::*;
-use crate::config::messages::Served;
 use crate::counts::CountBy;
-use crate::profile::ProfileActor;
-use crate::profile::messages::ProfilePorts;
 use crate::settings::{Environment, Settings};
 
 /// Far longer than any wait here takes.
@@ -42,6 +40,14 @@ macro_rules! answers {
 
 answers!(GetDrain => DrainView, GetDispatch => DispatchView, GetLedger => LedgerView, GetGrants => Vec<GrantView>, GetConfig => ConfigView);
 
+impl Handler<GetProfile> for QueriedParts {
+    type Result = MessageResult<GetProfile>;
+
+    fn handle(&mut self, _: GetProfile, _: &mut Self::Context) -> Self::Result {
+        MessageResult(ProfileView::not_reported(ProfileName::parse("any").unwrap()))
+    }
+}
+
 /// The status as the only child of a tree, and the number of its snapshots.
 struct StatusBench {
     mailbox: Mailbox<StatusActor>,
@@ -57,7 +63,7 @@ impl StatusBench {
         let memory = PhaseMemory::default();
         memory.set(Phase { phase, exit_reason: None });
         let settings = StatusSettings {
-            in_force: in_force(home.path(), &[]),
+            in_force: in_force(home.path()),
             started: Instant::now(),
             phase: memory,
             views: ViewMemory::default(),
@@ -93,15 +99,10 @@ impl StatusBench {
     }
 }
 
-fn in_force(home: &std::path::Path, profiles: &[&str]) -> Arc<InForce> {
+fn in_force(home: &std::path::Path) -> Arc<InForce> {
     let settings = Settings::load(home, Environment::default()).unwrap();
     let settings = Arc::new(settings.in_force(&settings));
-    let profiles = profiles.iter().map(|name| Served {
-        name: ProfileName::parse(name).unwrap(),
-        home: home.to_owned(),
-        ports: ProfilePorts::of(&Mailbox::<ProfileActor>::new()),
-    });
-    Arc::new(InForce { settings, profiles: profiles.collect() })
+    Arc::new(InForce { settings, profiles: Vec::new() })
 }
 
 #[actix::test]
@@ -146,11 +147,11 @@ async fn the_children_that_start_make_no_snapshots_until_the_process_is_up() {
     assert_eq!(bench.ask(GetSnapshot).await.phase, ProcessPhase::Running);
 }
 
-#[test]
-fn only_profiles_that_changed_or_may_not_answer_are_queried() {
-    let home = tempfile::tempdir().unwrap();
+#[actix::test]
+async fn only_profiles_that_changed_or_may_not_answer_are_queried() {
     let names = ["changed", "hung", "late", "new", "restarted", "same"];
-    let in_force = in_force(home.path(), &names);
+    let port: Port<GetProfile> = QueriedParts.start().into();
+    let served = names.map(|name| (ProfileName::parse(name).unwrap(), port.clone()));
     let node = |name: &str, generation, heartbeat_age_ms| TreeNode {
         path: format!("profiles/{name}"),
         generation,
@@ -168,7 +169,7 @@ fn only_profiles_that_changed_or_may_not_answer_are_queried() {
     let hung = views.profiles.get_mut(&ProfileName::parse("hung").unwrap()).unwrap();
     hung.store(Err(caduceus_supervision::AskError::Timeout), 1);
     let touched = BTreeSet::from([ProfileName::parse("changed").unwrap()]);
-    let queried = profiles_to_query(&in_force, &touched, &mut views, &nodes);
+    let queried = profiles_to_query(served.iter().map(|(name, port)| (name, port)), &touched, &mut views, &nodes);
     let queried: Vec<_> = queried.iter().map(|query| query.profile.as_str()).collect();
     assert_eq!(queried, ["changed", "hung", "late", "new", "restarted"]);
 }

@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 
 use super::process;
 use super::views::Views;
-use crate::config::messages::InForce;
 use crate::counts::CountBy;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::{ConfigView, GetConfig};
@@ -72,25 +71,25 @@ pub(super) struct ProfileQuery {
 
 /// The profiles to query: those that were touched, and those whose view may not be current. The view of every other one counts as
 /// reported now.
-pub(super) fn profiles_to_query(
-    in_force: &InForce,
+pub(super) fn profiles_to_query<'a>(
+    served: impl Iterator<Item = (&'a ProfileName, &'a Port<GetProfile>)>,
     touched: &BTreeSet<ProfileName>,
     views: &mut Views,
     nodes: &HashMap<&str, &TreeNode>,
 ) -> Vec<ProfileQuery> {
     let (mut queries, now) = (Vec::new(), Instant::now());
-    for served in &in_force.profiles {
-        let node = nodes.get(format!("profiles/{}", served.name).as_str());
-        if let (Some(known), Some(node)) = (views.profiles.get_mut(&served.name), node)
-            && !touched.contains(&served.name)
+    for (profile, port) in served {
+        let node = nodes.get(format!("profiles/{profile}").as_str());
+        if let (Some(known), Some(node)) = (views.profiles.get_mut(profile), node)
+            && !touched.contains(profile)
             && known.needs_no_query(node)
         {
             known.confirm(now);
             continue;
         }
-        let port = node.is_none_or(|node| !is_down(node)).then(|| served.ports.view.clone());
+        let port = node.is_none_or(|node| !is_down(node)).then(|| port.clone());
         let generation = node.map_or(0, |node| node.generation);
-        queries.push(ProfileQuery { profile: served.name.clone(), generation, port });
+        queries.push(ProfileQuery { profile: profile.clone(), generation, port });
     }
     queries
 }
