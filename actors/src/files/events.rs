@@ -1,7 +1,7 @@
 //! File events for any number of listeners, from one watch for the whole process.
 //!
 //! One, because each costs a thread and one of the few (128) that the system allows a user, and there may be a thousand profiles.
-//! *Directories* are watched, because a rename replaces a file itself. What events do not report, the checks of [`super::sweep`] do, so
+//! *Directories* are watched, because a rename replaces a file itself. What events do not report, the checks of `sweep` do, so
 //! that no listener needs a timer.
 //!
 //! Setting a watch on a file system that hangs blocks, and would delay all events. So it is tried first with a separate watcher, on
