@@ -61,8 +61,11 @@ impl Fleet {
         Self { shared, connector, members, turns: 0 }
     }
 
-    /// Waits until every gateway has a new token.
-    async fn settle(&self) {
+    /// Waits for the exchange after this many expiries, and until every gateway has a new token. Their status alone may still be that
+    /// from before the expiry.
+    async fn settle(&self, expiries: usize) {
+        let exchanged = || async { (self.shared.server.exchanges() >= expiries).then_some(()) };
+        wait_for("the exchange after an expiry", CEILING, exchanged).await;
         for member in &self.members {
             until_grant(&member.gateway.url, "new", CEILING, is_new).await;
         }
@@ -197,7 +200,7 @@ async fn sixteen_gateways_exchange_each_expiry_once_and_end_with_the_same_token(
         if by_turns {
             fleet.push_turns().await;
         }
-        fleet.settle().await;
+        fleet.settle(expiry).await;
         if by_turns {
             fleet.tokens_of_turns().await;
         }
@@ -234,7 +237,7 @@ async fn eight_gateways_and_eight_of_the_original_exchange_each_expiry_once_and_
         requests.iter_mut().for_each(OriginalTokenRequest::wait_for_request);
         drop(held);
         let answers: Vec<_> = requests.into_iter().map(OriginalTokenRequest::answer).collect();
-        fleet.settle().await;
+        fleet.settle(expiry).await;
         fleet.exchanged_once(expiry);
         let token = fleet.shared.token();
         assert!(answers.iter().all(|(answer, _)| *answer == token), "{answers:?} and not {token}");
