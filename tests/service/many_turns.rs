@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::processes;
 use crate::support::{SOON, wait_for};
@@ -110,8 +110,9 @@ impl BlockedTurns {
     async fn round(&mut self, round: usize) {
         self.send_all(round).await;
         self.until_begun((round + 1) * TURNS).await;
-        let status = self.world.status().await;
-        assert_eq!((&status["active_agents"], &status["turns"]["running"]), (&TURNS.into(), &TURNS.into()));
+        // The agents have begun before the status has counted them all.
+        let all = |status: &Value| status["active_agents"] == TURNS && status["turns"]["running"] == TURNS;
+        let status = self.world.until("all turns in the status", all).await;
         assert_eq!(status["turns"]["queued"], 0);
         self.release(TURNS);
         self.all_answered(round).await;
