@@ -7,7 +7,6 @@
     allow(clippy::disallowed_methods, reason = "a test makes its own files; the build without tests has the ban")
 )]
 
-mod bench;
 mod cli;
 mod http;
 mod out;
@@ -39,7 +38,6 @@ enum CliCommand {
     Secrets(cli::secrets::SecretsArguments),
     Doctor(cli::doctor::DoctorArguments),
     Honcho(cli::honcho::HonchoArguments),
-    Bench(cli::bench::BenchArguments),
     #[command(hide = true)]
     Guard(cli::guard::GuardArguments),
 }
@@ -73,7 +71,6 @@ fn run(command: CliCommand) -> ExitCode {
         CliCommand::Secrets(arguments) => cli::secrets::run(arguments),
         CliCommand::Doctor(arguments) => cli::doctor::run(arguments),
         CliCommand::Honcho(arguments) => cli::honcho::run(arguments),
-        CliCommand::Bench(arguments) => cli::bench::run(arguments),
         CliCommand::Guard(arguments) => cli::guard::run(&arguments),
     }
 }

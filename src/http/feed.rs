@@ -1,33 +1,27 @@
 //! The last status, rendered once for each change and shared by all clients.
 //!
-//! Owns a subscription at the status actor. A restarted status actor has lost the subscription: the end of its incarnation ends the
-//! subscriber, and the subscription is renewed. An incarnation that hangs does not end, so the status actor is also asked once a second;
-//! an answer without a preceding notification shows that the subscription is lost. A status that no client watches is made when it is
-//! requested.
+//! Owns a subscription at the status actor. A restarted status actor has lost the subscription; so it is also polled four
+//! times a second; an answer without a preceding notification shows that the subscription is lost, and it is renewed.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use bytes::Bytes;
 use caduceus_contract::api::status::StatusResponse;
-use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, SnapshotChanged, Subscribe};
+use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{AskError, Port};
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
-use tracing::warn;
+use tokio::sync::watch;
+use tracing::{debug, warn};
 
 use super::ask::TIMEOUT;
 use super::error::ApiError;
 use super::ports::HttpPorts;
 
-/// How often the status actor is asked; clients that watch receive a new status as often.
-const POLL: Duration = Duration::from_secs(1);
-/// A status of this age is not served without asking for a new one.
-const MAX_AGE: Duration = Duration::from_secs(1);
-/// Longest wait of a request for a new status; then it gets the last one. The new one is late while an actor does not answer.
-const REFRESH_TIMEOUT: Duration = Duration::from_millis(200);
+/// How often the status actor is polled: after its restart the old status must not be shown for long.
+const POLL: Duration = Duration::from_millis(250);
 /// Pause before the next attempt while the status actor does not answer; its supervisor restarts it within milliseconds or after a backoff.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -50,10 +44,8 @@ pub(super) enum FeedEvent {
 #[derive(Debug)]
 pub(super) struct Rendered {
     pub(super) snapshot: Arc<Snapshot>,
-    made: Instant,
     full: OnceLock<Bytes>,
     public: OnceLock<Bytes>,
-    metrics: OnceLock<Bytes>,
 }
 
 impl Default for Feed {
@@ -73,22 +65,6 @@ impl Feed {
             FeedEvent::Lost(cause) => Err((*cause).into()),
             FeedEvent::Closing => Err(AskError::Closed.into()),
         }
-    }
-
-    /// The status of now: a new one, if the last is too old.
-    ///
-    /// # Errors
-    /// As [`Feed::latest`].
-    pub(super) async fn fresh(&self, ports: &HttpPorts) -> Result<Arc<Rendered>, ApiError> {
-        let latest = self.latest()?;
-        if latest.made.elapsed() >= MAX_AGE
-            && let Ok(Ok(snapshot)) =
-                tokio::time::timeout(REFRESH_TIMEOUT, ports.refresh.ask(RefreshSnapshot, TIMEOUT)).await
-        {
-            // Its notification may arrive later.
-            self.publish(snapshot);
-        }
-        self.latest()
     }
 
     /// Every update from now on, the current one first.
@@ -113,21 +89,17 @@ impl Feed {
     /// Keeps the status fresh until [`Feed::close`].
     pub(super) async fn keep(self: Arc<Self>, ports: HttpPorts) {
         while !self.is_closing() {
-            let (ended, unsubscribed) = oneshot::channel();
-            let listener = FeedListener { feed: Arc::clone(&self), _ended: ended }.start();
-            // Only the status actor keeps the listener alive.
-            let own = listener.downgrade();
-            let subscribe = Subscribe { to: Port::from(listener) };
+            let listener = FeedListener(Arc::clone(&self)).start();
+            let subscribe = Subscribe { to: Port::from(listener.clone()) };
             let cause = match ports.subscribe.ask(subscribe, TIMEOUT).await {
                 Ok(first) => {
                     self.publish(first);
-                    self.until_lost(&ports, unsubscribed).await
+                    self.until_lost(&ports.snapshot).await
                 }
                 Err(cause) => Some(cause),
             };
-            if let Some(listener) = own.upgrade() {
-                // It may have ended meanwhile.
-                let _ = Port::<Unsubscribe>::from(listener).tell(Unsubscribe);
+            if let Err(error) = Port::<Unsubscribe>::from(listener).tell(Unsubscribe) {
+                debug!(%error, "status listener already gone");
             }
             if let Some(cause) = cause {
                 self.lost(cause);
@@ -136,46 +108,24 @@ impl Feed {
         }
     }
 
-    /// Waits until the subscription is lost; `Some` when the status actor does not answer at all.
-    async fn until_lost(&self, ports: &HttpPorts, mut unsubscribed: oneshot::Receiver<()>) -> Option<AskError> {
+    /// Polls until the subscription is lost; `Some` when the status actor does not answer at all.
+    async fn until_lost(&self, status: &Port<GetSnapshot>) -> Option<AskError> {
         loop {
-            let is_watched = self.0.receiver_count() > 0;
             let mut closing = self.0.subscribe();
             let closed = closing.wait_for(|event| matches!(event, FeedEvent::Closing));
-            tokio::select! {
-                _ = closed => return None,
-                // Its end; nothing is sent.
-                _ = &mut unsubscribed => return None,
-                () = tokio::time::sleep(POLL) => {}
+            if tokio::time::timeout(POLL, closed).await.is_ok() {
+                return None;
             }
-            let asked = Instant::now();
-            let answer = if is_watched {
-                ports.refresh.ask(RefreshSnapshot, TIMEOUT).await
-            } else {
-                ports.snapshot.ask(GetSnapshot, TIMEOUT).await
-            };
-            match answer {
-                Ok(answer) => {
-                    if !self.is_current(&answer) {
-                        // Its notification may be in the mailbox of the listener.
-                        tokio::time::sleep(PAUSE).await;
-                        if self.is_older_than(&answer, asked) {
-                            return None;
-                        }
-                    }
-                }
+            match status.ask(GetSnapshot, TIMEOUT).await {
+                Ok(answer) if self.is_current(&answer) => {}
+                Ok(_) => return None,
                 Err(cause) => return Some(cause),
             }
         }
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
-        if self.is_current(&snapshot) {
-            return;
-        }
-        let made = Instant::now();
-        let rendered =
-            Rendered { snapshot, made, full: OnceLock::new(), public: OnceLock::new(), metrics: OnceLock::new() };
+        let rendered = Rendered { snapshot, full: OnceLock::new(), public: OnceLock::new() };
         self.unless_closing(FeedEvent::Live(Arc::new(rendered)));
     }
 
@@ -200,14 +150,6 @@ impl Feed {
         matches!(&*self.0.borrow(), FeedEvent::Closing)
     }
 
-    /// Whether the status is neither `snapshot` nor one received since `moment`.
-    fn is_older_than(&self, snapshot: &Arc<Snapshot>, moment: Instant) -> bool {
-        match &*self.0.borrow() {
-            FeedEvent::Live(rendered) => !Arc::ptr_eq(&rendered.snapshot, snapshot) && rendered.made < moment,
-            FeedEvent::Lost(_) | FeedEvent::Closing => true,
-        }
-    }
-
     fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {
         matches!(&*self.0.borrow(), FeedEvent::Live(rendered) if Arc::ptr_eq(&rendered.snapshot, snapshot))
     }
@@ -220,21 +162,6 @@ impl Rendered {
     /// [`ApiError::Unanswerable`] for a status that is not JSON, a bug.
     pub(super) fn full(&self) -> Result<Bytes, ApiError> {
         render(&self.full, &*self.snapshot)
-    }
-
-    /// Its metrics, rendered by `render` at the first request.
-    ///
-    /// # Errors
-    /// That of `render`.
-    pub(super) fn metrics(
-        &self,
-        render: impl FnOnce(&Snapshot) -> Result<String, ApiError>,
-    ) -> Result<Bytes, ApiError> {
-        if let Some(text) = self.metrics.get() {
-            return Ok(text.clone());
-        }
-        let text = render(&self.snapshot)?;
-        Ok(self.metrics.get_or_init(|| text.into()).clone())
     }
 
     /// Its public summary, as JSON.
@@ -255,11 +182,7 @@ fn render(place: &OnceLock<Bytes>, value: &impl Serialize) -> Result<Bytes, ApiE
 }
 
 /// One subscription.
-struct FeedListener {
-    feed: Arc<Feed>,
-    /// Dropped with the listener, which ends when the status actor has dropped its port.
-    _ended: oneshot::Sender<()>,
-}
+struct FeedListener(Arc<Feed>);
 
 /// Ends a subscription.
 #[derive(Debug, Message)]
@@ -273,7 +196,7 @@ impl Actor for FeedListener {
 impl Handler<SnapshotChanged> for FeedListener {
     type Result = ();
     fn handle(&mut self, SnapshotChanged(snapshot): SnapshotChanged, _: &mut Self::Context) {
-        self.feed.publish(snapshot);
+        self.0.publish(snapshot);
     }
 }
 

@@ -28,7 +28,7 @@ mod registry;
 mod relay;
 mod request_guard;
 mod restart;
-pub(crate) mod server;
+mod server;
 mod state;
 mod status;
 #[cfg(test)]

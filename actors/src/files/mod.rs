@@ -2,14 +2,12 @@
 
 mod error;
 pub mod events;
-mod listeners;
 pub mod own;
 mod pool;
 pub mod small;
 #[cfg(test)]
 pub(crate) mod special;
 pub mod stamp;
-mod sweep;
 pub mod workers;
 
 pub use error::{FileError, FileKind, Unusable};

@@ -58,11 +58,8 @@ impl StateFile {
     pub fn change(&self, how: impl FnOnce(&mut StateRecord)) {
         let mut slot = self.0.slot();
         if !slot.closed {
-            let before = slot.record.clone();
             how(&mut slot.record);
-            if slot.record != before {
-                self.0.changed.notify_all();
-            }
+            self.0.changed.notify_all();
         }
     }
 

@@ -39,8 +39,7 @@ impl ReplyStream {
                 self.typing_at = Some(Instant::now() + TYPING_EVERY);
             }
             done = Self::step(&mut self.reply, &self.delivery, &mut self.current) => if done {
-                // After a complete reply there is nothing to send, even if the agent still works.
-                self.delivery.write_results();
+                // After a complete reply there is nothing to do, even if the agent still works.
                 pending::<()>().await;
             },
         }
@@ -56,14 +55,8 @@ impl ReplyStream {
         if current.is_none() {
             match reply.next(Instant::now()) {
                 ReplyStep::Do(action) => *current = Some(Box::pin(delivery.clone().carry_out(action))),
-                ReplyStep::Wait(at) => {
-                    delivery.write_results();
-                    tokio::time::sleep_until(at.into()).await;
-                }
-                ReplyStep::Idle => {
-                    delivery.write_results();
-                    pending::<()>().await;
-                }
+                ReplyStep::Wait(at) => tokio::time::sleep_until(at.into()).await,
+                ReplyStep::Idle => pending().await,
                 ReplyStep::Done => return true,
             }
         }

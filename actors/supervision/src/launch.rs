@@ -1,9 +1,11 @@
 //! The parameters with which an incarnation is started on its thread.
 
-use crate::actor_heartbeat::ActorHeartbeat;
+use std::time::Duration;
+
 use crate::child_event::ExitNotifier;
 use crate::control::ControlHandle;
 use crate::fault::Fault;
+use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 
 /// The parameters of one incarnation, sent to its thread.
@@ -11,7 +13,8 @@ use crate::incarnation::Incarnation;
 pub(crate) struct IncarnationLaunch {
     pub(crate) incarnation: Incarnation,
     pub(crate) control: ControlHandle,
-    pub(crate) heartbeat: ActorHeartbeat,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) beat_every: Duration,
     /// An injected fault that takes effect during the start.
     pub(crate) fault: Option<Fault>,
     pub(crate) exit: ExitNotifier,

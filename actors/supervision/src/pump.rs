@@ -7,10 +7,11 @@ use std::time::Duration;
 use actix::dev::EnvelopeProxy;
 use actix::fut::{ActorFuture, ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context};
+use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::actor_heartbeat::ActorHeartbeat;
 use crate::control::ControlHandle;
 use crate::fault::Fault;
+use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 use crate::launch::IncarnationLaunch;
 use crate::mailbox::MailboxReader;
@@ -19,19 +20,22 @@ use crate::mailbox::MailboxReader;
 const BATCH: usize = 64;
 
 /// A future in the context of its actor. Not polled while the actor waits (`ctx.wait`, atomic responses), so messages wait too, and
-/// an actor that hangs answers no request for a heartbeat.
+/// the heartbeat of an actor that hangs stops.
 pub(crate) struct Pump<A: Actor> {
     reader: MailboxReader<A>,
     incarnation: Incarnation,
     control: ControlHandle,
-    heartbeat: ActorHeartbeat,
+    heartbeat: Heartbeat,
+    beat: Interval,
 }
 
 impl<A: Actor<Context = Context<A>>> Pump<A> {
     pub(crate) fn new(reader: MailboxReader<A>, launch: &IncarnationLaunch) -> Self {
+        let mut beat = tokio::time::interval(launch.beat_every);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (incarnation, control, heartbeat) =
             (launch.incarnation.clone(), launch.control.clone(), launch.heartbeat.clone());
-        Self { reader, incarnation, control, heartbeat }
+        Self { reader, incarnation, control, heartbeat, beat }
     }
 
     /// Carries out faults that need no message.
@@ -74,7 +78,9 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
 
     fn poll(mut self: Pin<&mut Self>, actor: &mut A, ctx: &mut Context<A>, task: &mut task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.heartbeat.answer();
+        while this.beat.poll_tick(task).is_ready() {
+            this.heartbeat.beat();
+        }
         this.carry_out_fault(ctx);
         for _ in 0..BATCH {
             // A handler made the actor wait or stop: the context polls us again when that is over.

@@ -3,7 +3,6 @@
 //! The first group of fields keeps the original's names and meaning, so that its tools can read it; fields of Caduceus follow.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +67,7 @@ pub struct Snapshot {
     /// The profiles: missing names, never values.
     pub secrets: Vec<ShownProfile>,
     /// The supervision tree.
-    pub actors: Arc<TreeNode>,
+    pub actors: TreeNode,
     /// The process.
     pub process: ProcessView,
 
