@@ -2,5 +2,6 @@
 
 pub mod epoch;
 pub mod gateway_state;
+pub mod maintenance;
 pub mod marker;
 pub mod process_identity;
