@@ -2,6 +2,5 @@
 
 pub mod epoch;
 pub mod gateway_state;
-pub mod maintenance;
 pub mod marker;
 pub mod process_identity;
