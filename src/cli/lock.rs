@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
-use caduceus_actors::files::{FileError, Symlinks, Unusable, own, small};
+use caduceus_actors::files::{FileError, LockFile, Symlinks, Unusable, own, small};
 use caduceus_actors::locked::locked;
 use caduceus_actors::status::identity;
 use caduceus_actors::system_error::is_temporary;
@@ -36,7 +36,7 @@ struct HeldFile {
     home: PathBuf,
     record: Vec<u8>,
     /// The locked file; `None` once it is released.
-    file: Option<File>,
+    file: Option<LockFile>,
 }
 
 /// Why the home cannot be locked.
@@ -143,7 +143,7 @@ fn watch(held: &Weak<Mutex<HeldFile>>) {
 }
 
 /// The file with the lock on it.
-fn lock(home: &Path) -> Result<File, HomeLockError> {
+fn lock(home: &Path) -> Result<LockFile, HomeLockError> {
     let path = home.join(LOCK);
     let unusable = |source| HomeLockError::Unusable { path: path.clone(), source };
     let until = Instant::now() + CHECK_TIMEOUT;
@@ -170,9 +170,9 @@ fn lock(home: &Path) -> Result<File, HomeLockError> {
     }
 }
 
-fn open(path: &Path) -> Result<File, FileError> {
+fn open(path: &Path) -> Result<LockFile, FileError> {
     // Readable by all, as the original makes it. Never truncated here: what is in it is the holder's.
-    own::open_or_create(path, own::OpenMode::ReadWrite, 0o644)
+    own::open_or_create(path, own::OpenMode::ReadWrite, 0o644).map(LockFile::new)
 }
 
 /// In place: a lock is on the file, and another file under its name would not be locked.
@@ -206,11 +206,7 @@ pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
         Err(error) if error.is_missing() => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+    LockFile::new(file).is_taken()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod error;
 pub mod events;
+pub mod lock_file;
 pub mod own;
 mod pool;
 pub mod small;
@@ -12,6 +13,7 @@ pub mod workers;
 
 pub use error::{FileError, FileKind, Unusable};
 pub use events::{FileEvents, Listening};
+pub use lock_file::LockFile;
 pub use small::{Contents, Symlinks};
 pub use stamp::FileStamp;
 pub use workers::{FileWorker, NoAnswer, Purpose};

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::note::Notes;
-use crate::files::{Symlinks, own, small};
+use crate::files::{LockFile, Symlinks, own, small};
 
 /// Interval of attempts; a rotation takes some tenths of a second.
 const TRY_EVERY: Duration = Duration::from_millis(25);
@@ -34,7 +34,7 @@ struct HeldLock {
     /// Device and inode.
     identity: (u64, u64),
     path: PathBuf,
-    file: File,
+    file: LockFile,
 }
 
 /// Why there is no lock. Without it no exchange may happen.
@@ -150,7 +150,7 @@ impl HeldLock {
         }
         let file = own::open_or_create(path, own::OpenMode::ReadAppend, 0o600).map_err(|error| error.why)?;
         let seen = file.metadata()?;
-        Ok(Self { identity: (seen.dev(), seen.ino()), path: path.to_owned(), file })
+        Ok(Self { identity: (seen.dev(), seen.ino()), path: path.to_owned(), file: LockFile::new(file) })
     }
 
     fn lock(&self, deadline: Instant, timeout: Duration) -> Result<(), LockError> {
@@ -181,7 +181,7 @@ pub(super) fn read_notes(path: &Path) -> Notes {
 /// Whether another process holds the lock at present. Holding it shared for a moment makes no process fail: all retry.
 pub(super) fn is_held(path: &Path) -> bool {
     let file = resolve(path).and_then(|target| Ok(small::open(&lock_path(&target), Symlinks::Refuse)?));
-    file.is_ok_and(|(file, _)| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    file.and_then(|(file, _)| LockFile::new(file).is_taken()).unwrap_or(false)
 }
 
 /// `path` with the links of its last part followed, even if the target does not exist yet.

@@ -14,7 +14,7 @@ use super::file_check::LedgerFiles;
 use super::schema;
 use super::states::RowCounts;
 use super::store::Ids;
-use crate::files::{Symlinks, own, small};
+use crate::files::{LockFile, Symlinks, own, small};
 use crate::system_error::is_temporary;
 
 /// Timeout of a write for the lock of the file, which an operator's `sqlite3` may hold.
@@ -112,7 +112,7 @@ pub(super) struct Opened {
     /// Its files, for the check of their paths.
     pub(super) files: LedgerFiles,
     /// Held until the connection is closed, so it is declared below it.
-    pub(super) _lock: File,
+    pub(super) _lock: LockFile,
 }
 
 /// Opens the ledger at `path`, making an empty one if there is none.
@@ -144,10 +144,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 
 /// Ensures that none of our processes writes the file. The lock is a separate file, because SQLite loses its own locks when
 /// any code in the process closes the file.
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<LockFile, OpenError> {
     let lock = with_ending(path, ".lock");
     let file = |source| OpenError::File { path: lock.clone(), source };
-    let lock_file = private(&lock).map_err(file)?;
+    let lock_file = LockFile::new(private(&lock).map_err(file)?);
     match lock_file.try_lock() {
         Ok(()) => Ok(lock_file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
