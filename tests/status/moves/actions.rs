@@ -24,7 +24,11 @@ pub(super) async fn links(record: &mut StatusRecord) {
 
     let before = record.read().await;
     let env = std::fs::read_to_string(record.world.path(".env")).unwrap();
-    record.world.write(".env", &env.replace("discord,telegram", "discord"));
+    let names = |status: &Value| status["secrets"][0]["secrets"].as_u64().unwrap();
+    let held = names(&record.world.status().await);
+    // One more name shows when the file has been read: the next dial must find the platforms changed.
+    record.world.write(".env", &format!("{}\nONE_MORE=name\n", env.replace("discord,telegram", "discord")));
+    record.world.until("the file read again", |status| names(status) == held + 1).await;
     record.fault(json!({})).await;
     record.until_changed("the link reconnects with one platform less", before).await;
     record.world.until("a connected link", |status| status["relay"][0]["state"] == "connected").await;
