@@ -7,6 +7,7 @@
     allow(clippy::disallowed_methods, reason = "a test makes its own files; the build without tests has the ban")
 )]
 
+mod bench;
 mod cli;
 mod http;
 mod out;
@@ -38,6 +39,7 @@ enum CliCommand {
     Secrets(cli::secrets::SecretsArguments),
     Doctor(cli::doctor::DoctorArguments),
     Honcho(cli::honcho::HonchoArguments),
+    Bench(cli::bench::BenchArguments),
     #[command(hide = true)]
     Guard(cli::guard::GuardArguments),
 }
@@ -71,6 +73,7 @@ fn run(command: CliCommand) -> ExitCode {
         CliCommand::Secrets(arguments) => cli::secrets::run(arguments),
         CliCommand::Doctor(arguments) => cli::doctor::run(arguments),
         CliCommand::Honcho(arguments) => cli::honcho::run(arguments),
+        CliCommand::Bench(arguments) => cli::bench::run(arguments),
         CliCommand::Guard(arguments) => cli::guard::run(&arguments),
     }
 }

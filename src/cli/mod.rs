@@ -1,6 +1,7 @@
 //! One file per subcommand, and what they share: exit codes, the log, the lock on a home.
 
 pub(crate) mod arguments;
+pub(crate) mod bench;
 pub(crate) mod connector;
 mod contact;
 pub(crate) mod demo;

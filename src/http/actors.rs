@@ -67,7 +67,7 @@ const fn operation(summary: &'static str) -> OperationDoc {
 }
 
 async fn tree(state: SharedState) -> Result<HttpResponse, ApiError> {
-    Ok(HttpResponse::Ok().json(&state.feed.latest()?.snapshot.actors))
+    Ok(HttpResponse::Ok().json(&*state.feed.fresh(&state.ports).await?.snapshot.actors))
 }
 
 async fn operate(

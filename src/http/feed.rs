@@ -1,27 +1,33 @@
 //! The last status, rendered once for each change and shared by all clients.
 //!
-//! Owns a subscription at the status actor. A restarted status actor has lost the subscription; so it is also polled four
-//! times a second; an answer without a preceding notification shows that the subscription is lost, and it is renewed.
+//! Owns a subscription at the status actor. A restarted status actor has lost the subscription: the end of its incarnation ends the
+//! subscriber, and the subscription is renewed. An incarnation that hangs does not end, so the status actor is also asked once a second;
+//! an answer without a preceding notification shows that the subscription is lost. A status that no client watches is made when it is
+//! requested.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use bytes::Bytes;
 use caduceus_contract::api::status::StatusResponse;
-use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
+use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, SnapshotChanged, Subscribe};
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{AskError, Port};
 use serde::Serialize;
-use tokio::sync::watch;
-use tracing::{debug, warn};
+use tokio::sync::{oneshot, watch};
+use tracing::warn;
 
 use super::ask::TIMEOUT;
 use super::error::ApiError;
 use super::ports::HttpPorts;
 
-/// How often the status actor is polled: after its restart the old status must not be shown for long.
-const POLL: Duration = Duration::from_millis(250);
+/// How often the status actor is asked; clients that watch receive a new status as often.
+const POLL: Duration = Duration::from_secs(1);
+/// A status of this age is not served without asking for a new one.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// Longest wait of a request for a new status; then it gets the last one. The new one is late while an actor does not answer.
+const REFRESH_TIMEOUT: Duration = Duration::from_millis(200);
 /// Pause before the next attempt while the status actor does not answer; its supervisor restarts it within milliseconds or after a backoff.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,8 +50,10 @@ pub(super) enum FeedEvent {
 #[derive(Debug)]
 pub(super) struct Rendered {
     pub(super) snapshot: Arc<Snapshot>,
+    made: Instant,
     full: OnceLock<Bytes>,
     public: OnceLock<Bytes>,
+    metrics: OnceLock<Bytes>,
 }
 
 impl Default for Feed {
@@ -65,6 +73,22 @@ impl Feed {
             FeedEvent::Lost(cause) => Err((*cause).into()),
             FeedEvent::Closing => Err(AskError::Closed.into()),
         }
+    }
+
+    /// The status of now: a new one, if the last is too old.
+    ///
+    /// # Errors
+    /// As [`Feed::latest`].
+    pub(super) async fn fresh(&self, ports: &HttpPorts) -> Result<Arc<Rendered>, ApiError> {
+        let latest = self.latest()?;
+        if latest.made.elapsed() >= MAX_AGE
+            && let Ok(Ok(snapshot)) =
+                tokio::time::timeout(REFRESH_TIMEOUT, ports.refresh.ask(RefreshSnapshot, TIMEOUT)).await
+        {
+            // Its notification may arrive later.
+            self.publish(snapshot);
+        }
+        self.latest()
     }
 
     /// Every update from now on, the current one first.
@@ -89,17 +113,21 @@ impl Feed {
     /// Keeps the status fresh until [`Feed::close`].
     pub(super) async fn keep(self: Arc<Self>, ports: HttpPorts) {
         while !self.is_closing() {
-            let listener = FeedListener(Arc::clone(&self)).start();
-            let subscribe = Subscribe { to: Port::from(listener.clone()) };
+            let (ended, unsubscribed) = oneshot::channel();
+            let listener = FeedListener { feed: Arc::clone(&self), _ended: ended }.start();
+            // Only the status actor keeps the listener alive.
+            let own = listener.downgrade();
+            let subscribe = Subscribe { to: Port::from(listener) };
             let cause = match ports.subscribe.ask(subscribe, TIMEOUT).await {
                 Ok(first) => {
                     self.publish(first);
-                    self.until_lost(&ports.snapshot).await
+                    self.until_lost(&ports, unsubscribed).await
                 }
                 Err(cause) => Some(cause),
             };
-            if let Err(error) = Port::<Unsubscribe>::from(listener).tell(Unsubscribe) {
-                debug!(%error, "status listener already gone");
+            if let Some(listener) = own.upgrade() {
+                // It may have ended meanwhile.
+                let _ = Port::<Unsubscribe>::from(listener).tell(Unsubscribe);
             }
             if let Some(cause) = cause {
                 self.lost(cause);
@@ -108,24 +136,46 @@ impl Feed {
         }
     }
 
-    /// Polls until the subscription is lost; `Some` when the status actor does not answer at all.
-    async fn until_lost(&self, status: &Port<GetSnapshot>) -> Option<AskError> {
+    /// Waits until the subscription is lost; `Some` when the status actor does not answer at all.
+    async fn until_lost(&self, ports: &HttpPorts, mut unsubscribed: oneshot::Receiver<()>) -> Option<AskError> {
         loop {
+            let is_watched = self.0.receiver_count() > 0;
             let mut closing = self.0.subscribe();
             let closed = closing.wait_for(|event| matches!(event, FeedEvent::Closing));
-            if tokio::time::timeout(POLL, closed).await.is_ok() {
-                return None;
+            tokio::select! {
+                _ = closed => return None,
+                // Its end; nothing is sent.
+                _ = &mut unsubscribed => return None,
+                () = tokio::time::sleep(POLL) => {}
             }
-            match status.ask(GetSnapshot, TIMEOUT).await {
-                Ok(answer) if self.is_current(&answer) => {}
-                Ok(_) => return None,
+            let asked = Instant::now();
+            let answer = if is_watched {
+                ports.refresh.ask(RefreshSnapshot, TIMEOUT).await
+            } else {
+                ports.snapshot.ask(GetSnapshot, TIMEOUT).await
+            };
+            match answer {
+                Ok(answer) => {
+                    if !self.is_current(&answer) {
+                        // Its notification may be in the mailbox of the listener.
+                        tokio::time::sleep(PAUSE).await;
+                        if self.is_older_than(&answer, asked) {
+                            return None;
+                        }
+                    }
+                }
                 Err(cause) => return Some(cause),
             }
         }
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
-        let rendered = Rendered { snapshot, full: OnceLock::new(), public: OnceLock::new() };
+        if self.is_current(&snapshot) {
+            return;
+        }
+        let made = Instant::now();
+        let rendered =
+            Rendered { snapshot, made, full: OnceLock::new(), public: OnceLock::new(), metrics: OnceLock::new() };
         self.unless_closing(FeedEvent::Live(Arc::new(rendered)));
     }
 
@@ -150,6 +200,14 @@ impl Feed {
         matches!(&*self.0.borrow(), FeedEvent::Closing)
     }
 
+    /// Whether the status is neither `snapshot` nor one received since `moment`.
+    fn is_older_than(&self, snapshot: &Arc<Snapshot>, moment: Instant) -> bool {
+        match &*self.0.borrow() {
+            FeedEvent::Live(rendered) => !Arc::ptr_eq(&rendered.snapshot, snapshot) && rendered.made < moment,
+            FeedEvent::Lost(_) | FeedEvent::Closing => true,
+        }
+    }
+
     fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {
         matches!(&*self.0.borrow(), FeedEvent::Live(rendered) if Arc::ptr_eq(&rendered.snapshot, snapshot))
     }
@@ -162,6 +220,21 @@ impl Rendered {
     /// [`ApiError::Unanswerable`] for a status that is not JSON, a bug.
     pub(super) fn full(&self) -> Result<Bytes, ApiError> {
         render(&self.full, &*self.snapshot)
+    }
+
+    /// Its metrics, rendered by `render` at the first request.
+    ///
+    /// # Errors
+    /// That of `render`.
+    pub(super) fn metrics(
+        &self,
+        render: impl FnOnce(&Snapshot) -> Result<String, ApiError>,
+    ) -> Result<Bytes, ApiError> {
+        if let Some(text) = self.metrics.get() {
+            return Ok(text.clone());
+        }
+        let text = render(&self.snapshot)?;
+        Ok(self.metrics.get_or_init(|| text.into()).clone())
     }
 
     /// Its public summary, as JSON.
@@ -182,7 +255,11 @@ fn render(place: &OnceLock<Bytes>, value: &impl Serialize) -> Result<Bytes, ApiE
 }
 
 /// One subscription.
-struct FeedListener(Arc<Feed>);
+struct FeedListener {
+    feed: Arc<Feed>,
+    /// Dropped with the listener, which ends when the status actor has dropped its port.
+    _ended: oneshot::Sender<()>,
+}
 
 /// Ends a subscription.
 #[derive(Debug, Message)]
@@ -196,7 +273,7 @@ impl Actor for FeedListener {
 impl Handler<SnapshotChanged> for FeedListener {
     type Result = ();
     fn handle(&mut self, SnapshotChanged(snapshot): SnapshotChanged, _: &mut Self::Context) {
-        self.0.publish(snapshot);
+        self.feed.publish(snapshot);
     }
 }
 

@@ -70,6 +70,8 @@ async fn healthz(state: SharedState) -> Result<Json<OkBody>, ApiError> {
 async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<ReadyResponse>, ApiError> {
     let requires_link = requires_link(request.query_string())?;
     let gate = ask(&state.ports.drain.view, GetDrain).await?;
+    // A state that no actor reports is found by asking all of them.
+    let _ = state.feed.fresh(&state.ports).await;
     let snapshot = ask(&state.ports.snapshot, GetSnapshot).await?;
     let verdict = snapshot.verdict(&gate);
     if let Some(reason) = verdict.refusal() {

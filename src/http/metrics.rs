@@ -44,13 +44,14 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
 }
 
 async fn metrics(state: SharedState) -> Result<HttpResponse, ApiError> {
-    let counts = ProcessCounts {
-        viewers: state.viewers.watching(),
-        log_dropped: (state.log_dropped)(),
-        pools: pools(&state.admission),
-    };
-    let text = render(&state.feed.latest()?.snapshot, &counts);
-    let text = text.map_err(|error| ApiError::Unanswerable(error.into()))?;
+    let text = state.feed.fresh(&state.ports).await?.metrics(|snapshot| {
+        let counts = ProcessCounts {
+            viewers: state.viewers.watching(),
+            log_dropped: (state.log_dropped)(),
+            pools: pools(&state.admission),
+        };
+        render(snapshot, &counts).map_err(|error| ApiError::Unanswerable(error.into()))
+    })?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
 }
 

@@ -28,7 +28,7 @@ mod registry;
 mod relay;
 mod request_guard;
 mod restart;
-mod server;
+pub(crate) mod server;
 mod state;
 mod status;
 #[cfg(test)]

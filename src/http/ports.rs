@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use caduceus_contract::messages::dispatch::StopTurnById;
 use caduceus_contract::messages::drain::DrainControlPorts;
-use caduceus_contract::messages::status::{GetSnapshot, Subscribe};
+use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, Subscribe};
 use caduceus_supervision::{InjectFault, Operate, Port};
 
 use super::messages::RestartProcess;
@@ -16,6 +16,8 @@ use super::relay::ports::HttpRelayPorts;
 pub(crate) struct HttpPorts {
     /// The last status.
     pub(crate) snapshot: Port<GetSnapshot>,
+    /// A status of now.
+    pub(crate) refresh: Port<RefreshSnapshot>,
     /// Every status from now on.
     pub(crate) subscribe: Port<Subscribe>,
     /// Drains.

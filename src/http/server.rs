@@ -23,7 +23,7 @@ use super::connection::{ClientConnection, GuardedStream};
 use super::request_guard;
 
 /// Threads that serve; the control plane has little to do.
-const WORKERS: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 /// Longest wait for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections are kept this long: above the interval of most probes and scrapers.

@@ -20,7 +20,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
 
 async fn status(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let authenticated = state.authenticator.is_authenticated(&request).await?;
-    let latest = state.feed.latest()?;
+    let latest = state.feed.fresh(&state.ports).await?;
     let text = if authenticated { latest.full()? } else { latest.public()? };
     Ok(HttpResponse::Ok().insert_header(ContentType::json()).body(text))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod bench;
 #[path = "../support/command.rs"]
 mod command;
 mod commands;

@@ -160,7 +160,7 @@ impl RunningProfiles {
             .find_map(|process| process.environment.get("CADUCEUS_TURN_ID").cloned())
             .expect("the turn runs");
         for (actor, fault) in
-            [("profiles/panicking".to_owned(), "panic_in_handler"), (format!("turns/{turn}"), "panic_in_timer")]
+            [("profiles/panicking".to_owned(), "panic_in_timer"), (format!("turns/{turn}"), "panic_in_timer")]
         {
             let (code, answer) = self.world.fault(&actor, json!({"fault": fault})).await;
             assert_eq!(code, 200, "{actor}: {answer}");

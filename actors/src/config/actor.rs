@@ -16,9 +16,7 @@ use super::served_profiles::ServedProfiles;
 use caduceus_contract::messages::config::{ConfigView, GetConfig, ReloadConfig, ReloadDone};
 use caduceus_supervision::ResponseFuture;
 
-/// Interval of the checks of the files without an event, for file systems that report none.
-const POLL_EVERY: Duration = Duration::from_secs(2);
-/// The same while a profile is being added or removed.
+/// Interval of the checks of the files while a profile is being added or removed.
 const SETTLE_EVERY: Duration = Duration::from_millis(500);
 
 /// Reloads the settings.
@@ -54,7 +52,8 @@ impl ConfigActor {
                 // A caller that timed out has dropped its end.
                 let _ = caller.send(done.clone());
             }
-            let pause = if actor.served_profiles.lock().plan.is_settled() { POLL_EVERY } else { SETTLE_EVERY };
+            let pause =
+                if actor.served_profiles.lock().plan.is_settled() { reload.check_again_in() } else { SETTLE_EVERY };
             let touched = Arc::clone(&actor.touched);
             let waiting = async move {
                 // The files are checked in either case.

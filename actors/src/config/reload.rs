@@ -14,7 +14,7 @@ use super::messages::{InForce, SettingsChanged};
 use super::plan::ReloadStep;
 use super::served_profiles::ServedProfiles;
 use crate::drain::permit::messages::ListTurns;
-use crate::files::events::Watched;
+use crate::files::events::{RECHECK_EVERY, Watched};
 use crate::files::{FileEvents, Listening};
 use crate::profile::messages::ProfileConfigChanged;
 use crate::profile::redact::Redactor;
@@ -32,6 +32,9 @@ const MARKER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout of a profile for reading its `.env`; its own timeout for a disk that does not answer is 5 s.
 const ENV_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Interval of the reloads while a file cannot be read or an actor has not received its settings.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
 
 /// The ports of the other actors.
 #[derive(Clone)]
@@ -147,6 +150,12 @@ impl Reload {
         (self, result)
     }
 
+    /// When the files are read again although nothing reported a change: soon, if something is left to do.
+    pub(super) fn check_again_in(&self) -> Duration {
+        let settled = !self.announce_again && self.resend_config.is_empty() && self.sources.are_readable();
+        if settled { RECHECK_EVERY } else { RETRY_EVERY }
+    }
+
     /// Makes every profile read its `.env` again, concurrently.
     async fn read_profiles(&self) {
         let reads = self.present.in_force().profiles.clone().into_iter().map(|served| async move {
@@ -184,7 +193,10 @@ impl Reload {
             }
             let touched = Arc::clone(&self.touched);
             let concerns = Settings::concerns(home, directory);
-            let listening = self.ports.events.listen(directory, concerns, move || touched.notify_one());
+            let listening =
+                self.ports
+                    .events
+                    .listen(directory, Settings::files_in(home, directory), concerns, move || touched.notify_one());
             self.listening.insert(directory.to_owned(), (place, listening));
         }
     }

@@ -120,8 +120,9 @@ impl ServedState {
 
     pub(super) fn in_force(&self) -> InForce {
         let settings = &self.settings;
+        let by_name: BTreeMap<_, _> = settings.profiles.iter().map(|profile| (&profile.name, profile)).collect();
         let served = |name: &ProfileName| {
-            let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
+            let profile = by_name.get(name)?;
             let ports = self.children.get(name)?.ports.clone();
             Some(Served { name: name.clone(), home: profile.home.clone(), ports })
         };

@@ -15,7 +15,7 @@ mod starting; // Starts the turn of an event that has a slot.
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, AsyncContext, Context, Message, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Message};
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
@@ -30,11 +30,11 @@ use super::settings::DispatchSettings;
 use super::started::StartedTurns;
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
-use caduceus_supervision::{AskError, Incarnation, Port, StartContext};
+use caduceus_supervision::{ActorTasks, AskError, Incarnation, Port, StartContext};
 
 /// Pause before a full mailbox is tried again.
 const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(5);
@@ -49,6 +49,8 @@ pub struct DispatchActor {
     incarnation: Incarnation,
     turn_factory: TurnFactory,
     arrivals: Arrivals<RecordedEvent>,
+    /// Requests to other actors, of which a turn in flight has one.
+    tasks: ActorTasks<Self>,
     own: Port<RecordAnswered>,
     started_turns: StartedTurns,
     notices: NoticeLimit,
@@ -131,6 +133,7 @@ impl DispatchActor {
             turn_factory,
             incarnation: start.incarnation().clone(),
             arrivals: Arrivals::default(),
+            tasks: ActorTasks::default(),
             own: start.own(),
             jobs: HashMap::new(),
             started_turns: StartedTurns::default(),
@@ -195,7 +198,7 @@ impl DispatchActor {
                 let steps = self.plan.held(id, &job.session, &job.target.link);
                 if !steps.contains(&DispatchStep::Busy(id)) {
                     info!(row = id.0, "event held until the drain ends");
-                    self.notify(&job.target, &Notice::Held, ctx);
+                    self.notify(&job.target, &Notice::Held);
                 }
                 self.jobs.insert(id, job);
                 self.carry_out_for(id, steps, ctx);
@@ -203,7 +206,7 @@ impl DispatchActor {
             EventAction::Refuse(notice) => {
                 self.ports.counts.refused();
                 info!(row = id.0, reason = notice.reason(), "event refused");
-                self.notify(&job.target, &notice, ctx);
+                self.notify(&job.target, &notice);
                 self.notify_status();
             }
             EventAction::Execute(command) => self.execute(command, &job, ctx),
@@ -228,8 +231,8 @@ impl DispatchActor {
                 DispatchStep::Overflow(event) => self.refuse(event, &Notice::QueueFull, ctx),
                 DispatchStep::Busy(event) => self.refuse(event, &Notice::Busy, ctx),
                 DispatchStep::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
-                DispatchStep::Steer(turn, event, during_drain) => self.steer(turn, event, during_drain, ctx),
-                DispatchStep::Hold(event, during_drain) => self.hold(event, during_drain, ctx),
+                DispatchStep::Steer(turn, event, during_drain) => self.steer(turn, event, during_drain),
+                DispatchStep::Hold(event, during_drain) => self.hold(event, during_drain),
             }
         }
         self.notify_status();
@@ -244,13 +247,13 @@ impl DispatchActor {
         }
     }
 
-    fn hold(&mut self, event: InboundId, during_drain: bool, ctx: &mut Context<Self>) {
+    fn hold(&mut self, event: InboundId, during_drain: bool) {
         if during_drain && let Some(job) = self.jobs.get(&event) {
             info!(row = event.0, "event held until the drain ends");
             let target = job.target.clone();
-            self.notify(&target, &Notice::Held, ctx);
+            self.notify(&target, &Notice::Held);
         }
-        self.mark(event, InboundState::Held, None, None, ctx);
+        self.mark(event, InboundState::Held, None, None);
     }
 
     fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
@@ -260,45 +263,42 @@ impl DispatchActor {
         }
     }
 
-    fn mark(
-        &self,
-        id: InboundId,
-        state: InboundState,
-        turn: Option<TurnId>,
-        note: Option<String>,
-        ctx: &mut Context<Self>,
-    ) {
-        let marked = self.marked(MarkInbound { id, state, turn, note });
-        ctx.spawn(marked.into_actor(self));
+    fn mark(&self, id: InboundId, state: InboundState, turn: Option<TurnId>, note: Option<String>) {
+        let mark = MarkInbound { id, state, turn, note };
+        let marked = self.written(&self.ports.ledger.mark_inbound, mark);
+        self.tasks.spawn(marked, move |marked, _, _| {
+            if let Err(error) = marked {
+                error!(row = id.0, ?state, %error, "event state not updated in the ledger");
+            }
+        });
     }
 
-    /// Sets the state of an event in the ledger. The request is sent again if the ledger restarts before it answers.
-    fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
-        let (port, incarnation) = (self.ports.ledger.mark_inbound.clone(), self.incarnation.clone());
-        let mut request = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
+    /// Writes to the ledger. The request is sent again if the ledger restarts before it answers.
+    fn written<M>(&self, port: &Port<M>, write: M) -> impl Future<Output = Result<(), LedgerError>> + use<M>
+    where
+        M: Message<Result = Result<(), LedgerError>> + Clone + Send + 'static,
+    {
+        let (port, incarnation) = (port.clone(), self.incarnation.clone());
+        let mut request = Box::pin(port.ask(write.clone(), LEDGER_TIMEOUT));
         async move {
-            let (id, state) = (mark.id, mark.state);
             for _ in 0..MARK_RETRIES {
                 match request.as_mut().await {
                     Err(AskError::Closed) if !incarnation.is_fenced() => {
-                        request.set(port.ask(mark.clone(), LEDGER_TIMEOUT));
+                        request.set(port.ask(write.clone(), LEDGER_TIMEOUT));
                     }
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => {
-                        return error!(row = id.0, ?state, %error, "event state not updated in the ledger");
-                    }
-                    Err(error) => return error!(row = id.0, ?state, %error, "event state not updated in the ledger"),
+                    Ok(written) => return written,
+                    Err(error) => return Err(LedgerError::Unwritable(error.to_string())),
                 }
             }
-            error!(row = id.0, ?state, "ledger unavailable, event state not updated");
+            Err(LedgerError::Unwritable("the ledger is unavailable".to_owned()))
         }
     }
 
     /// Sends a notice to a chat, unless the same notice was sent there within the interval.
-    fn notify(&mut self, target: &Target, notice: &Notice, ctx: &mut Context<Self>) {
+    fn notify(&mut self, target: &Target, notice: &Notice) {
         if self.notices.allows(notice, target, Instant::now()) {
             let sent = outbox::send_notice(self.ports.clone(), target.clone(), notice.text());
-            ctx.spawn(sent.into_actor(self));
+            self.tasks.spawn(sent, |(), _, _| ());
         }
     }
 
@@ -310,12 +310,12 @@ impl DispatchActor {
                 if let Some(turn) = turn {
                     self.stop_turn(turn, StopCause::Command);
                 }
-                self.notify(&job.target, &notice, ctx);
+                self.notify(&job.target, &notice);
             }
             ChatCommand::Status => {
                 let (running, turns) = (turn.is_some(), self.plan.slots_in_use());
                 let notice = Notice::Status { running, turns, draining: self.gate.draining };
-                self.notify(&job.target, &notice, ctx);
+                self.notify(&job.target, &notice);
             }
             ChatCommand::Retry => self.retry(job.clone(), ctx),
         }
@@ -332,6 +332,7 @@ impl Actor for DispatchActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.tasks.attach(ctx);
         self.rebuild(ctx);
         Self::watch_links(ctx);
     }

@@ -12,8 +12,8 @@ use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
-    AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, MarkOutbound,
-    NoteRestart, ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices,
+    LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, MarkOutbound, NoteRestart,
+    ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices, SettleTurn,
 };
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::status::StatusTouched;
@@ -80,8 +80,8 @@ port_set! {
         pub mark_outbound: Port<MarkOutbound>,
         /// Lists replies.
         pub list_outbound: Port<ListOutbound>,
-        /// Adds to a conversation.
-        pub append_history: Port<AppendHistory>,
+        /// Records the end of a turn.
+        pub settle_turn: Port<SettleTurn>,
     }
 }
 

@@ -24,6 +24,7 @@ use super::readings::{Hanging, Readings};
 use super::watch::{MarkerTouched, MarkerWatch};
 use crate::config::messages::InForce;
 use crate::files::FileEvents;
+use crate::files::events::RECHECK_EVERY;
 use caduceus_contract::files::epoch::Epoch;
 use caduceus_contract::files::marker::MarkerReading;
 use caduceus_contract::messages::drain::{DrainChanged, DrainView, Refusal, TurnInFlight};
@@ -90,6 +91,8 @@ pub struct DrainActor {
     change_unsent: bool,
     /// Number of the current set of homes.
     pub(super) homes_version: u64,
+    /// When all markers were last read although nothing had changed.
+    reread_at: Instant,
     /// Callers that wait until every marker of a set of homes, or of a later one, was read.
     pub(super) homes_waiters: Vec<(u64, oneshot::Sender<()>)>,
 }
@@ -139,6 +142,7 @@ impl DrainActor {
             overdue_logged: BTreeSet::new(),
             change_unsent: false,
             homes_version: 0,
+            reread_at: Instant::now(),
             homes_waiters: Vec::new(),
         }
     }
@@ -166,7 +170,26 @@ impl DrainActor {
         }
     }
 
-    /// The same for one home.
+    /// Reads again the markers of drained homes, those that could not be read or whose notification was refused, and rarely all. Without a
+    /// watch all are read.
+    fn reread_due(&mut self, ctx: &mut Context<Self>) {
+        let Some(watch) = &self.watch else { return self.reread(ctx) };
+        let missed = watch.take_missed();
+        if self.reread_at.elapsed() >= RECHECK_EVERY {
+            self.reread_at = Instant::now();
+            return self.reread(ctx);
+        }
+        // A drain may be overdue, which is found after a reading.
+        let drained = self.gate.read(|plan| {
+            let gateway = plan.is_draining().then_some(DrainScope::Gateway);
+            gateway.into_iter().chain(plan.profiles().into_iter().map(DrainScope::Profile)).collect::<Vec<_>>()
+        });
+        for scope in missed.iter().chain(&self.markers.unread()).chain(&drained) {
+            self.reread_one(scope, ctx);
+        }
+    }
+
+    /// Reads the marker of one home, beginning after this moment.
     pub(super) fn reread_one(&mut self, scope: &DrainScope, ctx: &mut Context<Self>) {
         self.markers.request_reading(scope);
         self.run_next(scope, ctx);
@@ -326,7 +349,7 @@ impl Actor for DrainActor {
             if actor.change_unsent {
                 actor.notify_change();
             }
-            actor.reread(ctx);
+            actor.reread_due(ctx);
             actor.check_hanging();
             // Also for callers that wait for a turn whose incarnation was fenced: no message reports that.
             actor.wake_waiters();

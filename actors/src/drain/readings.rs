@@ -23,6 +23,8 @@ struct HomeMarker<J> {
     read_at: Option<u64>,
     /// Its disk does not answer: its state is old, or presumed.
     hangs: bool,
+    /// The last reading failed.
+    failed: bool,
 }
 
 /// A home whose disk does not answer.
@@ -77,6 +79,9 @@ impl<J> Readings<J> {
         let Some(home) = self.0.get_mut(scope) else { return false };
         home.queue.done();
         let reading = home.reading.take();
+        if reading.is_some() {
+            home.failed = !counts;
+        }
         if let (true, Some((_, version))) = (counts, reading) {
             home.read_at = Some(version);
         }
@@ -98,6 +103,12 @@ impl<J> Readings<J> {
         self.0.values().all(|home| home.hangs || home.read_at.is_some_and(|read| read >= version))
     }
 
+    /// The homes whose marker could not be read.
+    pub(super) fn unread(&self) -> Vec<DrainScope> {
+        let unread = |home: &HomeMarker<J>| home.hangs || home.failed || home.read_at.is_none();
+        self.0.iter().filter(|(_, home)| unread(home)).map(|(scope, _)| scope.clone()).collect()
+    }
+
     /// The homes that hang by now, each once per outage. Never the gateway's own: without its home there is
     /// no gateway.
     pub(super) fn hanging(&mut self, now: Instant) -> Vec<Hanging> {
@@ -116,7 +127,7 @@ impl<J> Readings<J> {
 
 impl<J> HomeMarker<J> {
     fn new() -> Self {
-        Self { queue: MarkerQueue::new(), reading: None, read_at: None, hangs: false }
+        Self { queue: MarkerQueue::new(), reading: None, read_at: None, hangs: false, failed: false }
     }
 }
 

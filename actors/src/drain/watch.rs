@@ -35,6 +35,8 @@ struct MarkerFlag {
     port: Port<MarkerTouched>,
     /// A notification is in the mailbox.
     pending: Arc<AtomicBool>,
+    /// The mailbox refused a notification since the last look.
+    missed: Arc<AtomicBool>,
     /// The failure was logged.
     warned: Arc<AtomicBool>,
 }
@@ -58,10 +60,21 @@ impl MarkerWatch {
             if !self.listening.contains_key(scope) {
                 let flag = MarkerFlag::new(scope.clone(), self.port.clone());
                 let raised = flag.clone();
-                let listening = self.events.listen(home, |name| name == marker::FILE_NAME, move || raised.raise());
+                let listening = self.events.listen(
+                    home,
+                    &[marker::FILE_NAME],
+                    |name| name == marker::FILE_NAME,
+                    move || raised.raise(),
+                );
                 self.listening.insert(scope.clone(), (home.clone(), listening, flag));
             }
         }
+    }
+
+    /// The homes whose notification the mailbox refused since the last call.
+    pub(super) fn take_missed(&self) -> Vec<DrainScope> {
+        let missed = self.listening.iter().filter(|(_, (_, _, flag))| flag.missed.swap(false, Ordering::SeqCst));
+        missed.map(|(scope, _)| scope.clone()).collect()
     }
 
     /// The gate received the notification: later events send another. Called before the marker is read.
@@ -74,7 +87,7 @@ impl MarkerWatch {
 
 impl MarkerFlag {
     fn new(scope: DrainScope, port: Port<MarkerTouched>) -> Self {
-        Self { scope, port, pending: Arc::default(), warned: Arc::default() }
+        Self { scope, port, pending: Arc::default(), missed: Arc::default(), warned: Arc::default() }
     }
 
     fn raise(&self) {
@@ -83,6 +96,7 @@ impl MarkerFlag {
         }
         if let Err(error) = self.port.tell(MarkerTouched(self.scope.clone())) {
             self.pending.store(false, Ordering::SeqCst);
+            self.missed.store(true, Ordering::SeqCst);
             if !self.warned.swap(true, Ordering::Relaxed) {
                 warn!(%error, "file event not delivered to the gate");
             }

@@ -1,25 +1,30 @@
 //! File events for any number of listeners, from one watch for the whole process.
 //!
 //! One, because each costs a thread and one of the few (128) that the system allows a user, and there may be a thousand profiles.
-//! *Directories* are watched, because a rename replaces a file itself. Without events the listeners poll, as all of
-//! them do anyway.
+//! *Directories* are watched, because a rename replaces a file itself. What events do not report, the checks of `sweep` do, so
+//! that no listener needs a timer.
 //!
 //! Setting a watch on a file system that hangs blocks, and would delay all events. So it is tried first with a separate watcher, on
 //! a thread that can be abandoned, and only a directory that answered is added to the shared watch. No listener waits for this: it
 //! is notified once its directory is watched, because earlier changes are not seen.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tracing::{debug, warn};
 
+pub use super::listeners::Watched;
+use super::listeners::{FileListener, Listeners};
+use super::sweep;
 use super::workers::{FileWorker, Owner, Purpose};
 use crate::locked::locked;
+
+/// Interval at which a listener reads its files although nothing notified it: for a notification that was lost by a defect.
+pub const RECHECK_EVERY: Duration = Duration::from_mins(5);
 
 /// The watch of the process. Cheap to clone; clones share the watch, which starts with the first listener.
 #[derive(Clone, Default)]
@@ -30,37 +35,8 @@ struct SharedEvents {
     /// Used only by the worker that sets the watches, and never while the listeners are locked: its calls wait for the thread that notifies.
     watcher: Mutex<Option<RecommendedWatcher>>,
     listeners: Arc<Mutex<Listeners>>,
-}
-
-#[derive(Default)]
-struct Listeners {
-    last: u64,
-    by_directory: HashMap<PathBuf, Directory>,
-}
-
-#[derive(Default)]
-struct Directory {
-    listeners: Vec<(u64, Arc<FileListener>)>,
-    watched: Watched,
-    /// A trial is running whose watch is not set yet.
-    pending: bool,
-}
-
-/// Whether a directory gives events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Watched {
-    /// Unknown yet; remains so while its file system hangs.
-    #[default]
-    NotYet,
-    /// It does.
-    Yes,
-    /// It does not: it does not exist, or the system has no watch left.
-    No,
-}
-
-struct FileListener {
-    matches: Box<dyn Fn(&OsStr) -> bool + Send + Sync>,
-    notify: Box<dyn Fn() + Send + Sync>,
+    /// Set once the checks run.
+    checks: OnceLock<()>,
 }
 
 /// A registration that lasts until it is dropped.
@@ -72,44 +48,66 @@ pub struct Listening {
 
 impl FileEvents {
     /// Calls `notify` at every event on an entry of `directory` whose name `matches`, when the directory becomes watched, and
-    /// whenever events may have been lost. It is called on a thread of the watch, which it must not block. Does not wait.
+    /// whenever events may have been lost; also when a check finds that one of `files` has changed, that the directory was replaced,
+    /// that its file system hangs or that it answers again. It is called on a thread that it must not block. Does not wait.
     #[must_use]
     pub fn listen(
         &self,
         directory: &Path,
+        files: &[&str],
         matches: impl Fn(&OsStr) -> bool + Send + Sync + 'static,
         notify: impl Fn() + Send + Sync + 'static,
     ) -> Listening {
-        let listener = Arc::new(FileListener { matches: Box::new(matches), notify: Box::new(notify) });
+        let files = files.iter().map(Into::into).collect();
+        let listener = Arc::new(FileListener { files, matches: Box::new(matches), notify: Box::new(notify) });
+        self.start_checks();
         // Before the watch is set: an event between the two must find it.
         let (number, update) = locked(&self.0.listeners).add(directory, listener);
         // Also if one is set: another directory may have replaced the one that was watched.
         if update {
-            let (events, place) = (self.clone(), directory.to_owned());
-            let posted = trial_worker(directory).post(move || {
-                probe_watch(&place);
-                events.update_watch(place);
-            });
-            if !posted {
-                locked(&self.0.listeners).not_pending(directory);
-            }
+            self.try_watch(directory);
         }
         Listening { events: self.clone(), directory: directory.to_owned(), number }
     }
 
+    fn start_checks(&self) {
+        self.0.checks.get_or_init(|| {
+            let shared = Arc::downgrade(&self.0);
+            let rewatch = move |directory: &Path| {
+                if let Some(events) = shared.upgrade().map(Self)
+                    && locked(&events.0.listeners).set_pending(directory)
+                {
+                    events.try_watch(directory);
+                }
+            };
+            sweep::start(&self.0.listeners, Box::new(rewatch));
+        });
+    }
+
+    fn try_watch(&self, directory: &Path) {
+        let (events, place) = (self.clone(), directory.to_owned());
+        let posted = trial_worker(directory).post(move || {
+            let complete = probe_watch(&place);
+            events.update_watch(place, complete);
+        });
+        if !posted {
+            locked(&self.0.listeners).not_pending(directory);
+        }
+    }
+
     /// Has the shared watch updated for `directory`, on the thread reserved for that.
-    fn update_watch(&self, directory: PathBuf) {
+    fn update_watch(&self, directory: PathBuf, complete: bool) {
         let events = self.clone();
         let registrar = FileWorker::of(Path::new("the watch of the process"), Purpose::Watch, Owner::Gateway);
         let place = directory.clone();
-        if !registrar.post(move || events.set(&directory)) {
+        if !registrar.post(move || events.set(&directory, complete)) {
             locked(&self.0.listeners).not_pending(&place);
             warn!(directory = %place.display(), "file events hang, files are polled");
         }
     }
 
     /// Watches `directory` if it has listeners, and stops watching it otherwise.
-    fn set(&self, directory: &Path) {
+    fn set(&self, directory: &Path, complete: bool) {
         let wanted = locked(&self.0.listeners).begin_setting(directory);
         let mut watcher = locked(&self.0.watcher);
         if !wanted {
@@ -126,7 +124,7 @@ impl FileEvents {
         let set = set.and_then(|watcher| watcher.watch(directory, RecursiveMode::NonRecursive));
         drop(watcher);
         let (before, notified) =
-            locked(&self.0.listeners).set(directory, if set.is_ok() { Watched::Yes } else { Watched::No });
+            locked(&self.0.listeners).set(directory, if set.is_ok() { Watched::Yes } else { Watched::No }, complete);
         match &set {
             Ok(()) => {}
             Err(error) if before == Watched::No || !directory.is_dir() => {
@@ -154,97 +152,38 @@ fn trial_worker(directory: &Path) -> FileWorker {
     FileWorker::of(directory, Purpose::Watch, Owner::Profile)
 }
 
-/// Sets the same watch with a separate watcher. The result does not matter, only that it returns.
-fn probe_watch(directory: &Path) {
+/// Sets the same watch on a separate descriptor. Its result does not matter, only that it returns. Returns whether the
+/// file system gives an event for every change.
+#[cfg(target_os = "linux")]
+fn probe_watch(directory: &Path) -> bool {
+    use rustix::fs::inotify;
+
+    // ext, XFS, btrfs, tmpfs, overlayfs, ZFS, F2FS: none of them changes by another machine or process without an event.
+    const LOCAL: [u64; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xf2f5_2010];
+    if std::fs::metadata(directory).is_ok()
+        && let Ok(watcher) = inotify::init(inotify::CreateFlags::CLOEXEC)
+    {
+        let _ = inotify::add_watch(&watcher, directory, inotify::WatchFlags::MODIFY);
+    }
+    rustix::fs::statfs(directory).is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
+}
+
+/// Sets the same watch with a separate watcher. Its result does not matter, only that it returns.
+#[cfg(not(target_os = "linux"))]
+fn probe_watch(directory: &Path) -> bool {
     if std::fs::metadata(directory).is_ok()
         && let Ok(mut watcher) = notify::recommended_watcher(|_| ())
     {
         let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
     }
-}
-
-impl Listeners {
-    /// Returns the listener's number, and whether the watch must be updated.
-    fn add(&mut self, directory: &Path, listener: Arc<FileListener>) -> (u64, bool) {
-        self.last += 1;
-        let place = self.by_directory.entry(directory.to_owned()).or_default();
-        place.listeners.push((self.last, listener));
-        (self.last, !std::mem::replace(&mut place.pending, true))
-    }
-
-    fn not_pending(&mut self, directory: &Path) {
-        if let Some(place) = self.by_directory.get_mut(directory) {
-            place.pending = false;
-        }
-    }
-
-    /// Whether there are listeners; later ones start a new update.
-    fn begin_setting(&mut self, directory: &Path) -> bool {
-        self.not_pending(directory);
-        self.by_directory.contains_key(directory)
-    }
-
-    /// Stores the new state, and returns the former one and the listeners to notify.
-    fn set(&mut self, directory: &Path, watched: Watched) -> (Watched, Vec<Arc<FileListener>>) {
-        let Some(place) = self.by_directory.get_mut(directory) else { return (Watched::No, Vec::new()) };
-        let before = std::mem::replace(&mut place.watched, watched);
-        let notified =
-            place.listeners.iter().filter(|_| watched == Watched::Yes).map(|(_, listener)| Arc::clone(listener));
-        (before, notified.collect())
-    }
-
-    /// Whether `directory` has no listeners left.
-    fn remove(&mut self, directory: &Path, number: u64) -> bool {
-        let Some(place) = self.by_directory.get_mut(directory) else { return true };
-        place.listeners.retain(|(of, _)| *of != number);
-        let empty = place.listeners.is_empty();
-        if empty {
-            self.by_directory.remove(directory);
-        }
-        empty
-    }
-
-    /// The listeners of `event`, each once.
-    fn of(&self, event: &notify::Result<Event>) -> Vec<Arc<FileListener>> {
-        let event = match event {
-            Ok(event) if !event.need_rescan() => event,
-            _ => {
-                return self
-                    .by_directory
-                    .values()
-                    .flat_map(|place| &place.listeners)
-                    .map(|(_, listener)| Arc::clone(listener))
-                    .collect();
-            }
-        };
-        // A read is not a change.
-        if let EventKind::Access(kind) = event.kind
-            && kind != AccessKind::Close(AccessMode::Write)
-        {
-            return Vec::new();
-        }
-        let mut notified: Vec<Arc<FileListener>> = Vec::new();
-        for path in &event.paths {
-            let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { continue };
-            for (_, listener) in self.by_directory.get(directory).into_iter().flat_map(|place| &place.listeners) {
-                if (listener.matches)(name) && !notified.iter().any(|other| Arc::ptr_eq(other, listener)) {
-                    notified.push(Arc::clone(listener));
-                }
-            }
-        }
-        notified
-    }
+    false
 }
 
 impl Listening {
     /// Whether there are events.
     #[must_use]
     pub fn watched(&self) -> Watched {
-        locked(&self.events.0.listeners)
-            .by_directory
-            .get(&self.directory)
-            .map(|place| place.watched)
-            .unwrap_or_default()
+        locked(&self.events.0.listeners).watched(&self.directory)
     }
 }
 
@@ -252,14 +191,14 @@ impl Drop for Listening {
     fn drop(&mut self) {
         let last = locked(&self.events.0.listeners).remove(&self.directory, self.number);
         if last {
-            self.events.update_watch(std::mem::take(&mut self.directory));
+            self.events.update_watch(std::mem::take(&mut self.directory), false);
         }
     }
 }
 
 impl fmt::Debug for FileEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileEvents").field("directories", &locked(&self.0.listeners).by_directory.len()).finish()
+        f.debug_struct("FileEvents").field("directories", &locked(&self.0.listeners).directories()).finish()
     }
 }
 
@@ -271,9 +210,10 @@ impl fmt::Debug for Listening {
 
 #[cfg(test)]
 mod tests {
+    use notify::EventKind;
+    use notify::event::{AccessKind, AccessMode};
     use std::fs;
     use std::sync::mpsc::{self, Receiver};
-    use std::time::Duration;
 
     use super::*;
 
@@ -293,7 +233,7 @@ mod tests {
             // The test may have ended.
             let _ = notify.send(());
         };
-        (events.listen(directory, move |entry| entry == name, notify), notified)
+        (events.listen(directory, &[name], move |entry| entry == name, notify), notified)
     }
 
     #[test]
@@ -330,7 +270,7 @@ mod tests {
             std::thread::yield_now();
         }
         drop(listening);
-        assert!(locked(&events.0.listeners).by_directory.is_empty());
+        assert_eq!(locked(&events.0.listeners).directories(), 0);
     }
 
     #[test]
@@ -370,8 +310,10 @@ mod tests {
     #[test]
     fn reading_is_no_event() {
         let mut listeners = Listeners::default();
-        listeners
-            .add(Path::new("/home"), Arc::new(FileListener { matches: Box::new(|_| true), notify: Box::new(|| {}) }));
+        listeners.add(
+            Path::new("/home"),
+            Arc::new(FileListener { files: Vec::new(), matches: Box::new(|_| true), notify: Box::new(|| {}) }),
+        );
         let event = |kind| Ok(Event::new(EventKind::Access(kind)).add_path(PathBuf::from("/home/.env")));
         assert_eq!(listeners.of(&event(AccessKind::Open(AccessMode::Any))).len(), 0);
         assert_eq!(listeners.of(&event(AccessKind::Close(AccessMode::Write))).len(), 1);

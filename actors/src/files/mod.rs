@@ -2,6 +2,7 @@
 
 mod error;
 pub mod events;
+mod listeners;
 pub mod lock_file;
 pub mod own;
 mod pool;
@@ -9,6 +10,7 @@ pub mod small;
 #[cfg(test)]
 pub(crate) mod special;
 pub mod stamp;
+mod sweep;
 pub mod workers;
 
 pub use error::{FileError, FileKind, Unusable};

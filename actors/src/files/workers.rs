@@ -240,6 +240,11 @@ impl<T> Pending<T> {
     }
 }
 
+/// Runs `work`, which may hang and must not panic, on a thread of the profiles' homes.
+pub(super) fn on_a_thread(work: impl FnOnce() + Send + 'static) {
+    PROFILES.take(Box::new(work));
+}
+
 /// The directories whose file system has not answered for [`TIMEOUT`] or longer, each once, sorted.
 #[must_use]
 pub fn hung() -> Vec<PathBuf> {

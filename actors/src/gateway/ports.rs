@@ -11,7 +11,7 @@ use caduceus_contract::messages::dispatch::{AnnounceStop, StopSession, StopTurnB
 use caduceus_contract::messages::drain::{BeginShutdown, DrainControlPorts};
 use caduceus_contract::messages::profile::VerifyDelivery;
 use caduceus_contract::messages::relay::{Deliver, DormancyPorts, GoIdle};
-use caduceus_contract::messages::status::{GetSnapshot, Phase, Subscribe};
+use caduceus_contract::messages::status::{GetSnapshot, Phase, RefreshSnapshot, Subscribe};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Mailbox, Port};
 
@@ -20,6 +20,8 @@ use caduceus_supervision::{Mailbox, Port};
 pub struct GatewayPorts {
     /// The last snapshot.
     pub snapshot: Port<GetSnapshot>,
+    /// A snapshot of now.
+    pub refresh: Port<RefreshSnapshot>,
     /// Every snapshot from now on.
     pub subscribe: Port<Subscribe>,
     /// The process enters its next phase.

@@ -123,7 +123,7 @@ impl Wiring {
     }
 
     pub(super) fn profiles(&self) -> ChildSpec {
-        let one_for_one = SupervisorSpec::new(Strategy::OneForOne);
+        let one_for_one = SupervisorSpec::new(Strategy::OneForOne).start_together();
         let tree = self.served_profiles.children().into_iter().fold(one_for_one, |tree, child| tree.child(child.spec));
         ChildSpec::supervisor("profiles", &self.mailboxes.profiles, tree)
     }
@@ -194,7 +194,8 @@ impl Wiring {
 
     pub(super) fn turns(&self) -> ChildSpec {
         let tree = SupervisorSpec::new(Strategy::OneForOne).report_exits(self.mailboxes.dispatch.port());
-        ChildSpec::supervisor("turns", &self.mailboxes.turns, tree)
+        // On the thread of the turns: each start and each end stays on it.
+        ChildSpec::supervisor("turns", &self.mailboxes.turns, tree).on(&self.data)
     }
 
     /// Describes one turn. Its child is temporary: the tree never restarts it.
@@ -292,6 +293,7 @@ impl Wiring {
         let boxes = &self.mailboxes;
         GatewayPorts {
             snapshot: boxes.status.port(),
+            refresh: boxes.status.port(),
             subscribe: boxes.status.port(),
             phase: boxes.status.port(),
             drain: DrainControlPorts::of(&boxes.drain),

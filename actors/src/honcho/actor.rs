@@ -8,10 +8,10 @@
 
 mod check; // Checks the files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::fut;
 use actix::{
@@ -61,6 +61,10 @@ pub struct HonchoRefreshActor {
     /// A file event is in the mailbox.
     touched: Arc<AtomicBool>,
     checked: bool,
+    /// When all profiles were last checked.
+    checked_at: Instant,
+    /// Profiles whose file has no grant: only an event changes that.
+    without_grant: BTreeSet<ProfileName>,
     /// Refreshes started and ended: a check that overlaps with one may have seen an outdated file.
     started: u64,
     ended: u64,
@@ -95,6 +99,8 @@ impl HonchoRefreshActor {
             checking: CheckState::Idle,
             touched,
             checked: false,
+            checked_at: Instant::now(),
+            without_grant: BTreeSet::new(),
             started: 0,
             ended: 0,
             early: Vec::new(),
@@ -239,8 +245,13 @@ impl Actor for HonchoRefreshActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.check(ctx);
-        ctx.run_interval(TICK, |actor, _| actor.tick());
-        ctx.run_interval(self.settings.poll, Self::check);
+        ctx.run_interval(TICK, |actor, ctx| {
+            actor.tick();
+            if actor.watch.take_missed() {
+                actor.check(ctx);
+            }
+        });
+        ctx.run_interval(self.settings.poll, Self::poll);
     }
 
     /// A refresh in flight delays the stop, within the supervisor's timeout: a process that ends in the middle of one
@@ -293,6 +304,7 @@ impl Handler<SettingsChanged> for HonchoRefreshActor {
     fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
         let profiles = HonchoPorts::profiles(&in_force);
         // A profile that is added again has a new actor, which has received no token.
+        self.without_grant.retain(|profile| profiles.contains_key(profile));
         self.sent.retain(|profile, _| profiles.contains_key(profile));
         self.grants.retain_places(|profile| profiles.contains_key(profile));
         for gone in self.settings.profiles.iter().filter(|served| !profiles.contains_key(&served.name)) {

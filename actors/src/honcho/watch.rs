@@ -1,7 +1,7 @@
 //! File events on the directories that may hold `honcho.json`.
 //!
 //! The *directory* is watched, because a rename replaces the file itself; directories that appear later are added as they
-//! are found. File systems without events are covered by the poll.
+//! are found: those that do not exist are looked for at each poll.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -44,6 +44,10 @@ impl WatchedFile {
 pub(super) struct GrantWatch {
     events: FileEvents,
     listening: BTreeMap<PathBuf, ((u64, u64), Listening)>,
+    /// Directories that do not exist, so that nothing reports a file in them.
+    missing: BTreeSet<PathBuf>,
+    /// The mailbox refused a notification since the last look.
+    missed: Arc<AtomicBool>,
     names: Arc<Mutex<BTreeSet<OsString>>>,
     port: Port<GrantFileTouched>,
     touched: Arc<AtomicBool>,
@@ -52,7 +56,25 @@ pub(super) struct GrantWatch {
 impl GrantWatch {
     /// Notifies `port` of changes to a file added later, once until `touched` is reset.
     pub(super) fn new(events: FileEvents, port: Port<GrantFileTouched>, touched: Arc<AtomicBool>) -> Self {
-        Self { events, listening: BTreeMap::new(), names: Arc::default(), port, touched }
+        Self {
+            events,
+            listening: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            missed: Arc::default(),
+            names: Arc::default(),
+            port,
+            touched,
+        }
+    }
+
+    /// Whether the mailbox refused a notification since the last call.
+    pub(super) fn take_missed(&self) -> bool {
+        self.missed.swap(false, Ordering::SeqCst)
+    }
+
+    /// The directories that do not exist.
+    pub(super) fn missing(&self) -> &BTreeSet<PathBuf> {
+        &self.missing
     }
 
     /// Adds the directory of a file, if it exists and is not watched yet.
@@ -64,23 +86,28 @@ impl GrantWatch {
         let Some(identity) = place.directory else {
             // It may be created again as a new directory.
             self.listening.remove(directory);
+            self.missing.insert(directory.to_owned());
             return;
         };
+        self.missing.remove(directory);
         let listens = |(at, listening): &((u64, u64), Listening)| *at == identity && listening.watched() != Watched::No;
         if self.listening.get(directory).is_some_and(listens) {
             return;
         }
-        let (names, port, touched) = (Arc::clone(&self.names), self.port.clone(), Arc::clone(&self.touched));
+        let (names, port, touched, missed) =
+            (Arc::clone(&self.names), self.port.clone(), Arc::clone(&self.touched), Arc::clone(&self.missed));
         let matches = move |name: &std::ffi::OsStr| locked(&names).contains(name);
         let tell = move || {
             if !touched.swap(true, Ordering::SeqCst)
                 && let Err(error) = port.tell(GrantFileTouched)
             {
                 touched.store(false, Ordering::SeqCst);
-                debug!(%error, "file event not delivered; the poll covers it");
+                missed.store(true, Ordering::SeqCst);
+                debug!(%error, "file event not delivered; the next tick covers it");
             }
         };
-        let listening = self.events.listen(directory, matches, tell);
+        let files: Vec<_> = name.to_str().into_iter().collect();
+        let listening = self.events.listen(directory, &files, matches, tell);
         self.listening.insert(directory.to_owned(), (identity, listening));
     }
 }

@@ -32,7 +32,7 @@ pub struct HonchoSettings {
     pub timeouts: RefreshTimeouts,
     /// Timeout of a caller for a refresh; then it receives the old token.
     pub caller_wait: Duration,
-    /// Interval of checks without events, for file systems that have none.
+    /// Interval of the checks of files with a grant, and of directories that do not exist.
     pub poll: Duration,
     /// The inputs of the served profiles, for changes of the settings.
     pub context: HonchoContext,

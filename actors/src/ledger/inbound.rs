@@ -1,77 +1,115 @@
 //! Inbound events: recorded once, marked, listed.
+//!
+//! A mark changes a short row beside that of the event, so that it writes few pages whatever the length of the event.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
+use super::duplicates::KeyHashes;
+use super::memory::RowKind;
 use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{inbound_code, inbound_state};
-use super::store::{Failure, Store, Work};
+use super::store::{Failure, ListedTable, Store, Work};
+use super::unread;
 use caduceus_contract::messages::ledger::{
     InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
-    ReadInbound, RecordInbound, Recorded, WaitingRow,
+    REFUSED_BY_DRAIN, ReadInbound, RecordInbound, Recorded, WaitingRow,
 };
 use caduceus_contract::wire::session::SessionKey;
 
 /// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "inbound";
 /// Part of the checksum over the columns that a mark changes.
-const STATE: &str = "inbound.state";
+pub(super) const STATE: &str = "inbound.state";
 /// Columns that a mark changes: state, attempts, turn, note, `changed_at_ms`.
-const STATE_COLUMNS: usize = 5;
+pub(super) const STATE_COLUMNS: usize = 5;
 /// Columns that never change.
 const FIXED_COLUMNS: usize = TARGET_COLUMNS + 7;
-/// The first of them in a row that is read: after the row's number and the state with its checksum.
-const FIXED: usize = 1 + STATE_COLUMNS + 1;
+/// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
+const FIXED: usize = 1 + STATE_COLUMNS + 2;
+/// Reads whole rows. A row whose event is missing is corrupt, not absent.
+pub(super) const READ: &str = "SELECT marks.id, state, attempts, turn, note, changed_at_ms, state_sum, inbound.* \
+     FROM inbound_marks AS marks LEFT JOIN inbound ON inbound.id = marks.id";
+
+const LIST: ListedTable = ListedTable { kind: RowKind::Inbound, name: TABLE, read: READ };
 
 impl Work for RecordInbound {
     type Answer = Recorded;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Recorded, Failure> {
-        let id = store.ids.inbound + 1;
-        let session = super::session_text(&self.session);
-        let [link, platform, chat, bot, scope, user, thread] = target_values(&self.target);
-        let fixed: [ValueRef<'_>; FIXED_COLUMNS] = [
-            link,
-            platform,
-            chat,
-            bot,
-            scope,
-            user,
-            thread,
-            maybe(self.buffer_id.as_deref()),
-            ValueRef::Blob(&self.digest),
-            maybe(self.message_id.as_deref()),
-            text(self.profile.as_str()),
-            text(&session),
-            ValueRef::Integer(store.now_ms),
-            text(&self.event),
-        ];
-        let attempts = i64::from(self.state == InboundState::Running);
-        let state = state_values(self.state, attempts, None, self.note.as_deref(), store.now_ms);
-        let values = std::iter::once(ValueRef::Integer(id))
-            .chain(state)
-            .chain([ValueRef::Integer(checksum(STATE, id, &state))])
-            .chain(fixed)
-            .chain([ValueRef::Integer(checksum(TABLE, id, &fixed))]);
-        let inserted = store
-            .connection
-            .prepare_cached(
-                "INSERT INTO inbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params(values))?;
-        if inserted == 0 {
-            let (id, state) = find_duplicate(self, store)?;
+        let hashes = hashes(self, store);
+        if let Some((id, state)) = find_duplicate(self, hashes, store)? {
             return Ok(Recorded::Duplicate { id, state });
         }
-        store.ids.inbound = id;
-        store.delta.inbound[inbound_code(self.state)] += 1;
+        let id = if is_unread(self.state, self.note.as_deref()) {
+            store.atomically(|store| {
+                let id = insert(self, hashes, store)?;
+                Ok(unread::add(store, id).map(|()| id)?)
+            })?
+        } else {
+            insert(self, hashes, store)?
+        };
+        store.memory.add_keys(hashes, id);
+        store.moved(RowKind::Inbound, id, None, inbound_code(self.state));
         store.delta.written += 1;
         Ok(Recorded::New(InboundId(id)))
     }
 }
 
+/// Adds the row of `message`, and returns its number.
+fn insert(message: &RecordInbound, hashes: KeyHashes, store: &mut Store<'_>) -> rusqlite::Result<i64> {
+    let id = store.ids.inbound + 1;
+    let session = super::session_text(&message.session);
+    let [link, platform, chat, bot, scope, user, thread] = target_values(&message.target);
+    let fixed: [ValueRef<'_>; FIXED_COLUMNS] = [
+        link,
+        platform,
+        chat,
+        bot,
+        scope,
+        user,
+        thread,
+        maybe(message.buffer_id.as_deref()),
+        ValueRef::Blob(&message.digest),
+        maybe(message.message_id.as_deref()),
+        text(message.profile.as_str()),
+        text(&session),
+        ValueRef::Integer(store.now_ms),
+        text(&message.event),
+    ];
+    let values =
+        std::iter::once(ValueRef::Integer(id)).chain(fixed).chain([ValueRef::Integer(checksum(TABLE, id, &fixed))]);
+    // First, because it is refused if the event is too large; without a row of marks it is not a row of the ledger.
+    store
+        .connection
+        .prepare_cached("INSERT INTO inbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
+        .execute(params(values))?;
+    let attempts = i64::from(message.state == InboundState::Running);
+    let state = state_values(message.state, attempts, None, message.note.as_deref(), store.now_ms);
+    let values = std::iter::once(ValueRef::Integer(id))
+        .chain(state)
+        .chain([ValueRef::Integer(checksum(STATE, id, &state))])
+        .chain([hashes.frame, hashes.message].map(|hash| hash.map_or(ValueRef::Null, ValueRef::Integer)));
+    store.connection.prepare_cached("INSERT INTO inbound_marks VALUES (?,?,?,?,?,?,?,?,?)")?.execute(params(values))?;
+    store.ids.inbound = id;
+    Ok(id)
+}
+
+fn hashes(message: &RecordInbound, store: &Store<'_>) -> KeyHashes {
+    let [link, platform, chat, ..] = target_values(&message.target);
+    let key = &store.memory.hash_key;
+    let frame = message.buffer_id.as_deref();
+    let frame = frame.map(|buffer| key.frame(link, text(buffer), ValueRef::Blob(&message.digest)));
+    let name = message.message_id.as_deref();
+    KeyHashes { frame, message: name.map(|name| key.message([link, platform, chat, text(name)])) }
+}
+
 /// The row that has a key of `message`: that of the frame is searched first, then that of the message.
-fn find_duplicate(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Result<(InboundId, InboundState)> {
+fn find_duplicate(
+    message: &RecordInbound,
+    hashes: KeyHashes,
+    store: &Store<'_>,
+) -> rusqlite::Result<Option<(InboundId, InboundState)>> {
     let [link, platform, chat, ..] = target_values(&message.target);
     let found = |row: &Row<'_>| {
         let code: i64 = row.get(1)?;
@@ -79,22 +117,29 @@ fn find_duplicate(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Resul
         let state = usize::try_from(code).ok().and_then(inbound_state).unwrap_or(InboundState::Dead);
         Ok((InboundId(row.get(0)?), state))
     };
-    if let Some(buffer) = &message.buffer_id {
+    for row in hashes.frame.into_iter().flat_map(|hash| store.memory.rows_with(hash)) {
         let mut statement = store.connection.prepare_cached(
-            "SELECT id, state FROM inbound WHERE link = ? AND buffer_id = ? AND digest = ? AND buffer_id IS NOT NULL",
+            "SELECT id, state FROM inbound JOIN inbound_marks USING (id) \
+             WHERE id = ? AND link = ? AND buffer_id = ? AND digest = ?",
         )?;
-        let by_frame = [link, text(buffer), ValueRef::Blob(&message.digest)];
+        let buffer = maybe(message.buffer_id.as_deref());
+        let by_frame = [ValueRef::Integer(row), link, buffer, ValueRef::Blob(&message.digest)];
         if let Some(found) = statement.query_row(params(by_frame), found).optional()? {
-            return Ok(found);
+            return Ok(Some(found));
         }
     }
-    store
-        .connection
-        .prepare_cached(
-            "SELECT id, state FROM inbound WHERE link = ? AND platform = ? AND chat_id = ? AND message_id = ? \
-             AND message_id IS NOT NULL",
-        )?
-        .query_row(params([link, platform, chat, maybe(message.message_id.as_deref())]), found)
+    for row in hashes.message.into_iter().flat_map(|hash| store.memory.rows_with(hash)) {
+        let mut statement = store.connection.prepare_cached(
+            "SELECT id, state FROM inbound JOIN inbound_marks USING (id) \
+             WHERE id = ? AND link = ? AND platform = ? AND chat_id = ? AND message_id = ?",
+        )?;
+        let name = maybe(message.message_id.as_deref());
+        let by_message = [ValueRef::Integer(row), link, platform, chat, name];
+        if let Some(found) = statement.query_row(params(by_message), found).optional()? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 impl Work for MarkInbound {
@@ -113,14 +158,29 @@ impl Work for MarkInbound {
         let attempts = before.attempts + i64::from(self.state == InboundState::Running);
         let turn = self.turn.map(|turn| turn.to_string()).or(before.turn);
         let note = self.note.as_deref().or(before.note.as_deref());
-        write_state(store, row, state_values(self.state, attempts, turn.as_deref(), note, store.now_ms))?;
-        store.delta.inbound[inbound_code(before.state)] -= 1;
-        store.delta.inbound[inbound_code(self.state)] += 1;
+        let values = state_values(self.state, attempts, turn.as_deref(), note, store.now_ms);
+        match (is_unread(before.state, before.note.as_deref()), is_unread(self.state, note)) {
+            (false, false) | (true, true) => write_state(store, row, values)?,
+            (false, true) => store.atomically(|store| {
+                write_state(store, row, values)?;
+                Ok(unread::add(store, row)?)
+            })?,
+            (true, false) => store.atomically(|store| {
+                write_state(store, row, values)?;
+                Ok(unread::remove(store.connection, row)?)
+            })?,
+        }
+        store.moved(RowKind::Inbound, row, Some(inbound_code(before.state)), inbound_code(self.state));
         Ok(())
     }
 }
 
-/// Changes only the note of an event.
+/// Whether the chat of an event is to be notified that a drain refused it.
+fn is_unread(state: InboundState, note: Option<&str>) -> bool {
+    state == InboundState::Refused && note == Some(REFUSED_BY_DRAIN)
+}
+
+/// Changes only the note of an unread event, which is read then.
 pub(super) struct NoteChange {
     pub(super) id: i64,
     pub(super) note: &'static str,
@@ -130,7 +190,10 @@ impl NoteChange {
     pub(super) fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
         let InboundMark { state, attempts, turn, .. } = read_state(store, self.id)?;
         let values = state_values(state, attempts, turn.as_deref(), Some(self.note), store.now_ms);
-        Ok(write_state(store, self.id, values)?)
+        store.atomically(|store| {
+            write_state(store, self.id, values)?;
+            Ok(unread::remove(store.connection, self.id)?)
+        })
     }
 }
 
@@ -138,7 +201,9 @@ impl NoteChange {
 fn read_state(store: &mut Store<'_>, row: i64) -> Result<InboundMark, Failure> {
     let connection = store.connection;
     let found = connection
-        .prepare_cached("SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound WHERE id = ?")?
+        .prepare_cached(
+            "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound_marks WHERE id = ?",
+        )?
         .query_row([row], |found| Ok(mark_of_row(found)))
         .optional()?
         .ok_or(LedgerError::Missing { table: TABLE, row })?;
@@ -150,7 +215,7 @@ fn write_state(store: &Store<'_>, row: i64, state: [ValueRef<'_>; STATE_COLUMNS]
     store
         .connection
         .prepare_cached(
-            "UPDATE inbound SET state = ?, attempts = ?, turn = ?, note = ?, changed_at_ms = ?, state_sum = ? \
+            "UPDATE inbound_marks SET state = ?, attempts = ?, turn = ?, note = ?, changed_at_ms = ?, state_sum = ? \
              WHERE id = ?",
         )?
         .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))
@@ -162,7 +227,7 @@ impl Work for ListInbound {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<InboundRow>, Failure> {
         let (states, after) = (self.states.iter().copied().map(inbound_code), self.after.map(|id| id.0));
-        Ok(store.list(TABLE, states, after, self.limit, inbound_row, |row| row.id.0)?)
+        Ok(store.list(LIST, states, after, self.limit, inbound_row, |row| row.id.0)?)
     }
 }
 
@@ -171,7 +236,7 @@ impl Work for ListWaiting {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<WaitingRow>, Failure> {
         let (states, after) = (self.states.iter().copied().map(inbound_code), self.after.map(|id| id.0));
-        Ok(store.list(TABLE, states, after, self.limit, waiting_row, |row| row.id.0)?)
+        Ok(store.list(LIST, states, after, self.limit, waiting_row, |row| row.id.0)?)
     }
 }
 
@@ -182,7 +247,7 @@ impl Work for ReadInbound {
         let row = self.id.0;
         let connection = store.connection;
         let found = connection
-            .prepare_cached("SELECT * FROM inbound WHERE id = ?")?
+            .prepare_cached(&format!("{READ} WHERE marks.id = ?"))?
             .query_row([row], |found| Ok(inbound_row(found)))
             .optional()?
             .ok_or(LedgerError::Missing { table: TABLE, row })?;
@@ -195,17 +260,20 @@ impl Work for LastInterrupted {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Option<InboundRow>, Failure> {
         let (session, connection) = (super::session_text(&self.session), store.connection);
-        let mut statement =
-            connection.prepare_cached("SELECT * FROM inbound WHERE state = ? AND session = ? ORDER BY id DESC")?;
-        let state = row::code(inbound_code(InboundState::Interrupted));
-        let mut rows = statement.query(params([state, text(&session)]))?;
-        while let Some(row) = rows.next()? {
-            match inbound_row(row) {
-                Ok(row) => return Ok(Some(row)),
-                Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
+        let interrupted = inbound_code(InboundState::Interrupted);
+        let mut of_session = connection.prepare_cached("SELECT 1 FROM inbound WHERE id = ? AND session = ?")?;
+        let mut before = i64::MAX;
+        loop {
+            let rows = store.memory.open_rows(RowKind::Inbound, interrupted);
+            let Some(row) = rows.and_then(|rows| rows.range(..before).next_back().copied()) else { return Ok(None) };
+            before = row;
+            if !of_session.exists(params([ValueRef::Integer(row), text(&session)]))? {
+                continue;
+            }
+            if let Some(Ok(row)) = store.read_in_state(LIST, row, interrupted, inbound_row)? {
+                return Ok(Some(row));
             }
         }
-        Ok(None)
     }
 }
 

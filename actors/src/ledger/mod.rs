@@ -4,10 +4,16 @@
 //! nothing itself. Dispatch, turns and HTTP send it messages; it notifies the status. A restart loses nothing: the writer outlives
 //! it, the new incarnation adopts the writer, and pending answers reach their callers past the old one.
 
+mod duplicates;
 mod file_check; // Whether the files are still at their paths.
 mod history;
 mod inbound;
+mod loading;
+mod marks_check;
+mod memory;
+mod migration;
 mod open;
+mod open_rows;
 mod outbound;
 pub mod peek;
 mod refusals;
@@ -15,9 +21,12 @@ mod restarts;
 mod retention;
 mod row;
 mod schema;
+mod sessions;
+mod settle;
 mod shared;
 mod states;
 mod store;
+mod unread;
 mod writer;
 
 #[cfg(test)]

@@ -1,25 +1,31 @@
-//! Outbound messages: recorded before they are sent, marked, listed.
+//! Outbound messages: recorded before they are sent, marked, listed. As with inbound events, a mark changes a short row.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
+use super::memory::RowKind;
 use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{outbound_code, outbound_state};
-use super::store::{Failure, Store, Work};
+use super::store::{Failure, ListedTable, Store, Work};
 use caduceus_contract::messages::ledger::{
     InboundId, LedgerError, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
 };
 
 /// The table's name in SQL and in errors.
-const TABLE: &str = "outbound";
+pub(super) const TABLE: &str = "outbound";
 /// Part of the checksum over the columns that a mark changes.
-const STATE: &str = "outbound.state";
+pub(super) const STATE: &str = "outbound.state";
 /// Columns that a mark changes: state, attempts, `message_id`, error, `changed_at_ms`.
-const STATE_COLUMNS: usize = 5;
+pub(super) const STATE_COLUMNS: usize = 5;
 /// Columns that never change.
 const FIXED_COLUMNS: usize = TARGET_COLUMNS + 4;
-/// The first of them in a row that is read: after the row's number and the state with its checksum.
-const FIXED: usize = 1 + STATE_COLUMNS + 1;
+/// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
+const FIXED: usize = 1 + STATE_COLUMNS + 2;
+/// Reads whole rows. A row whose action is missing is corrupt, not absent.
+const READ: &str = "SELECT marks.id, state, attempts, marks.message_id, error, changed_at_ms, state_sum, outbound.* \
+     FROM outbound_marks AS marks LEFT JOIN outbound ON outbound.id = marks.id";
+
+const LIST: ListedTable = ListedTable { kind: RowKind::Outbound, name: TABLE, read: READ };
 
 impl Work for RecordOutbound {
     type Answer = OutboundId;
@@ -41,19 +47,23 @@ impl Work for RecordOutbound {
             ValueRef::Integer(store.now_ms),
             text(&self.action),
         ];
-        let attempts = i64::from(self.state == OutboundState::Sending);
-        let state = state_values(self.state, attempts, None, None, store.now_ms);
-        let values = std::iter::once(ValueRef::Integer(id))
-            .chain(state)
-            .chain([ValueRef::Integer(checksum(STATE, id, &state))])
-            .chain(fixed)
-            .chain([ValueRef::Integer(checksum(TABLE, id, &fixed))]);
+        let values =
+            std::iter::once(ValueRef::Integer(id)).chain(fixed).chain([ValueRef::Integer(checksum(TABLE, id, &fixed))]);
+        // First, because it is refused if the action is too large; without a row of marks it is not a row of the ledger.
         store
             .connection
-            .prepare_cached("INSERT INTO outbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
+            .prepare_cached("INSERT INTO outbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)")?
+            .execute(params(values))?;
+        let attempts = i64::from(self.state == OutboundState::Sending);
+        let state = state_values(self.state, attempts, None, None, store.now_ms);
+        let values =
+            std::iter::once(ValueRef::Integer(id)).chain(state).chain([ValueRef::Integer(checksum(STATE, id, &state))]);
+        store
+            .connection
+            .prepare_cached("INSERT INTO outbound_marks VALUES (?,?,?,?,?,?,?)")?
             .execute(params(values))?;
         store.ids.outbound = id;
-        store.delta.outbound[outbound_code(self.state)] += 1;
+        store.moved(RowKind::Outbound, id, None, outbound_code(self.state));
         store.delta.written += 1;
         Ok(OutboundId(id))
     }
@@ -67,7 +77,8 @@ impl Work for MarkOutbound {
         let found = store
             .connection
             .prepare_cached(
-                "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound WHERE id = ?",
+                "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound_marks \
+                 WHERE id = ?",
             )?
             .query_row([row], |found| Ok(mark_of_row(found)))
             .optional()?
@@ -85,12 +96,11 @@ impl Work for MarkOutbound {
         store
             .connection
             .prepare_cached(
-                "UPDATE outbound SET state = ?, attempts = ?, message_id = ?, error = ?, changed_at_ms = ?, \
+                "UPDATE outbound_marks SET state = ?, attempts = ?, message_id = ?, error = ?, changed_at_ms = ?, \
                  state_sum = ? WHERE id = ?",
             )?
             .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))?;
-        store.delta.outbound[outbound_code(before.state)] -= 1;
-        store.delta.outbound[outbound_code(self.state)] += 1;
+        store.moved(RowKind::Outbound, row, Some(outbound_code(before.state)), outbound_code(self.state));
         Ok(())
     }
 }
@@ -100,7 +110,7 @@ impl Work for ListOutbound {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<OutboundRow>, Failure> {
         let (states, after) = (self.states.iter().copied().map(outbound_code), self.after.map(|id| id.0));
-        Ok(store.list(TABLE, states, after, self.limit, outbound_row, |row| row.id.0)?)
+        Ok(store.list(LIST, states, after, self.limit, outbound_row, |row| row.id.0)?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Messages that a drain refused and that were not read: each chat is notified once, with their number.
 //!
-//! Which chats are still to be notified is stored only in the note of their events, so no restart loses or repeats it. A partial
-//! index contains just these.
+//! Which chats are still to be notified is stored in the note of their events, so no restart loses or repeats it. The table of
+//! unread events contains just these.
 
 use rusqlite::OptionalExtension;
 
-use super::inbound::{NoteChange, TABLE, inbound_row};
+use super::inbound::{NoteChange, READ, TABLE, inbound_row};
 use super::row::{CorruptRow, params, text};
 use super::store::{Failure, Store, Work};
 use caduceus_contract::link::LinkId;
@@ -21,8 +21,7 @@ impl Work for ListRefusals {
     type Answer = Vec<ProfileName>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<ProfileName>, Failure> {
-        // The literals are those of the index, otherwise SQLite would not use it.
-        let sql = "SELECT DISTINCT profile FROM inbound WHERE state = 6 AND note = 'drain'";
+        let sql = "SELECT DISTINCT profile FROM unread";
         let mut statement = store.connection.prepare_cached(sql)?;
         let names: Vec<String> = statement.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?;
         // An invalid name is a corrupt row, which is found when it is read.
@@ -44,7 +43,7 @@ impl Work for RecordRefusalNotices {
 
 /// The rows of the first chats, by chat.
 fn rows(request: &RecordRefusalNotices, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
-    let sql = "SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' AND profile = ?1 \
+    let sql = "SELECT json_group_array(id) FROM unread WHERE profile = ?1 \
                GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
     let mut statement = store.connection.prepare_cached(sql)?;
     let limit = i64::try_from(request.chats).unwrap_or(i64::MAX);
@@ -80,7 +79,7 @@ fn notify(request: &RecordRefusalNotices, store: &mut Store<'_>, ids: &[i64]) ->
 /// The row, if its chat is not notified yet; `None` for a corrupt one.
 fn unnotified_row(store: &mut Store<'_>, id: i64) -> Result<Option<InboundRow>, Failure> {
     let connection = store.connection;
-    let mut statement = connection.prepare_cached("SELECT * FROM inbound WHERE id = ?1 AND note = ?2")?;
+    let mut statement = connection.prepare_cached(&format!("{READ} WHERE marks.id = ?1 AND note = ?2"))?;
     let values = [rusqlite::types::ValueRef::Integer(id), text(REFUSED_BY_DRAIN)];
     let found = statement.query_row(params(values), |row| Ok(inbound_row(row))).optional()?;
     match found {

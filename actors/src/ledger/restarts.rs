@@ -15,10 +15,11 @@ impl Work for NoteRestart {
         let (at, within) = (self.started_at_ms, i64::try_from(self.within.as_millis()).unwrap_or(i64::MAX));
         let window = (at.saturating_sub(within), at.saturating_add(within));
         let connection = store.connection;
-        store.atomically(|connection| {
+        store.atomically(|store| {
+            let connection = store.connection;
             connection.prepare_cached("DELETE FROM restarts WHERE id <= ? OR id >= ?")?.execute(window)?;
             let note = "INSERT INTO restarts VALUES (?, ?) ON CONFLICT DO NOTHING";
-            connection.prepare_cached(note)?.execute((at, checksum(TABLE, at, &[])))
+            Ok(connection.prepare_cached(note)?.execute((at, checksum(TABLE, at, &[])))?)
         })?;
         let mut statement = connection.prepare_cached("SELECT id, sum FROM restarts")?;
         let mut rows = statement.query(())?;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::duplicates::KeyHashes;
+use super::memory::{Memory, RowKind};
 use super::states::{INBOUND_ENDED, OUTBOUND_ENDED, RowCounts};
+use super::unread;
 
 /// How long an ended row is kept.
 const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
@@ -15,16 +18,34 @@ const PAGE: i64 = 1_000;
 /// Interval of sweeps.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// A table's name, its first ended state, and its part of the counts of rows.
+/// A table's name, the columns of its keys, its first ended state, its part of the counts of rows, and more to delete.
 struct RetentionTable {
+    kind: RowKind,
     name: &'static str,
+    keys: &'static str,
     ended_from: usize,
     counts: fn(&mut RowCounts) -> &mut [i64],
+    /// Deletes what other tables have of a row.
+    on_delete: fn(&Connection, &RetentionRow) -> rusqlite::Result<()>,
 }
 
 const TABLES: [RetentionTable; 2] = [
-    RetentionTable { name: "inbound", ended_from: INBOUND_ENDED, counts: |row_counts| &mut row_counts.inbound },
-    RetentionTable { name: "outbound", ended_from: OUTBOUND_ENDED, counts: |row_counts| &mut row_counts.outbound },
+    RetentionTable {
+        kind: RowKind::Inbound,
+        name: "inbound",
+        keys: "frame, message",
+        ended_from: INBOUND_ENDED,
+        counts: |row_counts| &mut row_counts.inbound,
+        on_delete: |store, row| unread::remove(store, row.id),
+    },
+    RetentionTable {
+        kind: RowKind::Outbound,
+        name: "outbound",
+        keys: "NULL, NULL",
+        ended_from: OUTBOUND_ENDED,
+        counts: |row_counts| &mut row_counts.outbound,
+        on_delete: |_, _| Ok(()),
+    },
 ];
 
 /// The positions of the sweeps and the time of the next one. A sweep deletes a page at a time, so that it delays no work.
@@ -54,6 +75,7 @@ impl Retention {
     pub(super) fn sweep(
         &mut self,
         store: &Connection,
+        memory: &mut Memory,
         row_counts: &RowCounts,
         now_ms: i64,
     ) -> rusqlite::Result<RowCounts> {
@@ -62,11 +84,16 @@ impl Retention {
         let mut more = false;
         for (table, cursor) in TABLES.iter().zip(&mut self.cursors) {
             let excess = excess((table.counts)(&mut row_counts), table.ended_from);
-            let page = page(store, table.name, *cursor)?;
+            let page = page(store, table, *cursor)?;
             let expired = expired(&page, table.ended_from, oldest, excess);
             let mut delete = store.prepare_cached(&format!("DELETE FROM {} WHERE id = ?", table.name))?;
+            let mut delete_marks = store.prepare_cached(&format!("DELETE FROM {}_marks WHERE id = ?", table.name))?;
             for row in &expired {
                 delete.execute([row.id])?;
+                delete_marks.execute([row.id])?;
+                (table.on_delete)(store, row)?;
+                memory.remove_keys(row.hashes, row.id);
+                memory.move_row(table.kind, row.id, usize::try_from(row.state).ok(), None);
                 if let Some(count) =
                     usize::try_from(row.state).ok().and_then(|state| (table.counts)(&mut delta).get_mut(state))
                 {
@@ -91,6 +118,7 @@ struct RetentionRow {
     id: i64,
     state: i64,
     changed_at_ms: i64,
+    hashes: KeyHashes,
 }
 
 impl RetentionRow {
@@ -100,13 +128,16 @@ impl RetentionRow {
 }
 
 /// The next rows after `cursor`. The newest row of all is never included: the next number is derived from it.
-fn page(store: &Connection, table: &str, cursor: i64) -> rusqlite::Result<Vec<RetentionRow>> {
+fn page(store: &Connection, table: &RetentionTable, cursor: i64) -> rusqlite::Result<Vec<RetentionRow>> {
+    let RetentionTable { name, keys, .. } = table;
     let sql = format!(
-        "SELECT id, state, changed_at_ms FROM {table} WHERE id > ? AND id < (SELECT max(id) FROM {table}) \
-         ORDER BY id LIMIT ?"
+        "SELECT id, state, changed_at_ms, {keys} FROM {name}_marks \
+         WHERE id > ? AND id < (SELECT max(id) FROM {name}_marks) ORDER BY id LIMIT ?"
     );
-    let row =
-        |row: &rusqlite::Row<'_>| Ok(RetentionRow { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)? });
+    let row = |row: &rusqlite::Row<'_>| {
+        let hashes = KeyHashes { frame: row.get(3)?, message: row.get(4)? };
+        Ok(RetentionRow { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)?, hashes })
+    };
     store.prepare_cached(&sql)?.query_map([cursor, PAGE], row)?.collect()
 }
 
@@ -125,7 +156,7 @@ mod tests {
     use super::*;
 
     fn row(id: i64, state: i64, changed_at_ms: i64) -> RetentionRow {
-        RetentionRow { id, state, changed_at_ms }
+        RetentionRow { id, state, changed_at_ms, hashes: KeyHashes::default() }
     }
 
     #[test]

@@ -1,17 +1,26 @@
 //! The tables, and the migration of an older file.
 //!
-//! In `inbound` and `outbound` the constant columns and those that a mark changes have a checksum each, so that a mark need
-//! not read the event again. The index on the state is a full one: it costs one more entry a row than one of open
-//! rows only, and counts a full ledger at open without reading its rows.
+//! Of an event and of a reply, what never changes is in one table (`inbound`, `outbound`), and what a mark changes is in a short row of
+//! another (`inbound_marks`, `outbound_marks`), each with its checksum, so that a mark neither reads nor writes the event again.
 
 use rusqlite::Connection;
 
-/// The version that this build writes. A file of a higher version is left unchanged.
-pub(super) const VERSION: i64 = 3;
+use super::migration;
 
-/// `schema[n]` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; 3] = [
-    r"
+/// The version that this build writes. A file of a higher version is left unchanged.
+pub(super) const VERSION: i64 = 6;
+
+/// One step of a migration, inside its transaction.
+enum MigrationStep {
+    Sql(&'static str),
+    /// What SQL alone cannot do.
+    Run(fn(&Connection) -> rusqlite::Result<()>),
+}
+
+/// `STEPS[n]` takes a file from version `n` to `n + 1`.
+const STEPS: [MigrationStep; 6] = [
+    MigrationStep::Sql(
+        r"
     CREATE TABLE inbound (
         id INTEGER PRIMARY KEY,
         state INTEGER NOT NULL,
@@ -72,18 +81,124 @@ const STEPS: [&str; 3] = [
     ) STRICT;
     CREATE INDEX history_session ON history (session);
 ",
+    ),
     // Starts of the process that found interrupted turns, by milliseconds since 1970.
-    r"
+    MigrationStep::Sql(
+        r"
     CREATE TABLE restarts (
         id INTEGER PRIMARY KEY,
         sum INTEGER NOT NULL
     ) STRICT;
 ",
+    ),
     // Chats to be notified that a drain refused messages of theirs: an index of those few rows.
-    r"
+    MigrationStep::Sql(
+        r"
     CREATE INDEX inbound_unread ON inbound (profile, link, platform, chat_id, bot_id, thread_id)
         WHERE state = 6 AND note = 'drain';
 ",
+    ),
+    // A row of the history for the entries that were appended together, with its session as a number.
+    MigrationStep::Run(migration::number_sessions),
+    // Marks beside the events and messages, hashes in place of the indexes over keys, unread events in a table.
+    MigrationStep::Sql(
+        r"
+    DROP INDEX inbound_state;
+    DROP INDEX inbound_frame;
+    DROP INDEX inbound_message;
+    DROP INDEX inbound_unread;
+    DROP INDEX outbound_state;
+    ALTER TABLE inbound RENAME TO old_inbound;
+    ALTER TABLE outbound RENAME TO old_outbound;
+
+    CREATE TABLE inbound_marks (
+        id INTEGER PRIMARY KEY,
+        state INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        turn TEXT,
+        note TEXT,
+        changed_at_ms INTEGER NOT NULL,
+        state_sum INTEGER NOT NULL,
+        frame INTEGER,
+        message INTEGER
+    ) STRICT;
+    INSERT INTO inbound_marks
+        SELECT id, state, attempts, turn, note, changed_at_ms, state_sum, NULL, NULL FROM old_inbound ORDER BY id;
+    CREATE INDEX inbound_marks_state ON inbound_marks (state);
+    CREATE TABLE inbound (
+        id INTEGER PRIMARY KEY,
+        link TEXT NOT NULL,
+        platform TEXT NOT NULL,
+        chat_id TEXT NOT NULL,
+        bot_id TEXT,
+        scope_id TEXT,
+        user_id TEXT,
+        thread_id TEXT,
+        buffer_id TEXT,
+        digest BLOB NOT NULL,
+        message_id TEXT,
+        profile TEXT NOT NULL,
+        session TEXT NOT NULL,
+        received_at_ms INTEGER NOT NULL,
+        event TEXT NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO inbound
+        SELECT id, link, platform, chat_id, bot_id, scope_id, user_id, thread_id, buffer_id, digest, message_id, profile,
+            session, received_at_ms, event, sum FROM old_inbound ORDER BY id;
+
+    CREATE TABLE unread (
+        id INTEGER PRIMARY KEY,
+        profile TEXT NOT NULL,
+        link TEXT NOT NULL,
+        platform TEXT NOT NULL,
+        chat_id TEXT NOT NULL,
+        bot_id TEXT,
+        thread_id TEXT
+    ) STRICT;
+    INSERT INTO unread
+        SELECT id, profile, link, platform, chat_id, bot_id, thread_id FROM old_inbound
+        WHERE state = 6 AND note = 'drain' ORDER BY id;
+    CREATE INDEX unread_chat ON unread (profile, link, platform, chat_id, bot_id, thread_id);
+
+    CREATE TABLE outbound_marks (
+        id INTEGER PRIMARY KEY,
+        state INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        message_id TEXT,
+        error TEXT,
+        changed_at_ms INTEGER NOT NULL,
+        state_sum INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO outbound_marks
+        SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM old_outbound ORDER BY id;
+    CREATE INDEX outbound_marks_state ON outbound_marks (state);
+    CREATE TABLE outbound (
+        id INTEGER PRIMARY KEY,
+        link TEXT NOT NULL,
+        platform TEXT NOT NULL,
+        chat_id TEXT NOT NULL,
+        bot_id TEXT,
+        scope_id TEXT,
+        user_id TEXT,
+        thread_id TEXT,
+        inbound INTEGER,
+        turn TEXT,
+        recorded_at_ms INTEGER NOT NULL,
+        action TEXT NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO outbound
+        SELECT id, link, platform, chat_id, bot_id, scope_id, user_id, thread_id, inbound, turn, recorded_at_ms, action,
+            sum FROM old_outbound ORDER BY id;
+
+    DROP TABLE old_inbound;
+    DROP TABLE old_outbound;
+    CREATE TABLE hash_key (id INTEGER PRIMARY KEY, key BLOB NOT NULL, sum INTEGER NOT NULL) STRICT;
+",
+    ),
+    // Rows in an open state are in memory.
+    MigrationStep::Sql("DROP INDEX inbound_marks_state; DROP INDEX outbound_marks_state;"),
 ];
 
 /// The version of a file. 0 is an empty one.
@@ -94,12 +209,16 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
 /// Migrates a file of version `from` to [`VERSION`], completely or not at all.
 pub(super) fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()> {
     let missing = STEPS.iter().skip(usize::try_from(from).unwrap_or_default());
-    let steps: String = missing.copied().collect();
-    if steps.is_empty() {
+    if missing.len() == 0 {
         return Ok(());
     }
     let transaction = connection.unchecked_transaction()?;
-    transaction.execute_batch(&steps)?;
+    for step in missing {
+        match step {
+            MigrationStep::Sql(sql) => transaction.execute_batch(sql)?,
+            MigrationStep::Run(step) => step(&transaction)?,
+        }
+    }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }

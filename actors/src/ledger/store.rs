@@ -1,10 +1,12 @@
 //! One transaction on the ledger, and the interface of the work in it.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
-use rusqlite::{Connection, ErrorCode, Row};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 
-use super::row::CorruptRow;
+use super::memory::{Memory, RowKind};
+use super::row::{self, CorruptRow};
 use super::states::RowCounts;
 use caduceus_contract::messages::ledger::LedgerError;
 
@@ -27,9 +29,20 @@ pub struct Store<'a> {
     pub(super) connection: &'a Connection,
     pub(super) ids: &'a mut Ids,
     pub(super) corrupt: &'a mut CorruptRows,
+    pub(super) memory: &'a mut Memory,
     pub(super) delta: RowCounts,
     /// Milliseconds since 1970 at which the transaction began.
     pub(super) now_ms: i64,
+}
+
+/// A table whose rows are listed by state.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListedTable {
+    pub(super) kind: RowKind,
+    /// Its name in SQL and in errors.
+    pub(super) name: &'static str,
+    /// Reads whole rows from the table of `marks`: the number, the state, and the rest.
+    pub(super) read: &'static str,
 }
 
 /// Why a piece of work failed.
@@ -66,25 +79,46 @@ impl From<LedgerError> for Failure {
 }
 
 impl<'a> Store<'a> {
-    pub(super) fn new(connection: &'a Connection, ids: &'a mut Ids, corrupt: &'a mut CorruptRows, now_ms: i64) -> Self {
-        Self { connection, ids, corrupt, delta: RowCounts::default(), now_ms }
+    pub(super) fn new(
+        connection: &'a Connection,
+        ids: &'a mut Ids,
+        corrupt: &'a mut CorruptRows,
+        memory: &'a mut Memory,
+        now_ms: i64,
+    ) -> Self {
+        Self { connection, ids, corrupt, memory, delta: RowCounts::default(), now_ms }
     }
 
-    /// Runs `work`; if it fails, none of its changes stay.
-    pub(super) fn atomically<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    /// Runs `work`; if it fails, none of its changes stay, in the file, in the counts or in memory.
+    pub(super) fn atomically<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
+        let (delta, changes) = (self.delta, self.memory.changes());
         self.connection.prepare_cached("SAVEPOINT work")?.execute([])?;
-        let outcome = work(self.connection);
+        let outcome = work(self);
         if outcome.is_err() {
             self.connection.prepare_cached("ROLLBACK TO work")?.execute([])?;
+            self.delta = delta;
+            self.memory.undo_to(changes);
         }
         self.connection.prepare_cached("RELEASE work")?.execute([])?;
         outcome
     }
 
+    /// Counts a row that is recorded (no `from`) or marked, in its new state.
+    pub(super) fn moved(&mut self, kind: RowKind, row: i64, from: Option<usize>, to: usize) {
+        let counts: &mut [i64] = match kind {
+            RowKind::Inbound => &mut self.delta.inbound,
+            RowKind::Outbound => &mut self.delta.outbound,
+        };
+        for (state, change) in from.map(|from| (from, -1)).into_iter().chain([(to, 1)]) {
+            counts[state] += change;
+        }
+        self.memory.move_row(kind, row, from, Some(to));
+    }
+
     /// The rows of `table` in any of `states` after row `after`, oldest first, each once, at most `limit` good ones.
     pub(super) fn list<T>(
         &mut self,
-        table: &'static str,
+        table: ListedTable,
         states: impl Iterator<Item = usize>,
         after: Option<i64>,
         limit: usize,
@@ -101,43 +135,75 @@ impl<'a> Store<'a> {
         Ok(found)
     }
 
-    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones.
+    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones. Corrupt
+    /// rows do not count, or a short page would be treated as the last one.
     fn list_state<T>(
         &mut self,
-        table: &'static str,
+        table: ListedTable,
         state: usize,
-        after: i64,
+        mut after: i64,
         limit: usize,
         read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
         found: &mut Vec<T>,
     ) -> rusqlite::Result<()> {
-        let connection = self.connection;
-        // No LIMIT: corrupt rows do not count, or a short page would be treated as the last one.
-        let sql = format!("SELECT * FROM {table} WHERE state = ? AND id > ? ORDER BY id");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut rows = statement.query((i64::try_from(state).unwrap_or(i64::MAX), after))?;
-        let full = found.len() + limit;
-        while found.len() < full
-            && let Some(row) = rows.next()?
-        {
-            match read(row) {
-                Ok(row) => found.push(row),
-                Err(CorruptRow) => drop(self.corrupt(table, row.get(0)?)),
+        let full = found.len().saturating_add(limit);
+        while found.len() < full {
+            let rows = self.rows_in_state(table, state, after, full - found.len())?;
+            let Some(last) = rows.last() else { break };
+            after = *last;
+            for row in rows {
+                found.extend(self.read_in_state(table, row, state, &read)?.and_then(Result::ok));
             }
         }
         Ok(())
     }
 
+    /// The first `limit` rows in a state after row `after`: from memory if the state is open, otherwise from the marks.
+    fn rows_in_state(&self, table: ListedTable, state: usize, after: i64, limit: usize) -> rusqlite::Result<Vec<i64>> {
+        if let Some(rows) = self.memory.open_rows(table.kind, state) {
+            return Ok(rows.range((Bound::Excluded(after), Bound::Unbounded)).take(limit).copied().collect());
+        }
+        let sql = format!("SELECT id FROM {}_marks WHERE id > ? AND state = ? ORDER BY id LIMIT ?", table.name);
+        let values = [Some(after), i64::try_from(state).ok(), Some(i64::try_from(limit).unwrap_or(i64::MAX))];
+        self.connection.prepare_cached(&sql)?.query_map(values, |row| row.get(0))?.collect()
+    }
+
+    /// One row, if it is there and in this state. A corrupt one is recorded.
+    pub(super) fn read_in_state<T>(
+        &mut self,
+        table: ListedTable,
+        row: i64,
+        state: usize,
+        read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
+    ) -> rusqlite::Result<Option<Result<T, LedgerError>>> {
+        let found = self
+            .connection
+            .prepare_cached(&format!("{} WHERE marks.id = ?", table.read))?
+            .query_row([row], |found| Ok((row::code_at(found, 1).is_ok_and(|code| code == state), read(found))))
+            .optional()?;
+        Ok(match found {
+            Some((_, Err(CorruptRow))) => Some(Err(self.corrupt(table.name, row))),
+            Some((true, Ok(found))) => Some(Ok(found)),
+            // Another program changed or deleted it.
+            Some((false, Ok(_))) | None => None,
+        })
+    }
+
     /// Records and logs a corrupt row, once.
     pub(super) fn corrupt(&mut self, table: &'static str, row: i64) -> LedgerError {
-        if self.corrupt.0.insert((table, row)) {
-            tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
-        }
-        LedgerError::Corrupt { table, row }
+        self.corrupt.add(table, row)
     }
 }
 
 impl CorruptRows {
+    /// Records and logs a corrupt row, once.
+    pub(super) fn add(&mut self, table: &'static str, row: i64) -> LedgerError {
+        if self.0.insert((table, row)) {
+            tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
+        }
+        LedgerError::Corrupt { table, row }
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.0.len() as u64
     }

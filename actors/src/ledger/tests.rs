@@ -1,9 +1,12 @@
 //! The ledger through its actor and its owner, on a real disk.
 
+mod conversations;
 mod damage;
 mod kill;
+mod migrating;
 mod recording;
 mod retrying;
+mod settling;
 mod waiting;
 mod writing;
 
@@ -139,6 +142,16 @@ impl Work for Hold {
         // Used or dropped, it continues either way.
         let _ = self.released.lock().unwrap().recv_timeout(CEILING);
         Ok(())
+    }
+}
+
+/// Fails its group.
+struct PanickingWork;
+
+impl Work for PanickingWork {
+    type Answer = ();
+    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+        panic!("panic requested by the test")
     }
 }
 

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::marks_check::MarksCheck;
 use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
 use super::shared::{Ended, SharedView};
-use super::store::{CorruptRows, Failure, Store, Work, ends_transaction};
+use super::store::{Failure, Store, Work, ends_transaction};
 use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
@@ -32,6 +33,8 @@ const GROUP: usize = 512;
 const PROBE: Duration = Duration::from_secs(1);
 /// Interval of checks whether the files are still there.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Interval of slices of the check of all marks, until it is done.
+const CHECK_MARKS_EVERY: Duration = Duration::from_millis(20);
 /// Least time between two notifications, so that a flood of events does not become one of notifications.
 const NOTIFY_EVERY: Duration = Duration::from_millis(100);
 
@@ -57,7 +60,7 @@ impl LedgerWriter {
         let path = path.as_ref();
         let opened = open(path)?;
         let (queue, waiting) = sync_channel(QUEUE);
-        let shared = Arc::new(SharedView::new(path.to_owned(), opened.row_counts));
+        let shared = Arc::new(SharedView::new(path.to_owned(), opened.rows.row_counts));
         let writer = Writer::new(opened, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
@@ -192,8 +195,8 @@ enum Wrote {
 /// The state of the thread.
 struct Writer {
     opened: Opened,
-    corrupt: CorruptRows,
     retention: Retention,
+    marks_check: MarksCheck,
     /// The time of the last notification.
     notified: Option<Instant>,
     /// Whether anything has changed since.
@@ -203,13 +206,14 @@ struct Writer {
 
 impl Writer {
     fn new(opened: Opened, shared: Arc<SharedView>) -> Self {
-        let (corrupt, retention) = (CorruptRows::default(), Retention::default());
-        Self { opened, corrupt, retention, notified: None, changed: false, shared }
+        let (retention, marks_check) = (Retention::default(), MarksCheck::new());
+        Self { opened, retention, marks_check, notified: None, changed: false, shared }
     }
 
     fn run(mut self, waiting: &Receiver<Box<dyn Job>>) {
         let mut swept_at = Instant::now();
         let mut checked_at = Instant::now();
+        let mut marks_checked_at = None;
         loop {
             match waiting.recv_timeout(self.idle_wait()) {
                 Ok(first) => {
@@ -223,10 +227,16 @@ impl Writer {
                 break;
             }
             let now = Instant::now();
-            if self.retention.is_due(now.duration_since(swept_at), &self.opened.row_counts) {
+            if self.retention.is_due(now.duration_since(swept_at), &self.opened.rows.row_counts) {
                 self.sweep();
             }
             swept_at = now;
+            if !self.marks_check.is_done()
+                && marks_checked_at.is_none_or(|at| now.duration_since(at) >= CHECK_MARKS_EVERY)
+            {
+                marks_checked_at = Some(now);
+                self.check_marks();
+            }
             if now.duration_since(checked_at) >= CHECK_EVERY {
                 checked_at = now;
                 self.check_files();
@@ -248,7 +258,8 @@ impl Writer {
             .changed
             .then(|| self.notified.map_or(Duration::ZERO, |notified| NOTIFY_EVERY.saturating_sub(notified.elapsed())));
         let probe = self.shared.cannot_write().then_some(PROBE);
-        [on_change, probe].into_iter().flatten().fold(self.retention.due_in().min(CHECK_EVERY), Duration::min)
+        let marks = (!self.marks_check.is_done()).then_some(CHECK_MARKS_EVERY);
+        [on_change, probe, marks].into_iter().flatten().fold(self.retention.due_in().min(CHECK_EVERY), Duration::min)
     }
 
     /// Checks whether the files are at their paths.
@@ -259,11 +270,24 @@ impl Writer {
         self.show(self.shared.write_error());
     }
 
+    /// Checks a slice of the marks.
+    fn check_marks(&mut self) {
+        self.shared.begin();
+        let rows = &mut self.opened.rows;
+        if let Err(error) = self.marks_check.check(&self.opened.connection, &mut rows.corrupt) {
+            tracing::warn!(%error, "marks of the ledger not all checked");
+            self.marks_check.stop();
+        }
+        self.show(self.shared.write_error());
+    }
+
     /// Does all of `jobs` in one transaction and then answers them.
     fn run_group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         self.shared.begin();
         // A bug in one operation fails its group, not the ledger.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut jobs)));
+        // Nothing to undo after a commit.
+        self.opened.rows.memory.undo_to(0);
         let before = self.shared.write_error();
         let (failure, write_error) = match outcome {
             Ok(Ok(Wrote::Something)) => (None, None),
@@ -282,15 +306,17 @@ impl Writer {
 
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<Wrote> {
         let opened = &mut self.opened;
+        let rows = &mut opened.rows;
         let changes = opened.connection.total_changes();
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let mut store = Store::new(&transaction, &mut opened.ids, &mut self.corrupt, now_ms());
+        let mut store = Store::new(&transaction, &mut opened.ids, &mut rows.corrupt, &mut rows.memory, now_ms());
         for job in jobs {
             job.run(&mut store)?;
         }
         let delta = store.delta;
         transaction.commit()?;
-        opened.row_counts.add(&delta);
+        opened.rows.row_counts.add(&delta);
+        opened.rows.memory.committed();
         Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
     }
 
@@ -304,6 +330,8 @@ impl Writer {
     fn sweep(&mut self) {
         self.shared.begin();
         let outcome = self.delete_expired();
+        // Nothing to undo after a commit.
+        self.opened.rows.memory.undo_to(0);
         // It has no caller, and the next write shows whether the disk works.
         if let Err(error) = outcome {
             tracing::warn!(%error, "old rows of the ledger not deleted");
@@ -314,14 +342,15 @@ impl Writer {
     fn delete_expired(&mut self) -> rusqlite::Result<()> {
         let opened = &mut self.opened;
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let delta = self.retention.sweep(&transaction, &opened.row_counts, now_ms())?;
+        let delta = self.retention.sweep(&transaction, &mut opened.rows.memory, &opened.rows.row_counts, now_ms())?;
         transaction.commit()?;
-        opened.row_counts.add(&delta);
+        opened.rows.row_counts.add(&delta);
+        opened.rows.memory.committed();
         Ok(())
     }
 
     fn show(&mut self, write_error: Option<String>) {
-        self.changed |= self.shared.show(self.opened.row_counts, self.corrupt.count(), write_error);
+        self.changed |= self.shared.show(self.opened.rows.row_counts, self.opened.rows.corrupt.count(), write_error);
     }
 
     fn notify(&mut self) {
@@ -340,32 +369,5 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Runs some SQL.
-    struct Sql(&'static str);
-
-    impl Work for Sql {
-        type Answer = ();
-        fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-            Ok(store.connection.execute_batch(self.0)?)
-        }
-    }
-
-    #[test]
-    fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
-        let home = tempfile::tempdir().unwrap();
-        let opened = open(&home.path().join("ledger")).unwrap();
-        let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.row_counts));
-        let mut writer = Writer::new(opened, shared);
-        let mut cannot_write_after = |sql| {
-            writer.run_group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
-            writer.shared.cannot_write()
-        };
-        assert!(!cannot_write_after("PRAGMA max_page_count = 1"));
-        assert!(cannot_write_after("INSERT INTO history VALUES (1, zeroblob(9) || hex(zeroblob(99999)), 'r', 'c', 0)"));
-        assert!(cannot_write_after("SELECT count(*) FROM history"));
-        assert!(!cannot_write_after("PRAGMA max_page_count = 99999; INSERT INTO history VALUES (2, 's', 'r', 'c', 0)"));
-    }
-}
+#[path = "writer_tests.rs"]
+mod tests;

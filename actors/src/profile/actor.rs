@@ -34,7 +34,7 @@ use crate::relay::claims::Claims;
 use crate::settings::ProfileSettings;
 use caduceus_contract::messages::honcho::FreshToken;
 use caduceus_contract::messages::relay::Wake;
-use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::messages::status::ProfileTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, Port};
 
@@ -75,7 +75,7 @@ pub struct ProfileDependencies {
     /// The actor of the grants, if there is one.
     pub fresh_token: Option<Port<FreshToken>>,
     /// Notified when the status has changed.
-    pub status: Port<StatusTouched>,
+    pub status: Port<ProfileTouched>,
     /// Carries out its calls.
     pub caller: Caller,
     /// The link of the process, notified of new credentials.
@@ -150,7 +150,7 @@ impl ProfileActor {
     }
 
     fn touch_status(&self) {
-        if let Err(error) = self.ports.status.tell(StatusTouched) {
+        if let Err(error) = self.ports.status.tell(ProfileTouched(self.profile().name.clone())) {
             debug!(profile = %self.profile().name, %error, "status not notified");
         }
     }
@@ -180,6 +180,7 @@ impl Actor for ProfileActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.listening = Some(env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched)));
+        self.ports.claims.notify(&self.owner(), Arc::clone(&self.touched));
         self.watch_env(ctx);
     }
 }

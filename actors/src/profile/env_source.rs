@@ -45,7 +45,7 @@ fn unusable(why: Unusable) -> EnvContent {
 
 /// Notifies `touched` of every event on the file in `home`, until the returned value is dropped.
 pub(super) fn listen(events: &FileEvents, home: &Path, touched: Arc<Notify>) -> Listening {
-    events.listen(home, |name| name == FILE_NAME, move || touched.notify_one())
+    events.listen(home, &[FILE_NAME], |name| name == FILE_NAME, move || touched.notify_one())
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::ActionResult;
 use caduceus_contract::wire::event::RELAY;
 use caduceus_contract::wire::frame::ToConnector;
-use caduceus_supervision::{Incarnation, Port, ResponseFuture};
+use caduceus_supervision::{ActorTasks, Incarnation, Port, ResponseFuture};
 
 /// Period of the search for old media.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
@@ -109,6 +109,8 @@ pub struct RelayActor {
     /// Places for arrivals, shared by all connections: arrivals of an older connection may still wait for an answer.
     pub(super) places: Arc<Semaphore>,
     pub(super) pending: PendingSends,
+    /// Events offered to the dispatcher, and dead letters to the ledger, until they are answered.
+    pub(super) tasks: ActorTasks<Self>,
     /// Events, some of which wait for their media.
     pub(super) reorder: ReorderBuffer<Arrival>,
     pub(super) unacked: UnackedEvents<Arrival>,
@@ -147,6 +149,7 @@ impl RelayActor {
             slot: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(PLACES as usize)),
             pending: PendingSends::default(),
+            tasks: ActorTasks::default(),
             reorder: ReorderBuffer::default(),
             unacked: UnackedEvents::default(),
             descriptors: Descriptors::default(),
@@ -278,6 +281,7 @@ impl Actor for RelayActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // The start does not depend on the connector.
+        self.tasks.attach(ctx);
         self.incarnation.ready();
         self.sweep_media(ctx);
         self.watch_claims(ctx);

@@ -185,30 +185,30 @@ impl RelayActor {
     }
 
     /// A complete event is passed to the dispatcher when it is next.
-    pub(super) fn accept(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
+    pub(super) fn accept(&mut self, generation: u64, arrival: Arrival) {
         if let Some((seq, arrival)) = self.unacked.arrived(arrival) {
-            self.offer(generation, seq, arrival, ctx);
+            self.offer(generation, seq, arrival);
         }
     }
 
     /// Sends one event to the dispatcher, or one dead letter to the ledger; `answered` receives the answer.
-    fn offer(&self, generation: u64, seq: Seq, arrival: Arrival, ctx: &mut Context<Self>) {
+    fn offer(&self, generation: u64, seq: Seq, arrival: Arrival) {
         match &arrival.content {
             ArrivalContent::Event(event) => {
                 let answer = self.ports.dispatch.ask(self.inbound(&arrival, event), self.timings.take);
-                ctx.spawn(answer.into_actor(self).map(move |answer, link, ctx| {
+                self.tasks.spawn(answer, move |answer, link, ctx| {
                     let taken = link.was_taken(answer);
                     link.answered(generation, seq, arrival, taken, ctx);
-                }));
+                });
             }
             ArrivalContent::Dead(letter) => {
                 let record =
                     letter.record(self.link.clone(), self.profile.clone(), arrival.buffer_id.clone(), arrival.digest);
                 let answer = self.ports.ledger.ask(record, self.timings.take);
-                ctx.spawn(answer.into_actor(self).map(move |answer, link, ctx| {
+                self.tasks.spawn(answer, move |answer, link, ctx| {
                     let taken = link.was_recorded(&arrival, answer);
                     link.answered(generation, seq, arrival, taken, ctx);
-                }));
+                });
             }
         }
     }
@@ -268,20 +268,20 @@ impl RelayActor {
             NextAction::Nothing => {}
             NextAction::Pause => self.pause(true),
             NextAction::Resume => self.pause(false),
-            NextAction::OfferNow => self.offer_again(generation, ctx),
+            NextAction::OfferNow => self.offer_again(generation),
             NextAction::OfferLater { round } => {
                 self.pause(true);
                 let wait = self.timings.offer.delay(round, fastrand::f64());
-                ctx.run_later(wait, move |link, ctx| link.offer_again(generation, ctx));
+                ctx.run_later(wait, move |link, _| link.offer_again(generation));
             }
         }
     }
 
-    fn offer_again(&mut self, generation: u64, ctx: &mut Context<Self>) {
+    fn offer_again(&mut self, generation: u64) {
         if self.connection.as_ref().is_some_and(|connection| connection.generation == generation)
             && let Some((seq, arrival)) = self.unacked.offer_again()
         {
-            self.offer(generation, seq, arrival, ctx);
+            self.offer(generation, seq, arrival);
         }
     }
 

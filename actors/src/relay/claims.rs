@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::locked::locked;
 use caduceus_contract::profile_name::ProfileName;
@@ -108,6 +108,8 @@ struct ClaimTable {
     last: u64,
     /// The owners that must release their claim.
     evicted: BTreeSet<LinkOwner>,
+    /// Notified when the settings of another owner may have changed the refusal of this one.
+    notified: BTreeMap<LinkOwner, Arc<Notify>>,
 }
 
 impl Claims {
@@ -132,10 +134,22 @@ impl Claims {
     /// The settings of `owner` name this gateway; `None` if they make no link.
     pub fn declare(&self, owner: &LinkOwner, wanted: Option<GatewayKey>) {
         let mut table = self.table();
-        match wanted {
-            Some(key) => drop(table.wanted.insert(owner.clone(), key)),
-            None => drop(table.wanted.remove(owner)),
+        let before = table.wanted.remove(owner);
+        let changed = before != wanted;
+        if let Some(key) = wanted {
+            table.wanted.insert(owner.clone(), key);
         }
+        if changed {
+            let now = table.wanted.get(owner);
+            let same = |key: &GatewayKey| before.as_ref() == Some(key) || now == Some(key);
+            let others = table.wanted.iter().filter(|(other, key)| *other != owner && same(key));
+            others.filter_map(|(other, _)| table.notified.get(other)).for_each(|notify| notify.notify_one());
+        }
+    }
+
+    /// Notifies `changed` when the settings of another owner may have changed the refusal of `owner`.
+    pub fn notify(&self, owner: &LinkOwner, changed: Arc<Notify>) {
+        self.table().notified.insert(owner.clone(), changed);
     }
 
     /// Why the settings of `owner` currently make no link, if there is a reason.
@@ -279,6 +293,24 @@ mod tests {
             assert!(same((near, "g"), ("ws://127.0.0.1:9", "g")), "{near}");
         }
         assert!(same(("ws://[2001:DB8::1]:9", "g"), ("ws://[2001:db8:0::1]:9/relay", "g")));
+    }
+
+    #[test]
+    fn an_owner_is_notified_when_another_names_its_gateway_or_no_longer_does() {
+        use futures_util::FutureExt as _;
+
+        let (claims, work, changed) = (claims(&["work"]), profile("work"), Arc::new(Notify::new()));
+        claims.notify(&work, Arc::clone(&changed));
+        let notified = || changed.notified().now_or_never().is_some();
+        claims.declare(&work, Some(key("gw")));
+        claims.declare(&None, Some(key("other")));
+        assert!(!notified());
+        claims.declare(&None, Some(key("gw")));
+        assert!(notified());
+        claims.declare(&None, Some(key("gw")));
+        assert!(!notified(), "nothing changed");
+        claims.declare(&None, None);
+        assert!(notified());
     }
 
     fn refused(claims: &Claims, owner: &LinkOwner, id: &str) -> Option<ClaimRefused> {

@@ -21,13 +21,13 @@ impl RelayActor {
         };
         let Some((url, event)) = host else {
             if let Some(arrival) = self.reorder.push_complete(arrival) {
-                self.accept(generation, arrival, ctx);
+                self.accept(generation, arrival);
             }
             return;
         };
         let place = self.reorder.reserve();
         let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
-        ctx.spawn(fetching.into_actor(self).map(move |(event, raw_event), link, ctx| {
+        ctx.spawn(fetching.into_actor(self).map(move |(event, raw_event), link, _| {
             if link.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
                 return;
             }
@@ -36,7 +36,7 @@ impl RelayActor {
                 (fetched.event, fetched.raw_event) = (event, raw_event);
             }
             for arrival in link.reorder.completed(place, arrival) {
-                link.accept(generation, arrival, ctx);
+                link.accept(generation, arrival);
             }
         }));
     }

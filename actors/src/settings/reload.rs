@@ -101,6 +101,14 @@ impl Sources {
         sources
     }
 
+    /// Whether every file and directory could be examined.
+    #[must_use]
+    pub fn are_readable(&self) -> bool {
+        let unreachable = |stamp: &FileStamp| matches!(stamp, FileStamp::Unreachable(_));
+        !self.files.values().any(unreachable)
+            && self.directories.values().all(|place| *place != DirectoryState::NoAnswer)
+    }
+
     /// The directories that contain the files, or may contain them later.
     pub fn directories(&self) -> impl Iterator<Item = (&Path, DirectoryState)> {
         self.directories.iter().map(|(path, place)| (path.as_path(), *place))
@@ -108,6 +116,18 @@ impl Sources {
 }
 
 impl Settings {
+    /// The sources of the settings of `home` in `directory` that are checked where there are no file events.
+    #[must_use]
+    pub fn files_in(home: &Path, directory: &Path) -> &'static [&'static str] {
+        if directory == home {
+            &[FILE_NAME, ORIGINAL_FILE_NAME, profiles::DIRECTORY]
+        } else if directory == home.join(profiles::DIRECTORY) {
+            &["."]
+        } else {
+            &[FILE_NAME, ORIGINAL_FILE_NAME]
+        }
+    }
+
     /// Which entries of `directory` are sources of the settings of `home`.
     pub fn concerns(home: &Path, directory: &Path) -> impl Fn(&OsStr) -> bool + use<> {
         let (is_home, is_place) = (directory == home, directory == home.join(profiles::DIRECTORY));
@@ -191,7 +211,7 @@ impl Settings {
     /// Whether the change from these settings to `now` affects `profile`.
     #[must_use]
     pub fn differs_for<'a>(&'a self, profile: &ProfileSettings, now: &'a Self) -> bool {
-        let own = |settings: &Self| settings.profiles.iter().find(|one| one.name == profile.name).cloned();
+        let own = |settings: &'a Self| settings.profiles.iter().find(|one| one.name == profile.name);
         let relay = |settings: &'a Self| settings.relay.iter().map(|(name, value)| (*name, value.expose_secret()));
         let inherited = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
         own(self) != own(now) || (profile.home == now.home && inherited())

@@ -3,36 +3,43 @@
 //! Owns the last [`Snapshot`]. Every actor notifies it of changes; it queries their views. Changes close together make one
 //! snapshot. A restart loses the subscribers, who are disconnected and subscribe again, and the snapshot, which is rebuilt by queries.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::debug;
 
 use super::listener::SnapshotListener;
 use super::platforms;
 use super::process;
 pub use super::queries::StatusPorts;
-use super::queries::query_all;
+use super::queries::{by_path, profiles_to_query, query_all};
 pub use super::views::ViewMemory;
 use super::views::Views;
 use crate::config::messages::{InForce, SettingsChanged};
 use crate::locked::locked;
 use caduceus_contract::messages::profile::ProfileView;
 use caduceus_contract::messages::relay::LinkView;
-use caduceus_contract::messages::status::{GetSnapshot, Phase, SnapshotChanged, StatusTouched, Subscribe};
+use caduceus_contract::messages::status::{
+    GetSnapshot, Phase, ProfileTouched, RefreshSnapshot, SnapshotChanged, StatusTouched, Subscribe,
+};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::status::lifecycle;
 use caduceus_contract::status::lifecycle::ProcessPhase;
 use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::{Snapshot, Totals};
-use caduceus_supervision::{Board, Port, ResponseFuture, StartContext};
+use caduceus_supervision::{Board, Port, ResponseFuture, StartContext, TreeNode};
 
-/// How long changes are collected before a snapshot is made: too short to notice, long enough for a burst.
-const GATHER: Duration = Duration::from_millis(25);
-/// Interval of snapshots without a change: ages and memory change by themselves.
-const TICK: Duration = Duration::from_secs(1);
+/// Pause after a snapshot: at most ten are made in a second, however much changes.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The same while the tree starts.
+const STARTING_PAUSE: Duration = Duration::from_millis(500);
+/// A snapshot of this age is replaced when it is requested: ages and memory change by themselves.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// Interval of snapshots that nothing requested, for a change that no actor reports.
+const TICK: Duration = Duration::from_secs(10);
 
 /// The settings of the status.
 #[derive(Debug, Clone)]
@@ -74,69 +81,129 @@ pub struct StatusActor {
     settings: StatusSettings,
     ports: StatusPorts,
     board: Board,
+    changes: watch::Receiver<u64>,
     own: Port<StatusTouched>,
     snapshot: Arc<Snapshot>,
+    made: Instant,
+    /// The profiles that reported a change since they were queried.
+    touched: BTreeSet<ProfileName>,
     subscribers: Vec<Port<SnapshotChanged>>,
-    /// A snapshot is being made, or about to be.
-    busy: bool,
-    /// Something changed while it was being made.
+    gathering: Gathering,
+    /// Something changed since the last snapshot was begun.
     dirty: bool,
     /// Number of snapshots begun.
     begun: u64,
     /// The callers that wait for the snapshot of this number.
-    awaited: Vec<(u64, oneshot::Sender<()>)>,
+    awaited: Vec<(u64, oneshot::Sender<Arc<Snapshot>>)>,
+}
+
+/// The stage of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gathering {
+    Idle,
+    /// The actors are being queried.
+    Querying,
+    /// The pause after the snapshot of this number.
+    Pausing(u64),
 }
 
 impl StatusActor {
     /// A status of the tree on `board`.
     #[must_use]
     pub fn new(settings: StatusSettings, ports: StatusPorts, board: Board, start: &StartContext<Self>) -> Self {
-        let snapshot = Arc::new(build(&settings, &ports, &mut settings.views.lock(), &board, None));
+        let tree = Arc::new(board.snapshot());
+        let snapshot = Arc::new(build(&settings, &ports, &mut settings.views.lock(), &tree, None));
         Self {
             settings,
             ports,
+            changes: board.changes(),
             board,
             own: start.own(),
             snapshot,
+            made: Instant::now(),
+            touched: BTreeSet::new(),
             subscribers: Vec::new(),
-            busy: false,
+            gathering: Gathering::Idle,
             dirty: false,
             begun: 0,
             awaited: Vec::new(),
         }
     }
 
-    /// Makes a snapshot at once; a change meanwhile, or shortly after, makes one more.
+    /// Makes a snapshot at once, or after the pause that follows the last one.
     fn gather(&mut self, ctx: &mut Context<Self>) {
-        if self.busy {
+        if self.gathering == Gathering::Idle {
+            self.gather_now(ctx);
+        } else {
             self.dirty = true;
-            return;
         }
-        self.busy = true;
+    }
+
+    fn gather_now(&mut self, ctx: &mut Context<Self>) {
+        self.gathering = Gathering::Querying;
+        self.dirty = false;
         self.begun += 1;
-        let number = self.begun;
-        let StatusSettings { in_force, started, .. } = self.settings.clone();
-        let queries = query_all(self.ports.clone(), in_force, started, self.board.snapshot());
+        let (number, version) = (self.begun, self.version());
+        let tree = Arc::new(self.board.snapshot());
+        let StatusSettings { in_force, started, views, .. } = &self.settings;
+        let touched = std::mem::take(&mut self.touched);
+        let served = in_force.profiles.iter().map(|served| (&served.name, &served.ports.view));
+        let profiles = profiles_to_query(served, &touched, &mut views.lock(), &by_path(&tree));
+        let queries = query_all(self.ports.clone(), profiles, *started, Arc::clone(&tree));
         ctx.spawn(queries.into_actor(self).map(move |answers, actor, ctx| {
             answers.store(&mut actor.settings.views.lock());
-            actor.publish();
+            // Read again only if a child has changed meanwhile.
+            let tree = (actor.version() == version).then_some(tree);
+            actor.publish(tree);
             for (_, waiter) in actor.awaited.extract_if(.., |(awaited, _)| *awaited <= number) {
                 // The caller's timeout may have passed.
-                let _ = waiter.send(());
+                let _ = waiter.send(Arc::clone(&actor.snapshot));
             }
-            ctx.run_later(GATHER, |actor, ctx| {
-                actor.busy = false;
-                if std::mem::take(&mut actor.dirty) {
-                    actor.gather(ctx);
-                }
-            });
+            if actor.awaited.is_empty() {
+                actor.pause(number, ctx);
+            } else {
+                actor.gather_now(ctx);
+            }
         }));
     }
 
-    fn publish(&mut self) {
+    fn pause(&mut self, number: u64, ctx: &mut Context<Self>) {
+        let is_starting = self.settings.phase.get().0 == ProcessPhase::Starting;
+        let length = if is_starting { STARTING_PAUSE } else { PAUSE };
+        self.gathering = Gathering::Pausing(number);
+        ctx.run_later(length, move |actor, ctx| actor.end_pause(number, ctx));
+    }
+
+    fn end_pause(&mut self, number: u64, ctx: &mut Context<Self>) {
+        if self.gathering == Gathering::Pausing(number) {
+            self.gathering = Gathering::Idle;
+            if self.dirty {
+                self.gather_now(ctx);
+            }
+        }
+    }
+
+    /// Waits for a snapshot that is begun after this moment, and begins it without the pause: the process enters a phase.
+    fn next_snapshot(&mut self, ctx: &mut Context<Self>) -> oneshot::Receiver<Arc<Snapshot>> {
+        let (waiter, made) = oneshot::channel();
+        self.awaited.push((self.begun + 1, waiter));
+        if self.gathering != Gathering::Querying {
+            self.gather_now(ctx);
+        }
+        made
+    }
+
+    /// The version of the tree.
+    fn version(&self) -> u64 {
+        *self.changes.borrow()
+    }
+
+    fn publish(&mut self, tree: Option<Arc<TreeNode>>) {
         let before = Some(&*self.snapshot);
         let views = &mut self.settings.views.lock();
-        self.snapshot = Arc::new(build(&self.settings, &self.ports, views, &self.board, before));
+        let tree = tree.unwrap_or_else(|| Arc::new(self.board.snapshot()));
+        self.snapshot = Arc::new(build(&self.settings, &self.ports, views, &tree, before));
+        self.made = Instant::now();
         self.settings.listener.tell(&self.snapshot);
         let change = SnapshotChanged(Arc::clone(&self.snapshot));
         self.subscribers.retain(|subscriber| subscriber.tell(change.clone()).is_ok());
@@ -147,13 +214,15 @@ fn build(
     settings: &StatusSettings,
     ports: &StatusPorts,
     views: &mut Views,
-    board: &Board,
+    actors: &Arc<TreeNode>,
     before: Option<&Snapshot>,
 ) -> Snapshot {
     let (phase, exit_reason) = settings.phase.get();
-    let (actors, moment, started) = (board.snapshot(), Instant::now(), settings.started);
+    let (nodes, moment, started) = (by_path(actors), Instant::now(), settings.started);
+    let node = |path: &str| nodes.get(path).copied();
     let served: Vec<ProfileName> = settings.in_force.profiles.iter().map(|served| served.name.clone()).collect();
-    views.profiles.retain(|name, _| served.contains(name));
+    let still: BTreeSet<&ProfileName> = served.iter().collect();
+    views.profiles.retain(|name, _| still.contains(name));
     let state = lifecycle::state(phase, views.drain.value());
     let now = jiff::Timestamp::now().to_string();
     let updated_at =
@@ -162,24 +231,24 @@ fn build(
     let profiles = served.iter().map(|name| {
         let known = views.profiles.get(name).cloned().unwrap_or_default();
         let view = known.value().clone().unwrap_or_else(|| ProfileView::not_reported(name.clone()));
-        known.shown(view, actors.find(&format!("profiles/{name}")), moment, started)
+        known.shown(view, node(&format!("profiles/{name}")), moment, started)
     });
     let secrets = profiles.collect();
     let links = ports.links.iter().map(|(id, _)| {
         let known = views.links.get(id).cloned().unwrap_or_default();
         let view = known.value().clone().unwrap_or_else(|| LinkView::not_reported(id.clone()));
-        known.shown(view, actors.find(&format!("relays/{}", id.0)), moment, started)
+        known.shown(view, node(&format!("relays/{}", id.0)), moment, started)
     });
     let links: Vec<_> = links.collect();
-    let grants_actor = actors.find("honcho");
+    let grants_actor = node("honcho");
     let grants =
         views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), grants_actor, moment, started));
     let ages = [
-        ("drain", views.drain.stale_ms(actors.find("drain"), moment, started)),
-        ("dispatch", views.dispatch.stale_ms(actors.find("dispatch"), moment, started)),
-        ("ledger", views.ledger.stale_ms(actors.find("ledger"), moment, started)),
+        ("drain", views.drain.stale_ms(node("drain"), moment, started)),
+        ("dispatch", views.dispatch.stale_ms(node("dispatch"), moment, started)),
+        ("ledger", views.ledger.stale_ms(node("ledger"), moment, started)),
         ("honcho", views.grants.stale_ms(grants_actor, moment, started)),
-        ("config", views.config.stale_ms(actors.find("config"), moment, started)),
+        ("config", views.config.stale_ms(node("config"), moment, started)),
     ];
     let mut snapshot = Snapshot {
         version: env!("CARGO_PKG_VERSION"),
@@ -187,7 +256,7 @@ fn build(
         gateway_state: state,
         gateway_updated_at: updated_at.unwrap_or_else(|| now.clone()),
         gateway_exit_reason: exit_reason,
-        gateway_platforms: platforms::of(&links, &actors, &now, before.map(|before| &before.gateway_platforms)),
+        gateway_platforms: platforms::of(&links, actors, &now, before.map(|before| &before.gateway_platforms)),
         active_agents: active,
         gateway_busy: lifecycle::busy(Some(state), true, active as u64),
         gateway_drainable: lifecycle::drainable(Some(state), true),
@@ -205,7 +274,7 @@ fn build(
         turns: views.dispatch.value().clone(),
         ledger: views.ledger.value().clone(),
         secrets,
-        actors,
+        actors: Arc::clone(actors),
         process: views.process.unwrap_or_else(|| process::bare(settings.started)),
         phase,
         totals: Totals { agents_started: ports.agents_started.total(), exchanges: ports.exchanges.total() },
@@ -220,12 +289,14 @@ impl Actor for StatusActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // During the start of the tree there is no actor to query yet.
-        if self.settings.phase.get().0 != ProcessPhase::Starting {
+        // During the start of the tree there is no actor to query yet, and each child that starts is a change.
+        if self.settings.phase.get().0 == ProcessPhase::Starting {
+            self.pause(0, ctx);
+        } else {
             self.gather(ctx);
         }
         ctx.run_interval(TICK, Self::gather);
-        let (mut changes, own) = (self.board.changes(), self.own.clone());
+        let (mut changes, own) = (self.changes.clone(), self.own.clone());
         let follow = async move {
             while changes.changed().await.is_ok() {
                 if let Err(error) = own.tell(StatusTouched) {
@@ -242,6 +313,34 @@ impl Handler<StatusTouched> for StatusActor {
 
     fn handle(&mut self, _: StatusTouched, ctx: &mut Self::Context) {
         self.gather(ctx);
+    }
+}
+
+impl Handler<ProfileTouched> for StatusActor {
+    type Result = ();
+
+    fn handle(&mut self, ProfileTouched(profile): ProfileTouched, ctx: &mut Self::Context) {
+        self.touched.insert(profile);
+        self.gather(ctx);
+    }
+}
+
+impl Handler<RefreshSnapshot> for StatusActor {
+    type Result = ResponseFuture<Arc<Snapshot>>;
+
+    fn handle(&mut self, _: RefreshSnapshot, ctx: &mut Self::Context) -> Self::Result {
+        let last = Arc::clone(&self.snapshot);
+        if self.made.elapsed() < MAX_AGE {
+            return ResponseFuture::ready(last);
+        }
+        let made = if self.gathering == Gathering::Querying {
+            let (waiter, made) = oneshot::channel();
+            self.awaited.push((self.begun, waiter));
+            made
+        } else {
+            self.next_snapshot(ctx)
+        };
+        ResponseFuture::new(async move { made.await.unwrap_or(last) })
     }
 }
 
@@ -263,11 +362,9 @@ impl Handler<Phase> for StatusActor {
         self.settings.phase.set(phase);
         // `running` is reported only after a query of all actors; every other phase at once.
         if !is_up {
-            self.publish();
+            self.publish(None);
         }
-        let (waiter, made) = oneshot::channel();
-        self.awaited.push((self.begun + 1, waiter));
-        self.gather(ctx);
+        let made = self.next_snapshot(ctx);
         ResponseFuture::new(async move {
             // A restarted actor has a new incarnation, which queries again.
             let _ = made.await;
@@ -291,3 +388,7 @@ impl Handler<Subscribe> for StatusActor {
         MessageResult(Arc::clone(&self.snapshot))
     }
 }
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! The queries of the status: one per actor, all at the same time.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,6 @@ use futures_util::future::join_all;
 
 use super::process;
 use super::views::Views;
-use crate::config::messages::InForce;
 use crate::counts::CountBy;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::{ConfigView, GetConfig};
@@ -61,6 +61,48 @@ pub(super) struct ViewAnswers {
 
 type ViewAnswer<T> = (Result<T, AskError>, u64);
 
+/// The question to one profile.
+pub(super) struct ProfileQuery {
+    pub(super) profile: ProfileName,
+    generation: u64,
+    /// `None` if its actor is down.
+    port: Option<Port<GetProfile>>,
+}
+
+/// The profiles to query: those that were touched, and those whose view may not be current. The view of every other one counts as
+/// reported now.
+pub(super) fn profiles_to_query<'a>(
+    served: impl Iterator<Item = (&'a ProfileName, &'a Port<GetProfile>)>,
+    touched: &BTreeSet<ProfileName>,
+    views: &mut Views,
+    nodes: &HashMap<&str, &TreeNode>,
+) -> Vec<ProfileQuery> {
+    let (mut queries, now) = (Vec::new(), Instant::now());
+    for (profile, port) in served {
+        let node = nodes.get(format!("profiles/{profile}").as_str());
+        if let (Some(known), Some(node)) = (views.profiles.get_mut(profile), node)
+            && !touched.contains(profile)
+            && known.needs_no_query(node)
+        {
+            known.confirm(now);
+            continue;
+        }
+        let port = node.is_none_or(|node| !is_down(node)).then(|| port.clone());
+        let generation = node.map_or(0, |node| node.generation);
+        queries.push(ProfileQuery { profile: profile.clone(), generation, port });
+    }
+    queries
+}
+
+/// The nodes by path.
+pub(super) fn by_path(tree: &TreeNode) -> HashMap<&str, &TreeNode> {
+    tree.walk().map(|node| (node.path.as_str(), node)).collect()
+}
+
+fn is_down(node: &TreeNode) -> bool {
+    matches!(node.state, ChildState::Failed | ChildState::Stopped | ChildState::Backoff | ChildState::Stopping)
+}
+
 /// Queries the actor at `node`, unless it is down: the query would wait for its successor.
 async fn ask<M>(port: &Port<M>, message: M, node: Option<&TreeNode>) -> ViewAnswer<M::Result>
 where
@@ -68,26 +110,26 @@ where
     M::Result: Send,
 {
     let generation = node.map_or(0, |node| node.generation);
-    let down = |node: &TreeNode| {
-        matches!(node.state, ChildState::Failed | ChildState::Stopped | ChildState::Backoff | ChildState::Stopping)
-    };
     match node {
-        Some(node) if down(node) => (Err(AskError::Closed), generation),
+        Some(node) if is_down(node) => (Err(AskError::Closed), generation),
         _ => (port.ask(message, TIMEOUT).await, generation),
     }
 }
 
-/// Queries all actors of `tree`, and the system for the data of the process.
+/// Queries the actors of `tree` and these `profiles`, and the system for the data of the process.
 pub(super) async fn query_all(
     ports: StatusPorts,
-    in_force: Arc<InForce>,
+    profiles: Vec<ProfileQuery>,
     started: Instant,
-    tree: TreeNode,
+    tree: Arc<TreeNode>,
 ) -> ViewAnswers {
     let node = |path: &str| tree.find(path);
-    let profiles = in_force.profiles.iter().map(|profile| async {
-        let node = node(&format!("profiles/{}", profile.name));
-        (profile.name.clone(), ask(&profile.ports.view, GetProfile, node).await)
+    let profiles = profiles.into_iter().map(|query| async move {
+        let answer = match query.port {
+            Some(port) => port.ask(GetProfile, TIMEOUT).await,
+            None => Err(AskError::Closed),
+        };
+        (query.profile, (answer, query.generation))
     });
     let links = ports.links.iter().map(|(id, port)| async {
         let node = node(&format!("relays/{}", id.0));

@@ -58,8 +58,11 @@ impl StateFile {
     pub fn change(&self, how: impl FnOnce(&mut StateRecord)) {
         let mut slot = self.0.slot();
         if !slot.closed {
+            let before = slot.record.clone();
             how(&mut slot.record);
-            self.0.changed.notify_all();
+            if slot.record != before {
+                self.0.changed.notify_all();
+            }
         }
     }
 

@@ -20,6 +20,9 @@ use caduceus_contract::status::snapshot::ProcessView;
 use caduceus_contract::time::millis;
 use caduceus_supervision::{AskError, ChildState, TreeNode};
 
+/// An actor whose heartbeat is older is queried, so that its status shows whether it answers.
+const HEARTBEAT_LATE_MS: u64 = 1_000;
+
 /// The last views; outlive every incarnation of the status. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ViewMemory(Arc<Mutex<Views>>);
@@ -62,6 +65,17 @@ impl<T> LastAnswer<T> {
         if let Ok(value) = answer {
             *self = Self { value, at: Some(Instant::now()), generation, answered: true };
         }
+    }
+
+    /// The value has not changed since: it counts as reported now.
+    pub(super) fn confirm(&mut self, now: Instant) {
+        self.at = self.at.map(|_| now);
+    }
+
+    /// Whether the incarnation at `node` reported the value and has run since.
+    pub(super) fn needs_no_query(&self, node: &TreeNode) -> bool {
+        let runs = node.heartbeat_age_ms.is_some_and(|age| age < HEARTBEAT_LATE_MS);
+        runs && node.state == ChildState::Running && self.is_current(Some(node))
     }
 
     pub(super) fn value(&self) -> &T {

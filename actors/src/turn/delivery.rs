@@ -1,6 +1,6 @@
 //! Delivers a turn's messages to its chat: first into the ledger, then over the link, then the result into the ledger.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::action::{Action, ActionResult};
 use caduceus_contract::wire::descriptor::LenUnit;
-use caduceus_supervision::AskError;
+use caduceus_supervision::{AskError, spawn};
 
 /// In a raw event: the kind of interaction token with which the chat is answered, instead of a separate message.
 const FOLLOW_UP: &str = "follow_up";
@@ -55,6 +55,9 @@ pub(super) struct ReplyDelivery {
     repeats: bool,
     /// Set when the turn is to end: from then on it does not wait for the ledger.
     is_ending: Rc<Cell<bool>>,
+    /// Results that are not in the ledger yet: they are written with the end of the turn, or before anything else is sent or
+    /// waited for.
+    unwritten: Rc<RefCell<Vec<MarkOutbound>>>,
 }
 
 impl ReplyDelivery {
@@ -72,6 +75,7 @@ impl ReplyDelivery {
             // Messages of an earlier, interrupted attempt may have arrived.
             repeats: work.attempt > 1,
             is_ending: Rc::default(),
+            unwritten: Rc::default(),
         }
     }
 
@@ -83,6 +87,18 @@ impl ReplyDelivery {
     /// The turn is to end: from now on, does not wait for a ledger that accepts no writes.
     pub(super) fn set_ending(&self) {
         self.is_ending.set(true);
+    }
+
+    /// Writes the results that are not in the ledger yet, without waiting for it.
+    pub(super) fn write_results(&self) {
+        for mark in self.unwritten.take() {
+            spawn(self.mark(mark));
+        }
+    }
+
+    /// The results that are not in the ledger yet, for the end of the turn.
+    pub(super) fn take_results(&self) -> Vec<MarkOutbound> {
+        self.unwritten.take()
     }
 
     /// Shows that the turn is working. May be lost.
@@ -118,6 +134,8 @@ impl ReplyDelivery {
     /// Carries out an action of an agent; one with content is sent durably.
     pub(super) async fn act(self, id: Value, action: Action) -> (Value, ActionResult) {
         let result = if action.carries_content() { self.send_durably(action).await } else { self.send(action).await };
+        // The agent continues, for as long as it likes.
+        self.write_results();
         (id, result)
     }
 
@@ -137,6 +155,7 @@ impl ReplyDelivery {
 
     /// Into the ledger, over the link, and the result into the ledger.
     async fn send_durably(&self, action: Action) -> ActionResult {
+        self.write_results();
         let Some(row) = self.record(&action).await else {
             return ActionResult::failed("it could not be written to the ledger");
         };
@@ -152,10 +171,14 @@ impl ReplyDelivery {
         if state == OutboundState::Refused {
             warn!(turn = %self.turn, row = row.0, error = result.error, "reply refused by the connector");
         }
-        self.mark(row, state, result.message_id.clone(), result.error.clone()).await;
-        if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
-            && let Err(error) = self.ports.dispatch.reply_pending.tell(ReplyPending { link: self.target.link.clone() })
-        {
+        let mark = MarkOutbound { id: row, state, message_id: result.message_id.clone(), error: result.error.clone() };
+        if !matches!(state, OutboundState::Pending | OutboundState::Ambiguous) {
+            self.unwritten.borrow_mut().push(mark);
+            return result;
+        }
+        // The dispatcher looks for it in the ledger.
+        self.mark(mark).await;
+        if let Err(error) = self.ports.dispatch.reply_pending.tell(ReplyPending { link: self.target.link.clone() }) {
             debug!(turn = %self.turn, %error, "reply waits for its link");
         }
         if state == OutboundState::Pending {
@@ -168,7 +191,9 @@ impl ReplyDelivery {
     /// Into the ledger, for a message that the chat shows already.
     async fn record_shown(&self, action: &Action, message_id: Option<String>) -> ActionResult {
         if let Some(row) = self.record(action).await {
-            self.mark(row, OutboundState::Delivered, message_id.clone(), None).await;
+            let mark =
+                MarkOutbound { id: row, state: OutboundState::Delivered, message_id: message_id.clone(), error: None };
+            self.unwritten.borrow_mut().push(mark);
         }
         ActionResult { success: true, message_id, ..ActionResult::default() }
     }
@@ -211,21 +236,26 @@ impl ReplyDelivery {
         }
     }
 
-    async fn mark(&self, id: OutboundId, state: OutboundState, message_id: Option<String>, error: Option<String>) {
-        let mark = MarkOutbound { id, state, message_id, error };
-        let mut marked = self.ports.ledger.mark_outbound.ask(mark.clone(), LEDGER_TIMEOUT).await;
-        for _ in 0..MARK_RETRIES {
-            if marked != Err(AskError::Closed) {
-                break;
+    /// The request is sent before the future is first polled, and again if the ledger restarts before it answers.
+    fn mark(&self, mark: MarkOutbound) -> impl Future<Output = ()> + use<> {
+        let (port, turn) = (self.ports.ledger.mark_outbound.clone(), self.turn);
+        let mut request = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
+        async move {
+            let mut marked = request.as_mut().await;
+            for _ in 0..MARK_RETRIES {
+                if marked != Err(AskError::Closed) {
+                    break;
+                }
+                request.set(port.ask(mark.clone(), LEDGER_TIMEOUT));
+                marked = request.as_mut().await;
             }
-            marked = self.ports.ledger.mark_outbound.ask(mark.clone(), LEDGER_TIMEOUT).await;
+            let reason = match marked {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            // It stays `sending`, and is sent again with a mark that it may be a repeat.
+            error!(%turn, row = mark.id.0, state = ?mark.state, reason, "reply state not updated in the ledger");
         }
-        let reason = match marked {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        // It stays `sending`, and is sent again with a mark that it may be a repeat.
-        error!(turn = %self.turn, row = id.0, ?state, reason, "reply state not updated in the ledger");
     }
 }

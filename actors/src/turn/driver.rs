@@ -26,7 +26,7 @@ const AGENT_RETRY: Duration = Duration::from_secs(2);
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
 const HISTORY_TRIES: u32 = 10;
 
-/// Runs `work`; all messages are in the ledger when it returns.
+/// Runs `work`; all messages are in the ledger when it returns, the results of the last ones excepted.
 pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnCommands) -> TurnEnded {
     let mut turn = TurnState::new(work, ports);
     let mut outcome = turn.run(&mut commands).await;
@@ -44,7 +44,13 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
     if let Some(notice) = notice {
         turn.notify_chat(notice.to_owned(), &mut commands).await;
     }
-    TurnEnded { id: turn.work.id, outcome, reply: turn.reply_stream.reply.text().to_owned(), keep: turn.keep }
+    TurnEnded {
+        id: turn.work.id,
+        outcome,
+        reply: turn.reply_stream.reply.text().to_owned(),
+        keep: turn.keep,
+        replies: turn.delivery.take_results(),
+    }
 }
 
 /// The configuration of the profile's agent. A profile that fails or hangs is restarted within seconds, so the request is repeated.

@@ -39,7 +39,8 @@ impl ReplyStream {
                 self.typing_at = Some(Instant::now() + TYPING_EVERY);
             }
             done = Self::step(&mut self.reply, &self.delivery, &mut self.current) => if done {
-                // After a complete reply there is nothing to do, even if the agent still works.
+                // After a complete reply there is nothing to send, even if the agent still works.
+                self.delivery.write_results();
                 pending::<()>().await;
             },
         }
@@ -55,8 +56,14 @@ impl ReplyStream {
         if current.is_none() {
             match reply.next(Instant::now()) {
                 ReplyStep::Do(action) => *current = Some(Box::pin(delivery.clone().carry_out(action))),
-                ReplyStep::Wait(at) => tokio::time::sleep_until(at.into()).await,
-                ReplyStep::Idle => pending().await,
+                ReplyStep::Wait(at) => {
+                    delivery.write_results();
+                    tokio::time::sleep_until(at.into()).await;
+                }
+                ReplyStep::Idle => {
+                    delivery.write_results();
+                    pending::<()>().await;
+                }
                 ReplyStep::Done => return true,
             }
         }

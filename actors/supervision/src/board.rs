@@ -3,6 +3,7 @@
 //! There is one cell per child, written by its supervisor only. No code of an actor runs while a cell is locked, so an actor that
 //! hangs holds no lock.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use crate::actor_heartbeat::ActorHeartbeat;
 use crate::child_event::ChildEvent;
 use crate::control::ControlHandle;
 use crate::exit::ExitReason;
 use crate::gauge::Gauge;
-use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 use crate::locked::locked;
 use crate::monotonic;
@@ -123,9 +124,38 @@ pub(crate) struct StatusCell {
     thread: String,
     gauge: Arc<Gauge>,
     status: Mutex<ChildStatus>,
-    children: Mutex<Vec<Arc<StatusCell>>>,
+    children: Mutex<ChildCells>,
     removed: Mutex<RemovedCounts>,
     version: watch::Sender<u64>,
+}
+
+/// The cells of one supervisor's children, in the order in which they were added.
+#[derive(Debug, Default)]
+struct ChildCells {
+    next: u64,
+    by_number: BTreeMap<u64, Arc<StatusCell>>,
+    by_id: HashMap<String, u64>,
+}
+
+impl ChildCells {
+    fn get(&self, id: &str) -> Option<&Arc<StatusCell>> {
+        self.by_number.get(self.by_id.get(id)?)
+    }
+
+    fn add(&mut self, cell: Arc<StatusCell>) {
+        self.next += 1;
+        self.by_id.insert(cell.id.clone(), self.next);
+        self.by_number.insert(self.next, cell);
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Arc<StatusCell>> {
+        self.by_number.remove(&self.by_id.remove(id)?)
+    }
+
+    /// A copy, so that no lock is held while the cells below are read.
+    fn all(&self) -> Vec<Arc<StatusCell>> {
+        self.by_number.values().cloned().collect()
+    }
 }
 
 #[derive(Debug)]
@@ -148,12 +178,21 @@ pub(crate) struct RunningChild {
     pub(crate) run: u64,
     pub(crate) incarnation: Incarnation,
     pub(crate) control: ControlHandle,
-    pub(crate) heartbeat: Heartbeat,
+    pub(crate) heartbeat: ActorHeartbeat,
     pub(crate) worker_thread: WorkerThread,
     /// Distinguishes the threads of one name.
     pub(crate) thread_number: u64,
     pub(crate) permanent: bool,
     pub(crate) events: UnboundedSender<ChildEvent>,
+}
+
+impl RunningChild {
+    /// Time since the incarnation last proved that it runs: while no request is open, it runs as its thread does.
+    pub(crate) fn heartbeat_age(&self, now: Duration) -> Duration {
+        let thread = || self.worker_thread.heartbeat().filter(|(number, _)| *number == self.thread_number);
+        let last = self.heartbeat.requested().or_else(|| thread().map(|(_, heartbeat)| heartbeat.last()));
+        now.saturating_sub(last.unwrap_or(now))
+    }
 }
 
 impl Board {
@@ -176,8 +215,13 @@ impl Board {
     /// All running incarnations.
     pub(crate) fn running_children(&self) -> Vec<RunningChild> {
         let mut found = Vec::new();
-        self.root.collect(&mut found);
+        self.visit_running(&mut |child| found.push(child.clone()));
         found
+    }
+
+    /// Calls `visit` with every running incarnation. It must not use the board.
+    pub(crate) fn visit_running(&self, visit: &mut dyn FnMut(&RunningChild)) {
+        self.root.visit_running(visit);
     }
 }
 
@@ -234,31 +278,47 @@ impl StatusCell {
     /// The cell of a child. A cell left by an earlier incarnation of the supervisor is reused, with its counts.
     pub(crate) fn child(&self, id: &str, kind: ChildKind, thread: &str, gauge: &Arc<Gauge>) -> Arc<StatusCell> {
         let mut children = locked(&self.children);
-        let same = |cell: &&Arc<StatusCell>| cell.id == id && cell.kind == kind && Arc::ptr_eq(&cell.gauge, gauge);
-        if let Some(cell) = children.iter().find(same) {
+        let same = |cell: &&Arc<StatusCell>| cell.kind == kind && Arc::ptr_eq(&cell.gauge, gauge);
+        if let Some(cell) = children.get(id).filter(same) {
             return Arc::clone(cell);
         }
+        let other = children.remove(id);
         let path = if self.path.is_empty() { id.to_owned() } else { format!("{}/{id}", self.path) };
         let cell =
             Arc::new(Self::with(id.to_owned(), path, kind, thread.to_owned(), Arc::clone(gauge), self.version.clone()));
-        children.push(Arc::clone(&cell));
+        children.add(Arc::clone(&cell));
+        drop(children);
+        if let Some(other) = other {
+            self.count_removed(&other);
+        }
         cell
     }
 
     /// Removes the children that `keep` does not accept.
     pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
-        let mut removed = locked(&self.removed);
-        locked(&self.children).retain(|child| {
-            let kept = keep(&child.id);
-            if !kept {
-                let counts = child.totals();
-                removed.restarts += counts.restarts;
-                removed.refused += counts.refused;
-            }
-            kept
-        });
-        drop(removed);
+        let children = locked(&self.children).all();
+        for child in children.iter().filter(|child| !keep(&child.id)) {
+            self.remove(child);
+        }
         self.bump();
+    }
+
+    /// Removes a child. A newer one of the same id stays.
+    pub(crate) fn remove(&self, child: &Arc<Self>) {
+        let mut children = locked(&self.children);
+        if children.get(&child.id).is_some_and(|found| Arc::ptr_eq(found, child)) {
+            children.remove(&child.id);
+            drop(children);
+            self.count_removed(child);
+        }
+        self.bump();
+    }
+
+    fn count_removed(&self, child: &Self) {
+        let counts = child.totals();
+        let mut removed = locked(&self.removed);
+        removed.restarts += counts.restarts;
+        removed.refused += counts.refused;
     }
 
     /// Changes the status, and notifies the subscribers.
@@ -268,12 +328,15 @@ impl StatusCell {
     }
 
     fn bump(&self) {
-        self.version.send_modify(|version| *version += 1);
+        // A later subscriber has seen the present version.
+        if self.version.receiver_count() > 0 {
+            self.version.send_modify(|version| *version += 1);
+        }
     }
 
     /// The counts of this child and of those below it.
     fn totals(&self) -> RemovedCounts {
-        let children = locked(&self.children).clone();
+        let children = locked(&self.children).all();
         let own = RemovedCounts {
             restarts: locked(&self.status).generation.saturating_sub(1),
             refused: self.gauge.refused(),
@@ -285,15 +348,17 @@ impl StatusCell {
         })
     }
 
-    fn collect(&self, into: &mut Vec<RunningChild>) {
-        into.extend(locked(&self.status).running.clone());
-        for child in locked(&self.children).clone() {
-            child.collect(into);
+    fn visit_running(&self, visit: &mut dyn FnMut(&RunningChild)) {
+        if let Some(child) = &locked(&self.status).running {
+            visit(child);
+        }
+        for child in locked(&self.children).all() {
+            child.visit_running(visit);
         }
     }
 
     fn node(&self, now: Duration) -> TreeNode {
-        let children = locked(&self.children).clone();
+        let children = locked(&self.children).all();
         let children = children.iter().map(|child| child.node(now)).collect();
         let status = locked(&self.status);
         let in_window = |at: &&Duration| now.saturating_sub(**at) < status.window;
@@ -314,7 +379,7 @@ impl StatusCell {
             queue_depth: self.gauge.waiting(),
             refused: self.gauge.refused(),
             next_restart_in_ms: status.due.map(|due| millis(due.saturating_sub(now))),
-            heartbeat_age_ms: status.running.as_ref().map(|running| millis(running.heartbeat.age())),
+            heartbeat_age_ms: status.running.as_ref().map(|running| millis(running.heartbeat_age(now))),
             thread: self.thread.clone(),
             children,
             removed: *locked(&self.removed),

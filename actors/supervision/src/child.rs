@@ -51,8 +51,9 @@ impl ChildSpec {
         Self::with(id.into(), Arc::new(TypedChild { mailbox: mailbox.clone(), factory: Arc::new(factory) }), None)
     }
 
-    /// A supervisor with children of its own. It runs on the root's thread, takes as long to stop as its children do,
-    /// and is ready when the last of its children is.
+    /// A supervisor with children of its own. It runs on the root's thread unless [`ChildSpec::on`] sets another, takes as long
+    /// to stop as its children do, and is ready when the last of its children is. If its thread is replaced, its next incarnation
+    /// reports the exits of the children that ran under the previous one.
     #[must_use]
     pub fn supervisor(id: impl Into<String>, mailbox: &Mailbox<Supervisor>, spec: SupervisorSpec) -> Self {
         let nested = NestedSupervisor {

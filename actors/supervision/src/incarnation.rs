@@ -38,6 +38,10 @@ impl Incarnation {
         }))
     }
 
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Path of the child in the tree, such as `links/primary`.
     #[must_use]
     pub fn path(&self) -> &str {

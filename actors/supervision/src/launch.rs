@@ -1,11 +1,9 @@
 //! The parameters with which an incarnation is started on its thread.
 
-use std::time::Duration;
-
+use crate::actor_heartbeat::ActorHeartbeat;
 use crate::child_event::ExitNotifier;
 use crate::control::ControlHandle;
 use crate::fault::Fault;
-use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 
 /// The parameters of one incarnation, sent to its thread.
@@ -13,8 +11,7 @@ use crate::incarnation::Incarnation;
 pub(crate) struct IncarnationLaunch {
     pub(crate) incarnation: Incarnation,
     pub(crate) control: ControlHandle,
-    pub(crate) heartbeat: Heartbeat,
-    pub(crate) beat_every: Duration,
+    pub(crate) heartbeat: ActorHeartbeat,
     /// An injected fault that takes effect during the start.
     pub(crate) fault: Option<Fault>,
     pub(crate) exit: ExitNotifier,

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+mod actor_heartbeat;
+mod actor_tasks;
 mod board;
 mod child;
 mod child_event;
@@ -36,6 +38,7 @@ mod supervisor;
 mod watchdog;
 mod worker_thread;
 
+pub use actor_tasks::ActorTasks;
 pub use board::{Board, ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 pub use exit::{ExitReason, Fatal};
 #[cfg(feature = "fault-injection")]

@@ -1,5 +1,7 @@
 //! Checks the heartbeats of all threads and actors of one tree.
 
+use std::time::Duration;
+
 use tokio::time::MissedTickBehavior;
 
 use crate::board::{Board, RunningChild};
@@ -93,27 +95,41 @@ impl HeartbeatMonitor {
         }
     }
 
-    /// Finds actors that hang on a thread that runs.
+    /// Finds actors that hang on a thread that runs, and requests a heartbeat of those that have run since the last one.
     fn check_actors(&self) {
-        for child in self.board.running_children() {
+        let (now, allowed) = (monotonic::now(), self.system.options().unresponsive_after);
+        let mut hanging = Vec::new();
+        self.board.visit_running(&mut |child| {
             if !child.permanent || child.incarnation.is_fenced() {
-                continue;
+                return;
             }
-            let Some((number, thread_heartbeat)) = child.worker_thread.heartbeat() else { continue };
-            if number == child.thread_number && self.staleness.hangs(child.heartbeat.last(), thread_heartbeat.last()) {
-                tracing::error!(
-                    actor = child.incarnation.path(),
-                    generation = child.incarnation.generation(),
-                    heartbeat_age_ms = child.heartbeat.age().as_millis(),
-                    allowed_ms = self.system.options().unresponsive_after.as_millis(),
-                    "actor hangs while its thread runs"
-                );
-                report_unresponsive(&child);
-                child.incarnation.fence();
-                // Its thread runs, so its runner drops it.
-                child.control.wake();
+            match child.heartbeat.requested() {
+                Some(asked) => hanging.extend(self.is_hanging(child, asked).then(|| child.clone())),
+                None if child.heartbeat.request(now, allowed) => child.control.wake(),
+                None => {}
             }
+        });
+        for child in hanging {
+            tracing::error!(
+                actor = child.incarnation.path(),
+                generation = child.incarnation.generation(),
+                heartbeat_age_ms = child.heartbeat_age(now).as_millis(),
+                allowed_ms = allowed.as_millis(),
+                "actor hangs while its thread runs"
+            );
+            report_unresponsive(&child);
+            child.incarnation.fence();
+            // Its thread runs, so its runner drops it.
+            child.control.wake();
         }
+    }
+
+    /// Whether the thread of `child` has run for too long without an answer to the request at `asked`.
+    fn is_hanging(&self, child: &RunningChild, asked: Duration) -> bool {
+        child
+            .worker_thread
+            .heartbeat()
+            .is_some_and(|(number, thread)| number == child.thread_number && self.staleness.hangs(asked, thread.last()))
     }
 }
 

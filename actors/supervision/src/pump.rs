@@ -7,11 +7,10 @@ use std::time::Duration;
 use actix::dev::EnvelopeProxy;
 use actix::fut::{ActorFuture, ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context};
-use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::actor_heartbeat::ActorHeartbeat;
 use crate::control::ControlHandle;
 use crate::fault::Fault;
-use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 use crate::launch::IncarnationLaunch;
 use crate::mailbox::MailboxReader;
@@ -20,22 +19,19 @@ use crate::mailbox::MailboxReader;
 const BATCH: usize = 64;
 
 /// A future in the context of its actor. Not polled while the actor waits (`ctx.wait`, atomic responses), so messages wait too, and
-/// the heartbeat of an actor that hangs stops.
+/// an actor that hangs answers no request for a heartbeat.
 pub(crate) struct Pump<A: Actor> {
     reader: MailboxReader<A>,
     incarnation: Incarnation,
     control: ControlHandle,
-    heartbeat: Heartbeat,
-    beat: Interval,
+    heartbeat: ActorHeartbeat,
 }
 
 impl<A: Actor<Context = Context<A>>> Pump<A> {
     pub(crate) fn new(reader: MailboxReader<A>, launch: &IncarnationLaunch) -> Self {
-        let mut beat = tokio::time::interval(launch.beat_every);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (incarnation, control, heartbeat) =
             (launch.incarnation.clone(), launch.control.clone(), launch.heartbeat.clone());
-        Self { reader, incarnation, control, heartbeat, beat }
+        Self { reader, incarnation, control, heartbeat }
     }
 
     /// Carries out faults that need no message.
@@ -78,9 +74,7 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
 
     fn poll(mut self: Pin<&mut Self>, actor: &mut A, ctx: &mut Context<A>, task: &mut task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        while this.beat.poll_tick(task).is_ready() {
-            this.heartbeat.beat();
-        }
+        this.heartbeat.answer();
         this.carry_out_fault(ctx);
         for _ in 0..BATCH {
             // A handler made the actor wait or stop: the context polls us again when that is over.

@@ -7,12 +7,12 @@ use actix::dev::ToEnvelope;
 use actix::{Context, Handler, Message};
 use tokio::sync::mpsc;
 
+use crate::actor_heartbeat::ActorHeartbeat;
 use crate::board::{Board, ChildState, RunningChild, StatusCell, wall_clock};
 use crate::child_event::{ChildEvent, ExitNotifier};
 use crate::context::SystemContext;
 use crate::control::ControlHandle;
 use crate::exit::ExitReason;
-use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
 use crate::incarnation_future::spawn_outside;
 use crate::launch::IncarnationLaunch;
@@ -80,12 +80,12 @@ impl Root {
             watchdog.watch(heartbeat, board.clone());
         }
         let (events, received) = mpsc::unbounded_channel();
-        let (incarnation, control, heartbeat) = (Incarnation::new("", 1), ControlHandle::default(), Heartbeat::new());
+        let (incarnation, control, heartbeat) =
+            (Incarnation::new("", 1), ControlHandle::default(), ActorHeartbeat::new());
         let run = IncarnationLaunch {
             incarnation: incarnation.clone(),
             control: control.clone(),
             heartbeat: heartbeat.clone(),
-            beat_every: system.beat_every(),
             fault: None,
             exit: ExitNotifier::new(0, events.clone()),
         };

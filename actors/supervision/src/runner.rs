@@ -111,6 +111,7 @@ impl<A: Actor<Context = Context<A>>> Future for Runner<A> {
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
         let this = self.get_mut();
         this.launch.control.register(task.waker());
+        this.launch.heartbeat.polled();
         if this.launch.control.kill_requested() || this.launch.incarnation.is_fenced() {
             return this.end(ExitReason::Killed);
         }

@@ -1,5 +1,6 @@
 //! The specification of a tree: children, supervisors, and the options of each.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,12 +88,11 @@ impl ChildSpec {
         }
     }
 
-    /// Sets the thread it runs on. Has no effect on a supervisor.
+    /// Sets the thread it runs on. The children of a supervisor run on the threads of their own specifications: a supervisor of
+    /// many short-lived children costs least on their thread.
     #[must_use]
     pub fn on(mut self, thread: &WorkerThread) -> Self {
-        if self.nested.is_none() {
-            self.worker_thread = Some(thread.clone());
-        }
+        self.worker_thread = Some(thread.clone());
         self
     }
 
@@ -149,19 +149,27 @@ pub struct SupervisorSpec {
     pub(crate) strategy: Strategy,
     pub(crate) children: Vec<ChildSpec>,
     pub(crate) exits: Option<Port<ChildExited>>,
+    pub(crate) together: bool,
 }
 
 impl SupervisorSpec {
     /// A supervisor without children yet.
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
-        Self { strategy, children: Vec::new(), exits: None }
+        Self { strategy, children: Vec::new(), exits: None, together: false }
     }
 
     /// Adds a child, started after those before it and stopped before them. Its id is checked when the tree starts.
     #[must_use]
     pub fn child(mut self, child: ChildSpec) -> Self {
         self.children.push(child);
+        self
+    }
+
+    /// Starts all children at once instead of each when the one before it is ready. The supervisor is ready when all are.
+    #[must_use]
+    pub fn start_together(mut self) -> Self {
+        self.together = true;
         self
     }
 
@@ -173,9 +181,10 @@ impl SupervisorSpec {
     }
 
     pub(crate) fn check(&self) -> Result<(), SpecError> {
-        for (at, child) in self.children.iter().enumerate() {
+        let mut ids = HashSet::new();
+        for child in &self.children {
             child.check()?;
-            if self.children[..at].iter().any(|other| other.id == child.id) {
+            if !ids.insert(&child.id) {
                 return Err(SpecError::DuplicateId(child.id.clone()));
             }
         }

@@ -12,7 +12,7 @@ use caduceus_contract::messages::ledger::{
     HistoryEntry, LedgerError, LoadHistory, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
 };
 use caduceus_contract::messages::relay::SendAction;
-use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::messages::status::{ProfileTouched, StatusTouched};
 use caduceus_contract::messages::turn::{DispatcherNotReady, TurnEnded};
 use caduceus_contract::wire::action::{Action, ActionResult};
 use serde_json::Value;
@@ -169,7 +169,11 @@ impl Handler<TurnEnded> for TurnStub {
     type Result = Result<(), DispatcherNotReady>;
 
     fn handle(&mut self, ended: TurnEnded, _: &mut Self::Context) -> Self::Result {
-        self.state().seen.push(TurnRecord::Ended(ended));
+        let mut state = self.state();
+        for reply in &ended.replies {
+            state.seen.push(TurnRecord::Marked(reply.id, reply.state, reply.error.clone()));
+        }
+        state.seen.push(TurnRecord::Ended(ended));
         Ok(())
     }
 }
@@ -187,6 +191,12 @@ impl Handler<FreshToken> for TurnStub {
         let token = self.state().token;
         MessageResult(Ok(token.map(|token| FreshAnswer { token: token.into(), refreshed: false })))
     }
+}
+
+impl Handler<ProfileTouched> for TurnStub {
+    type Result = ();
+
+    fn handle(&mut self, _: ProfileTouched, _: &mut Self::Context) {}
 }
 
 impl Handler<StatusTouched> for TurnStub {

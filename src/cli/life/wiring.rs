@@ -18,6 +18,7 @@ pub(super) fn http_ports(
 ) -> http::HttpPorts {
     http::HttpPorts {
         snapshot: ports.snapshot.clone(),
+        refresh: ports.refresh.clone(),
         subscribe: ports.subscribe.clone(),
         drain: ports.drain.clone(),
         operate,

@@ -180,7 +180,7 @@ pub(super) fn snapshot() -> Snapshot {
             profile("default", &[], ChildState::Running),
             profile("work", &["OPENAI_API_KEY"], ChildState::Failed),
         ],
-        actors: tree(),
+        actors: std::sync::Arc::new(tree()),
         process: ProcessView { pid: 4_711, uptime_ms: 3_700_000, resident_bytes: Some(14_680_064), open_fds: Some(38) },
         phase: ProcessPhase::Running,
         totals: Totals { agents_started: 24, exchanges: 4 },

@@ -18,7 +18,7 @@ use caduceus_contract::messages::drain::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainControlPorts, DrainView,
     GetDrain,
 };
-use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
+use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, SnapshotChanged, Subscribe};
 use caduceus_contract::status::lifecycle::GatewayState;
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{InjectFault, Operate, OperateError, OperatorCommand, Port};
@@ -250,6 +250,7 @@ impl ReceivedMessages {
 fn ports(stub: &Addr<Stub>) -> HttpPorts {
     HttpPorts {
         snapshot: stub.clone().into(),
+        refresh: stub.clone().into(),
         subscribe: stub.clone().into(),
         drain: DrainControlPorts::of(stub),
         operate: stub.clone().into(),
@@ -290,6 +291,13 @@ impl Handler<ForgetListeners> for Stub {
 impl Handler<GetSnapshot> for Stub {
     type Result = MessageResult<GetSnapshot>;
     fn handle(&mut self, _: GetSnapshot, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Arc::clone(&self.snapshot))
+    }
+}
+
+impl Handler<RefreshSnapshot> for Stub {
+    type Result = MessageResult<RefreshSnapshot>;
+    fn handle(&mut self, _: RefreshSnapshot, _: &mut Self::Context) -> Self::Result {
         MessageResult(Arc::clone(&self.snapshot))
     }
 }

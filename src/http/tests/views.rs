@@ -1,5 +1,7 @@
 //! Read-only routes.
 
+use std::sync::Arc;
+
 use std::sync::atomic::Ordering;
 
 use actix_web::http::Method;
@@ -37,7 +39,7 @@ async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
         (|status| status.phase = ProcessPhase::Stopping, "stopping"),
         (|status| status.ledger.write_error = Some("/home/x: no space".into()), "ledger: unwritable"),
         (|status| status.secrets.clear(), "no profile is served"),
-        (|status| status.actors.children[5].state = ChildState::Failed, "dispatch: failed"),
+        (|status| Arc::make_mut(&mut status.actors).children[5].state = ChildState::Failed, "dispatch: failed"),
         (|status| status.stale.extend([("drain", 700)]), "drain: unresponsive"),
     ] {
         server.set_status(change);
@@ -71,7 +73,7 @@ async fn readyz_is_200_while_degraded_and_lists_the_parts_that_are_down_without_
     assert_eq!(server.get("/readyz?link=yes").await.error(), (400, "bad_request".into()));
     server.set_status(|status| {
         status.secrets.truncate(1);
-        status.actors.children[2].children.truncate(1);
+        Arc::make_mut(&mut status.actors).children[2].children.truncate(1);
     });
     server
         .until("the gateway to be ready", || async { server.get("/readyz").await.json()["readiness"] == "ready" })

@@ -81,7 +81,7 @@ pub(super) const ELSEWHERE: &[(&str, &str, &str)] = &[
     // Needs 65,536 waiting messages.
     (
         "actors.refused",
-        "actors/supervision/tests/supervision/operators.rs",
+        "actors/supervision/tests/supervision/exits.rs",
         "exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order",
     ),
     ("actor_messages_refused", "src/http/tests/views.rs", "metrics_have_all_counts_and_no_label_from_outside"),

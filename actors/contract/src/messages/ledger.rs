@@ -256,7 +256,7 @@ pub struct RecordOutbound {
 }
 
 /// Changes the state of an outbound message.
-#[derive(Debug, Clone, Message)]
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkOutbound {
     /// The message.
@@ -310,6 +310,19 @@ pub struct AppendHistory {
     pub entries: Vec<HistoryEntry>,
     /// Entries kept for the session.
     pub keep: usize,
+}
+
+/// Records the end of a turn in one operation: the state of its event, of its last replies, and its conversation. A part that
+/// cannot be written, because its row is corrupt or missing, does not prevent the others.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), LedgerError>")]
+pub struct SettleTurn {
+    /// The event; `None` if its state stays.
+    pub event: Option<MarkInbound>,
+    /// The replies whose results are not in the ledger yet.
+    pub replies: Vec<MarkOutbound>,
+    /// What is appended to the conversation.
+    pub history: Option<AppendHistory>,
 }
 
 /// The last entries of a session's conversation, oldest first.

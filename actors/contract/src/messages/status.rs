@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::Message;
 
+use crate::profile_name::ProfileName;
 use crate::status::lifecycle::ProcessPhase;
 use crate::status::snapshot::Snapshot;
 use caduceus_supervision::Port;
@@ -12,6 +13,16 @@ use caduceus_supervision::Port;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct StatusTouched;
+
+/// Something in the view of this profile has changed.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ProfileTouched(pub ProfileName);
+
+/// Makes a snapshot, unless the last one was made less than a second ago. Answered once it is made.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Arc<Snapshot>")]
+pub struct RefreshSnapshot;
 
 /// The status as last built.
 #[derive(Debug, Clone, Copy, Message)]

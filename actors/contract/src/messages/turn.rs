@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 use serde_json::Value;
 
+use crate::messages::ledger::MarkOutbound;
 use crate::turn_id::TurnId;
 
 /// Stops the turn: SIGTERM to the agent's process group, SIGKILL after 5 s. Without effect on an ended turn.
@@ -52,7 +53,7 @@ pub enum SteerError {
     NotReading,
 }
 
-/// A turn has ended, and all its replies are in the ledger.
+/// A turn has ended, and all its replies are in the ledger, the results of the last ones excepted.
 /// Answered once the ledger has the end too; until then the turn counts, so that no dispatcher treats it as interrupted.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), DispatcherNotReady>")]
@@ -65,6 +66,8 @@ pub struct TurnEnded {
     pub reply: String,
     /// Entries of the conversation that its agent keeps.
     pub keep: usize,
+    /// Replies that were delivered or refused, and whose results are not in the ledger yet.
+    pub replies: Vec<MarkOutbound>,
 }
 
 /// Why [`TurnEnded`] was refused.

@@ -3,6 +3,7 @@
 //! The first group of fields keeps the original's names and meaning, so that its tools can read it; fields of Caduceus follow.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +68,7 @@ pub struct Snapshot {
     /// The profiles: missing names, never values.
     pub secrets: Vec<ShownProfile>,
     /// The supervision tree.
-    pub actors: TreeNode,
+    pub actors: Arc<TreeNode>,
     /// The process.
     pub process: ProcessView,
 

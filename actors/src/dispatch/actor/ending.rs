@@ -1,25 +1,24 @@
 //! The end of a turn: updates the queues, the ledger and the conversation, and starts the next turn.
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::Context;
 use futures_util::future::{LocalBoxFuture, ready};
-use tracing::warn;
+use tracing::error;
 
-use super::super::event::DispatchJob;
 use super::super::notice::Notice;
-use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
 use crate::time::now_ms;
-use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, InboundState, MarkInbound};
+use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, InboundState, MarkInbound, SettleTurn};
 use caduceus_contract::messages::turn::{StopCause, TurnEnded, TurnOutcome};
 use caduceus_contract::time::millis;
 use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::session::SessionKey;
 
 impl DispatchActor {
     /// A turn that exited without reporting how it ended.
     pub(super) fn crashed(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
         if let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event)) {
             let target = job.target.clone();
-            self.notify(&target, &Notice::TurnFailed, ctx);
+            self.notify(&target, &Notice::TurnFailed);
         }
         let notice = Notice::TurnFailed.text();
         self.end_unreported(turn, TurnOutcome::Failed { notice }, ctx);
@@ -36,21 +35,24 @@ impl DispatchActor {
             && let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event))
         {
             let target = job.target.clone();
-            self.notify(&target, &notice, ctx);
+            self.notify(&target, &notice);
         }
         self.end_unreported(turn, TurnOutcome::Stopped(cause), ctx);
     }
 
     fn end_unreported(&mut self, turn: TurnId, outcome: TurnOutcome, ctx: &mut Context<Self>) {
-        let written = self.end_turn(TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 }, ctx);
-        ctx.spawn(written.into_actor(self));
+        let ended = TurnEnded { id: turn, outcome, reply: String::new(), keep: 0, replies: Vec::new() };
+        let written = self.end_turn(ended, ctx);
+        self.tasks.spawn(written, |(), _, _| ());
     }
 
     /// Removes a turn; resolves when the ledger has its new state.
     pub(super) fn end_turn(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
-        let TurnEnded { id: turn, outcome, reply, keep } = ended;
+        let TurnEnded { id: turn, outcome, reply, keep, replies } = ended;
         let started = self.started_turns.remove(turn);
-        let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
+        let Some(event) = self.plan.event_of(turn) else {
+            return self.settled_turn(turn, SettleTurn { event: None, replies, history: None });
+        };
         let steered = self.plan.take_steered(turn);
         if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
             // It stays `running` in the ledger: the next start treats it as interrupted by `turns.interrupted`. Events that
@@ -61,7 +63,7 @@ impl DispatchActor {
                 self.jobs.remove(&event);
             }
             self.plan.drop_turn(turn);
-            return Box::pin(ready(()));
+            return self.settled_turn(turn, SettleTurn { event: None, replies, history: None });
         }
         let (state, note) = match &outcome {
             TurnOutcome::Done => (InboundState::Done, None),
@@ -78,43 +80,41 @@ impl DispatchActor {
             messages.extend(self.jobs.remove(&event).map(|job| job.event.text.clone()));
             // After a stop, `/retry` runs the turn's own event again.
             let state = if state == InboundState::Failed { state } else { InboundState::Done };
-            self.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
+            self.mark(event, state, Some(turn), Some("steered".to_owned()));
         }
-        let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
-        if let Some(job) = self.jobs.remove(&event)
-            && state == InboundState::Done
-            && !reply.is_empty()
-        {
-            messages.insert(0, job.event.text.clone());
-            self.append_history(&job, messages, reply, keep, ctx);
-        }
+        let history =
+            self.jobs.remove(&event).filter(|_| state == InboundState::Done && !reply.is_empty()).map(|job| {
+                messages.insert(0, job.event.text.clone());
+                conversation(job.session, messages, reply, keep)
+            });
+        let mark = MarkInbound { id: event, state, turn: Some(turn), note };
+        let written = self.settled_turn(turn, SettleTurn { event: Some(mark), replies, history });
         if let Some(started) = started {
             let length = millis(started.since.elapsed());
             self.ports.counts.took(now_ms(), length);
         }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
-        Box::pin(written)
+        written
     }
 
-    /// Appends the `messages` of people, in order, and the agent's reply to the conversation.
-    fn append_history(
-        &self,
-        job: &DispatchJob,
-        messages: Vec<String>,
-        reply: String,
-        keep: usize,
-        ctx: &mut Context<Self>,
-    ) {
-        let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
-        let messages = messages.into_iter().map(|text| entry("user", text));
-        let entries = messages.chain([entry("assistant", reply)]).collect();
-        let append = AppendHistory { session: job.session.clone(), entries, keep };
-        let appended = self.ports.ledger.append_history.ask(append, LEDGER_TIMEOUT);
-        ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "conversation not written to the ledger"),
-            Err(error) => warn!(%error, "conversation not written to the ledger"),
-        }));
+    /// Writes the end of a turn; resolves when it is in the ledger, or given up.
+    fn settled_turn(&self, turn: TurnId, settle: SettleTurn) -> LocalBoxFuture<'static, ()> {
+        if settle.event.is_none() && settle.replies.is_empty() {
+            return Box::pin(ready(()));
+        }
+        let written = self.written(&self.ports.ledger.settle_turn, settle);
+        Box::pin(async move {
+            if let Err(error) = written.await {
+                error!(%turn, %error, "end of the turn not recorded in the ledger");
+            }
+        })
     }
+}
+
+/// The `messages` of people, in order, and the agent's reply to them.
+fn conversation(session: SessionKey, messages: Vec<String>, reply: String, keep: usize) -> AppendHistory {
+    let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
+    let messages = messages.into_iter().map(|text| entry("user", text));
+    AppendHistory { session, entries: messages.chain([entry("assistant", reply)]).collect(), keep }
 }

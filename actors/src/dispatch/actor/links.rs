@@ -26,7 +26,7 @@ const REPLY_PAUSE: Duration = Duration::from_secs(1);
 impl DispatchActor {
     /// From now on checks the links every [`LINK_CHECK_INTERVAL`].
     pub(super) fn watch_links(ctx: &mut Context<Self>) {
-        ctx.run_interval(LINK_CHECK_INTERVAL, Self::check_links);
+        ctx.run_interval(LINK_CHECK_INTERVAL, |actor, _| actor.check_links());
     }
 
     /// A link came up, went down, or sent more descriptors.
@@ -51,7 +51,7 @@ impl DispatchActor {
 
     /// Logs the links for which events wait, queries those that are down, and gives up events that waited too long for a link that
     /// is no longer configured.
-    fn check_links(&mut self, ctx: &mut Context<Self>) {
+    fn check_links(&mut self) {
         let awaited = self.plan.counts().awaiting_link;
         for (link, events) in &awaited {
             if self.links.log_waiting(link) {
@@ -69,7 +69,7 @@ impl DispatchActor {
             self.notify_status();
         }
         for event in old {
-            self.mark(event, InboundState::Dead, None, Some("its link is no longer configured".to_owned()), ctx);
+            self.mark(event, InboundState::Dead, None, Some("its link is no longer configured".to_owned()));
         }
     }
 

@@ -83,7 +83,7 @@ impl DispatchActor {
             let (id, turn, received) = (row.id, row.turn, row.received_at_ms);
             let Some((id, job)) = DispatchJob::from_row(row) else {
                 error!(row = id.0, "unreadable event in the ledger, given up");
-                self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
+                self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()));
                 continue;
             };
             if let Some(running) = turn.and_then(|turn| rebuild.turns.get(&turn)) {
@@ -236,16 +236,16 @@ impl DispatchActor {
                 return self.run_again(id, &job, received_at_ms, ctx);
             }
             Interrupted::Rerun => {
-                self.notify(&job.target, &Notice::GivenUp, ctx);
+                self.notify(&job.target, &Notice::GivenUp);
                 mark(InboundState::Dead, Notice::GivenUp.reason())
             }
             Interrupted::Ask => {
-                self.notify(&job.target, &Notice::Interrupted, ctx);
+                self.notify(&job.target, &Notice::Interrupted);
                 mark(InboundState::Interrupted, "restart")
             }
             Interrupted::Drop => mark(InboundState::Interrupted, "restart, dropped"),
         };
-        self.mark(id, state, None, note, ctx);
+        self.mark(id, state, None, note);
     }
 
     /// Queues an event again; its content is in the ledger.
@@ -267,18 +267,18 @@ impl DispatchActor {
             Ok(Ok(row)) => match row.and_then(DispatchJob::from_row) {
                 Some((id, job)) => {
                     // The command is marked as done in the ledger, so the event must not be lost after this.
-                    actor.mark(id, InboundState::Received, None, Some("retried".to_owned()), ctx);
+                    actor.mark(id, InboundState::Received, None, Some("retried".to_owned()));
                     actor.run_again(id, &job, now_ms(), ctx);
                 }
-                None => actor.notify(&command.target, &Notice::NothingToRetry, ctx),
+                None => actor.notify(&command.target, &Notice::NothingToRetry),
             },
-            Ok(Err(error)) => actor.cannot_retry(&command, &error.to_string(), ctx),
-            Err(error) => actor.cannot_retry(&command, &error.to_string(), ctx),
+            Ok(Err(error)) => actor.cannot_retry(&command, &error.to_string()),
+            Err(error) => actor.cannot_retry(&command, &error.to_string()),
         }));
     }
 
-    fn cannot_retry(&mut self, command: &DispatchJob, error: &str, ctx: &mut Context<Self>) {
+    fn cannot_retry(&mut self, command: &DispatchJob, error: &str) {
         warn!(error, "event to run again not read from the ledger");
-        self.notify(&command.target, &Notice::TurnFailed, ctx);
+        self.notify(&command.target, &Notice::TurnFailed);
     }
 }

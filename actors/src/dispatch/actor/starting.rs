@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{AsyncContext, Context};
 use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
@@ -36,9 +36,7 @@ impl DispatchActor {
             return self.launch(turn, event, profile, ctx);
         }
         let read = self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT);
-        ctx.spawn(
-            read.into_actor(self).map(move |read, actor, ctx| actor.launch_from_row(turn, event, profile, read, ctx)),
-        );
+        self.tasks.spawn(read, move |read, actor, ctx| actor.launch_from_row(turn, event, profile, read, ctx));
     }
 
     /// Continues [`DispatchActor::start`] with the row of the event.
@@ -63,7 +61,7 @@ impl DispatchActor {
             Err(error) => return Self::retry_later(turn, &format!("the ledger: {error}"), ctx),
         };
         error!(row = event.0, reason, "unreadable event in the ledger, given up");
-        self.mark(event, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
+        self.mark(event, InboundState::Dead, None, Some("unreadable".to_owned()));
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
     }
@@ -82,7 +80,7 @@ impl DispatchActor {
             return self.carry_out(steps, ctx);
         }
         let started = start_turn(self.ports.clone(), Arc::clone(&self.turn_factory), profile, job.clone(), turn, event);
-        ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
+        self.tasks.spawn(started, move |started, actor, ctx| match started {
             Ok(started) => {
                 // The turn may have ended already.
                 if actor.plan.event_of(turn).is_some() {
@@ -107,7 +105,7 @@ impl DispatchActor {
                 error!(%turn, %error, "turn not started");
                 actor.crashed(turn, ctx);
             }
-        }));
+        });
     }
 
     fn retry_later(turn: TurnId, error: &str, ctx: &mut Context<Self>) {
@@ -134,28 +132,28 @@ impl DispatchActor {
         }
         let (notice, read) =
             (notice.clone(), self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT));
-        ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
+        self.tasks.spawn(read, move |read, actor, ctx| {
             let row = read.ok().and_then(Result::ok);
             if row.is_none() {
                 warn!(row = event.0, "event refused, and its chat not notified: not read from the ledger");
             }
             let job = row.and_then(DispatchJob::from_row);
             actor.refuse_job(event, job.as_ref().map(|(_, job)| job), &notice, ctx);
-        }));
+        });
     }
 
     fn refuse_job(&mut self, event: InboundId, job: Option<&DispatchJob>, notice: &Notice, ctx: &mut Context<Self>) {
         if let Some(job) = job {
-            self.notify(&job.target, notice, ctx);
+            self.notify(&job.target, notice);
         }
-        self.mark(event, InboundState::Refused, None, Some(notice.reason().to_owned()), ctx);
+        self.mark(event, InboundState::Refused, None, Some(notice.reason().to_owned()));
         // The drain may have ended before this row was written, and so without a report of it.
         if *notice == Notice::Maintenance && job.is_some_and(|job| self.plan.is_open(&job.profile)) {
             self.report_refusals(ctx);
         }
     }
 
-    pub(super) fn steer(&mut self, turn: TurnId, event: InboundId, during_drain: bool, ctx: &mut Context<Self>) {
+    pub(super) fn steer(&mut self, turn: TurnId, event: InboundId, during_drain: bool) {
         let Some(job) = self.jobs.get(&event) else { return };
         let (key, link) = (job.session.clone(), job.target.link.clone());
         let request = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
@@ -163,7 +161,7 @@ impl DispatchActor {
         // Sent now and not when the future is polled, so that the agent receives events in order.
         let answer = steer.map(|steer| steer.ask(request, GATE_TIMEOUT));
         let steered = async move { Some(answer?.await) };
-        ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
+        self.tasks.spawn(steered, move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {
                 // It is done only when its turn is: if the process is killed meanwhile, the event runs as a separate turn.
                 let state = if actor.plan.steered(turn, event) {
@@ -172,12 +170,12 @@ impl DispatchActor {
                     actor.jobs.remove(&event);
                     InboundState::Done
                 };
-                actor.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
+                actor.mark(event, state, Some(turn), Some("steered".to_owned()));
             } else {
                 let hold = actor.settings.values().drain.refused == WhenRefused::Hold;
                 let steps = actor.plan.not_steered(event, &key, &link, during_drain, hold);
                 actor.carry_out_for(event, steps, ctx);
             }
-        }));
+        });
     }
 }

@@ -62,7 +62,7 @@ fn a_newer_ledger_is_refused_and_unchanged() {
     home.peek().pragma_update(None, "user_version", 99).unwrap();
     let bytes = std::fs::read(&home.path).unwrap();
     let refused = LedgerWriter::open(&home.path);
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 6, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&home.path).unwrap(), bytes);
 }
 
@@ -87,7 +87,7 @@ fn a_row_changed_by_another_program_is_not_used_and_the_others_are() {
     }
     let peek = home.peek();
     peek.execute("UPDATE inbound SET event = replace(event, 'number', 'nember') WHERE id = 1", []).unwrap();
-    peek.execute("UPDATE inbound SET attempts = 2 WHERE id = 2", []).unwrap();
+    peek.execute("UPDATE inbound_marks SET attempts = 2 WHERE id = 2", []).unwrap();
     peek.execute("UPDATE inbound SET event = CAST(x'ff' AS TEXT) WHERE id = 3", []).unwrap();
 
     let rows = wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: 1 })).unwrap();
@@ -111,14 +111,37 @@ fn a_corrupt_reply_or_entry_is_left_out() {
     let writer = home.open();
     let ids: Vec<_> = (0..2).map(|_| wait(writer.ask(reply(None, OutboundState::Pending))).unwrap()).collect();
     let entries = ["a", "b"].map(|content| HistoryEntry { role: "user".to_owned(), content: content.to_owned() });
-    wait(writer.ask(AppendHistory { session: session("chat"), entries: entries.to_vec(), keep: 9 })).unwrap();
+    for entry in &entries {
+        wait(writer.ask(AppendHistory { session: session("chat"), entries: vec![entry.clone()], keep: 9 })).unwrap();
+    }
     let peek = home.peek();
     peek.execute("UPDATE outbound SET chat_id = 'chap' WHERE id = 1", []).unwrap();
-    peek.execute("UPDATE history SET role = 'assistant' WHERE content = 'a'", []).unwrap();
+    peek.execute("UPDATE history SET entries = replace(entries, 'user', 'users') WHERE id = 1", []).unwrap();
 
     let states = vec![OutboundState::Pending];
     let rows = wait(writer.ask(ListOutbound { states, after: None, limit: 9 })).unwrap();
     assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ids[1..]);
     let left = wait(writer.ask(LoadHistory { session: session("chat"), limit: 9 })).unwrap();
     assert_eq!(left, entries[1..]);
+}
+
+#[test]
+fn a_corrupt_state_is_found_after_the_start_whatever_the_state_became() {
+    let home = Home::new();
+    let writer = home.open();
+    for number in 0..3 {
+        record(&writer, number);
+    }
+    wait(writer.ask(reply(None, OutboundState::Pending))).unwrap();
+    close(&writer);
+    // Done and delivered: nothing reads such a row again.
+    home.peek().execute("UPDATE inbound_marks SET state = 4 WHERE id = 2", ()).unwrap();
+    home.peek().execute("UPDATE outbound_marks SET state = 3", ()).unwrap();
+    let writer = home.open();
+    let begun = std::time::Instant::now();
+    while writer.view().corrupt != 2 {
+        assert!(begun.elapsed() < CEILING, "not found within the timeout: {:?}", writer.view());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(received(&writer).iter().map(|row| row.id.0).collect::<Vec<_>>(), [1, 3]);
 }

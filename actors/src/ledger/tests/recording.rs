@@ -86,6 +86,70 @@ fn a_duplicate_is_still_one_after_reopening() {
 }
 
 #[test]
+fn two_repeats_in_one_group_are_one_event() {
+    let home = Home::new();
+    let writer = home.open();
+    let release = hold(&writer);
+    let answers = [writer.ask(event(1)), writer.ask(event(1))];
+    drop(release);
+    let [first, second] = answers.map(|answer| wait(answer).unwrap());
+    assert_eq!(first, Recorded::New(InboundId(1)));
+    assert_eq!(second, Recorded::Duplicate { id: InboundId(1), state: InboundState::Received });
+}
+
+#[test]
+fn an_event_of_a_group_that_was_rolled_back_is_new() {
+    let home = Home::new();
+    let writer = home.open();
+    let release = hold(&writer);
+    let (lost, bug) = (writer.ask(event(1)), writer.ask(PanickingWork));
+    drop(release);
+    assert!(wait(lost).is_err() && wait(bug).is_err());
+    record(&writer, 1);
+}
+
+#[test]
+fn an_event_whose_hash_is_that_of_another_is_no_duplicate() {
+    let home = Home::new();
+    let writer = home.open();
+    let ids = [1, 2, 3].map(|number| record(&writer, number));
+    close(&writer);
+    // Row 1 has the hashes of event 2, whose own row is gone.
+    let file = home.peek();
+    for column in ["frame", "message"] {
+        let sql = format!(
+            "UPDATE inbound_marks SET {column} = (SELECT {column} FROM inbound_marks WHERE id = 2) WHERE id = 1"
+        );
+        assert_eq!(file.execute(&sql, ()).unwrap(), 1);
+    }
+    file.execute_batch("DELETE FROM inbound WHERE id = 2; DELETE FROM inbound_marks WHERE id = 2;").unwrap();
+    drop(file);
+
+    let writer = home.open();
+    let id = record(&writer, 2);
+    assert!(!ids.contains(&id));
+    // Behind a row with the same hash, it is found.
+    let by_frame = RecordInbound { message_id: None, ..event(2) };
+    let by_message = RecordInbound { buffer_id: None, ..event(2) };
+    for again in [by_frame, by_message] {
+        assert_eq!(wait(writer.ask(again)).unwrap(), Recorded::Duplicate { id, state: InboundState::Received });
+    }
+}
+
+#[test]
+fn duplicates_are_found_after_the_key_of_the_hashes_was_lost() {
+    for damage in ["DELETE FROM hash_key", "UPDATE hash_key SET key = zeroblob(16)"] {
+        let home = Home::new();
+        let writer = home.open();
+        let id = record(&writer, 1);
+        close(&writer);
+        assert_eq!(home.peek().execute(damage, ()).unwrap(), 1);
+        let again = wait(home.open().ask(event(1))).unwrap();
+        assert_eq!(again, Recorded::Duplicate { id, state: InboundState::Received });
+    }
+}
+
+#[test]
 fn each_running_counts_an_attempt_and_a_mark_without_a_turn_keeps_it() {
     let home = Home::new();
     let writer = home.open();
@@ -139,31 +203,6 @@ fn marking_a_missing_row_is_an_error() {
 }
 
 #[test]
-fn a_session_keeps_its_last_entries_and_those_of_others_stay() {
-    let home = Home::new();
-    let writer = home.open();
-    let entry = |content: &str| HistoryEntry { role: "user".to_owned(), content: content.to_owned() };
-    let append = |chat: &str, contents: &[&str], keep| {
-        let entries = contents.iter().map(|content| entry(content)).collect();
-        wait(writer.ask(AppendHistory { session: session(chat), entries, keep })).unwrap();
-    };
-    let load = |writer: &LedgerWriter, chat: &str, limit| {
-        let entries = wait(writer.ask(LoadHistory { session: session(chat), limit })).unwrap();
-        entries.into_iter().map(|entry| entry.content).collect::<Vec<_>>()
-    };
-    append("other", &["x"], 3);
-    append("chat", &["a", "b"], 3);
-    append("chat", &["c", "d"], 3);
-    assert_eq!(load(&writer, "chat", 10), ["b", "c", "d"]);
-    assert_eq!(load(&writer, "chat", 2), ["c", "d"]);
-    append("chat", &["e", "f", "g"], 2);
-    close(&writer);
-    let writer = home.open();
-    assert_eq!(load(&writer, "chat", 10), ["f", "g"]);
-    assert_eq!(load(&writer, "other", 10), ["x"]);
-}
-
-#[test]
 fn old_finished_rows_are_deleted_and_open_ones_never() {
     let home = Home::new();
     let writer = home.open();
@@ -174,7 +213,7 @@ fn old_finished_rows_are_deleted_and_open_ones_never() {
         wait(writer.ask(mark(InboundId(id), InboundState::Done))).unwrap();
     }
     close(&writer);
-    home.peek().execute("UPDATE inbound SET changed_at_ms = 0 WHERE id <> 2", []).unwrap();
+    home.peek().execute("UPDATE inbound_marks SET changed_at_ms = 0 WHERE id <> 2", []).unwrap();
     let writer = home.open();
     // The first sweep runs at the start or right after the first work, so before the second.
     record(&writer, 6);
@@ -192,16 +231,58 @@ fn old_finished_rows_are_deleted_and_open_ones_never() {
 }
 
 #[test]
-fn a_list_and_the_counts_at_open_read_the_index_and_not_the_table() {
+fn lists_and_counts_are_the_same_after_reopening() {
     let home = Home::new();
-    close(&home.open());
-    let peek = home.peek();
-    let plan =
-        |sql: &str| peek.query_row(&format!("EXPLAIN QUERY PLAN {sql}"), [], |row| row.get::<_, String>(3)).unwrap();
-    for table in ["inbound", "outbound"] {
-        let list = plan(&format!("SELECT * FROM {table} WHERE state = 1 AND id > 5 ORDER BY id"));
-        assert_eq!(list, format!("SEARCH {table} USING INDEX {table}_state (state=? AND rowid>?)"));
-        let count = plan(&format!("SELECT state, count(*) FROM {table} GROUP BY state"));
-        assert_eq!(count, format!("SCAN {table} USING COVERING INDEX {table}_state"));
+    let writer = home.open();
+    let states = [
+        InboundState::Received,
+        InboundState::Running,
+        InboundState::Held,
+        InboundState::Interrupted,
+        InboundState::Done,
+        InboundState::Failed,
+        InboundState::Refused,
+        InboundState::Dead,
+    ];
+    for (number, state) in states.into_iter().cycle().take(24).enumerate() {
+        let id = record(&writer, number as u64);
+        wait(writer.ask(mark(id, state))).unwrap();
     }
+    let replies = [OutboundState::Pending, OutboundState::Sending, OutboundState::Delivered, OutboundState::Dead];
+    for state in replies {
+        let id = wait(writer.ask(reply(None, OutboundState::Pending))).unwrap();
+        wait(writer.ask(MarkOutbound { id, state, message_id: None, error: None })).unwrap();
+    }
+    let shown = |writer: &LedgerWriter| {
+        let view = writer.view();
+        let inbound = states.map(|state| {
+            let rows =
+                wait(writer.ask(ListInbound { states: vec![state], after: Some(InboundId(8)), limit: 9 })).unwrap();
+            rows.iter().map(|row| row.id.0).collect::<Vec<_>>()
+        });
+        let outbound = replies.map(|state| {
+            let rows = wait(writer.ask(ListOutbound { states: vec![state], after: None, limit: 9 })).unwrap();
+            rows.iter().map(|row| row.id.0).collect::<Vec<_>>()
+        });
+        (view.inbound, view.outbound, inbound, outbound)
+    };
+    let before = shown(&writer);
+    assert_eq!(before.0, states.map(|state| (state, 3)).into());
+    assert_eq!(before.2[3..5], [vec![12, 20], vec![13, 21]]);
+    assert_eq!(before.3, [[1], [2], [3], [4]]);
+    close(&writer);
+    assert_eq!(shown(&home.open()), before);
+}
+
+#[test]
+fn a_mark_of_a_group_that_was_rolled_back_leaves_the_row_in_its_lists() {
+    let home = Home::new();
+    let writer = home.open();
+    let id = record(&writer, 1);
+    let release = hold(&writer);
+    let (done, bug) = (writer.ask(mark(id, InboundState::Done)), writer.ask(PanickingWork));
+    drop(release);
+    assert!(wait(done).is_err() && wait(bug).is_err());
+    assert_eq!(received(&writer).len(), 1);
+    assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
 }

@@ -13,7 +13,7 @@ fn last(writer: &LedgerWriter, chat: &str) -> Option<InboundId> {
 }
 
 /// The answer to a start at this time in milliseconds.
-fn restart(writer: &LedgerWriter, at_ms: i64) -> usize {
+pub(super) fn restart(writer: &LedgerWriter, at_ms: i64) -> usize {
     wait(writer.ask(NoteRestart { started_at_ms: 1_800_000_000_000 + at_ms, within: WINDOW })).unwrap()
 }
 
@@ -61,7 +61,7 @@ fn an_interrupted_event_is_deleted_after_a_week_and_not_before() {
     close(&writer);
     let day_ms = 24 * 3_600 * 1_000_i64;
     let age = |row: i64, days: i64| {
-        let sql = "UPDATE inbound SET changed_at_ms = changed_at_ms - ? WHERE id = ?";
+        let sql = "UPDATE inbound_marks SET changed_at_ms = changed_at_ms - ? WHERE id = ?";
         home.peek().execute(sql, (days * day_ms, row)).unwrap();
     };
     age(1, 8);
@@ -72,7 +72,8 @@ fn an_interrupted_event_is_deleted_after_a_week_and_not_before() {
         assert!(begun.elapsed() < CEILING, "the old one was not deleted within the timeout: {:?}", writer.view());
         std::thread::sleep(Duration::from_millis(10));
     }
-    let left: i64 = home.peek().query_row("SELECT id FROM inbound WHERE state = 3", [], |row| row.get(0)).unwrap();
+    let left: i64 =
+        home.peek().query_row("SELECT id FROM inbound_marks WHERE state = 3", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 2);
 }
 
@@ -86,18 +87,4 @@ fn starts_within_the_window_are_counted_each_once_and_over_restarts() {
     assert_eq!(restart(&writer, 3_000), 4);
     assert_eq!(restart(&writer, 121_500), 3, "starts before the window do not count");
     assert_eq!(restart(&writer, -500_000), 1, "starts in the future, after a clock was set back, do not count");
-}
-
-#[test]
-fn a_ledger_of_the_first_version_is_migrated_with_its_content() {
-    let home = Home::new();
-    let writer = home.open();
-    record(&writer, 1);
-    close(&writer);
-    let old = home.peek();
-    old.execute_batch("DROP TABLE restarts; DROP INDEX inbound_unread; PRAGMA user_version = 1;").unwrap();
-    drop(old);
-    let writer = home.open();
-    assert_eq!(received(&writer).len(), 1);
-    assert_eq!(restart(&writer, 0), 1);
 }

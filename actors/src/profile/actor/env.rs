@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing::{info, warn};
 
 use super::ProfileActor;
+use crate::files::events::RECHECK_EVERY;
 use crate::files::{FileStamp, FileWorker, NoAnswer, Purpose, workers};
 use crate::profile::child_env::{self, HONCHO_API_KEY};
 use crate::profile::env_file::EnvFile;
@@ -19,8 +20,8 @@ use crate::relay::claims::LinkOwner;
 
 /// The names of the keys of deliveries, separated by commas.
 const DELIVERY_KEY: &str = "GATEWAY_RELAY_DELIVERY_KEY";
-/// Interval of checks of the file in the absence of events.
-const POLL_EVERY: Duration = Duration::from_secs(1);
+/// Interval of checks of the file while its disk does not answer.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Timeout of one check of the file; a turn then starts with the current values.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -66,13 +67,14 @@ impl ProfileActor {
         self.touch_status();
     }
 
-    /// Checks the file for as long as the actor runs: at every event, and once a second.
+    /// Checks the file for as long as the actor runs, at every event.
     pub(super) fn watch_env(&mut self, ctx: &mut Context<Self>) {
         let reading = self.read_env().then(|(), actor: &mut Self, _| {
+            let wait = if actor.health.disk.is_some() { RETRY_EVERY } else { RECHECK_EVERY };
             let touched = Arc::clone(&actor.touched);
             let waiting = async move {
                 // The file is checked in either case.
-                let _ = tokio::time::timeout(POLL_EVERY, touched.notified()).await;
+                let _ = tokio::time::timeout(wait, touched.notified()).await;
             };
             waiting.into_actor(actor)
         });
@@ -123,7 +125,7 @@ impl ProfileActor {
     }
 
     /// The owner of the link.
-    fn owner(&self) -> LinkOwner {
+    pub(super) fn owner(&self) -> LinkOwner {
         (!self.is_home()).then(|| self.profile().name.clone())
     }
 

@@ -105,6 +105,7 @@ impl Handler<SpawnChild> for ProfileActor {
             match &started {
                 Ok(_) => {
                     actor.ports.children.of(&actor.profile().name).one();
+                    actor.touch_status();
                     actor.set_agent_problem(None);
                 }
                 Err(error @ SpawnError::CommandNotFound { .. }) => actor.set_agent_problem(Some(error.to_string())),

@@ -3,6 +3,7 @@
 //! Children start in order, each once those before it are ready, and stop in reverse, one at a time. A *group restart*
 //! is the stop and start of several children because one of them failed; exits of its members do not count.
 
+mod children; // The children, and the indexes over them.
 mod planned_child; // The state of one child.
 mod types; // Events, steps and states.
 
@@ -13,6 +14,7 @@ use crate::messages::OperatorCommand;
 use crate::policy::{IntensityDecision, WhenExceeded};
 use crate::restart::{Restart, Strategy};
 
+use children::PlannedChildren;
 use planned_child::PlannedChild;
 
 pub(crate) use types::{
@@ -26,7 +28,9 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SupervisorPlan {
     strategy: Strategy,
-    children: Vec<PlannedChild>,
+    /// Children that start in order do not wait for each other.
+    together: bool,
+    children: PlannedChildren,
     closing: Option<Closing>,
     finished: bool,
     /// Next key or run.
@@ -42,38 +46,50 @@ struct Closing {
 
 impl SupervisorPlan {
     pub(crate) fn new(strategy: Strategy) -> Self {
-        Self { strategy, children: Vec::new(), closing: None, finished: false, next: 0, steps: Vec::new() }
+        Self {
+            strategy,
+            together: false,
+            children: PlannedChildren::default(),
+            closing: None,
+            finished: false,
+            next: 0,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Whether the children start without waiting for each other.
+    pub(crate) fn starting_together(mut self, together: bool) -> Self {
+        self.together = together;
+        self
     }
 
     /// Adds a child at the end of the order; the next event starts it. One added before [`SupervisorEvent::Start`] waits
     /// for those before it.
     pub(crate) fn add(&mut self, options: ChildOptions) -> ChildKey {
         let key = self.next_number();
-        self.children.push(PlannedChild::new(key, options));
+        self.children.add(key, options);
         key
     }
 
     pub(crate) fn on(&mut self, event: SupervisorEvent, now: Duration, random: f64) -> Vec<SupervisorStep> {
         match event {
-            SupervisorEvent::Start => self.children.iter_mut().for_each(|child| child.in_sequence = true),
+            SupervisorEvent::Start => {
+                for key in self.children.keys() {
+                    self.children.update(key, |child| child.in_sequence = true);
+                }
+            }
             SupervisorEvent::Added => {}
             SupervisorEvent::Ready { run } => self.ready(run, now),
             SupervisorEvent::Ended { run, reason } => {
-                if let Some(at) = self.position_of_run(run) {
-                    self.ended(at, reason, now, random);
+                if let Some(key) = self.children.of_live_run(run) {
+                    self.ended(key, reason, now, random);
                 }
             }
             SupervisorEvent::Due(timer) => self.due(timer, now, random),
-            SupervisorEvent::Operate { key, command } => {
-                if let Some(at) = self.position(key) {
-                    self.operate(at, command);
-                }
-            }
+            SupervisorEvent::Operate { key, command } => self.operate(key, command),
             SupervisorEvent::Remove { key } => {
-                if let Some(at) = self.position(key) {
-                    self.children[at].options.restart = Restart::Temporary;
-                    self.operate(at, OperatorCommand::Stop);
-                }
+                self.children.update(key, |child| child.options.restart = Restart::Temporary);
+                self.operate(key, OperatorCommand::Stop);
             }
             SupervisorEvent::Shutdown => self.begin_shutdown(ExitReason::Shutdown, None),
         }
@@ -83,12 +99,12 @@ impl SupervisorPlan {
 
     /// The child whose current incarnation is `run`.
     pub(crate) fn key_of(&self, run: u64) -> Option<ChildKey> {
-        self.position_of_run(run).map(|at| self.children[at].key)
+        self.children.of_live_run(run)
     }
 
     /// The exit reason of `run` that counts: a child that was stopped because it was not ready in time ended in error.
     pub(crate) fn counted_reason(&self, run: u64, reason: ExitReason) -> ExitReason {
-        match self.position_of_run(run).map(|at| self.children[at].state) {
+        match self.children.of_live_run(run).and_then(|key| self.state(key)) {
             Some(PlanState::Stopping(AfterStop::FailLate)) => ExitReason::Error("not ready in time".to_owned()),
             _ => reason,
         }
@@ -104,98 +120,108 @@ impl SupervisorPlan {
 
     /// Whether the start in order is complete.
     pub(crate) fn is_startup_complete(&self) -> bool {
-        self.children.iter().all(|child| !child.in_sequence)
+        self.children.first_in_sequence().is_none()
     }
 
     /// The children that have changed since the last call.
     pub(crate) fn changed(&mut self) -> impl Iterator<Item = &PlannedChild> {
-        self.children.iter_mut().filter_map(|child| std::mem::take(&mut child.changed).then_some(&*child))
+        self.children.take_changed()
     }
 
     fn ready(&mut self, run: u64, now: Duration) {
-        let Some(at) = self.position_of_run(run) else { return };
-        let child = &mut self.children[at];
-        if child.state == PlanState::Starting {
-            child.enter(PlanState::Running);
-            child.ready_at = Some(now);
-            child.in_sequence = false;
-        }
+        let Some(key) = self.children.of_live_run(run) else { return };
+        self.children.update(key, |child| {
+            if child.state == PlanState::Starting {
+                child.enter(PlanState::Running);
+                child.ready_at = Some(now);
+                child.in_sequence = false;
+            }
+        });
     }
 
-    fn ended(&mut self, at: usize, reason: ExitReason, now: Duration, random: f64) {
-        let child = &mut self.children[at];
-        let state = child.state;
-        let grouped = std::mem::take(&mut child.group_restart);
-        let ran_for = child.ready_at.take().map_or(Duration::ZERO, |since| now.saturating_sub(since));
+    fn ended(&mut self, key: ChildKey, reason: ExitReason, now: Duration, random: f64) {
+        let Some(child) = self.children.get(key) else { return };
+        let (state, restart, grouped) = (child.state, child.options.restart, child.group_restart);
+        let ran_for = child.ready_at.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        self.children.update(key, |child| {
+            child.group_restart = false;
+            child.ready_at = None;
+        });
         if self.closing.is_some() || state == PlanState::Stopping(AfterStop::Stay) {
-            return self.stay_stopped(at);
+            return self.stay_stopped(key);
         }
         match (state, grouped) {
-            (_, true) if child.options.restart == Restart::Temporary => self.stay_stopped(at),
-            (_, true) if !matches!(reason, ExitReason::Fatal(_)) => {
+            (_, true) if restart == Restart::Temporary => self.stay_stopped(key),
+            (_, true) if !matches!(reason, ExitReason::Fatal(_)) => self.children.update(key, |child| {
                 child.in_sequence = true;
                 child.enter(PlanState::Queued);
-            }
+            }),
             (PlanState::Stopping(AfterStop::Restart), _) if !matches!(reason, ExitReason::Fatal(_)) => {
-                child.enter(PlanState::Queued);
+                self.enter(key, PlanState::Queued);
             }
-            _ => self.decide_restart(at, reason, ran_for, now, random),
+            _ => self.decide_restart(key, reason, ran_for, now, random),
         }
     }
 
     /// Decides whether a child that ended by itself is restarted.
-    fn decide_restart(&mut self, at: usize, reason: ExitReason, ran_for: Duration, now: Duration, random: f64) {
-        let restart = self.children[at].options.restart;
+    fn decide_restart(&mut self, key: ChildKey, reason: ExitReason, ran_for: Duration, now: Duration, random: f64) {
+        let Some(restart) = self.children.get(key).map(|child| child.options.restart) else { return };
         if restart == Restart::Temporary {
-            return self.stay_stopped(at);
+            return self.stay_stopped(key);
         }
         match reason {
-            ExitReason::Normal | ExitReason::Shutdown if restart == Restart::Transient => self.stay_stopped(at),
+            ExitReason::Normal | ExitReason::Shutdown if restart == Restart::Transient => self.stay_stopped(key),
             ExitReason::Normal
             | ExitReason::Shutdown
             | ExitReason::Panic(_)
             | ExitReason::Error(_)
             | ExitReason::Killed
-            | ExitReason::Unresponsive => self.restart(at, reason, ran_for, now, random),
-            ExitReason::Fatal(_) => self.end_without_restart(at, PlanState::Failed),
+            | ExitReason::Unresponsive => self.restart(key, reason, ran_for, now, random),
+            ExitReason::Fatal(_) => self.end_without_restart(key, PlanState::Failed),
         }
     }
 
     /// Restarts a failed child, as its restart intensity and the strategy allow.
-    fn restart(&mut self, at: usize, reason: ExitReason, ran_for: Duration, now: Duration, random: f64) {
-        let child = &mut self.children[at];
-        match child.intensity.count(ran_for, now, random) {
-            IntensityDecision::RestartAfter(Duration::ZERO) => child.enter(PlanState::Queued),
+    fn restart(&mut self, key: ChildKey, reason: ExitReason, ran_for: Duration, now: Duration, random: f64) {
+        let mut decision = IntensityDecision::Exceeded;
+        self.children.update(key, |child| decision = child.intensity.count(ran_for, now, random));
+        match decision {
+            IntensityDecision::RestartAfter(Duration::ZERO) => self.enter(key, PlanState::Queued),
             IntensityDecision::RestartAfter(length) => {
-                child.enter(PlanState::Backoff);
-                child.due = Some(now + length);
-                let (key, timer) = (child.key, ChildTimer::Backoff(child.run));
-                self.steps.push(SupervisorStep::Wait { key, length, timer });
+                let mut run = 0;
+                self.children.update(key, |child| {
+                    child.enter(PlanState::Backoff);
+                    child.due = Some(now + length);
+                    run = child.run;
+                });
+                self.steps.push(SupervisorStep::Wait { key, length, timer: ChildTimer::Backoff(run) });
             }
-            IntensityDecision::Exceeded => {
-                let (id, when) = (child.options.id.clone(), child.intensity.when_exceeded());
-                self.end_without_restart(at, PlanState::Failed);
-                if when == WhenExceeded::Escalate {
-                    let text = format!("{id} exceeded its restart intensity; it last ended with {reason}");
-                    self.begin_shutdown(ExitReason::Error(text), Some(Exceeded { id, reason }));
-                }
-                return;
-            }
+            IntensityDecision::Exceeded => return self.give_up(key, reason),
         }
-        self.restart_group(at);
+        self.restart_group(key);
+    }
+
+    /// A child exceeded its restart intensity.
+    fn give_up(&mut self, key: ChildKey, reason: ExitReason) {
+        let Some(child) = self.children.get(key) else { return };
+        let (id, when) = (child.options.id.clone(), child.intensity.when_exceeded());
+        self.end_without_restart(key, PlanState::Failed);
+        if when == WhenExceeded::Escalate {
+            let text = format!("{id} exceeded its restart intensity; it last ended with {reason}");
+            self.begin_shutdown(ExitReason::Error(text), Some(Exceeded { id, reason }));
+        }
     }
 
     /// Includes the siblings that the strategy restarts with `failed`.
-    fn restart_group(&mut self, failed: usize) {
+    fn restart_group(&mut self, failed: ChildKey) {
         let from = match self.strategy {
             Strategy::OneForOne => return,
             Strategy::OneForAll => 0,
             Strategy::RestForOne => failed,
         };
-        self.children[failed].in_sequence = true;
-        for (at, child) in self.children.iter_mut().enumerate().skip(from) {
-            match child.state {
-                _ if at == failed => {}
+        for key in self.children.keys().into_iter().filter(|key| *key >= from) {
+            self.children.update(key, |child| match child.state {
+                _ if key == failed => child.in_sequence = true,
                 PlanState::Starting
                 | PlanState::Running
                 | PlanState::Stopping(AfterStop::Restart | AfterStop::FailLate) => child.group_restart = true,
@@ -204,57 +230,58 @@ impl SupervisorPlan {
                     child.enter(PlanState::Queued);
                 }
                 PlanState::Stopping(AfterStop::Stay) | PlanState::Stopped | PlanState::Failed => {}
-            }
+            });
         }
     }
 
     fn due(&mut self, timer: ChildTimer, now: Duration, random: f64) {
         let (ChildTimer::Backoff(run) | ChildTimer::Grace(run) | ChildTimer::Kill(run) | ChildTimer::Late(run)) = timer;
-        let Some(at) = self.children.iter().position(|child| child.run == run) else { return };
-        let child = &mut self.children[at];
-        let key = child.key;
-        match (timer, child.state) {
-            (ChildTimer::Backoff(_), PlanState::Backoff) => child.enter(PlanState::Queued),
-            (ChildTimer::Late(_), PlanState::Starting) => self.stop(at, AfterStop::FailLate),
+        let Some(key) = self.children.of_run(run) else { return };
+        let Some(state) = self.state(key) else { return };
+        match (timer, state) {
+            (ChildTimer::Backoff(_), PlanState::Backoff) => self.enter(key, PlanState::Queued),
+            (ChildTimer::Late(_), PlanState::Starting) => self.stop(key, AfterStop::FailLate),
             (ChildTimer::Grace(_), PlanState::Stopping(_)) => {
                 self.steps.push(SupervisorStep::Kill { key });
                 self.steps.push(SupervisorStep::Wait { key, length: KILL_TIMEOUT, timer: ChildTimer::Kill(run) });
             }
             (ChildTimer::Kill(_), PlanState::Stopping(_)) => {
                 self.steps.push(SupervisorStep::Abandon { key });
-                self.ended(at, ExitReason::Killed, now, random);
+                self.ended(key, ExitReason::Killed, now, random);
             }
             _ => {}
         }
     }
 
-    fn operate(&mut self, at: usize, command: OperatorCommand) {
-        let child = &mut self.children[at];
-        match (command, child.state) {
-            (OperatorCommand::Restart, PlanState::Starting | PlanState::Running) => self.stop(at, AfterStop::Restart),
-            (OperatorCommand::Restart, PlanState::Stopping(_)) => child.enter(PlanState::Stopping(AfterStop::Restart)),
+    fn operate(&mut self, key: ChildKey, command: OperatorCommand) {
+        let Some(state) = self.state(key) else { return };
+        match (command, state) {
+            (OperatorCommand::Restart, PlanState::Starting | PlanState::Running) => self.stop(key, AfterStop::Restart),
+            (OperatorCommand::Restart, PlanState::Stopping(_)) => {
+                self.enter(key, PlanState::Stopping(AfterStop::Restart));
+            }
             (OperatorCommand::Restart, PlanState::Backoff | PlanState::Stopped | PlanState::Failed) => {
-                child.enter(PlanState::Queued);
+                self.enter(key, PlanState::Queued);
             }
             (OperatorCommand::Stop, PlanState::Starting | PlanState::Running) => {
-                child.group_restart = false;
-                self.stop(at, AfterStop::Stay);
+                self.children.update(key, |child| child.group_restart = false);
+                self.stop(key, AfterStop::Stay);
             }
-            (OperatorCommand::Stop, PlanState::Stopping(_)) => {
+            (OperatorCommand::Stop, PlanState::Stopping(_)) => self.children.update(key, |child| {
                 child.group_restart = false;
                 child.enter(PlanState::Stopping(AfterStop::Stay));
-            }
+            }),
             (
                 OperatorCommand::Stop,
                 PlanState::Queued | PlanState::Backoff | PlanState::Stopped | PlanState::Failed,
-            ) => self.stay_stopped(at),
-            (OperatorCommand::Reset, state) => {
+            ) => self.stay_stopped(key),
+            (OperatorCommand::Reset, state) => self.children.update(key, |child| {
                 child.intensity.reset();
                 child.changed = true;
                 if matches!(state, PlanState::Backoff | PlanState::Failed) {
                     child.enter(PlanState::Queued);
                 }
-            }
+            }),
             (OperatorCommand::Restart, PlanState::Queued) => {}
         }
     }
@@ -269,32 +296,28 @@ impl SupervisorPlan {
         if let Some(closing) = self.closing.clone() {
             return self.stop_all(closing);
         }
-        if let Some(at) = self.children.iter().rposition(|child| child.group_restart)
-            && !matches!(self.children[at].state, PlanState::Stopping(_))
+        if let Some(key) = self.children.last_of_group()
+            && !matches!(self.state(key), Some(PlanState::Stopping(_)))
         {
-            self.stop(at, AfterStop::Restart);
+            self.stop(key, AfterStop::Restart);
         }
-        let group_restart = self.children.iter().any(|child| child.group_restart);
-        let waiting = self.children.iter().any(|child| child.in_sequence && child.state == PlanState::Backoff);
-        let mut clear = !group_restart && !waiting;
-        for at in 0..self.children.len() {
-            let child = &self.children[at];
-            if child.state == PlanState::Queued && (clear || !child.in_sequence) {
-                self.launch(at);
+        let clear = self.children.last_of_group().is_none() && !self.children.is_sequence_backing_off();
+        let first = self.children.first_in_sequence();
+        for key in self.children.queued() {
+            let in_sequence = self.children.get(key).is_some_and(|child| child.in_sequence);
+            if !in_sequence || (clear && (self.together || first == Some(key))) {
+                self.launch(key);
             }
-            clear &= !self.children[at].in_sequence;
         }
     }
 
     fn stop_all(&mut self, closing: Closing) {
-        for at in 0..self.children.len() {
-            if matches!(self.children[at].state, PlanState::Queued | PlanState::Backoff) {
-                self.end_without_restart(at, PlanState::Stopped);
-            }
+        for key in self.children.waiting() {
+            self.end_without_restart(key, PlanState::Stopped);
         }
-        match self.children.iter().rposition(|child| child.state.is_live()) {
-            Some(at) if matches!(self.children[at].state, PlanState::Stopping(_)) => {}
-            Some(at) => self.stop(at, AfterStop::Stay),
+        match self.children.last_live() {
+            Some(key) if matches!(self.state(key), Some(PlanState::Stopping(_))) => {}
+            Some(key) => self.stop(key, AfterStop::Stay),
             None if self.finished => {}
             None => {
                 self.finished = true;
@@ -303,56 +326,61 @@ impl SupervisorPlan {
         }
     }
 
-    fn launch(&mut self, at: usize) {
+    fn launch(&mut self, key: ChildKey) {
         let run = self.next_number();
-        let child = &mut self.children[at];
-        child.run = run;
-        child.enter(PlanState::Starting);
-        let key = child.key;
+        let mut ready_within = None;
+        self.children.update(key, |child| {
+            child.run = run;
+            child.enter(PlanState::Starting);
+            ready_within = child.options.ready_within;
+        });
         self.steps.push(SupervisorStep::Launch { key, run });
-        if let Some(length) = child.options.ready_within {
+        if let Some(length) = ready_within {
             self.steps.push(SupervisorStep::Wait { key, length, timer: ChildTimer::Late(run) });
         }
     }
 
-    fn stop(&mut self, at: usize, then: AfterStop) {
-        let child = &mut self.children[at];
-        child.enter(PlanState::Stopping(then));
-        let (key, timer) = (child.key, ChildTimer::Grace(child.run));
+    fn stop(&mut self, key: ChildKey, then: AfterStop) {
+        let (mut run, mut grace) = (0, None);
+        self.children.update(key, |child| {
+            child.enter(PlanState::Stopping(then));
+            (run, grace) = (child.run, child.options.grace);
+        });
         self.steps.push(SupervisorStep::Stop { key });
-        if let Some(length) = child.options.grace {
-            self.steps.push(SupervisorStep::Wait { key, length, timer });
+        if let Some(length) = grace {
+            self.steps.push(SupervisorStep::Wait { key, length, timer: ChildTimer::Grace(run) });
         }
     }
 
     /// Leaves the child stopped, and removes it from the tree if it is temporary.
-    fn stay_stopped(&mut self, at: usize) {
-        self.end_without_restart(at, PlanState::Stopped);
-        if self.children[at].options.restart == Restart::Temporary {
-            let child = self.children.remove(at);
-            self.steps.push(SupervisorStep::Forget { key: child.key });
+    fn stay_stopped(&mut self, key: ChildKey) {
+        self.end_without_restart(key, PlanState::Stopped);
+        if self.children.get(key).is_some_and(|child| child.options.restart == Restart::Temporary) {
+            self.children.remove(key);
+            self.steps.push(SupervisorStep::Forget { key });
         }
     }
 
-    fn end_without_restart(&mut self, at: usize, state: PlanState) {
-        let child = &mut self.children[at];
-        child.in_sequence = false;
-        child.group_restart = false;
-        child.enter(state);
-        self.steps.push(SupervisorStep::Drain { key: child.key });
+    fn end_without_restart(&mut self, key: ChildKey, state: PlanState) {
+        self.children.update(key, |child| {
+            child.in_sequence = false;
+            child.group_restart = false;
+            child.enter(state);
+        });
+        self.steps.push(SupervisorStep::Drain { key });
+    }
+
+    fn enter(&mut self, key: ChildKey, state: PlanState) {
+        self.children.update(key, |child| child.enter(state));
+    }
+
+    fn state(&self, key: ChildKey) -> Option<PlanState> {
+        self.children.get(key).map(|child| child.state)
     }
 
     fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next
-    }
-
-    fn position(&self, key: ChildKey) -> Option<usize> {
-        self.children.iter().position(|child| child.key == key)
-    }
-
-    fn position_of_run(&self, run: u64) -> Option<usize> {
-        self.children.iter().position(|child| child.run == run && child.state.is_live())
     }
 }
 

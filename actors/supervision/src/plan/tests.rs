@@ -53,16 +53,16 @@ impl PlanFixture {
     }
 
     fn all_ready(&mut self) {
-        for at in 0..self.plan.children.len() {
-            if self.plan.children[at].state == PlanState::Starting {
-                let run = self.plan.children[at].run;
+        for at in 0..self.plan.children.iter().count() {
+            if self.plan.children.nth(at).state == PlanState::Starting {
+                let run = self.plan.children.nth(at).run;
                 self.on(SupervisorEvent::Ready { run });
             }
         }
     }
 
     fn run(&self, at: usize) -> u64 {
-        self.plan.children[at].run
+        self.plan.children.nth(at).run
     }
 
     fn end(&mut self, at: usize, reason: ExitReason) -> Vec<SupervisorStep> {
@@ -97,6 +97,17 @@ impl PlanFixture {
         let place = |key| self.keys.iter().position(|one| *one == key).expect("the child exists");
         steps.iter().filter_map(key).map(place).collect()
     }
+}
+
+#[test]
+fn children_that_start_together_do_not_wait_for_each_other() {
+    let mut fixture = PlanFixture::idle(Strategy::OneForOne, |_| ());
+    fixture.plan = fixture.plan.clone().starting_together(true);
+    let launched = fixture.on(SupervisorEvent::Start);
+    assert_eq!(launched.iter().filter(|step| matches!(step, SupervisorStep::Launch { .. })).count(), 3);
+    assert!(!fixture.plan.is_startup_complete());
+    fixture.all_ready();
+    assert!(fixture.plan.is_startup_complete());
 }
 
 #[test]
@@ -223,7 +234,7 @@ fn late_child_is_stopped_and_counts_as_failed() {
     assert_eq!(fixture.stopped(&steps), [0]);
     assert_eq!(fixture.plan.counted_reason(run, ExitReason::Shutdown).word(), "error");
     fixture.end(0, ExitReason::Shutdown);
-    assert_eq!(fixture.plan.children[0].intensity.recent().count(), 1);
+    assert_eq!(fixture.plan.children.nth(0).intensity.recent().count(), 1);
 }
 
 #[test]

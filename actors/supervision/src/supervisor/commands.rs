@@ -85,8 +85,7 @@ impl Handler<InjectFault> for Supervisor {
 
 impl Supervisor {
     fn find(&self, id: &str) -> Result<ChildKey, OperateError> {
-        let found = self.running.iter().find(|(_, child)| child.spec.id == id);
-        found.map(|(key, _)| *key).ok_or_else(|| OperateError::NoSuchChild(id.to_owned()))
+        self.by_id.get(id).copied().ok_or_else(|| OperateError::NoSuchChild(id.to_owned()))
     }
 
     /// The nested supervisor that `path` leads through, its id, and the path from there; `None` if the path ends here.

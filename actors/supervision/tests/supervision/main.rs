@@ -3,9 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "the tests of actix use it directly")]
 
 mod actix_behaviour;
+mod exits;
 mod operators;
 mod order;
 mod restarts;
 mod support;
+mod tasks;
 mod unresponsive;
 mod watchdog;

@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use actix::prelude::*;
 use caduceus_supervision::{
-    AskError, ChildExited, ChildSpec, ChildState, ExitReason, Fault, InjectFault, Mailbox, Operate, OperateError,
-    OperatorCommand, Port, Restart, Root, RootHandle, RootOptions, SpecError, StartChild, StartChildError, StartError,
-    StopChild, Strategy, Supervisor,
+    AskError, ChildSpec, ChildState, Fault, InjectFault, Mailbox, Operate, OperateError, OperatorCommand, Restart,
+    Root, RootHandle, RootOptions, SpecError, StartChild, StartChildError, StartError, StopChild, Strategy, Supervisor,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::support::{
-    CEILING, EventLog, Ping, Subject, hook, inject, operate, options, start, supervisor, tree, until, until_generation,
-    until_state, within,
+    CEILING, EventLog, Ping, Subject, hook, inject, operate, options, start, supervisor, tree, until_generation,
+    until_state,
 };
 
 async fn refused(root: &RootHandle, path: &str, command: OperatorCommand) -> OperateError {
@@ -100,52 +97,6 @@ async fn fault_cannot_be_injected_into_a_child_that_is_stopped() {
     assert_eq!(root.port().ask(fault, CEILING).await, Ok(Err(OperateError::NotRunning("a".to_owned()))));
 }
 
-/// Forwards exits to the test.
-struct ExitRecorder(UnboundedSender<ChildExited>);
-
-impl Actor for ExitRecorder {
-    type Context = Context<Self>;
-}
-
-impl Handler<ChildExited> for ExitRecorder {
-    type Result = ();
-    fn handle(&mut self, exited: ChildExited, _: &mut Self::Context) {
-        self.0.send(exited).expect("the test receives");
-    }
-}
-
-/// A tree with an empty supervisor `turns`, its mailbox, and the exits of its children.
-fn tree_with_exit_reports() -> (RootHandle, Mailbox<Supervisor>, UnboundedReceiver<ChildExited>) {
-    hook();
-    let (reports, exits) = unbounded_channel();
-    let listener: Port<ChildExited> = ExitRecorder(reports).start().into();
-    let turns = Mailbox::<Supervisor>::new();
-    let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).report_exits(listener));
-    (start(supervisor(Strategy::OneForOne, [spec]), options()), turns, exits)
-}
-
-#[actix::test]
-async fn temporary_child_leaves_the_tree_and_its_exit_is_reported() {
-    let (root, turns, mut exits) = tree_with_exit_reports();
-    let subject = Subject::new("turn-1", &EventLog::default());
-    let start = || StartChild(subject.spec().restart(Restart::Temporary));
-    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Ok(())));
-    let taken = StartChildError::Spec(SpecError::DuplicateId("turn-1".to_owned()));
-    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Err(taken)));
-    assert_eq!(subject.ping().await, 1);
-    subject.crash();
-    let exited = exits.recv().await.expect("the supervisor reports exits");
-    assert_eq!((exited.path.as_str(), exited.generation, exited.reason.word()), ("turns/turn-1", 1, "panic"));
-    until(&root, "the turn's removal from the tree", |tree| tree.find("turns/turn-1").is_none()).await;
-    assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
-    // Id and mailbox can be used again.
-    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Ok(())));
-    assert_eq!(subject.ping().await, 1);
-    let stop = StopChild { id: "turn-1".to_owned() };
-    assert_eq!(turns.port().ask(stop, CEILING).await, Ok(Ok(())));
-    assert_eq!(exits.recv().await.map(|exited| exited.reason), Some(ExitReason::Shutdown));
-}
-
 #[actix::test]
 async fn restarted_supervisor_keeps_added_children_and_does_not_start_removed_ones() {
     hook();
@@ -167,54 +118,6 @@ async fn restarted_supervisor_keeps_added_children_and_does_not_start_removed_on
     let tree = root.board().snapshot();
     let ids: Vec<_> = tree.find("branch").unwrap().children.iter().map(|child| child.id.as_str()).collect();
     assert_eq!(ids, ["first", "added"]);
-}
-
-#[actix::test]
-async fn exits_of_the_children_of_a_supervisor_that_panics_are_reported() {
-    let (root, turns, mut exits) = tree_with_exit_reports();
-    let subjects = ["turn-1", "turn-2"].map(|id| Subject::new(id, &EventLog::default()));
-    for subject in &subjects {
-        let start = StartChild(subject.spec().restart(Restart::Temporary));
-        assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
-        assert_eq!(subject.ping().await, 1);
-    }
-    inject(&root, "turns", Fault::PanicInTimer).await;
-    let mut ended = Vec::new();
-    for _ in &subjects {
-        let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports exits");
-        ended.push((exited.path, exited.generation, exited.reason));
-    }
-    ended.sort_by(|one, other| one.0.cmp(&other.0));
-    let killed = |path: &str| (path.to_owned(), 1, ExitReason::Killed);
-    assert_eq!(ended, [killed("turns/turn-1"), killed("turns/turn-2")]);
-}
-
-#[actix::test]
-async fn exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order() {
-    hook();
-    let (reports, mut exits) = unbounded_channel();
-    // A receiver that is not started yet, with room for one message.
-    let mailbox: Mailbox<ExitRecorder> = Mailbox::with_limit(1);
-    let turns = Mailbox::<Supervisor>::new();
-    let spec = supervisor(Strategy::OneForOne, []).report_exits(mailbox.port());
-    let root = start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("turns", &turns, spec)]), options());
-    for id in ["turn-1", "turn-2", "turn-3"] {
-        let subject = Subject::new(id, &EventLog::default());
-        let start = StartChild(subject.spec().restart(Restart::Temporary));
-        assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
-        assert_eq!(subject.ping().await, 1);
-        subject.crash();
-        until(&root, "the turn's removal from the tree", |tree| tree.find(&format!("turns/{id}")).is_none()).await;
-    }
-    assert!(mailbox.gauge().refused() >= 1, "the mailbox was full");
-    let spec = ChildSpec::worker("listener", &mailbox, move |_: &_| ExitRecorder(reports.clone()));
-    assert_eq!(root.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
-    for id in ["turn-1", "turn-2", "turn-3"] {
-        let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports exits");
-        assert_eq!(exited.id, id);
-    }
-    until(&root, "the count of what was refused", |tree| tree.find("listener").is_some_and(|node| node.refused >= 1))
-        .await;
 }
 
 #[actix::test]

@@ -1,10 +1,13 @@
 //! Threads and actors without a heartbeat are fenced and replaced.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
-use caduceus_supervision::{AskError, Fault, Port, RootEnd, RootHandle, RootOptions, Strategy, WorkerThread};
+use caduceus_supervision::{
+    AskError, ChildSpec, Fault, Mailbox, Port, RootEnd, RootHandle, RootOptions, Strategy, WorkerThread,
+};
 
 use crate::support::{
     BlockThenTell, CEILING, EventLine, EventLog, EventRecorder, Ping, Subject, TellAfter, UNRESPONSIVE_AFTER, hook,
@@ -148,4 +151,51 @@ async fn stuck_blocking_call_leaves_its_thread_behind_and_holds_up_no_other() {
     within("the stop", root.stop()).await;
     let left = within("the join", root.join_threads(Duration::from_millis(200))).await;
     assert_eq!(left, 1);
+}
+
+/// Counts the polls of its context.
+struct PolledActor(Arc<AtomicU64>);
+
+impl Actor for PolledActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let polls = Arc::clone(&self.0);
+        ctx.spawn(actix::fut::wrap_future(std::future::poll_fn(move |_| {
+            polls.fetch_add(1, Ordering::SeqCst);
+            std::task::Poll::Pending
+        })));
+    }
+}
+
+/// Reports every tenth of [`UNRESPONSIVE_AFTER`].
+struct TickingActor(tokio::sync::watch::Sender<u64>);
+
+impl Actor for TickingActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(UNRESPONSIVE_AFTER / 10, |actor, _| actor.0.send_modify(|ticks| *ticks += 1));
+    }
+}
+
+#[actix::test]
+async fn idle_actor_is_polled_once_in_the_time_after_which_it_is_unresponsive() {
+    const PERIODS: u64 = 4;
+    let (polls, worker_thread) = (Arc::<AtomicU64>::default(), WorkerThread::new("data"));
+    let (ticks, mut ticked) = tokio::sync::watch::channel(0);
+    let counted = Arc::clone(&polls);
+    let idle = ChildSpec::worker("idle", &Mailbox::new(), move |_| PolledActor(Arc::clone(&counted)));
+    let ticking = ChildSpec::worker("ticking", &Mailbox::new(), move |_| TickingActor(ticks.clone()));
+    let children = [idle.on(&worker_thread), ticking.on(&worker_thread)];
+    let root = start(supervisor(Strategy::OneForOne, children), with_hang_detection());
+    within("the first ticks", ticked.wait_for(|ticks| *ticks >= 10)).await.expect("the actor runs");
+    let (begin, before) = (std::time::Instant::now(), polls.load(Ordering::SeqCst));
+    within("the ticks", ticked.wait_for(|ticks| *ticks >= 10 + 10 * PERIODS)).await.expect("the actor runs");
+    let periods = begin.elapsed().as_micros().div_ceil(UNRESPONSIVE_AFTER.as_micros());
+    let polled = u128::from(polls.load(Ordering::SeqCst) - before);
+    assert!(polled <= periods + 1, "{polled} polls in {periods} periods");
+    assert!(polled > 0, "it is still watched");
+    let age = root.board().snapshot().find("idle").and_then(|node| node.heartbeat_age_ms);
+    assert!(age.is_some(), "its age is that of its thread's heartbeat");
 }

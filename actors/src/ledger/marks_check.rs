@@ -1,0 +1,80 @@
+//! The check of all marks after the start, in slices.
+//!
+//! A row whose state became a finished one by damage is not read again, so nothing else would report it.
+
+use rusqlite::Connection;
+
+use super::row::{CorruptRow, verify};
+use super::store::CorruptRows;
+use super::{inbound, outbound};
+
+/// Rows per slice: less than a millisecond.
+const PAGE: i64 = 1_000;
+
+/// A table of marks: its table in errors, the part of its checksum, and how its rows are read.
+struct CheckedTable {
+    name: &'static str,
+    part: &'static str,
+    columns: usize,
+    sql: &'static str,
+}
+
+const TABLES: [CheckedTable; 2] = [
+    CheckedTable {
+        name: inbound::TABLE,
+        part: inbound::STATE,
+        columns: inbound::STATE_COLUMNS,
+        sql: "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound_marks \
+              WHERE id > ? ORDER BY id LIMIT ?",
+    },
+    CheckedTable {
+        name: outbound::TABLE,
+        part: outbound::STATE,
+        columns: outbound::STATE_COLUMNS,
+        sql: "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound_marks \
+              WHERE id > ? ORDER BY id LIMIT ?",
+    },
+];
+
+/// The position of the check.
+#[derive(Debug)]
+pub(super) struct MarksCheck {
+    table: usize,
+    after: i64,
+}
+
+impl MarksCheck {
+    /// At the first row.
+    pub(super) fn new() -> Self {
+        Self { table: 0, after: i64::MIN }
+    }
+
+    /// Whether all rows are checked.
+    pub(super) fn is_done(&self) -> bool {
+        self.table >= TABLES.len()
+    }
+
+    /// Leaves the rest unchecked, until the next start.
+    pub(super) fn stop(&mut self) {
+        self.table = TABLES.len();
+    }
+
+    /// Checks the next slice. Corrupt rows are recorded.
+    pub(super) fn check(&mut self, connection: &Connection, corrupt: &mut CorruptRows) -> rusqlite::Result<()> {
+        let Some(table) = TABLES.get(self.table) else { return Ok(()) };
+        let mut statement = connection.prepare_cached(table.sql)?;
+        let mut rows = statement.query([self.after, PAGE])?;
+        let mut read = 0;
+        while let Some(row) = rows.next()? {
+            self.after = row.get(0)?;
+            read += 1;
+            if let Err(CorruptRow) = verify(table.part, self.after, row, 1, table.columns) {
+                drop(corrupt.add(table.name, self.after));
+            }
+        }
+        if read < PAGE {
+            *self = Self { table: self.table + 1, after: i64::MIN };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! What the writer's thread holds in memory about the rows, changed together with them.
+//!
+//! A change applies at once, so that later work of the same transaction finds it, and is undone with the transaction or the
+//! savepoint that it belongs to.
+
+use std::collections::BTreeSet;
+
+use super::duplicates::{DuplicateKeys, HashKey, KeyHashes};
+use super::open_rows::OpenRows;
+use super::sessions::{KnownSession, KnownSessions, SessionDigest};
+
+/// Inbound or outbound rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowKind {
+    Inbound,
+    Outbound,
+}
+
+/// The thread's memory of the file.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Of the file, unchanged while it is open.
+    pub(super) hash_key: HashKey,
+    duplicates: DuplicateKeys,
+    inbound: OpenRows,
+    outbound: OpenRows,
+    sessions: KnownSessions,
+    /// The changes of the current transaction, oldest first.
+    changes: Vec<MemoryChange>,
+}
+
+#[derive(Debug)]
+enum MemoryChange {
+    Moved { kind: RowKind, row: i64, from: Option<usize>, to: Option<usize> },
+    KeyAdded(i64, i64),
+    KeyRemoved(i64, i64),
+    Session(SessionDigest),
+}
+
+impl Memory {
+    /// The memory of a file that was just opened.
+    pub(super) fn new(hash_key: HashKey, duplicates: DuplicateKeys, inbound: OpenRows, outbound: OpenRows) -> Self {
+        Self { hash_key, duplicates, inbound, outbound, sessions: KnownSessions::default(), changes: Vec::new() }
+    }
+
+    /// The rows in an open state; `None` if the state is not open.
+    pub(super) fn open_rows(&self, kind: RowKind, state: usize) -> Option<&BTreeSet<i64>> {
+        match kind {
+            RowKind::Inbound => self.inbound.in_state(state),
+            RowKind::Outbound => self.outbound.in_state(state),
+        }
+    }
+
+    /// A row is recorded (no `from`), marked or deleted (no `to`).
+    pub(super) fn move_row(&mut self, kind: RowKind, row: i64, from: Option<usize>, to: Option<usize>) {
+        self.apply_move(kind, row, from, to);
+        self.changes.push(MemoryChange::Moved { kind, row, from, to });
+    }
+
+    fn apply_move(&mut self, kind: RowKind, row: i64, from: Option<usize>, to: Option<usize>) {
+        match kind {
+            RowKind::Inbound => self.inbound.move_row(row, from, to),
+            RowKind::Outbound => self.outbound.move_row(row, from, to),
+        }
+    }
+
+    /// The rows whose keys have this hash, the oldest first.
+    pub(super) fn rows_with(&self, hash: i64) -> impl Iterator<Item = i64> {
+        self.duplicates.rows(hash)
+    }
+
+    pub(super) fn add_keys(&mut self, hashes: KeyHashes, row: i64) {
+        for hash in hashes.frame.into_iter().chain(hashes.message) {
+            self.duplicates.insert(hash, row);
+            self.changes.push(MemoryChange::KeyAdded(hash, row));
+        }
+    }
+
+    pub(super) fn remove_keys(&mut self, hashes: KeyHashes, row: i64) {
+        for hash in hashes.frame.into_iter().chain(hashes.message) {
+            self.duplicates.remove(hash, row);
+            self.changes.push(MemoryChange::KeyRemoved(hash, row));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> usize {
+        self.duplicates.len()
+    }
+
+    pub(super) fn session(&self, session: SessionDigest) -> Option<KnownSession> {
+        self.sessions.get(session)
+    }
+
+    pub(super) fn set_session(&mut self, session: SessionDigest, known: KnownSession) {
+        self.sessions.insert(session, known);
+        self.changes.push(MemoryChange::Session(session));
+    }
+
+    /// The number of changes of this transaction so far, for [`Memory::undo_to`].
+    pub(super) fn changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Undoes the changes after the first `changes` ones, the newest first.
+    pub(super) fn undo_to(&mut self, changes: usize) {
+        while self.changes.len() > changes {
+            match self.changes.pop() {
+                Some(MemoryChange::Moved { kind, row, from, to }) => self.apply_move(kind, row, to, from),
+                Some(MemoryChange::KeyAdded(hash, row)) => self.duplicates.remove(hash, row),
+                Some(MemoryChange::KeyRemoved(hash, row)) => self.duplicates.insert(hash, row),
+                Some(MemoryChange::Session(session)) => self.sessions.forget(session),
+                None => {}
+            }
+        }
+    }
+
+    /// The transaction is on disk.
+    pub(super) fn committed(&mut self) {
+        self.changes.clear();
+    }
+}

@@ -1,0 +1,165 @@
+//! Files of older versions.
+
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use super::super::row::{checksum, text};
+use super::super::session_text;
+use super::retrying::restart;
+use super::*;
+use crate::turn::id::fresh_turn_id;
+
+/// The tables of version 3, as that build made them.
+const VERSION_3: &str = include_str!("version_3.sql");
+
+/// The file of a version 3 build, with rows in every state, a conversation, and row 9 and entry 3 corrupt.
+fn version_3() -> Home {
+    let home = Home::new();
+    let file = home.peek();
+    file.pragma_update(None, "journal_mode", "WAL").unwrap();
+    file.execute_batch(VERSION_3).unwrap();
+    for code in 0..8 {
+        inbound(&file, code + 1, code);
+    }
+    inbound(&file, 9, 0);
+    file.execute("UPDATE inbound SET event = 'other' WHERE id = 9", ()).unwrap();
+    for code in 0..6 {
+        outbound(&file, code + 1, code);
+    }
+    for (id, chat, role, content) in
+        [(1, "a", "user", "one"), (2, "b", "user", "two"), (3, "a", "assistant", "three"), (4, "a", "user", "four")]
+    {
+        let session = session_text(&session(chat));
+        let sum = checksum("history", id, &[text(&session), text(role), text(content)]);
+        file.execute("INSERT INTO history VALUES (?,?,?,?,?)", (id, session, role, content, sum)).unwrap();
+    }
+    file.execute("UPDATE history SET content = 'tree' WHERE id = 3", ()).unwrap();
+    home
+}
+
+/// Row `id` with the event of that number, in the state with this code; refused rows are those of a drain.
+fn inbound(file: &Connection, id: i64, code: i64) {
+    let event = event(id.unsigned_abs());
+    let (integer, now) = (ValueRef::Integer, jiff::Timestamp::now().as_millisecond());
+    let (turn, session) = (fresh_turn_id().to_string(), session_text(&event.session));
+    let note = if code == 6 { "drain" } else { "note" };
+    let state = [integer(code), integer(code + 1), text(&turn), text(note), integer(now)];
+    let fixed = [
+        text(&event.target.link.0),
+        text("slack"),
+        text("chat"),
+        text("bot"),
+        ValueRef::Null,
+        text("user"),
+        ValueRef::Null,
+        text(event.buffer_id.as_deref().unwrap()),
+        ValueRef::Blob(&event.digest),
+        text(event.message_id.as_deref().unwrap()),
+        text("default"),
+        text(&session),
+        integer(now),
+        text(&event.event),
+    ];
+    insert(file, ("inbound", "inbound.state"), id, &state, &fixed);
+}
+
+fn outbound(file: &Connection, id: i64, code: i64) {
+    let (integer, now) = (ValueRef::Integer, jiff::Timestamp::now().as_millisecond());
+    let state = [integer(code), integer(1), ValueRef::Null, ValueRef::Null, integer(now)];
+    let target = [text("default"), text("slack"), text("chat"), ValueRef::Null, ValueRef::Null, ValueRef::Null];
+    let action = [ValueRef::Null, integer(1), ValueRef::Null, integer(now), text("{\"op\":\"send\"}")];
+    let fixed: Vec<_> = target.into_iter().chain(action).collect();
+    insert(file, ("outbound", "outbound.state"), id, &state, &fixed);
+}
+
+fn insert(file: &Connection, (table, part): (&str, &str), id: i64, state: &[ValueRef<'_>], fixed: &[ValueRef<'_>]) {
+    let sums = [checksum(part, id, state), checksum(table, id, fixed)].map(ValueRef::Integer);
+    let values = [&[ValueRef::Integer(id)], state, &sums[..1], fixed, &sums[1..]].concat();
+    let places = vec!["?"; values.len()].join(",");
+    let values = super::super::row::params(values);
+    file.execute(&format!("INSERT INTO {table} VALUES ({places})"), values).unwrap();
+}
+
+#[test]
+fn a_file_of_version_3_is_migrated_with_its_rows_in_every_state() {
+    let home = version_3();
+    let writer = home.open();
+    let view = writer.view();
+    let counts: Vec<u64> = view.inbound.values().copied().collect();
+    assert_eq!((counts, view.outbound.len()), (vec![2, 1, 1, 1, 1, 1, 1, 1], 6));
+    for (state, id) in [
+        (InboundState::Received, 1),
+        (InboundState::Running, 2),
+        (InboundState::Held, 3),
+        (InboundState::Interrupted, 4),
+        (InboundState::Done, 5),
+        (InboundState::Failed, 6),
+        (InboundState::Refused, 7),
+        (InboundState::Dead, 8),
+    ] {
+        let rows = wait(writer.ask(ListInbound { states: vec![state], after: None, limit: 9 })).unwrap();
+        let columns: Vec<_> = rows.iter().map(|row| (row.id.0, row.state, row.attempts)).collect();
+        assert_eq!(columns, [(id, state, u32::try_from(id).unwrap())]);
+        assert_eq!(rows[0].event, event(id.unsigned_abs()).event);
+    }
+    assert_eq!(writer.view().corrupt, 1, "row 9");
+    for (state, id) in [
+        (OutboundState::Pending, 1),
+        (OutboundState::Sending, 2),
+        (OutboundState::Ambiguous, 3),
+        (OutboundState::Delivered, 4),
+        (OutboundState::Refused, 5),
+        (OutboundState::Dead, 6),
+    ] {
+        let rows = wait(writer.ask(ListOutbound { states: vec![state], after: None, limit: 9 })).unwrap();
+        assert_eq!(rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [id]);
+    }
+    // What arrived before is a duplicate, and the chat of the refused event is still to be notified.
+    for id in 1..9 {
+        let again = wait(writer.ask(event(id))).unwrap();
+        assert!(matches!(again, Recorded::Duplicate { id: found, .. } if found.0.unsigned_abs() == id), "{again:?}");
+    }
+    assert_eq!(record(&writer, 100), InboundId(10));
+    assert_eq!(wait(writer.ask(ListRefusals)).unwrap(), [ProfileName::default_profile()]);
+}
+
+#[test]
+fn the_conversations_of_version_3_continue_and_their_corrupt_entries_stay_corrupt() {
+    let home = version_3();
+    let writer = home.open();
+    let load = |chat: &str| {
+        let entries = wait(writer.ask(LoadHistory { session: session(chat), limit: 9 })).unwrap();
+        entries.into_iter().map(|entry| format!("{} {}", entry.role, entry.content)).collect::<Vec<_>>()
+    };
+    assert_eq!((load("a"), load("b")), (vec!["user one".into(), "user four".into()], vec!["user two".into()]));
+    assert_eq!(writer.view().corrupt, 1);
+    let entries = vec![HistoryEntry { role: "user".to_owned(), content: "five".to_owned() }];
+    wait(writer.ask(AppendHistory { session: session("a"), entries, keep: 2 })).unwrap();
+    assert_eq!((load("a"), load("b")), (vec!["user four".into(), "user five".into()], vec!["user two".into()]));
+}
+
+#[test]
+fn a_migration_that_fails_leaves_the_file_as_it_was() {
+    let home = version_3();
+    // A name that the migration needs is taken.
+    home.peek().execute_batch("CREATE TABLE sessions (id INTEGER PRIMARY KEY)").unwrap();
+    assert!(LedgerWriter::open(&home.path).is_err());
+    let file = home.peek();
+    let version: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    let rows = |table: &str| -> i64 {
+        file.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((version, rows("inbound"), rows("outbound"), rows("history")), (3, 9, 6, 4));
+    file.execute_batch("DROP TABLE sessions").unwrap();
+    drop(file);
+    assert_eq!(received(&home.open()).len(), 1);
+}
+
+#[test]
+fn a_file_of_the_first_version_is_migrated_with_its_content() {
+    let home = version_3();
+    home.peek().execute_batch("DROP TABLE restarts; DROP INDEX inbound_unread; PRAGMA user_version = 1;").unwrap();
+    let writer = home.open();
+    assert_eq!(received(&writer).len(), 1);
+    assert_eq!(restart(&writer, 0), 1);
+}

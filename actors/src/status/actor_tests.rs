@@ -1,0 +1,196 @@
+//! How many snapshots are made, and which profiles are queried for one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::Message;
+use caduceus_contract::messages::config::{ConfigView, GetConfig};
+use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
+use caduceus_contract::messages::drain::{DrainView, GetDrain};
+use caduceus_contract::messages::honcho::{GetGrants, GrantView};
+use caduceus_contract::messages::ledger::{GetLedger, LedgerView};
+use caduceus_contract::messages::profile::GetProfile;
+use caduceus_supervision::{ChildSpec, Mailbox, Root, RootOptions, Strategy, SupervisorSpec};
+
+use super::*;
+use crate::counts::CountBy;
+use crate::settings::{Environment, Settings};
+
+/// Far longer than any wait here takes.
+const CEILING: Duration = Duration::from_secs(20);
+
+/// Answers the queries of the status.
+struct QueriedParts;
+
+impl Actor for QueriedParts {
+    type Context = Context<Self>;
+}
+
+macro_rules! answers {
+    ($($query:ty => $view:ty),*) => {$(
+        impl Handler<$query> for QueriedParts {
+            type Result = MessageResult<$query>;
+
+            fn handle(&mut self, _: $query, _: &mut Self::Context) -> Self::Result {
+                MessageResult(<$view>::default())
+            }
+        }
+    )*};
+}
+
+answers!(GetDrain => DrainView, GetDispatch => DispatchView, GetLedger => LedgerView, GetGrants => Vec<GrantView>, GetConfig => ConfigView);
+
+impl Handler<GetProfile> for QueriedParts {
+    type Result = MessageResult<GetProfile>;
+
+    fn handle(&mut self, _: GetProfile, _: &mut Self::Context) -> Self::Result {
+        MessageResult(ProfileView::not_reported(ProfileName::parse("any").unwrap()))
+    }
+}
+
+/// The status as the only child of a tree, and the number of its snapshots.
+struct StatusBench {
+    mailbox: Mailbox<StatusActor>,
+    made: Arc<AtomicUsize>,
+    _home: tempfile::TempDir,
+}
+
+impl StatusBench {
+    fn start(phase: ProcessPhase) -> Self {
+        let (home, queried) = (tempfile::tempdir().unwrap(), QueriedParts.start());
+        let made = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&made);
+        let memory = PhaseMemory::default();
+        memory.set(Phase { phase, exit_reason: None });
+        let settings = StatusSettings {
+            in_force: in_force(home.path()),
+            started: Instant::now(),
+            phase: memory,
+            views: ViewMemory::default(),
+            listener: SnapshotListener::new(move |_| _ = count.fetch_add(1, Ordering::SeqCst)),
+        };
+        let ports = StatusPorts {
+            drain: queried.clone().into(),
+            dispatch: queried.clone().into(),
+            ledger: queried.clone().into(),
+            honcho: queried.clone().into(),
+            config: queried.into(),
+            links: Vec::new(),
+            agents_started: CountBy::default(),
+            exchanges: CountBy::default(),
+        };
+        let (mailbox, board) = (Mailbox::new(), Arc::new(std::sync::OnceLock::<Board>::new()));
+        let given = Arc::clone(&board);
+        let child = ChildSpec::worker("status", &mailbox, move |start: &StartContext<StatusActor>| {
+            StatusActor::new(settings.clone(), ports.clone(), given.wait().clone(), start)
+        });
+        let root = Root::start(SupervisorSpec::new(Strategy::OneForOne).child(child), RootOptions::default()).unwrap();
+        let _ = board.set(root.board());
+        Self { mailbox, made, _home: home }
+    }
+
+    async fn ask<M>(&self, message: M) -> M::Result
+    where
+        StatusActor: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        self.mailbox.port().ask(message, CEILING).await.unwrap()
+    }
+}
+
+fn in_force(home: &std::path::Path) -> Arc<InForce> {
+    let settings = Settings::load(home, Environment::default()).unwrap();
+    let settings = Arc::new(settings.in_force(&settings));
+    Arc::new(InForce { settings, profiles: Vec::new() })
+}
+
+#[actix::test]
+async fn a_flood_of_changes_makes_at_most_ten_snapshots_a_second() {
+    let bench = StatusBench::start(ProcessPhase::Running);
+    bench.ask(GetSnapshot).await;
+    let (begun, before) = (Instant::now(), bench.made.load(Ordering::SeqCst));
+    while bench.made.load(Ordering::SeqCst) < before + 5 {
+        assert!(begun.elapsed() < CEILING, "no snapshots are made");
+        bench.ask(StatusTouched).await;
+    }
+    let made = bench.made.load(Ordering::SeqCst) - before;
+    let most = begun.elapsed().as_millis() / PAUSE.as_millis() + 1;
+    assert!(made as u128 <= most, "{made} snapshots in {:?}", begun.elapsed());
+}
+
+#[actix::test]
+async fn a_snapshot_younger_than_a_second_answers_all_requests() {
+    let bench = StatusBench::start(ProcessPhase::Running);
+    let begun = Instant::now();
+    let first = bench.ask(RefreshSnapshot).await;
+    let mut other = bench.ask(RefreshSnapshot).await;
+    while Arc::ptr_eq(&first, &other) {
+        assert!(begun.elapsed() < CEILING, "no other snapshot is made");
+        other = bench.ask(RefreshSnapshot).await;
+    }
+    let again = bench.made.load(Ordering::SeqCst);
+    // That of the start, that of the tree's change, and one a second at most.
+    assert!(again as u128 <= begun.elapsed().as_millis() / 1_000 + 3, "{again} snapshots in {:?}", begun.elapsed());
+}
+
+#[actix::test]
+async fn the_children_that_start_make_no_snapshots_until_the_process_is_up() {
+    let bench = StatusBench::start(ProcessPhase::Starting);
+    let begun = Instant::now();
+    for _ in 0..1_000 {
+        bench.ask(StatusTouched).await;
+    }
+    let made = bench.made.load(Ordering::SeqCst) as u128;
+    assert!(made <= begun.elapsed().as_millis() / STARTING_PAUSE.as_millis(), "{made} snapshots");
+    bench.ask(Phase { phase: ProcessPhase::Running, exit_reason: None }).await;
+    assert_eq!(bench.ask(GetSnapshot).await.phase, ProcessPhase::Running);
+}
+
+#[actix::test]
+async fn only_profiles_that_changed_or_may_not_answer_are_queried() {
+    let names = ["changed", "hung", "late", "new", "restarted", "same"];
+    let port: Port<GetProfile> = QueriedParts.start().into();
+    let served = names.map(|name| (ProfileName::parse(name).unwrap(), port.clone()));
+    let node = |name: &str, generation, heartbeat_age_ms| TreeNode {
+        path: format!("profiles/{name}"),
+        generation,
+        heartbeat_age_ms: Some(heartbeat_age_ms),
+        ..running_node()
+    };
+    let nodes = [node("changed", 1, 10), node("hung", 1, 10), node("late", 1, 2_000), node("new", 1, 10)];
+    let nodes = [nodes.as_slice(), &[node("restarted", 2, 10), node("same", 1, 10)]].concat();
+    let nodes: HashMap<_, _> = nodes.iter().map(|node| (node.path.as_str(), node)).collect();
+    let mut views = Views::default();
+    for name in names.iter().filter(|name| **name != "new") {
+        let name = ProfileName::parse(name).unwrap();
+        views.profiles.entry(name.clone()).or_default().store(Ok(Some(ProfileView::not_reported(name))), 1);
+    }
+    let hung = views.profiles.get_mut(&ProfileName::parse("hung").unwrap()).unwrap();
+    hung.store(Err(caduceus_supervision::AskError::Timeout), 1);
+    let touched = BTreeSet::from([ProfileName::parse("changed").unwrap()]);
+    let queried = profiles_to_query(served.iter().map(|(name, port)| (name, port)), &touched, &mut views, &nodes);
+    let queried: Vec<_> = queried.iter().map(|query| query.profile.as_str()).collect();
+    assert_eq!(queried, ["changed", "hung", "late", "new", "restarted"]);
+}
+
+fn running_node() -> TreeNode {
+    TreeNode {
+        id: String::new(),
+        path: String::new(),
+        kind: caduceus_supervision::ChildKind::Worker,
+        state: caduceus_supervision::ChildState::Running,
+        generation: 1,
+        restarts_in_window: 0,
+        restarts_total: 0,
+        started_at: None,
+        last_exit: None,
+        queue_depth: 0,
+        refused: 0,
+        next_restart_in_ms: None,
+        heartbeat_age_ms: None,
+        thread: String::new(),
+        children: Vec::new(),
+        removed: caduceus_supervision::RemovedCounts::default(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Many futures of one actor.
+//!
+//! A context polls every future that was spawned into it whenever one of them wakes, so that n requests in flight cost n polls for
+//! each answer. These futures are one future of the context, which polls only what was woken.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{self, Poll, Waker};
+
+use actix::fut::ActorFuture;
+use actix::{Actor, AsyncContext, Context};
+use futures_util::StreamExt as _;
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use futures_util::stream::FuturesUnordered;
+
+/// Futures completed in one poll, before the other futures of the context are polled.
+const BATCH: usize = 64;
+
+/// Futures of an actor, each with the code that the actor runs on its result. They are dropped with the actor.
+///
+/// ```
+/// use actix::prelude::*;
+/// use caduceus_supervision::ActorTasks;
+///
+/// struct Adder {
+///     sum: u64,
+///     tasks: ActorTasks<Self>,
+/// }
+///
+/// impl Actor for Adder {
+///     type Context = Context<Self>;
+///
+///     fn started(&mut self, ctx: &mut Self::Context) {
+///         self.tasks.attach(ctx);
+///         self.tasks.spawn(async { 2 }, |number, actor, ctx| {
+///             actor.sum += number;
+///             ctx.stop();
+///         });
+///     }
+///
+///     fn stopped(&mut self, _: &mut Self::Context) {
+///         assert_eq!(self.sum, 2);
+///         System::current().stop();
+///     }
+/// }
+///
+/// let system = System::new();
+/// system.block_on(async { Adder { sum: 0, tasks: ActorTasks::default() }.start() });
+/// system.run().unwrap();
+/// ```
+pub struct ActorTasks<A: Actor>(Rc<RefCell<TaskSet<A>>>);
+
+struct TaskSet<A: Actor> {
+    futures: FuturesUnordered<LocalBoxFuture<'static, Continuation<A>>>,
+    /// Wakes the context for a new future.
+    waker: Option<Waker>,
+}
+
+type Continuation<A> = Box<dyn FnOnce(&mut A, &mut <A as Actor>::Context)>;
+
+impl<A: Actor<Context = Context<A>>> ActorTasks<A> {
+    /// Makes `ctx` poll the futures. Called once, when the actor starts.
+    pub fn attach(&self, ctx: &mut Context<A>) {
+        ctx.spawn(PollTasks(Rc::clone(&self.0)));
+    }
+
+    /// Polls `future` from now on; `then` gets its result.
+    pub fn spawn<T: 'static>(
+        &self,
+        future: impl Future<Output = T> + 'static,
+        then: impl FnOnce(T, &mut A, &mut Context<A>) + 'static,
+    ) {
+        let continued =
+            future.map(|result| -> Continuation<A> { Box::new(move |actor, ctx| then(result, actor, ctx)) });
+        let mut set = self.0.borrow_mut();
+        set.futures.push(continued.boxed_local());
+        if let Some(waker) = set.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<A: Actor> Default for ActorTasks<A> {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(TaskSet { futures: FuturesUnordered::new(), waker: None })))
+    }
+}
+
+struct PollTasks<A: Actor>(Rc<RefCell<TaskSet<A>>>);
+
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for PollTasks<A> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, actor: &mut A, ctx: &mut Context<A>, task: &mut task::Context<'_>) -> Poll<()> {
+        for _ in 0..BATCH {
+            // Not borrowed while the actor runs, which may spawn.
+            let polled = {
+                let mut set = self.0.borrow_mut();
+                let polled = set.futures.poll_next_unpin(task);
+                if !matches!(polled, Poll::Ready(Some(_))) {
+                    set.waker = Some(task.waker().clone());
+                }
+                polled
+            };
+            let Poll::Ready(Some(then)) = polled else { return Poll::Pending };
+            then(actor, ctx);
+            if ctx.waiting() {
+                // The context polls this again when the wait is over.
+                return Poll::Pending;
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

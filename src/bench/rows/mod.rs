@@ -1,0 +1,33 @@
+//! The rows of the table, in its order.
+
+mod accept;
+mod backlog;
+mod children;
+mod growth;
+mod idle;
+mod pages;
+mod parts;
+mod size;
+mod turns;
+
+use super::row::Row;
+
+/// All rows.
+pub(crate) const ROWS: &[Row] = &[
+    parts::COMMIT,
+    parts::CLIENT,
+    turns::DISK,
+    turns::MEMORY,
+    growth::SESSIONS,
+    growth::PROFILES,
+    growth::WAITING,
+    backlog::BACKLOG,
+    accept::ACCEPT,
+    pages::STATUS,
+    pages::METRICS,
+    children::CHILD,
+    children::RESTART,
+    idle::START,
+    idle::IDLE,
+    size::SIZE,
+];
