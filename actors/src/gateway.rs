@@ -23,6 +23,7 @@ use crate::files::FileEvents;
 use crate::ledger::{self, LedgerWriter, OpenError};
 use crate::profile::{CallTimings, Caller, ProfileDependencies};
 use crate::settings::Settings;
+use crate::status::changes::StatusChanges;
 use caduceus_supervision::{
     Board, ChildSpec, Mailbox, Root, RootHandle, RootOptions, StartError, Strategy, Supervisor, SupervisorSpec,
     WorkerThread,
@@ -72,9 +73,10 @@ impl Gateway {
         let events = FileEvents::default();
         let policies = settings.values.supervision.policies.clone();
         let counts = GatewayCounts::default();
+        let changes = StatusChanges::new(mailboxes.status.port());
         let profile_dependencies = ProfileDependencies {
             fresh_token: Some(mailboxes.honcho.port()),
-            status: mailboxes.status.port(),
+            status: changes.clone(),
             caller: Caller::new(settings.client.clone(), CallTimings::default()),
             link: Some(mailboxes.links.process().port()),
             claims: mailboxes.links.claims().clone(),
@@ -92,6 +94,7 @@ impl Gateway {
             dependencies,
             events,
             mailboxes,
+            changes,
             board: board_cell,
             control,
             data,

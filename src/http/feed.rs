@@ -75,13 +75,14 @@ impl Feed {
         }
     }
 
-    /// The status of now: a new one, if the last is too old.
+    /// The status of now: a new one, if the last is too old or something has changed since.
     ///
     /// # Errors
     /// As [`Feed::latest`].
     pub(super) async fn fresh(&self, ports: &HttpPorts) -> Result<Arc<Rendered>, ApiError> {
         let latest = self.latest()?;
-        if latest.made.elapsed() >= MAX_AGE
+        let is_current = latest.snapshot.changes == ports.changes.reported() && latest.made.elapsed() < MAX_AGE;
+        if !is_current
             && let Ok(Ok(snapshot)) =
                 tokio::time::timeout(REFRESH_TIMEOUT, ports.refresh.ask(RefreshSnapshot, TIMEOUT)).await
         {

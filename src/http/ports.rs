@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use caduceus_actors::status::changes::StatusChanges;
 use caduceus_contract::messages::dispatch::StopTurnById;
 use caduceus_contract::messages::drain::DrainControlPorts;
 use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, Subscribe};
@@ -18,6 +19,8 @@ pub(crate) struct HttpPorts {
     pub(crate) snapshot: Port<GetSnapshot>,
     /// A status of now.
     pub(crate) refresh: Port<RefreshSnapshot>,
+    /// The changes that a status of now includes.
+    pub(crate) changes: StatusChanges,
     /// Every status from now on.
     pub(crate) subscribe: Port<Subscribe>,
     /// Drains.

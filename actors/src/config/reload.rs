@@ -20,8 +20,8 @@ use crate::profile::messages::ProfileConfigChanged;
 use crate::profile::redact::Redactor;
 use crate::relay::claims::Claims;
 use crate::settings::{DirectoryState, Reading, Settings, Sources};
+use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::profile::ReloadEnv;
-use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{OperateError, Port, SpecError, StartChild, StartChildError, StopChild};
 
@@ -54,7 +54,7 @@ pub struct ConfigPorts {
     /// The status.
     pub status: Port<SettingsChanged>,
     /// The same: something shown changed.
-    pub touched: Port<StatusTouched>,
+    pub touched: StatusChanges,
     /// Which link serves which gateway: a removed profile releases its claims.
     pub claims: Claims,
     /// The secrets of a removed profile are removed from it.
@@ -229,7 +229,7 @@ impl Reload {
                 self.present.lock().children.remove(&name);
                 self.ports.redactor.remove(name.as_str());
                 self.ports.claims.declare(&Some(name), None);
-                self.touch();
+                self.ports.touched.report();
             }
             ReloadStep::Announce => self.announce().await,
         }
@@ -299,13 +299,7 @@ impl Reload {
             warn!(error, "settings not sent to every actor; sent again at the next reload");
             self.announce_again = true;
         }
-        self.touch();
-    }
-
-    fn touch(&self) {
-        if let Err(error) = self.ports.touched.tell(StatusTouched) {
-            debug!(%error, "status not notified");
-        }
+        self.ports.touched.report();
     }
 }
 

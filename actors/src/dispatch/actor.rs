@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Message};
-use tracing::{debug, error, info};
+use tracing::{error, info};
 use uuid::Uuid;
 
 use super::arrivals::{ArrivalPlace, Arrivals};
@@ -31,7 +31,6 @@ use super::started::StartedTurns;
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
-use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::{ActorTasks, AskError, Incarnation, Port, StartContext};
@@ -207,7 +206,7 @@ impl DispatchActor {
                 self.ports.counts.refused();
                 info!(row = id.0, reason = notice.reason(), "event refused");
                 self.notify(&job.target, &notice);
-                self.notify_status();
+                self.ports.status.report();
             }
             EventAction::Execute(command) => self.execute(command, &job, ctx),
         }
@@ -235,7 +234,7 @@ impl DispatchActor {
                 DispatchStep::Hold(event, during_drain) => self.hold(event, during_drain),
             }
         }
-        self.notify_status();
+        self.ports.status.report();
         // The rest follows in slices: other actors on this thread and its heartbeat run in between.
         if !self.next_slice_due && self.plan.has_more() {
             self.next_slice_due = true;
@@ -318,12 +317,6 @@ impl DispatchActor {
                 self.notify(&job.target, &notice);
             }
             ChatCommand::Retry => self.retry(job.clone(), ctx),
-        }
-    }
-
-    fn notify_status(&self) {
-        if let Err(error) = self.ports.status.tell(StatusTouched) {
-            debug!(%error, "status not notified");
         }
     }
 }

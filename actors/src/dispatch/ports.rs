@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::counts::DispatchCounts;
 use crate::drain::permit::messages::{ListTurns, RequestPermit};
 use crate::profile::messages::ProfilePorts;
+use crate::status::changes::StatusChanges;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::ReplyPending;
@@ -16,7 +17,6 @@ use caduceus_contract::messages::ledger::{
     ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices, SettleTurn,
 };
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
-use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
 use caduceus_supervision::{ChildSpec, Port, StartChild, port_set};
 
@@ -48,7 +48,7 @@ pub struct DispatchPorts {
     /// The dispatcher itself, for replies that could not be sent.
     pub reply_pending: Port<ReplyPending>,
     /// Notifies of a change in what the status shows.
-    pub status: Port<StatusTouched>,
+    pub status: StatusChanges,
     /// The counts; they outlive the actor.
     pub counts: DispatchCounts,
 }

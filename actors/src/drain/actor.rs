@@ -25,10 +25,10 @@ use super::watch::{MarkerTouched, MarkerWatch};
 use crate::config::messages::InForce;
 use crate::files::FileEvents;
 use crate::files::events::RECHECK_EVERY;
+use crate::status::changes::StatusChanges;
 use caduceus_contract::files::epoch::Epoch;
 use caduceus_contract::files::marker::MarkerReading;
 use caduceus_contract::messages::drain::{DrainChanged, DrainView, Refusal, TurnInFlight};
-use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::time::millis;
 use caduceus_supervision::{Incarnation, Port, StartContext};
@@ -63,7 +63,7 @@ pub struct DrainPorts {
     /// The gate opened or closed.
     pub changes: Port<DrainChanged>,
     /// The status has changed.
-    pub status: Port<StatusTouched>,
+    pub status: StatusChanges,
 }
 
 /// The actor of the gate.
@@ -268,7 +268,7 @@ impl DrainActor {
 
     fn admit(&self, request: RequestPermit) -> Result<TurnPermit, Refusal> {
         let permit = self.gate.admit(self.owner(), request.ticket, request.origin)?;
-        self.notify_status();
+        self.ports.status.report();
         Ok(permit)
     }
 
@@ -285,13 +285,7 @@ impl DrainActor {
             warn!(%error, "change of the gate not delivered to the dispatcher, sent again with the next poll");
         }
         self.change_unsent = sent.is_err();
-        self.notify_status();
-    }
-
-    fn notify_status(&self) {
-        if let Err(error) = self.ports.status.tell(StatusTouched) {
-            tracing::debug!(%error, "change not delivered to the status");
-        }
+        self.ports.status.report();
     }
 
     fn view(&self) -> DrainView {

@@ -5,6 +5,7 @@ use crate::config::ServedProfiles;
 use crate::config::messages::Served;
 use crate::drain::permit::messages::ListTurns;
 use crate::relay::actor::RelayActor;
+use crate::status::changes::StatusChanges;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::ReloadConfig;
 use caduceus_contract::messages::dispatch::{AnnounceStop, StopSession, StopTurnById};
@@ -22,6 +23,8 @@ pub struct GatewayPorts {
     pub snapshot: Port<GetSnapshot>,
     /// A snapshot of now.
     pub refresh: Port<RefreshSnapshot>,
+    /// The changes that the next snapshot includes.
+    pub changes: StatusChanges,
     /// Every snapshot from now on.
     pub subscribe: Port<Subscribe>,
     /// The process enters its next phase.

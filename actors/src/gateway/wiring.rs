@@ -28,6 +28,7 @@ use crate::relay::counts::LinkCounts;
 use crate::relay::media;
 use crate::relay::timings::LinkTimings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
+use crate::status::changes::StatusChanges;
 use crate::time::now_ms;
 use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
@@ -66,6 +67,7 @@ pub(super) struct Wiring {
     pub(super) dependencies: GatewayDependencies,
     pub(super) events: FileEvents,
     pub(super) mailboxes: Mailboxes,
+    pub(super) changes: StatusChanges,
     pub(super) board: Arc<OnceLock<Board>>,
     pub(super) control: WorkerThread,
     pub(super) data: WorkerThread,
@@ -88,15 +90,15 @@ impl Wiring {
     }
 
     pub(super) fn ledger(&self, writer: &LedgerWriter) -> ChildSpec {
-        let (writer, status) = (writer.clone(), self.mailboxes.status.port());
-        let factory = move |start: &_| LedgerActor::new(writer.clone(), incarnation(start), status.clone());
+        let (writer, changes) = (writer.clone(), self.changes.clone());
+        let factory = move |start: &_| LedgerActor::new(writer.clone(), incarnation(start), changes.clone());
         ChildSpec::worker("ledger", &self.mailboxes.ledger, factory).on(&self.data).policy(self.policy("ledger"))
     }
 
     pub(super) fn status(&self) -> ChildSpec {
         let (served_profiles, started, phase) =
             (self.served_profiles.clone(), self.dependencies.started, PhaseMemory::default());
-        let views = ViewMemory::default();
+        let (views, changes) = (ViewMemory::default(), self.changes.clone());
         let listener = self.dependencies.listener.clone();
         let ports = StatusPorts {
             drain: self.mailboxes.drain.port(),
@@ -109,15 +111,16 @@ impl Wiring {
             exchanges: self.counts.exchanges.clone(),
         };
         let board = Arc::clone(&self.board);
-        let factory = move |start: &_| {
+        let factory = move |_: &_| {
             let settings = StatusSettings {
                 in_force: served_profiles.in_force(),
                 started,
                 phase: phase.clone(),
                 views: views.clone(),
+                changes: changes.clone(),
                 listener: listener.clone(),
             };
-            StatusActor::new(settings, ports.clone(), board.wait().clone(), start)
+            StatusActor::new(settings, ports.clone(), board.wait().clone())
         };
         ChildSpec::worker("status", &self.mailboxes.status, factory).on(&self.control).policy(self.policy("status"))
     }
@@ -130,7 +133,7 @@ impl Wiring {
 
     pub(super) fn drain(&self) -> ChildSpec {
         let (served_profiles, events) = (self.served_profiles.clone(), self.events.clone());
-        let ports = DrainPorts { changes: self.mailboxes.dispatch.port(), status: self.mailboxes.status.port() };
+        let ports = DrainPorts { changes: self.mailboxes.dispatch.port(), status: self.changes.clone() };
         let gate = Gate::default();
         let factory = move |start: &_| {
             let settings = DrainSettings::of(&served_profiles.in_force(), Some(events.clone()));
@@ -151,7 +154,7 @@ impl Wiring {
         };
         let steps = self.dependencies.refresh_steps.clone();
         let (served_profiles, status, events) =
-            (self.served_profiles.clone(), self.mailboxes.status.port(), self.events.clone());
+            (self.served_profiles.clone(), self.changes.clone(), self.events.clone());
         let exchanges = self.counts.exchanges.clone();
         let factory = move |start: &_| {
             let exchanges = exchanges.clone();
@@ -179,7 +182,7 @@ impl Wiring {
             start_child: boxes.turns.port(),
             links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
             reply_pending: boxes.dispatch.port(),
-            status: boxes.status.port(),
+            status: self.changes.clone(),
             counts: self.counts.dispatch.clone(),
         };
         let factory = move |start: &_| {
@@ -249,7 +252,7 @@ impl Wiring {
             ledger: boxes.ledger.port(),
             stop_session: boxes.dispatch.port(),
             changes: vec![boxes.dispatch.port()],
-            status: boxes.status.port(),
+            status: self.changes.clone(),
         };
         let settings = self.served_profiles.settings();
         let settings = LinkSettings {
@@ -277,7 +280,7 @@ impl Wiring {
             dispatch: boxes.dispatch.port(),
             honcho: boxes.honcho.port(),
             status: boxes.status.port(),
-            touched: boxes.status.port(),
+            touched: self.changes.clone(),
             claims: boxes.links.claims().clone(),
             redactor: self.dependencies.redactor.clone(),
             events: self.events.clone(),
@@ -294,6 +297,7 @@ impl Wiring {
         GatewayPorts {
             snapshot: boxes.status.port(),
             refresh: boxes.status.port(),
+            changes: self.changes.clone(),
             subscribe: boxes.status.port(),
             phase: boxes.status.port(),
             drain: DrainControlPorts::of(&boxes.drain),

@@ -36,7 +36,6 @@ use crate::config::messages::SettingsChanged;
 use crate::counts::Count;
 use caduceus_contract::messages::honcho::{FreshAnswer, FreshToken, GetGrants, GrantUnknown, GrantView, RefreshGrant};
 use caduceus_contract::messages::profile::TokenChanged;
-use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, StartContext};
 
@@ -134,9 +133,7 @@ impl HonchoRefreshActor {
                 }
             }
         }
-        if let Err(error) = self.ports.status.tell(StatusTouched) {
-            debug!(%error, "status not notified of the grants");
-        }
+        self.ports.status.report();
     }
 
     fn begin(&mut self, place: &GrantLocation, order: RefreshOrder) {

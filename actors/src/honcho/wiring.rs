@@ -18,8 +18,8 @@ use crate::files::FileEvents;
 use crate::http_client::HttpClient;
 use crate::profile::redact::Redactor;
 use crate::settings::Environment;
+use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::profile::TokenChanged;
-use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::Port;
 
@@ -88,7 +88,7 @@ pub struct HonchoPorts {
     /// Each profile receives its own token, and no other.
     pub profiles: BTreeMap<ProfileName, Port<TokenChanged>>,
     /// Notified when the status has changed.
-    pub status: Port<StatusTouched>,
+    pub status: StatusChanges,
 }
 
 /// The actor's own ports, for what outlives one incarnation.

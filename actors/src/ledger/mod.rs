@@ -39,10 +39,10 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Messag
 pub use open::OpenError;
 pub use writer::{CloseError, LedgerWriter};
 
+use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::ledger::{GetLedger, LedgerError};
-use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::wire::session::SessionKey;
-use caduceus_supervision::{ExitReason, Fatal, Incarnation, Port, ResponseFuture};
+use caduceus_supervision::{ExitReason, Fatal, Incarnation, ResponseFuture};
 use store::Work;
 
 /// The file's name in the home.
@@ -56,7 +56,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub struct LedgerActor {
     writer: LedgerWriter,
     incarnation: Incarnation,
-    status: Port<StatusTouched>,
+    status: StatusChanges,
     /// The error that was last reported to the status.
     write_error: Option<String>,
 }
@@ -64,7 +64,7 @@ pub struct LedgerActor {
 impl LedgerActor {
     /// An incarnation that adopts `writer`.
     #[must_use]
-    pub fn new(writer: LedgerWriter, incarnation: Incarnation, status: Port<StatusTouched>) -> Self {
+    pub fn new(writer: LedgerWriter, incarnation: Incarnation, status: StatusChanges) -> Self {
         Self { writer, incarnation, status, write_error: None }
     }
 
@@ -72,7 +72,7 @@ impl LedgerActor {
         let write_error = self.writer.view().write_error;
         if write_error != self.write_error {
             self.write_error = write_error;
-            notify_status(&self.status);
+            self.status.report();
         }
         if self.writer.is_lost() {
             let detail = "the thread that writes the ledger has ended".to_owned();
@@ -87,7 +87,7 @@ impl Actor for LedgerActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let status = self.status.clone();
-        self.writer.adopt(self.incarnation.generation(), move || notify_status(&status));
+        self.writer.adopt(self.incarnation.generation(), move || status.report());
         ctx.run_interval(CHECK_INTERVAL, Self::check);
         self.incarnation.ready();
     }
@@ -109,12 +109,6 @@ impl Handler<GetLedger> for LedgerActor {
 
     fn handle(&mut self, _: GetLedger, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.writer.view())
-    }
-}
-
-fn notify_status(status: &Port<StatusTouched>) {
-    if let Err(error) = status.tell(StatusTouched) {
-        tracing::debug!(%error, "status not notified of the ledger");
     }
 }
 

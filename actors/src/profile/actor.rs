@@ -14,7 +14,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::agent::AgentSettings;
 use super::call::Caller;
@@ -32,9 +32,9 @@ use crate::files::{FileEvents, FileStamp, Listening};
 use crate::http_client::HttpClient;
 use crate::relay::claims::Claims;
 use crate::settings::ProfileSettings;
+use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::honcho::FreshToken;
 use caduceus_contract::messages::relay::Wake;
-use caduceus_contract::messages::status::ProfileTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, Port};
 
@@ -75,7 +75,7 @@ pub struct ProfileDependencies {
     /// The actor of the grants, if there is one.
     pub fresh_token: Option<Port<FreshToken>>,
     /// Notified when the status has changed.
-    pub status: Port<ProfileTouched>,
+    pub status: StatusChanges,
     /// Carries out its calls.
     pub caller: Caller,
     /// The link of the process, notified of new credentials.
@@ -149,12 +149,6 @@ impl ProfileActor {
         if self.is_home() { Link::Process } else { Link::Own }
     }
 
-    fn touch_status(&self) {
-        if let Err(error) = self.ports.status.tell(ProfileTouched(self.profile().name.clone())) {
-            debug!(profile = %self.profile().name, %error, "status not notified");
-        }
-    }
-
     fn set_token(&mut self, token: Option<SecretString>) {
         let text = ExposeSecret::expose_secret;
         if self.token.as_ref().map(text) != token.as_ref().map(text) {
@@ -170,7 +164,7 @@ impl ProfileActor {
                 warn!(profile = %self.profile().name, problem, "agent of the profile cannot be run");
             }
             self.health.agent = problem;
-            self.touch_status();
+            self.ports.status.report_profile(&self.profile().name);
         }
     }
 }

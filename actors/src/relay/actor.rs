@@ -30,13 +30,13 @@ use super::unacked::UnackedEvents;
 use crate::clock::Clock;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
+use crate::status::changes::StatusChanges;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::dispatch::{OfferEvent, StopSession};
 use caduceus_contract::messages::ledger::RecordInbound;
 use caduceus_contract::messages::relay::{
     GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkState, LinkView, ResendLinkState, SendAction, Wake,
 };
-use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::ActionResult;
 use caduceus_contract::wire::event::RELAY;
@@ -60,7 +60,7 @@ pub struct RelayPorts {
     /// Receive every change of state, in order.
     pub changes: Vec<Port<LinkChanged>>,
     /// Receives a notification when the status has changed.
-    pub status: Port<StatusTouched>,
+    pub status: StatusChanges,
 }
 
 /// The arguments of a link.
@@ -206,7 +206,7 @@ impl RelayActor {
             }
         }
         self.send_change();
-        self.touch_status();
+        self.ports.status.report();
     }
 
     /// Sends the state of the link to the listed ports. A receiver that missed it can send [`ResendLinkState`].
@@ -232,12 +232,6 @@ impl RelayActor {
     fn sweep_media(&mut self, ctx: &mut Context<Self>) {
         let fetcher = self.fetcher.clone();
         ctx.spawn(async move { fetcher.sweep().await }.into_actor(self));
-    }
-
-    pub(super) fn touch_status(&self) {
-        if let Err(error) = self.ports.status.tell(StatusTouched) {
-            debug!(link = %self.link.0, %error, "status not notified");
-        }
     }
 
     pub(super) fn answer_idle(&mut self, answer: IdleAnswer) {

@@ -244,7 +244,7 @@ impl RelayActor {
                     self.counts.dead_letter();
                     let DeadLetter { reason, bytes, .. } = letter;
                     warn!(link = %self.link.0, row = row.0, bytes, reason, "frame kept as a dead letter");
-                    self.touch_status();
+                    self.ports.status.report();
                 }
                 return true;
             }
@@ -318,7 +318,7 @@ impl RelayActor {
         if let Some(skipped) = self.counts.skip(Instant::now()) {
             warn!(link = %self.link.0, reason, skipped, "line from the connector skipped");
         }
-        self.touch_status();
+        self.ports.status.report();
     }
 }
 

@@ -48,7 +48,7 @@ impl RelayActor {
         if let Err(reason) = self.descriptors.keep(descriptor) {
             return self.skipped(&reason.to_string());
         }
-        self.touch_status();
+        self.ports.status.report();
         let was_up = self.plan.is_up();
         self.decide(ctx, |plan, at| {
             plan.described(generation, at);

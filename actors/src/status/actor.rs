@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
 use tokio::sync::{oneshot, watch};
-use tracing::debug;
 
+use super::changes::StatusChanges;
 use super::listener::SnapshotListener;
 use super::platforms;
 use super::process;
@@ -23,14 +23,14 @@ use crate::locked::locked;
 use caduceus_contract::messages::profile::ProfileView;
 use caduceus_contract::messages::relay::LinkView;
 use caduceus_contract::messages::status::{
-    GetSnapshot, Phase, ProfileTouched, RefreshSnapshot, SnapshotChanged, StatusTouched, Subscribe,
+    GetSnapshot, Phase, RefreshSnapshot, SnapshotChanged, StatusTouched, Subscribe,
 };
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::status::lifecycle;
 use caduceus_contract::status::lifecycle::ProcessPhase;
 use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::{Snapshot, Totals};
-use caduceus_supervision::{Board, Port, ResponseFuture, StartContext, TreeNode};
+use caduceus_supervision::{Board, Port, ResponseFuture, TreeNode};
 
 /// Pause after a snapshot: at most ten are made in a second, however much changes.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -52,6 +52,8 @@ pub struct StatusSettings {
     pub phase: PhaseMemory,
     /// The last view of every actor; outlives every incarnation as well.
     pub views: ViewMemory,
+    /// The changes since the last snapshot was begun; they outlive every incarnation as well.
+    pub changes: StatusChanges,
     /// Receivers outside the tree of every snapshot.
     pub listener: SnapshotListener,
 }
@@ -81,18 +83,19 @@ pub struct StatusActor {
     settings: StatusSettings,
     ports: StatusPorts,
     board: Board,
-    changes: watch::Receiver<u64>,
-    own: Port<StatusTouched>,
+    tree_changes: watch::Receiver<u64>,
     snapshot: Arc<Snapshot>,
     made: Instant,
-    /// The profiles that reported a change since they were queried.
-    touched: BTreeSet<ProfileName>,
     subscribers: Vec<Port<SnapshotChanged>>,
     gathering: Gathering,
-    /// Something changed since the last snapshot was begun.
-    dirty: bool,
+    /// Another snapshot follows the pause.
+    is_due: bool,
     /// Number of snapshots begun.
     begun: u64,
+    /// Number of changes that the snapshot last begun includes.
+    included: u64,
+    /// The number of the first snapshot that is begun without a pause.
+    urgent: u64,
     /// The callers that wait for the snapshot of this number.
     awaited: Vec<(u64, oneshot::Sender<Arc<Snapshot>>)>,
 }
@@ -110,22 +113,22 @@ enum Gathering {
 impl StatusActor {
     /// A status of the tree on `board`.
     #[must_use]
-    pub fn new(settings: StatusSettings, ports: StatusPorts, board: Board, start: &StartContext<Self>) -> Self {
+    pub fn new(settings: StatusSettings, ports: StatusPorts, board: Board) -> Self {
         let tree = Arc::new(board.snapshot());
-        let snapshot = Arc::new(build(&settings, &ports, &mut settings.views.lock(), &tree, None));
+        let snapshot = Arc::new(build(&settings, &ports, &mut settings.views.lock(), &tree, None, 0));
         Self {
             settings,
             ports,
-            changes: board.changes(),
+            tree_changes: board.changes(),
             board,
-            own: start.own(),
             snapshot,
             made: Instant::now(),
-            touched: BTreeSet::new(),
             subscribers: Vec::new(),
             gathering: Gathering::Idle,
-            dirty: false,
+            is_due: false,
             begun: 0,
+            included: 0,
+            urgent: 0,
             awaited: Vec::new(),
         }
     }
@@ -135,18 +138,19 @@ impl StatusActor {
         if self.gathering == Gathering::Idle {
             self.gather_now(ctx);
         } else {
-            self.dirty = true;
+            self.is_due = true;
         }
     }
 
     fn gather_now(&mut self, ctx: &mut Context<Self>) {
         self.gathering = Gathering::Querying;
-        self.dirty = false;
+        self.is_due = false;
         self.begun += 1;
+        let (included, touched) = self.settings.changes.take();
+        self.included = included;
         let (number, version) = (self.begun, self.version());
         let tree = Arc::new(self.board.snapshot());
         let StatusSettings { in_force, started, views, .. } = &self.settings;
-        let touched = std::mem::take(&mut self.touched);
         let served = in_force.profiles.iter().map(|served| (&served.name, &served.ports.view));
         let profiles = profiles_to_query(served, &touched, &mut views.lock(), &by_path(&tree));
         let queries = query_all(self.ports.clone(), profiles, *started, Arc::clone(&tree));
@@ -154,15 +158,15 @@ impl StatusActor {
             answers.store(&mut actor.settings.views.lock());
             // Read again only if a child has changed meanwhile.
             let tree = (actor.version() == version).then_some(tree);
-            actor.publish(tree);
+            actor.publish(tree, included);
             for (_, waiter) in actor.awaited.extract_if(.., |(awaited, _)| *awaited <= number) {
                 // The caller's timeout may have passed.
                 let _ = waiter.send(Arc::clone(&actor.snapshot));
             }
-            if actor.awaited.is_empty() {
-                actor.pause(number, ctx);
-            } else {
+            if actor.urgent > number {
                 actor.gather_now(ctx);
+            } else {
+                actor.pause(number, ctx);
             }
         }));
     }
@@ -177,16 +181,23 @@ impl StatusActor {
     fn end_pause(&mut self, number: u64, ctx: &mut Context<Self>) {
         if self.gathering == Gathering::Pausing(number) {
             self.gathering = Gathering::Idle;
-            if self.dirty {
+            if self.is_due {
                 self.gather_now(ctx);
             }
         }
     }
 
-    /// Waits for a snapshot that is begun after this moment, and begins it without the pause: the process enters a phase.
-    fn next_snapshot(&mut self, ctx: &mut Context<Self>) -> oneshot::Receiver<Arc<Snapshot>> {
+    /// Waits for the snapshot of this `number`.
+    fn wait_for(&mut self, number: u64) -> oneshot::Receiver<Arc<Snapshot>> {
         let (waiter, made) = oneshot::channel();
-        self.awaited.push((self.begun + 1, waiter));
+        self.awaited.push((number, waiter));
+        made
+    }
+
+    /// Waits for a snapshot that is begun after this moment, and begins it without the pause: the process enters a phase.
+    fn urgent_snapshot(&mut self, ctx: &mut Context<Self>) -> oneshot::Receiver<Arc<Snapshot>> {
+        self.urgent = self.begun + 1;
+        let made = self.wait_for(self.urgent);
         if self.gathering != Gathering::Querying {
             self.gather_now(ctx);
         }
@@ -195,14 +206,14 @@ impl StatusActor {
 
     /// The version of the tree.
     fn version(&self) -> u64 {
-        *self.changes.borrow()
+        *self.tree_changes.borrow()
     }
 
-    fn publish(&mut self, tree: Option<Arc<TreeNode>>) {
+    fn publish(&mut self, tree: Option<Arc<TreeNode>>, included: u64) {
         let before = Some(&*self.snapshot);
         let views = &mut self.settings.views.lock();
         let tree = tree.unwrap_or_else(|| Arc::new(self.board.snapshot()));
-        self.snapshot = Arc::new(build(&self.settings, &self.ports, views, &tree, before));
+        self.snapshot = Arc::new(build(&self.settings, &self.ports, views, &tree, before, included));
         self.made = Instant::now();
         self.settings.listener.tell(&self.snapshot);
         let change = SnapshotChanged(Arc::clone(&self.snapshot));
@@ -216,6 +227,7 @@ fn build(
     views: &mut Views,
     actors: &Arc<TreeNode>,
     before: Option<&Snapshot>,
+    changes: u64,
 ) -> Snapshot {
     let (phase, exit_reason) = settings.phase.get();
     let (nodes, moment, started) = (by_path(actors), Instant::now(), settings.started);
@@ -251,6 +263,7 @@ fn build(
         ("config", views.config.stale_ms(node("config"), moment, started)),
     ];
     let mut snapshot = Snapshot {
+        changes,
         version: env!("CARGO_PKG_VERSION"),
         gateway_running: phase != ProcessPhase::Stopped,
         gateway_state: state,
@@ -291,17 +304,16 @@ impl Actor for StatusActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // During the start of the tree there is no actor to query yet, and each child that starts is a change.
         if self.settings.phase.get().0 == ProcessPhase::Starting {
+            self.is_due = true;
             self.pause(0, ctx);
         } else {
             self.gather(ctx);
         }
         ctx.run_interval(TICK, Self::gather);
-        let (mut changes, own) = (self.changes.clone(), self.own.clone());
+        let (mut tree_changes, changes) = (self.tree_changes.clone(), self.settings.changes.clone());
         let follow = async move {
-            while changes.changed().await.is_ok() {
-                if let Err(error) = own.tell(StatusTouched) {
-                    debug!(%error, "change of the tree delayed until the next tick");
-                }
+            while tree_changes.changed().await.is_ok() {
+                changes.report();
             }
         };
         ctx.spawn(follow.into_actor(self));
@@ -312,16 +324,10 @@ impl Handler<StatusTouched> for StatusActor {
     type Result = ();
 
     fn handle(&mut self, _: StatusTouched, ctx: &mut Self::Context) {
-        self.gather(ctx);
-    }
-}
-
-impl Handler<ProfileTouched> for StatusActor {
-    type Result = ();
-
-    fn handle(&mut self, ProfileTouched(profile): ProfileTouched, ctx: &mut Self::Context) {
-        self.touched.insert(profile);
-        self.gather(ctx);
+        // The last snapshot may have been begun since this was sent.
+        if self.settings.changes.reported() > self.included {
+            self.gather(ctx);
+        }
     }
 }
 
@@ -329,17 +335,15 @@ impl Handler<RefreshSnapshot> for StatusActor {
     type Result = ResponseFuture<Arc<Snapshot>>;
 
     fn handle(&mut self, _: RefreshSnapshot, ctx: &mut Self::Context) -> Self::Result {
-        let last = Arc::clone(&self.snapshot);
-        if self.made.elapsed() < MAX_AGE {
+        let (last, reported) = (Arc::clone(&self.snapshot), self.settings.changes.reported());
+        if last.changes == reported && self.made.elapsed() < MAX_AGE {
             return ResponseFuture::ready(last);
         }
-        let made = if self.gathering == Gathering::Querying {
-            let (waiter, made) = oneshot::channel();
-            self.awaited.push((self.begun, waiter));
-            made
-        } else {
-            self.next_snapshot(ctx)
-        };
+        let is_included = self.gathering == Gathering::Querying && self.included == reported;
+        let made = self.wait_for(if is_included { self.begun } else { self.begun + 1 });
+        if !is_included {
+            self.gather(ctx);
+        }
         ResponseFuture::new(async move { made.await.unwrap_or(last) })
     }
 }
@@ -347,9 +351,9 @@ impl Handler<RefreshSnapshot> for StatusActor {
 impl Handler<SettingsChanged> for StatusActor {
     type Result = ();
 
-    fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
+    fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, _: &mut Self::Context) {
         self.settings.in_force = in_force;
-        self.gather(ctx);
+        self.settings.changes.report();
     }
 }
 
@@ -362,9 +366,9 @@ impl Handler<Phase> for StatusActor {
         self.settings.phase.set(phase);
         // `running` is reported only after a query of all actors; every other phase at once.
         if !is_up {
-            self.publish(None);
+            self.publish(None, self.snapshot.changes);
         }
-        let made = self.next_snapshot(ctx);
+        let made = self.urgent_snapshot(ctx);
         ResponseFuture::new(async move {
             // A restarted actor has a new incarnation, which queries again.
             let _ = made.await;

@@ -51,6 +51,7 @@ impl Handler<GetProfile> for QueriedParts {
 /// The status as the only child of a tree, and the number of its snapshots.
 struct StatusBench {
     mailbox: Mailbox<StatusActor>,
+    changes: StatusChanges,
     made: Arc<AtomicUsize>,
     _home: tempfile::TempDir,
 }
@@ -62,11 +63,14 @@ impl StatusBench {
         let count = Arc::clone(&made);
         let memory = PhaseMemory::default();
         memory.set(Phase { phase, exit_reason: None });
+        let mailbox = Mailbox::new();
+        let changes = StatusChanges::new(mailbox.port());
         let settings = StatusSettings {
             in_force: in_force(home.path()),
             started: Instant::now(),
             phase: memory,
             views: ViewMemory::default(),
+            changes: changes.clone(),
             listener: SnapshotListener::new(move |_| _ = count.fetch_add(1, Ordering::SeqCst)),
         };
         let ports = StatusPorts {
@@ -79,14 +83,14 @@ impl StatusBench {
             agents_started: CountBy::default(),
             exchanges: CountBy::default(),
         };
-        let (mailbox, board) = (Mailbox::new(), Arc::new(std::sync::OnceLock::<Board>::new()));
+        let board = Arc::new(std::sync::OnceLock::<Board>::new());
         let given = Arc::clone(&board);
-        let child = ChildSpec::worker("status", &mailbox, move |start: &StartContext<StatusActor>| {
-            StatusActor::new(settings.clone(), ports.clone(), given.wait().clone(), start)
+        let child = ChildSpec::worker("status", &mailbox, move |_: &_| {
+            StatusActor::new(settings.clone(), ports.clone(), given.wait().clone())
         });
         let root = Root::start(SupervisorSpec::new(Strategy::OneForOne).child(child), RootOptions::default()).unwrap();
         let _ = board.set(root.board());
-        Self { mailbox, made, _home: home }
+        Self { mailbox, changes, made, _home: home }
     }
 
     async fn ask<M>(&self, message: M) -> M::Result
@@ -112,7 +116,8 @@ async fn a_flood_of_changes_makes_at_most_ten_snapshots_a_second() {
     let (begun, before) = (Instant::now(), bench.made.load(Ordering::SeqCst));
     while bench.made.load(Ordering::SeqCst) < before + 5 {
         assert!(begun.elapsed() < CEILING, "no snapshots are made");
-        bench.ask(StatusTouched).await;
+        bench.changes.report();
+        bench.ask(GetSnapshot).await;
     }
     let made = bench.made.load(Ordering::SeqCst) - before;
     let most = begun.elapsed().as_millis() / PAUSE.as_millis() + 1;
@@ -135,11 +140,54 @@ async fn a_snapshot_younger_than_a_second_answers_all_requests() {
 }
 
 #[actix::test]
+async fn a_request_after_a_change_is_answered_with_a_snapshot_that_includes_it() {
+    let bench = StatusBench::start(ProcessPhase::Running);
+    let begun = Instant::now();
+    for _ in 0..5 {
+        // In the pause after the snapshot that the last request caused.
+        bench.changes.report();
+        let reported = bench.changes.reported();
+        assert!(bench.ask(RefreshSnapshot).await.changes >= reported);
+    }
+    let made = bench.made.load(Ordering::SeqCst) as u128;
+    // That of the start and that of the tree's change, and one a pause.
+    assert!(made <= begun.elapsed().as_millis() / PAUSE.as_millis() + 3, "{made} snapshots in {:?}", begun.elapsed());
+}
+
+#[test]
+fn only_the_first_change_after_a_snapshot_is_a_message() {
+    let (mailbox, profile) = (Mailbox::<StatusActor>::new(), ProfileName::parse("work").unwrap());
+    let changes = StatusChanges::new(mailbox.port());
+    for snapshots in 1..=3 {
+        for _ in 0..1_000 {
+            changes.report();
+        }
+        changes.report_profile(&profile);
+        assert_eq!(mailbox.gauge().waiting(), snapshots);
+        assert_eq!(changes.take(), (1_001 * snapshots as u64, BTreeSet::from([profile.clone()])));
+    }
+    assert!(changes.take().1.is_empty());
+}
+
+#[test]
+fn a_change_that_could_not_be_reported_is_counted_and_the_next_one_reports_it() {
+    let mailbox = Mailbox::<StatusActor>::with_limit(1);
+    let changes = StatusChanges::new(mailbox.port());
+    changes.report();
+    let _ = changes.take();
+    changes.report();
+    assert_eq!((changes.reported(), mailbox.gauge().refused()), (2, 1));
+    changes.report();
+    assert_eq!((changes.reported(), mailbox.gauge().refused()), (3, 2));
+}
+
+#[actix::test]
 async fn the_children_that_start_make_no_snapshots_until_the_process_is_up() {
     let bench = StatusBench::start(ProcessPhase::Starting);
     let begun = Instant::now();
     for _ in 0..1_000 {
-        bench.ask(StatusTouched).await;
+        bench.changes.report();
+        bench.ask(GetSnapshot).await;
     }
     let made = bench.made.load(Ordering::SeqCst) as u128;
     assert!(made <= begun.elapsed().as_millis() / STARTING_PAUSE.as_millis(), "{made} snapshots");

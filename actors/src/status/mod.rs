@@ -1,6 +1,7 @@
 //! The status of the gateway.
 
 pub mod actor;
+pub mod changes;
 pub mod identity;
 pub mod listener;
 mod platforms;

@@ -14,6 +14,7 @@ use caduceus_actors::files::FileEvents;
 use caduceus_actors::profile::ProfileActor;
 use caduceus_actors::profile::messages::ProfilePorts;
 use caduceus_actors::settings::OpenSettings;
+use caduceus_actors::status::changes::StatusChanges;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::files::marker::FILE_NAME;
 use caduceus_contract::messages::drain::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, TurnTicket};
@@ -82,7 +83,7 @@ impl Tree {
         });
         let in_force = Arc::new(in_force(home.path(), named.collect()));
         let settings = DrainSettings::of(&in_force, file_events.then(FileEvents::default));
-        let ports = DrainPorts { changes: recorder.port(), status: recorder.port() };
+        let ports = DrainPorts { changes: recorder.port(), status: StatusChanges::new(recorder.port()) };
         let gate = Gate::default();
         let changes = DrainChanges::default();
         let record = Arc::clone(&changes);

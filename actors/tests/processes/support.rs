@@ -16,6 +16,7 @@ use caduceus_actors::profile::agent::messages::AgentPorts;
 use caduceus_actors::profile::messages::ProfileConfig;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
 use caduceus_actors::settings::{Environment, Settings};
+use caduceus_actors::status::changes::StatusChanges;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_actors::turn::order::TurnOrder;
 use caduceus_actors::turn::{TurnActor, TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
@@ -78,7 +79,7 @@ impl Fixture {
         let address = stub.clone().start();
         let gate = Gate::default();
         let mailbox: Mailbox<DrainActor> = Mailbox::new();
-        let ports = DrainPorts { changes: address.clone().into(), status: address.clone().into() };
+        let ports = DrainPorts { changes: address.clone().into(), status: StatusChanges::new(address.clone().into()) };
         let settings = DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), events: None };
         let kept = gate.clone();
         let drain = ChildSpec::worker("drain", &mailbox, move |start: &_| {
@@ -110,7 +111,7 @@ impl Fixture {
             claims: caduceus_actors::relay::claims::Claims::new([]),
             children: CountBy::default(),
             fresh_token: Some(self.address.clone().into()),
-            status: self.address.clone().into(),
+            status: StatusChanges::new(self.address.clone().into()),
             caller,
             link: None,
             client: HttpClient::default(),

@@ -12,7 +12,7 @@ use caduceus_contract::messages::ledger::{
     HistoryEntry, LedgerError, LoadHistory, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
 };
 use caduceus_contract::messages::relay::SendAction;
-use caduceus_contract::messages::status::{ProfileTouched, StatusTouched};
+use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::{DispatcherNotReady, TurnEnded};
 use caduceus_contract::wire::action::{Action, ActionResult};
 use serde_json::Value;
@@ -191,12 +191,6 @@ impl Handler<FreshToken> for TurnStub {
         let token = self.state().token;
         MessageResult(Ok(token.map(|token| FreshAnswer { token: token.into(), refreshed: false })))
     }
-}
-
-impl Handler<ProfileTouched> for TurnStub {
-    type Result = ();
-
-    fn handle(&mut self, _: ProfileTouched, _: &mut Self::Context) {}
 }
 
 impl Handler<StatusTouched> for TurnStub {

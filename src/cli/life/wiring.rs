@@ -19,6 +19,7 @@ pub(super) fn http_ports(
     http::HttpPorts {
         snapshot: ports.snapshot.clone(),
         refresh: ports.refresh.clone(),
+        changes: ports.changes.clone(),
         subscribe: ports.subscribe.clone(),
         drain: ports.drain.clone(),
         operate,

@@ -122,6 +122,7 @@ pub(super) fn snapshot() -> Snapshot {
         updated_at: "2026-11-22T02:00:00Z".into(),
     };
     Snapshot {
+        changes: 0,
         version: "0.1.0",
         gateway_running: true,
         gateway_state: GatewayState::Running,

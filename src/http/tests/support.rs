@@ -13,12 +13,13 @@ use awc::ClientRequest;
 use bytes::Bytes;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{DrainAuth, HttpValues, InboundSettings};
+use caduceus_actors::status::changes::StatusChanges;
 use caduceus_contract::messages::dispatch::{StopTurnById, UnknownTurn};
 use caduceus_contract::messages::drain::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainControlPorts, DrainView,
     GetDrain,
 };
-use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, SnapshotChanged, Subscribe};
+use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, SnapshotChanged, StatusTouched, Subscribe};
 use caduceus_contract::status::lifecycle::GatewayState;
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{InjectFault, Operate, OperateError, OperatorCommand, Port};
@@ -66,6 +67,7 @@ pub(super) struct TestServer {
     pub(super) received: ReceivedMessages,
     pub(super) home: tempfile::TempDir,
     pub(super) alive: Arc<AtomicBool>,
+    pub(super) changes: StatusChanges,
     handle: HttpServerHandle,
     stub: Addr<Stub>,
     client: awc::Client,
@@ -111,12 +113,14 @@ impl TestServer {
         let bind = setting.bind.parse().unwrap();
         let healthy = Healthy(Arc::new(move || watched.load(Ordering::SeqCst)));
         let options = HttpOptions { healthy, ..Self::options(setting, bind, home.path()) };
-        let bound = http::bind(options, ports(&stub)).unwrap();
+        let ports = ports(&stub);
+        let changes = ports.changes.clone();
+        let bound = http::bind(options, ports).unwrap();
         let address = bound.address();
         let running = bound.run().unwrap();
         let handle = running.handle();
         caduceus_supervision::spawn(async move { running.ended().await.unwrap() });
-        let server = Self { address, received, home, alive, handle, stub, client: awc::Client::default() };
+        let server = Self { address, received, home, alive, changes, handle, stub, client: awc::Client::default() };
         let known = || async { server.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
         server.until("the status to come", known).await;
         server
@@ -251,6 +255,7 @@ fn ports(stub: &Addr<Stub>) -> HttpPorts {
     HttpPorts {
         snapshot: stub.clone().into(),
         refresh: stub.clone().into(),
+        changes: StatusChanges::new(stub.clone().into()),
         subscribe: stub.clone().into(),
         drain: DrainControlPorts::of(stub),
         operate: stub.clone().into(),
@@ -300,6 +305,11 @@ impl Handler<RefreshSnapshot> for Stub {
     fn handle(&mut self, _: RefreshSnapshot, _: &mut Self::Context) -> Self::Result {
         MessageResult(Arc::clone(&self.snapshot))
     }
+}
+
+impl Handler<StatusTouched> for Stub {
+    type Result = ();
+    fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }
 
 impl Handler<Subscribe> for Stub {

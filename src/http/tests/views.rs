@@ -128,6 +128,21 @@ async fn status_is_updated_after_the_status_actor_lost_its_listeners() {
 }
 
 #[actix_web::test]
+async fn a_change_is_in_the_status_that_is_requested_after_it() {
+    let server = TestServer::start().await;
+    // Nothing notifies the server of the next status; only the count of changes shows that there is one.
+    server.forget_listeners();
+    for agents in 5..10 {
+        server.set_status(|status| (status.active_agents, status.changes) = (agents, agents as u64));
+        while server.changes.reported() < agents as u64 {
+            server.changes.report();
+        }
+        assert_eq!(server.get("/api/status").await.json()["active_agents"], agents);
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
 async fn actors_and_metrics_require_a_token_from_unknown_clients() {
     let server = TestServer::start().await;
     let tree = server.get("/api/actors").await.json();

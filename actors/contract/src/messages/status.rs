@@ -4,22 +4,17 @@ use std::sync::Arc;
 
 use actix::Message;
 
-use crate::profile_name::ProfileName;
 use crate::status::lifecycle::ProcessPhase;
 use crate::status::snapshot::Snapshot;
 use caduceus_supervision::Port;
 
-/// Something in the status has changed.
+/// Something in the status has changed. The changes themselves are counted apart: many are one message.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct StatusTouched;
 
-/// Something in the view of this profile has changed.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct ProfileTouched(pub ProfileName);
-
-/// Makes a snapshot, unless the last one was made less than a second ago. Answered once it is made.
+/// The status of now. Answered at once if the last snapshot is younger than a second and includes every change, and otherwise with the
+/// next one.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Arc<Snapshot>")]
 pub struct RefreshSnapshot;

@@ -20,6 +20,9 @@ use caduceus_supervision::TreeNode;
 /// Everything for operators: names, counts and ages, never a secret or a message.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
+    /// Number of reported changes that it includes, since the start of the process.
+    #[serde(skip)]
+    pub changes: u64,
     /// Version of this program.
     pub version: &'static str,
     /// Whether the gateway runs; always true in a live answer.

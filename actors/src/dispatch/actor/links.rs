@@ -66,7 +66,7 @@ impl DispatchActor {
                 events = old.len(),
                 "events waited too long for a link that is no longer configured; they are given up"
             );
-            self.notify_status();
+            self.ports.status.report();
         }
         for event in old {
             self.mark(event, InboundState::Dead, None, Some("its link is no longer configured".to_owned()));

@@ -89,7 +89,7 @@ impl DispatchActor {
                         actor.stop_turn(turn, cause);
                     }
                 }
-                actor.notify_status();
+                actor.ports.status.report();
             }
             Err(NotStarted::Refused(refusal)) => {
                 let hold = actor.settings.values().drain.refused == WhenRefused::Hold;

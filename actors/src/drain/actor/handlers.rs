@@ -188,7 +188,7 @@ impl Handler<TurnReleased> for DrainActor {
 
     fn handle(&mut self, _: TurnReleased, _: &mut Self::Context) {
         self.wake_waiters();
-        self.notify_status();
+        self.ports.status.report();
     }
 }
 

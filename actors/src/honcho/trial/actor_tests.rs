@@ -11,6 +11,7 @@ use crate::config::messages::{InForce, Served, SettingsChanged};
 use crate::profile::actor::ProfileActor;
 use crate::profile::messages::ProfilePorts;
 use crate::settings::OpenSettings;
+use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::honcho::{
     FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant,
 };
@@ -68,7 +69,7 @@ impl GrantActorBench {
         let address = recorder.clone().start();
         let ports = HonchoPorts {
             profiles: BTreeMap::from([(name(), Port::from(address.clone()))]),
-            status: Port::from(address),
+            status: StatusChanges::new(address.into()),
         };
         let incarnation = Incarnation::new("honcho", 1);
         let given = incarnation.clone();

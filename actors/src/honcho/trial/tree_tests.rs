@@ -9,11 +9,10 @@ use super::super::actor::{HonchoOwnPorts, HonchoPorts, HonchoProfile, HonchoRefr
 use super::super::location::Homes;
 use super::super::steps::RefreshStep;
 use super::*;
+use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_supervision::{
-    ChildSpec, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
-};
+use caduceus_supervision::{ChildSpec, Mailbox, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec};
 
 struct UnreachableStatus;
 
@@ -31,7 +30,7 @@ fn start(trial: &GrantTrial, steps: StepHook) -> RootHandle {
     let homes = Homes { own: home.clone(), default: home, user: None };
     let profile = HonchoProfile { name: ProfileName::default_profile(), homes, host: None };
     let settings = HonchoSettings { steps, ..HonchoSettings::new(vec![profile]) };
-    let ports = HonchoPorts { profiles: BTreeMap::new(), status: Port::from(UnreachableStatus.start()) };
+    let ports = HonchoPorts { profiles: BTreeMap::new(), status: StatusChanges::new(UnreachableStatus.start().into()) };
     let mailbox = Mailbox::new();
     let grants = ChildSpec::worker("honcho", &mailbox, move |start| {
         HonchoRefreshActor::new(ports.clone(), settings.clone(), start.incarnation().clone(), HonchoOwnPorts::of(start))

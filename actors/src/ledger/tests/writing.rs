@@ -7,6 +7,7 @@ use actix::{Actor, Context, Handler, Message, System};
 
 use super::*;
 use crate::ledger::{CloseError, LedgerActor};
+use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_supervision::{ExitReason, Incarnation, Port};
 
@@ -189,7 +190,7 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_continues() {
     let release = hold(&writer);
     let successor = writer.clone();
     System::new().block_on(async {
-        let status: Port<StatusTouched> = Status(Arc::clone(&touched)).start().into();
+        let status = StatusChanges::new(Status(Arc::clone(&touched)).start().into());
         let incarnation = |generation| {
             let incarnation = Incarnation::new("ledger", generation);
             LedgerActor::new(successor.clone(), incarnation, status.clone()).start()
@@ -232,7 +233,7 @@ fn the_end_of_the_thread_ends_the_actor_as_not_restartable() {
     assert!(writer.view().write_error.is_none_or(|write_error| write_error.contains("ended")));
     let incarnation = Incarnation::new("ledger", 1);
     System::new().block_on(async {
-        let status: Port<StatusTouched> = Status(Arc::default()).start().into();
+        let status = StatusChanges::new(Status(Arc::default()).start().into());
         let actor = LedgerActor::new(writer.clone(), incarnation.clone(), status).start();
         let ended = async {
             while actor.connected() {

@@ -64,7 +64,7 @@ impl ProfileActor {
         self.health.disk = problem;
         // A degraded profile is started; waiting for this disk would delay the tree.
         self.incarnation.ready();
-        self.touch_status();
+        self.ports.status.report_profile(&self.profile().name);
     }
 
     /// Checks the file for as long as the actor runs, at every event.
@@ -115,7 +115,7 @@ impl ProfileActor {
         self.declare_gateway();
         self.stamp = Some(stamp);
         self.incarnation.ready();
-        self.touch_status();
+        self.ports.status.report_profile(&self.profile().name);
     }
 
     /// Declares the gateway in the settings, so that one gateway has one link.
@@ -142,7 +142,7 @@ impl ProfileActor {
             info!(%profile, "profile may have a link of its own again");
         }
         self.health.link = refusal;
-        self.touch_status();
+        self.ports.status.report_profile(&self.profile().name);
     }
 
     pub(super) fn update_redactor(&self) {

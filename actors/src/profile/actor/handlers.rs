@@ -105,7 +105,7 @@ impl Handler<SpawnChild> for ProfileActor {
             match &started {
                 Ok(_) => {
                     actor.ports.children.of(&actor.profile().name).one();
-                    actor.touch_status();
+                    actor.ports.status.report_profile(&actor.profile().name);
                     actor.set_agent_problem(None);
                 }
                 Err(error @ SpawnError::CommandNotFound { .. }) => actor.set_agent_problem(Some(error.to_string())),
@@ -208,7 +208,7 @@ impl Handler<ProfileConfigChanged> for ProfileActor {
         // The inherited values may have changed.
         self.stale = true;
         self.touched.notify_one();
-        self.touch_status();
+        self.ports.status.report_profile(&self.profile().name);
     }
 }
 

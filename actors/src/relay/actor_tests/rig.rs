@@ -15,8 +15,10 @@ use super::waits::within;
 use crate::profile::messages::NoConnectParams;
 use crate::relay::claims::GatewayKey;
 use crate::relay::counts::LinkCounts;
+use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::dispatch::NotRecorded;
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
+use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::wire::action::Action;
 use caduceus_supervision::{Backoff, ResponseFuture, spawn};
 
@@ -172,7 +174,7 @@ impl LinkBench {
             ledger: dispatch.clone().into(),
             stop_session: dispatch.clone().into(),
             changes: vec![dispatch.clone().into()],
-            status: dispatch.into(),
+            status: StatusChanges::new(dispatch.into()),
         };
         let incarnation = Incarnation::new("relays/relay", 1);
         let media = tempfile::tempdir().unwrap();

@@ -1,0 +1,78 @@
+//! The changes of the status since the last snapshot: a flag that the actors set and the status actor clears.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tracing::debug;
+
+use crate::locked::locked;
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_supervision::Port;
+
+/// Where every actor reports a change of its view. Only the first change after a snapshot is begun sends a message; the others cost
+/// two atomic operations.
+///
+/// Shared by the whole process. It outlives every incarnation of the status actor, so nothing is lost on its restart.
+#[derive(Debug, Clone)]
+pub struct StatusChanges(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    status: Port<StatusTouched>,
+    /// Number of changes reported since the start of the process.
+    reported: AtomicU64,
+    /// The status actor was notified and has not begun a snapshot since.
+    notified: AtomicBool,
+    /// The profiles that reported a change since the last snapshot was begun.
+    profiles: Mutex<BTreeSet<ProfileName>>,
+}
+
+impl StatusChanges {
+    /// Changes of which the actor behind `status` is notified.
+    #[must_use]
+    pub fn new(status: Port<StatusTouched>) -> Self {
+        let (reported, notified, profiles) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::default());
+        Self(Arc::new(Shared { status, reported, notified, profiles }))
+    }
+
+    /// Reports a change. The caller's view shows it already.
+    pub fn report(&self) {
+        let shared = &*self.0;
+        // Before the flag is read: a snapshot that is begun after that counts this one.
+        shared.reported.fetch_add(1, Ordering::SeqCst);
+        if shared.notified.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Err(error) = shared.status.tell(StatusTouched) {
+            // The next change tries again; a request sees the count and asks for a snapshot.
+            shared.notified.store(false, Ordering::SeqCst);
+            debug!(%error, "status not notified");
+        }
+    }
+
+    /// Reports a change of the view of `profile`.
+    pub fn report_profile(&self, profile: &ProfileName) {
+        self.profiles().insert(profile.clone());
+        self.report();
+    }
+
+    /// Number of changes reported since the start of the process. A snapshot with a smaller number is out of date.
+    #[must_use]
+    pub fn reported(&self) -> u64 {
+        self.0.reported.load(Ordering::SeqCst)
+    }
+
+    /// Clears the flag: the number of changes, and the profiles among them, that a snapshot begun now includes.
+    #[must_use]
+    pub fn take(&self) -> (u64, BTreeSet<ProfileName>) {
+        self.0.notified.store(false, Ordering::SeqCst);
+        let reported = self.reported();
+        (reported, std::mem::take(&mut *self.profiles()))
+    }
+
+    fn profiles(&self) -> MutexGuard<'_, BTreeSet<ProfileName>> {
+        locked(&self.0.profiles)
+    }
+}
