@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::ledger::{FILE_NAME, LedgerWriter, OpenError};
@@ -60,7 +61,7 @@ impl Backlog<'_> {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&(number as u64).to_le_bytes());
         RecordInbound {
-            target: Target {
+            target: Arc::new(Target {
                 link: LinkId(self.link.into()),
                 platform: source.platform.clone(),
                 bot_id: None,
@@ -68,7 +69,7 @@ impl Backlog<'_> {
                 scope_id: source.scope_id.clone(),
                 user_id: source.user_id.clone(),
                 thread_id: None,
-            },
+            }),
             buffer_id: Some(id.clone()),
             digest,
             message_id: Some(id),

@@ -13,6 +13,7 @@ mod refusals; // Reports to chats after a drain.
 mod starting; // Starts the turn of an event that has a slot.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Message};
@@ -41,7 +42,8 @@ const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(5);
 /// Turns events into turns.
 pub struct DispatchActor {
     settings: DispatchSettings,
-    ports: DispatchPorts,
+    /// Shared with the requests in flight.
+    ports: Arc<DispatchPorts>,
     plan: DispatchPlan,
     /// The content of events that have a turn, were steered into one, or have just arrived; that of others is in the ledger.
     jobs: HashMap<InboundId, DispatchJob>,
@@ -128,7 +130,7 @@ impl DispatchActor {
         Self {
             plan: DispatchPlan::new(settings.values(), TurnIds::seeded(Uuid::now_v7())),
             settings,
-            ports,
+            ports: Arc::new(ports),
             turn_factory,
             incarnation: start.incarnation().clone(),
             arrivals: Arrivals::default(),
@@ -294,9 +296,9 @@ impl DispatchActor {
     }
 
     /// Sends a notice to a chat, unless the same notice was sent there within the interval.
-    fn notify(&mut self, target: &Target, notice: &Notice) {
+    fn notify(&mut self, target: &Arc<Target>, notice: &Notice) {
         if self.notices.allows(notice, target, Instant::now()) {
-            let sent = outbox::send_notice(self.ports.clone(), target.clone(), notice.text());
+            let sent = outbox::send_notice(Arc::clone(&self.ports), target.clone(), notice.text());
             self.tasks.spawn(sent, |(), _, _| ());
         }
     }

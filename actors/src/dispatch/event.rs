@@ -20,11 +20,11 @@ use caduceus_contract::wire::session::{SessionKey, SessionRules};
 pub(super) struct DispatchJob {
     pub(super) profile: ProfileName,
     pub(super) session: SessionKey,
-    pub(super) target: Target,
+    pub(super) target: Arc<Target>,
     pub(super) event: Arc<InboundEvent>,
     pub(super) raw_event: Arc<Value>,
     /// `None` for an event from the ledger, or one that arrived while its link was down: filled in when its turn starts.
-    pub(super) descriptor: Option<Descriptor>,
+    pub(super) descriptor: Option<Arc<Descriptor>>,
     /// Attempts already made.
     pub(super) attempts: u32,
     /// Whether its turn was requested by a person or by the gateway itself.
@@ -91,7 +91,7 @@ impl Rules {
         DispatchJob {
             session: SessionKey::new(source, &profile, self.sessions),
             profile,
-            target,
+            target: Arc::new(target),
             event: Arc::clone(&inbound.event),
             raw_event: Arc::clone(&inbound.raw_event),
             descriptor: inbound.descriptor.clone(),
@@ -150,7 +150,7 @@ mod tests {
             digest: [0; 32],
             event: Arc::new(InboundEvent::parse(&raw).unwrap()),
             raw_event: Arc::new(raw),
-            descriptor: Some(Descriptor::default()),
+            descriptor: Some(Arc::default()),
         }
     }
 

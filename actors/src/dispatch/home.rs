@@ -60,8 +60,8 @@ impl HomeNotices {
         }
     }
 
-    fn target(&self) -> Target {
-        Target {
+    fn target(&self) -> Arc<Target> {
+        Arc::new(Target {
             link: LinkId::process(),
             platform: self.channel.platform.clone(),
             bot_id: None,
@@ -69,7 +69,7 @@ impl HomeNotices {
             scope_id: None,
             user_id: None,
             thread_id: None,
-        }
+        })
     }
 
     fn send(&self, ports: &DispatchPorts, text: &str) -> impl Future<Output = ActionResult> + 'static {

@@ -11,14 +11,14 @@ use caduceus_contract::wire::descriptor::Descriptor;
 /// Descriptors of the links that are up.
 #[derive(Debug, Default)]
 pub(super) struct LinkDescriptors {
-    descriptors: HashMap<LinkId, Arc<[Descriptor]>>,
+    descriptors: HashMap<LinkId, Arc<[Arc<Descriptor>]>>,
     /// Links for which it was logged that events wait, since they were last up.
     waiting_logged: BTreeSet<LinkId>,
 }
 
 impl LinkDescriptors {
     /// The descriptor of a chat's platform; `None` while its link is not up.
-    pub(super) fn descriptor(&self, target: &Target) -> Option<Descriptor> {
+    pub(super) fn descriptor(&self, target: &Target) -> Option<Arc<Descriptor>> {
         Descriptor::of(self.descriptors.get(&target.link)?, &target.platform).cloned()
     }
 

@@ -1,5 +1,7 @@
 //! Notices of the gateway itself to a chat: recorded, sent, and updated with the connector's answer.
 
+use std::sync::Arc;
+
 use tracing::{debug, error, warn};
 
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
@@ -17,7 +19,11 @@ const RESEND_REFUSED: &str = "An earlier answer, or a part of it, could not be d
 
 /// Sends `text` to the chat of `target`. The ledger receives it before any later request, whether or not the future is
 /// polled: an event must not be marked as notified before the notice is on disk.
-pub(super) fn send_notice(ports: DispatchPorts, target: Target, text: String) -> impl Future<Output = ()> + 'static {
+pub(super) fn send_notice(
+    ports: Arc<DispatchPorts>,
+    target: Arc<Target>,
+    text: String,
+) -> impl Future<Output = ()> + 'static {
     let action =
         Action::Send { chat_id: target.chat_id.clone(), content: text, reply_to: None, metadata: target.metadata() };
     let written = serde_json::to_string(&action).expect("an action always has a JSON form");
@@ -42,7 +48,7 @@ pub(super) fn send_notice(ports: DispatchPorts, target: Target, text: String) ->
 
 /// Sends a recorded reply: without a mark if it was never sent, with one if it may have arrived. `false` if the link is
 /// not up.
-pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
+pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> bool {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
     let Some(action) = parsed else {
         error!(row = row.id.0, "unreadable reply in the ledger, given up");
@@ -67,20 +73,20 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     record_result(ports, row.id, target.link.clone(), result).await;
     // A refused notice causes no further notice.
     if state == OutboundState::Refused && row.inbound.is_some() {
-        send_notice(ports.clone(), target, RESEND_REFUSED.to_owned()).await;
+        send_notice(Arc::clone(ports), target, RESEND_REFUSED.to_owned()).await;
     }
     up
 }
 
 /// Sends a reply that is marked as `Sending`.
-async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Action) {
+async fn send(ports: &Arc<DispatchPorts>, id: OutboundId, target: Arc<Target>, action: Action) {
     let link = target.link.clone();
     let result = send_parts(ports, target, action, false).await;
     record_result(ports, id, link, result).await;
 }
 
 /// Sends `action` within the present limits of the platform, perhaps as several messages; `repeat`: it may be in the chat already.
-async fn send_parts(ports: &DispatchPorts, target: Target, action: Action, repeat: bool) -> ActionResult {
+async fn send_parts(ports: &Arc<DispatchPorts>, target: Arc<Target>, action: Action, repeat: bool) -> ActionResult {
     let Some(link) = ports.links.get(&target.link) else {
         return ActionResult::failed("the link is no longer configured");
     };
@@ -104,17 +110,17 @@ async fn send_parts(ports: &DispatchPorts, target: Target, action: Action, repea
 }
 
 /// The present descriptor of a chat's platform, requested from its link.
-async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
-    let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
+async fn descriptor_of(ports: &Arc<DispatchPorts>, target: &Target) -> Arc<Descriptor> {
+    let Some(link) = ports.links.get(&target.link) else { return Arc::default() };
     let Ok(view) = link.view.ask(GetLink, GATE_TIMEOUT).await else {
-        return Descriptor::default();
+        return Arc::default();
     };
     let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);
     own.or(view.descriptors.first()).cloned().unwrap_or_default()
 }
 
 /// Records the outcome; a reply that may not have arrived is sent again.
-async fn record_result(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: ActionResult) {
+async fn record_result(ports: &Arc<DispatchPorts>, id: OutboundId, link: LinkId, result: ActionResult) {
     let state = OutboundState::after(&result);
     if state == OutboundState::Refused {
         warn!(row = id.0, error = result.error, "notice refused by the connector");
@@ -128,7 +134,7 @@ async fn record_result(ports: &DispatchPorts, id: OutboundId, link: LinkId, resu
 }
 
 async fn mark(
-    ports: &DispatchPorts,
+    ports: &Arc<DispatchPorts>,
     id: OutboundId,
     state: OutboundState,
     message_id: Option<String>,
@@ -150,7 +156,7 @@ async fn mark(
 }
 
 /// Gives up on a reply: too many attempts, or too old.
-pub(super) async fn give_up(ports: &DispatchPorts, id: OutboundId) {
+pub(super) async fn give_up(ports: &Arc<DispatchPorts>, id: OutboundId) {
     warn!(row = id.0, "reply given up");
     mark(ports, id, OutboundState::Dead, None, None).await;
 }

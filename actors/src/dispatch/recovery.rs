@@ -1,6 +1,7 @@
 //! The state that a dispatcher reads at its start, except the waiting events: the running turns and the interrupted ones.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT};
@@ -33,7 +34,7 @@ pub(super) struct RunningAtStart {
 
 /// Reads this state, and ends the agents of interrupted turns.
 pub(super) async fn read_running(
-    ports: DispatchPorts,
+    ports: Arc<DispatchPorts>,
     interrupted: Interrupted,
     started_at_ms: i64,
 ) -> Result<RunningAtStart, String> {

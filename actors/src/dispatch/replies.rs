@@ -1,5 +1,6 @@
 //! Sends replies that may not have arrived again when their link comes up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
@@ -16,7 +17,7 @@ const PAGE: usize = 10_000;
 const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
 
 /// Sends the replies that wait for `link`, until it is down.
-pub(super) async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {
+pub(super) async fn resend_all(ports: Arc<DispatchPorts>, link: LinkId, process_started_ms: i64) {
     let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
     let request = ListOutbound { states, after: None, limit: PAGE };
     let rows = match ports.ledger.list_outbound.ask(request, LEDGER_TIMEOUT).await {

@@ -1,5 +1,6 @@
 //! The start of one turn: permit, ledger, child.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::event::DispatchJob;
@@ -27,7 +28,7 @@ pub(super) enum NotStarted {
 
 /// Requests a permit from the gate, marks the event as running, and starts the turn.
 pub(super) async fn start_turn(
-    ports: DispatchPorts,
+    ports: Arc<DispatchPorts>,
     turn_factory: TurnFactory,
     profile: ProfilePorts,
     job: DispatchJob,

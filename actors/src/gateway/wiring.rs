@@ -203,8 +203,10 @@ impl Wiring {
 
     /// Describes one turn. Its child is temporary: the tree never restarts it.
     fn turn_factory(&self) -> TurnFactory {
-        let (ledger, links) = (self.mailboxes.ledger.clone(), self.mailboxes.links.clone());
-        let (dispatch, thread) = (self.mailboxes.dispatch.clone(), self.data.clone());
+        let links = self.mailboxes.links.clone();
+        let (ledger, dispatch) =
+            (TurnLedgerPorts::of(&self.mailboxes.ledger), TurnDispatchPorts::of(&self.mailboxes.dispatch));
+        let thread = self.data.clone();
         let redactor = self.dependencies.redactor.clone();
         Arc::new(move |order: TurnOrder, profile: &ProfilePorts| {
             let mailbox: Mailbox<TurnActor> = Mailbox::new();
@@ -212,8 +214,8 @@ impl Wiring {
             let ports = TurnPorts {
                 agent: profile.agent.clone(),
                 send: link.port(),
-                ledger: TurnLedgerPorts::of(&ledger),
-                dispatch: TurnDispatchPorts::of(&dispatch),
+                ledger: ledger.clone(),
+                dispatch: dispatch.clone(),
                 stop: mailbox.port(),
                 redactor: redactor.clone(),
             };

@@ -308,7 +308,7 @@ fn mark_of_row(row: &Row<'_>) -> Result<InboundMark, CorruptRow> {
 /// A waiting event, verified as a whole row is: its checksums are checked, and only its event is not returned.
 fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, CorruptRow> {
     let InboundRow { id, target, session, turn, received_at_ms, .. } = inbound_row(row)?;
-    Ok(WaitingRow { id, link: target.link, session, turn, received_at_ms })
+    Ok(WaitingRow { id, link: target.link.clone(), session, turn, received_at_ms })
 }
 
 pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, CorruptRow> {

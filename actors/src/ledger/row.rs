@@ -2,6 +2,8 @@
 //!
 //! SQLite does not detect most single flipped bits, so a row is used only if its checksum is right.
 
+use std::sync::Arc;
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Row, ToSql};
 use sha2::{Digest, Sha256};
@@ -98,8 +100,8 @@ pub(super) fn target_values(target: &Target) -> [ValueRef<'_>; TARGET_COLUMNS] {
 }
 
 /// The [`Target`] whose columns begin at `first`.
-pub(super) fn target(row: &Row<'_>, first: usize) -> Result<Target, CorruptRow> {
-    Ok(Target {
+pub(super) fn target(row: &Row<'_>, first: usize) -> Result<Arc<Target>, CorruptRow> {
+    Ok(Arc::new(Target {
         link: LinkId(row.get(first)?),
         platform: row.get(first + 1)?,
         chat_id: row.get(first + 2)?,
@@ -107,7 +109,7 @@ pub(super) fn target(row: &Row<'_>, first: usize) -> Result<Target, CorruptRow> 
         scope_id: row.get(first + 4)?,
         user_id: row.get(first + 5)?,
         thread_id: row.get(first + 6)?,
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod writing;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -63,8 +64,8 @@ fn close(writer: &LedgerWriter) {
     writer.close(CEILING).unwrap();
 }
 
-fn target() -> Target {
-    Target {
+fn target() -> Arc<Target> {
+    Arc::new(Target {
         link: LinkId::process(),
         platform: "slack".to_owned(),
         bot_id: Some("bot".to_owned()),
@@ -72,7 +73,7 @@ fn target() -> Target {
         scope_id: None,
         user_id: Some("user".to_owned()),
         thread_id: None,
-    }
+    })
 }
 
 fn session(chat: &str) -> SessionKey {

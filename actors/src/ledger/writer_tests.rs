@@ -46,7 +46,7 @@ fn the_retention_removes_the_keys_of_the_rows_that_it_deletes_and_keeps_those_of
     let path = home.path().join("ledger");
     let opened = open(&path).unwrap();
     let mut writer = Writer::new(opened, Arc::new(SharedView::new(path, RowCounts::default())));
-    let target = Target {
+    let target = Arc::new(Target {
         link: LinkId::process(),
         platform: "slack".into(),
         bot_id: None,
@@ -54,7 +54,7 @@ fn the_retention_removes_the_keys_of_the_rows_that_it_deletes_and_keeps_those_of
         scope_id: None,
         user_id: None,
         thread_id: None,
-    };
+    });
     let profile = ProfileName::default_profile();
     let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
     for number in 0..4_u8 {

@@ -309,7 +309,7 @@ impl RelayActor {
     }
 
     /// The capabilities of the platform of an event; `None` while they are unknown or the link is down.
-    pub(super) fn descriptor_of(&self, platform: &str) -> Option<Descriptor> {
+    pub(super) fn descriptor_of(&self, platform: &str) -> Option<Arc<Descriptor>> {
         let known = Descriptor::of(self.descriptors.all(), platform).filter(|_| self.plan.is_up())?;
         (known.platform == platform || self.is_described()).then(|| known.clone())
     }

@@ -1,6 +1,8 @@
 //! A frame that expects an acknowledgement and cannot be used: stored in the ledger and acknowledged, because the connector would
 //! send it again endlessly. No I/O.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use caduceus_contract::link::{LinkId, Target};
@@ -46,7 +48,7 @@ impl DeadLetter {
     ) -> RecordInbound {
         let source = Source { platform: RELAY.into(), chat_type: "dm".into(), ..Source::default() };
         let session = SessionKey::new(&source, &profile, SessionRules::default());
-        let target = Target {
+        let target = Arc::new(Target {
             link,
             platform: source.platform,
             bot_id: None,
@@ -54,7 +56,7 @@ impl DeadLetter {
             scope_id: None,
             user_id: None,
             thread_id: None,
-        };
+        });
         let letter = json!({"reason": self.reason, "bytes": self.bytes, "frame": self.frame});
         RecordInbound {
             target,

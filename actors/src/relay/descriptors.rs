@@ -2,6 +2,8 @@
 //!
 //! Bounded by the identities of the gateway: descriptors for other platforms are refused.
 
+use std::sync::Arc;
+
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::RELAY;
 
@@ -13,7 +15,7 @@ const MAX_PLATFORM: usize = 64;
 pub(super) struct Descriptors {
     /// The platforms named in a hello on this connection.
     named: Vec<String>,
-    known: Vec<Descriptor>,
+    known: Vec<Arc<Descriptor>>,
 }
 
 /// Why a descriptor is not stored; the former one stays in force. Contains none of the connector's text.
@@ -43,7 +45,7 @@ impl Descriptors {
         if !self.named.contains(&platform) && !self.answers_the_generic_hello(&platform) {
             return Err(NotKept::NotNamed);
         }
-        let descriptor = Descriptor { platform, ..descriptor };
+        let descriptor = Arc::new(Descriptor { platform, ..descriptor });
         match self.known.iter_mut().find(|known| known.platform == descriptor.platform) {
             Some(known) => *known = descriptor,
             None => self.known.push(descriptor),
@@ -53,13 +55,13 @@ impl Descriptors {
 
     /// A hello for `relay` leaves the platform to the connector: one other name is accepted.
     fn answers_the_generic_hello(&self, platform: &str) -> bool {
-        let in_its_place = |known: &&Descriptor| known.platform == RELAY || !self.named.contains(&known.platform);
+        let in_its_place = |known: &&Arc<Descriptor>| known.platform == RELAY || !self.named.contains(&known.platform);
         self.named.iter().any(|named| named == RELAY)
             && self.known.iter().find(in_its_place).is_none_or(|known| known.platform == platform)
     }
 
     /// All of them, in the order of their first arrival.
-    pub(super) fn all(&self) -> &[Descriptor] {
+    pub(super) fn all(&self) -> &[Arc<Descriptor>] {
         &self.known
     }
 }

@@ -44,7 +44,7 @@ impl RelayActor {
     }
 
     fn described(&mut self, generation: u64, descriptor: Descriptor, ctx: &mut Context<Self>) {
-        let changed = !self.descriptors.all().contains(&descriptor);
+        let changed = !self.descriptors.all().iter().any(|known| **known == descriptor);
         if let Err(reason) = self.descriptors.keep(descriptor) {
             return self.skipped(&reason.to_string());
         }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -44,7 +45,7 @@ pub(super) struct ReplyDelivery {
     ports: TurnPorts,
     turn: TurnId,
     inbound: InboundId,
-    target: Target,
+    target: Arc<Target>,
     /// The message to answer.
     reply_to: Option<String>,
     /// The session, and the kind of its interaction token, if the connector has one.

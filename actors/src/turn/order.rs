@@ -31,9 +31,9 @@ pub struct TurnOrder {
     /// The event, as received.
     pub raw_event: Arc<Value>,
     /// The destination of replies.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// The descriptor of the chat's platform.
-    pub descriptor: Descriptor,
+    pub descriptor: Arc<Descriptor>,
     /// The turn's place in the count.
     pub permit: TurnPermit,
 }

@@ -21,8 +21,8 @@ pub(super) struct TurnWork {
     pub(super) attempt: u32,
     pub(super) event: Arc<InboundEvent>,
     pub(super) raw_event: Arc<Value>,
-    pub(super) target: Target,
-    pub(super) descriptor: Descriptor,
+    pub(super) target: Arc<Target>,
+    pub(super) descriptor: Arc<Descriptor>,
     /// Oldest first; read once the number of entries for the agent is known.
     pub(super) history: Vec<HistoryEntry>,
 }

@@ -14,7 +14,7 @@ use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient};
 use crate::gauge::Gauge;
 use crate::incarnation::Incarnation;
 
-/// Sends messages of type `M` to one actor. Cheap to clone.
+/// Sends messages of type `M` to one actor. A clone allocates nothing.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,6 +44,15 @@ use crate::incarnation::Incarnation;
 /// # });
 /// ```
 pub struct Port<M>
+where
+    M: Message + Send,
+    M::Result: Send,
+{
+    /// A clone of a recipient is an allocation, so clones of a port share one.
+    shared: Arc<PortTarget<M>>,
+}
+
+struct PortTarget<M>
 where
     M: Message + Send,
     M::Result: Send,
@@ -89,7 +98,7 @@ where
     M::Result: Send,
 {
     pub(crate) fn new(recipient: Recipient<M>, gauge: Arc<Gauge>) -> Self {
-        Self { recipient, gauge }
+        Self { shared: Arc::new(PortTarget { recipient, gauge }) }
     }
 
     /// Sends and waits for the answer, at most `timeout`.
@@ -100,7 +109,7 @@ where
     /// # Errors
     /// [`AskError`]; only after [`AskError::Timeout`] and [`AskError::Closed`] may the actor have acted.
     pub fn ask(&self, message: M, timeout: Duration) -> impl Future<Output = Result<M::Result, AskError>> + use<M> {
-        let sent = self.enter().map(|()| self.recipient.send(message));
+        let sent = self.enter().map(|()| self.shared.recipient.send(message));
         async move {
             match sent?.timeout(timeout).await {
                 Ok(answer) => Ok(answer),
@@ -116,8 +125,8 @@ where
     /// [`TellError`]: the message was not sent.
     pub fn tell(&self, message: M) -> Result<(), TellError> {
         self.enter()?;
-        self.recipient.try_send(message).map_err(|error| {
-            self.gauge.leave();
+        self.shared.recipient.try_send(message).map_err(|error| {
+            self.shared.gauge.leave();
             match error {
                 SendError::Full(_) => TellError::Full,
                 SendError::Closed(_) => TellError::Closed,
@@ -129,7 +138,7 @@ where
         if Incarnation::current_is_fenced() {
             return Err(TellError::Fenced);
         }
-        if self.gauge.enter() { Ok(()) } else { Err(TellError::Full) }
+        if self.shared.gauge.enter() { Ok(()) } else { Err(TellError::Full) }
     }
 }
 
@@ -152,7 +161,7 @@ where
     M::Result: Send,
 {
     fn from(address: Addr<A>) -> Self {
-        Self { recipient: address.recipient(), gauge: Arc::new(Gauge::unbounded()) }
+        Self::new(address.recipient(), Arc::new(Gauge::unbounded()))
     }
 }
 
@@ -162,7 +171,7 @@ where
     M::Result: Send,
 {
     fn clone(&self) -> Self {
-        Self { recipient: self.recipient.clone(), gauge: Arc::clone(&self.gauge) }
+        Self { shared: Arc::clone(&self.shared) }
     }
 }
 

@@ -161,7 +161,7 @@ impl Fixture {
                 ..InboundEvent::default()
             }),
             raw_event: Arc::new(params.raw),
-            target: Target {
+            target: Arc::new(Target {
                 link: LinkId::process(),
                 platform: "discord".into(),
                 bot_id: None,
@@ -169,8 +169,8 @@ impl Fixture {
                 scope_id: Some("guild".into()),
                 user_id: Some("u1".into()),
                 thread_id: None,
-            },
-            descriptor: params.descriptor,
+            }),
+            descriptor: Arc::new(params.descriptor),
         };
         self.stub.state().history = params.history;
         let (stub, profile) = (self.address.clone(), profile.clone());

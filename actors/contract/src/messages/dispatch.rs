@@ -34,7 +34,7 @@ pub struct OfferEvent {
     /// The event, as received.
     pub raw_event: Arc<Value>,
     /// The descriptor of the chat's platform; `None` if the link that answers is not up: the event waits for it.
-    pub descriptor: Option<Descriptor>,
+    pub descriptor: Option<Arc<Descriptor>>,
 }
 
 /// Why an event may not be acknowledged.

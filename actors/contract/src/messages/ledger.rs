@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
@@ -79,7 +80,7 @@ impl OutboundState {
 #[rtype(result = "Result<Recorded, LedgerError>")]
 pub struct RecordInbound {
     /// Its origin, and the destination of replies.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// The connector's id of the frame, if it expects an acknowledgement.
     pub buffer_id: Option<String>,
     /// SHA-256 of the frame.
@@ -222,7 +223,7 @@ pub struct InboundRow {
     /// Its row.
     pub id: InboundId,
     /// Its origin, and the destination of replies.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// Its profile.
     pub profile: ProfileName,
     /// Its session.
@@ -248,7 +249,7 @@ pub struct RecordOutbound {
     /// The turn it belongs to.
     pub turn: Option<TurnId>,
     /// The link and the identity.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// The action, JSON with `op`.
     pub action: String,
     /// `Sending` if it is sent now, `Pending` if it has to wait for the link.
@@ -289,7 +290,7 @@ pub struct OutboundRow {
     /// The event it answers.
     pub inbound: Option<InboundId>,
     /// The link and the identity.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// The action, JSON with `op`.
     pub action: String,
     /// Its state.

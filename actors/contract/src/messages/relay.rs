@@ -31,7 +31,7 @@ port_set! {
 #[rtype(result = "ActionResult")]
 pub struct SendAction {
     /// The destination.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// The action.
     pub action: Action,
 }
@@ -120,7 +120,7 @@ pub struct LinkView {
     /// The platforms in its settings, connected or not.
     pub platforms: Vec<String>,
     /// The descriptors of the connector, one per identity.
-    pub descriptors: Vec<Descriptor>,
+    pub descriptors: Vec<Arc<Descriptor>>,
 }
 
 impl LinkView {
@@ -156,7 +156,7 @@ pub struct LinkChanged {
     pub state: LinkState,
     /// The descriptors of the connector, while the link is in service and every identity is described, or the time for that has
     /// passed; the first is the default.
-    pub descriptors: Option<Arc<[Descriptor]>>,
+    pub descriptors: Option<Arc<[Arc<Descriptor>]>>,
 }
 
 /// Makes the link send [`LinkChanged`] again, for a receiver that may have missed it. It has no answer, so that

@@ -1,5 +1,7 @@
 //! The capabilities of one identity, as the connector describes them.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -103,7 +105,7 @@ pub struct DescriptorError(pub FieldError);
 impl Descriptor {
     /// The descriptor of `platform` in a link's list, else the first, which is the default.
     #[must_use]
-    pub fn of<'a>(descriptors: &'a [Self], platform: &str) -> Option<&'a Self> {
+    pub fn of<'a>(descriptors: &'a [Arc<Self>], platform: &str) -> Option<&'a Arc<Self>> {
         descriptors.iter().find(|descriptor| descriptor.platform == platform).or(descriptors.first())
     }
 

@@ -1,5 +1,7 @@
 //! The conversation that an event belongs to.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::Source;
@@ -20,9 +22,14 @@ impl Default for SessionRules {
     }
 }
 
-/// One conversation. Compared by its parts, because two conversations can have the same text.
+/// One conversation. Compared by its parts, because two conversations can have the same text. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SessionKey {
+#[serde(transparent)]
+pub struct SessionKey(Arc<SessionParts>);
+
+/// The parts of a conversation's identity.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct SessionParts {
     profile: ProfileName,
     platform: String,
     chat_type: String,
@@ -47,30 +54,31 @@ impl SessionKey {
         } else {
             rules.group_sessions_per_user && (thread.is_none() || rules.thread_sessions_per_user)
         };
-        Self {
+        Self(Arc::new(SessionParts {
             profile: profile.clone(),
             platform: source.platform.clone(),
             chat_type: source.chat_type.clone(),
             chat,
             thread,
             user: stable_id(user, &source.platform).filter(|_| by_user),
-        }
+        }))
     }
 
     /// The profile this conversation runs under.
     #[must_use]
     pub fn profile(&self) -> &ProfileName {
-        &self.profile
+        &self.0.profile
     }
 
     /// The text on the wire and in the environment of a turn.
     #[must_use]
     pub fn text(&self) -> String {
-        let profile = if self.profile.is_default() { "main" } else { self.profile.as_str() };
+        let parts = &*self.0;
+        let profile = if parts.profile.is_default() { "main" } else { parts.profile.as_str() };
         // The user of a direct message takes the place of an unknown chat.
-        let last = if self.chat_type == "dm" { [&self.user, &self.thread] } else { [&self.thread, &self.user] };
-        let parts = std::iter::once(&self.chat).chain(last).flatten().map(String::as_str);
-        ["agent", profile, &self.platform, &self.chat_type].into_iter().chain(parts).collect::<Vec<_>>().join(":")
+        let last = if parts.chat_type == "dm" { [&parts.user, &parts.thread] } else { [&parts.thread, &parts.user] };
+        let ids = std::iter::once(&parts.chat).chain(last).flatten().map(String::as_str);
+        ["agent", profile, &parts.platform, &parts.chat_type].into_iter().chain(ids).collect::<Vec<_>>().join(":")
     }
 }
 

@@ -1,5 +1,6 @@
 //! Changes of a link: waiting events start, replies are sent again, the start is announced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
@@ -92,7 +93,7 @@ impl DispatchActor {
             return;
         }
         self.resending.insert(link.clone(), false);
-        let resent = resend_all(self.ports.clone(), link.clone(), self.settings.process_started_ms);
+        let resent = resend_all(Arc::clone(&self.ports), link.clone(), self.settings.process_started_ms);
         ctx.spawn(resent.into_actor(self).map(move |(), actor, ctx| {
             if actor.resending.remove(&link) == Some(true) {
                 actor.resend_replies(link, ctx);

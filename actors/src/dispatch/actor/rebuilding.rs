@@ -4,6 +4,7 @@
 //! rest is read: they wait until all earlier ones are queued.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -45,7 +46,8 @@ struct Rebuild {
 impl DispatchActor {
     /// Rebuilds the queues. Until that is done no event is processed as a new one.
     pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
-        let found = read_running(self.ports.clone(), self.settings.interrupted(), self.settings.process_started_ms);
+        let found =
+            read_running(Arc::clone(&self.ports), self.settings.interrupted(), self.settings.process_started_ms);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok(state) => {
                 let rebuild = actor.restore_running(state, ctx);

@@ -79,7 +79,8 @@ impl DispatchActor {
             let steps = self.plan.no_link(turn);
             return self.carry_out(steps, ctx);
         }
-        let started = start_turn(self.ports.clone(), Arc::clone(&self.turn_factory), profile, job.clone(), turn, event);
+        let started =
+            start_turn(Arc::clone(&self.ports), Arc::clone(&self.turn_factory), profile, job.clone(), turn, event);
         self.tasks.spawn(started, move |started, actor, ctx| match started {
             Ok(started) => {
                 // The turn may have ended already.

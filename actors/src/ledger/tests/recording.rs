@@ -58,10 +58,10 @@ fn the_same_frame_or_the_same_message_is_a_duplicate_of_the_first() {
     let other_content = RecordInbound { digest: [9; 32], message_id: None, ..event(1) };
     assert!(matches!(ask(other_content), Recorded::New(_)));
     let mut other_link = event(1);
-    other_link.target.link = LinkId("work".into());
+    Arc::make_mut(&mut other_link.target).link = LinkId("work".into());
     assert!(matches!(ask(other_link), Recorded::New(_)));
     let mut other_chat = RecordInbound { buffer_id: None, ..event(1) };
-    other_chat.target.chat_id = "other".to_owned();
+    Arc::make_mut(&mut other_chat.target).chat_id = "other".to_owned();
     assert!(matches!(ask(other_chat), Recorded::New(_)));
 }
 

@@ -47,7 +47,8 @@ fn one_event_is_read_with_its_content_and_a_corrupt_or_missing_one_is_an_error()
 
 fn refused(number: u64, chat: &str) -> RecordInbound {
     let note = Some(REFUSED_BY_DRAIN.to_owned());
-    let target = Target { chat_id: chat.into(), user_id: Some(format!("user-{number}")), ..target() };
+    let user_id = Some(format!("user-{number}"));
+    let target = Arc::new(Target { chat_id: chat.into(), user_id, ..Target::clone(&target()) });
     RecordInbound { state: InboundState::Refused, note, target, ..event(number) }
 }
 

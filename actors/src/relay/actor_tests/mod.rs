@@ -37,7 +37,8 @@ fn handshake_names_every_identity_and_keeps_the_descriptors() {
         peer.describe("telegram").await;
         peer.inbound("m", None).await;
         bench.offer().await;
-        let platforms: Vec<_> = bench.view().await.descriptors.into_iter().map(|known| known.platform).collect();
+        let platforms: Vec<_> =
+            bench.view().await.descriptors.into_iter().map(|known| known.platform.clone()).collect();
         assert_eq!(platforms, ["discord", "telegram"]);
     });
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -226,8 +227,8 @@ impl LinkBench {
     }
 }
 
-pub(super) fn target(platform: &str) -> Target {
-    Target {
+pub(super) fn target(platform: &str) -> Arc<Target> {
+    Arc::new(Target {
         link: LinkId::process(),
         platform: platform.into(),
         bot_id: None,
@@ -235,5 +236,5 @@ pub(super) fn target(platform: &str) -> Target {
         scope_id: None,
         user_id: None,
         thread_id: None,
-    }
+    })
 }
