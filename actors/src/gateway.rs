@@ -126,6 +126,8 @@ impl Gateway {
     /// [`StartError`]. Nothing was started.
     pub fn start(self, options: RootOptions, root: &Mailbox<Supervisor>) -> Result<RunningGateway, StartError> {
         let root = Root::start_at(root, self.tree, options)?;
+        let changes = self.ports.changes.clone();
+        root.board().on_change(move || changes.report());
         // The status actor starts later, on this or another thread, and waits for the cell.
         let _ = self.board.set(root.board());
         Ok(RunningGateway { root, ports: self.ports, writer: self.writer, served_profiles: self.served_profiles })

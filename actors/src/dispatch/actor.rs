@@ -28,7 +28,9 @@ use super::outbox;
 use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnFactory};
 use super::settings::DispatchSettings;
+use super::start::StartingTurn;
 use super::started::StartedTurns;
+use crate::profile::messages::ProfilePorts;
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
@@ -53,6 +55,8 @@ pub struct DispatchActor {
     /// Requests to other actors, of which a turn in flight has one.
     tasks: ActorTasks<Self>,
     own: Port<RecordAnswered>,
+    /// Turns to start at the end of this poll, each with the ports of its profile.
+    to_start: Vec<(ProfilePorts, StartingTurn)>,
     started_turns: StartedTurns,
     notices: NoticeLimit,
     /// The next slice of waiting events is scheduled.
@@ -90,15 +94,15 @@ struct EarlyEvents {
     exited: HashSet<TurnId>,
 }
 
-/// The ledger has answered about an event.
+/// The ledger has answered about events that arrived together.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 struct RecordAnswered {
     place: ArrivalPlace,
     /// The generation of the incarnation that assigned the place.
     generation: u64,
-    /// `None` if no action follows.
-    event: Option<RecordedEvent>,
+    /// Those with an action that follows, in order of arrival.
+    events: Vec<RecordedEvent>,
 }
 
 /// An event that is on disk, with the action that follows.
@@ -137,6 +141,7 @@ impl DispatchActor {
             tasks: ActorTasks::default(),
             own: start.own(),
             jobs: HashMap::new(),
+            to_start: Vec::new(),
             started_turns: StartedTurns::default(),
             notices: NoticeLimit::default(),
             next_slice_due: false,
@@ -167,13 +172,6 @@ impl DispatchActor {
         }
         let steps = self.plan.open();
         self.carry_out(steps, ctx);
-    }
-
-    /// The ledger has answered about an event.
-    fn settled(&mut self, place: ArrivalPlace, event: Option<RecordedEvent>, ctx: &mut Context<Self>) {
-        for event in self.arrivals.settled(place, event) {
-            self.process_or_defer(event, ctx);
-        }
     }
 
     /// Processes an event, or defers it until the queues are rebuilt.
@@ -327,7 +325,7 @@ impl Actor for DispatchActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.tasks.attach(ctx);
+        self.tasks.attach_with(ctx, Self::start_together);
         self.rebuild(ctx);
         Self::watch_links(ctx);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// The place of one event in the order of arrival.
+/// The place of events that arrived together in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ArrivalPlace(u64);
 
@@ -14,7 +14,7 @@ pub(super) struct Arrivals<T> {
     /// All before this one are settled.
     due: u64,
     /// Settled while one before it is not.
-    waiting: BTreeMap<u64, Option<T>>,
+    waiting: BTreeMap<u64, Vec<T>>,
 }
 
 impl<T> Default for Arrivals<T> {
@@ -24,20 +24,24 @@ impl<T> Default for Arrivals<T> {
 }
 
 impl<T> Arrivals<T> {
-    /// An event arrived.
+    /// Events arrived together.
     pub(super) fn arrived(&mut self) -> ArrivalPlace {
         self.next += 1;
         ArrivalPlace(self.next - 1)
     }
 
-    /// The ledger has answered about the event at `place`; `None` if no action follows. Every place must be
+    /// The ledger has answered about the events at `place`, of which these have an action that follows. Every place must be
     /// settled, because later ones wait for it. Returns the events that are complete now, in order.
-    pub(super) fn settled(&mut self, ArrivalPlace(place): ArrivalPlace, outcome: Option<T>) -> Vec<T> {
-        self.waiting.insert(place, outcome);
-        let mut ready = Vec::new();
-        while let Some(outcome) = self.waiting.remove(&self.due) {
+    pub(super) fn settled(&mut self, ArrivalPlace(place): ArrivalPlace, events: Vec<T>) -> Vec<T> {
+        if place == self.due && self.waiting.is_empty() {
             self.due += 1;
-            ready.extend(outcome);
+            return events;
+        }
+        self.waiting.insert(place, events);
+        let mut ready = Vec::new();
+        while let Some(events) = self.waiting.remove(&self.due) {
+            self.due += 1;
+            ready.extend(events);
         }
         ready
     }
@@ -52,18 +56,15 @@ mod tests {
     proptest! {
         #[test]
         fn events_are_returned_in_order_of_arrival_for_any_order_of_answers(
-            keys in prop::collection::vec((any::<u32>(), any::<bool>()), 0..50),
+            keys in prop::collection::vec((any::<u32>(), 0..3_usize), 0..50),
         ) {
             let mut arrivals = Arrivals::default();
             let mut answers: Vec<_> =
-                keys.iter().enumerate().map(|(number, (key, kept))| (*key, number, *kept, arrivals.arrived())).collect();
+                keys.iter().enumerate().map(|(number, (key, kept))| (*key, vec![number; *kept], arrivals.arrived())).collect();
+            let kept: Vec<usize> = answers.iter().flat_map(|(_, kept, _)| kept.clone()).collect();
             answers.sort_by_key(|(key, ..)| *key);
-            let out: Vec<usize> = answers
-                .into_iter()
-                .flat_map(|(_, number, kept, place)| arrivals.settled(place, kept.then_some(number)))
-                .collect();
-            let kept = (0..keys.len()).filter(|number| keys[*number].1);
-            prop_assert_eq!(out, kept.collect::<Vec<_>>());
+            let out: Vec<usize> = answers.into_iter().flat_map(|(_, kept, place)| arrivals.settled(place, kept)).collect();
+            prop_assert_eq!(out, kept);
         }
     }
 }

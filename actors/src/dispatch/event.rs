@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::relay::route::Routes;
 use caduceus_contract::link::Target;
-use caduceus_contract::messages::dispatch::OfferEvent;
+use caduceus_contract::messages::dispatch::OfferedEvent;
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow};
 use caduceus_contract::profile_name::ProfileName;
@@ -60,7 +60,7 @@ pub struct Rules {
 impl Rules {
     /// The profile of an event: the one that it names, else by the routes, else the default. `Err` holds the name that is not
     /// served.
-    pub(super) fn profile(&self, inbound: &OfferEvent) -> Result<ProfileName, String> {
+    pub(super) fn profile(&self, inbound: &OfferedEvent) -> Result<ProfileName, String> {
         if let Some(owner) = &inbound.owner {
             return Ok(owner.clone());
         }
@@ -77,7 +77,7 @@ impl Rules {
     }
 
     /// The job of an event that runs under `profile`.
-    pub(super) fn job(&self, inbound: &OfferEvent, profile: ProfileName) -> DispatchJob {
+    pub(super) fn job(&self, inbound: &OfferedEvent, profile: ProfileName) -> DispatchJob {
         let source = &inbound.event.source;
         let target = Target {
             link: inbound.link.clone(),
@@ -140,9 +140,9 @@ mod tests {
     use super::*;
     use caduceus_contract::link::LinkId;
 
-    fn inbound(profile: Option<&str>) -> OfferEvent {
+    fn inbound(profile: Option<&str>) -> OfferedEvent {
         let raw = json!({"text": "hi", "source": {"platform": "discord", "chat_id": "c", "profile": profile}});
-        OfferEvent {
+        OfferedEvent {
             link: LinkId::process(),
             bot_id: None,
             owner: None,
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn the_owner_of_a_link_runs_all_events_of_it() {
         let work = ProfileName::parse("work").unwrap();
-        let inbound = OfferEvent { owner: Some(work.clone()), ..inbound(Some("default")) };
+        let inbound = OfferedEvent { owner: Some(work.clone()), ..inbound(Some("default")) };
         assert_eq!(rules(true).profile(&inbound), Ok(work));
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counts::DispatchCounts;
-use crate::drain::permit::messages::{ListTurns, RequestPermit};
+use crate::drain::permit::messages::{ListTurns, RequestPermits};
 use crate::profile::messages::ProfilePorts;
 use crate::status::changes::StatusChanges;
 use crate::turn::order::TurnOrder;
@@ -13,8 +13,8 @@ use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
-    LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, MarkOutbound, NoteRestart,
-    ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices, SettleTurn,
+    Batch, LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, MarkOutbound,
+    NoteRestart, ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices, SettleTurn,
 };
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
@@ -56,10 +56,12 @@ pub struct DispatchPorts {
 port_set! {
     /// The ports of the dispatcher to the ledger.
     pub struct LedgerPorts {
-        /// Records an event.
-        pub record_inbound: Port<RecordInbound>,
+        /// Records events.
+        pub record_inbound: Port<Batch<RecordInbound>>,
         /// Sets the state of an event.
         pub mark_inbound: Port<MarkInbound>,
+        /// Marks events as running.
+        pub mark_running: Port<Batch<MarkInbound>>,
         /// Lists events.
         pub list_inbound: Port<ListInbound>,
         /// Lists the waiting events.
@@ -88,8 +90,8 @@ port_set! {
 port_set! {
     /// The ports of the dispatcher to the gate.
     pub struct GatePorts {
-        /// Requests a permit for a turn.
-        pub permit: Port<RequestPermit>,
+        /// Requests permits for turns.
+        pub permits: Port<RequestPermits>,
         /// Lists the running turns.
         pub turns: Port<ListTurns>,
         /// Requests the state of the gate.

@@ -1,18 +1,33 @@
-//! The start of one turn: permit, ledger, child.
+//! The start of turns: permits, ledger, children. Those of one profile that start at the same time share each request.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join;
 
 use super::event::DispatchJob;
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, TurnFactory};
 use super::started::StartedTurn;
-use crate::drain::permit::messages::RequestPermit;
+use crate::drain::permit::TurnPermit;
+use crate::drain::permit::messages::{PermitRequest, RequestPermits};
+use crate::profile::agent::AgentSettings;
+use crate::profile::agent::messages::GetAgent;
 use crate::profile::messages::ProfilePorts;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::messages::drain::{Refusal, TurnTicket};
-use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
+use caduceus_contract::messages::ledger::{Batch, InboundId, InboundState, LedgerError, MarkInbound};
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::StartChild;
+
+/// Timeout of the profile for its agent's configuration; after it each turn asks by itself.
+const AGENT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A turn to start.
+pub(super) struct StartingTurn {
+    pub(super) turn: TurnId,
+    pub(super) event: InboundId,
+    pub(super) job: DispatchJob,
+}
 
 /// Why a turn did not start.
 pub(super) enum NotStarted {
@@ -26,31 +41,112 @@ pub(super) enum NotStarted {
     Failed(String),
 }
 
-/// Requests a permit from the gate, marks the event as running, and starts the turn.
-pub(super) async fn start_turn(
+/// What became of each turn.
+pub(super) type Outcomes = Vec<(TurnId, InboundId, Result<StartedTurn, NotStarted>)>;
+
+/// Requests permits from the gate, marks the events as running, and starts the turns, which are all of one profile.
+pub(super) async fn start_turns(
     ports: Arc<DispatchPorts>,
     turn_factory: TurnFactory,
     profile: ProfilePorts,
-    job: DispatchJob,
+    turns: Vec<StartingTurn>,
+) -> Outcomes {
+    let mut outcomes = Vec::with_capacity(turns.len());
+    let (permits, agent) =
+        join(request_permits(&ports, turns, &mut outcomes), profile.agent.get.ask(GetAgent, AGENT_TIMEOUT)).await;
+    let running = mark_running(&ports, permits, &mut outcomes).await;
+    // A turn without it asks again, for longer.
+    let agent = agent.ok();
+    let starting = running.into_iter().map(|(StartingTurn { turn, event, job }, permit)| {
+        let child = turn_factory(order(turn, event, job, agent.clone(), permit), &profile);
+        let started = StartedTurn { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
+        (turn, event, started, ports.start_child.ask(StartChild(child.spec), GATE_TIMEOUT))
+    });
+    // All are sent before the first answer is awaited.
+    for (turn, event, started, answer) in starting.collect::<Vec<_>>() {
+        let outcome = match answer.await {
+            Ok(Ok(())) => Ok(started),
+            Ok(Err(error)) => Err(NotStarted::Failed(error.to_string())),
+            Err(error) => Err(NotStarted::Failed(error.to_string())),
+        };
+        outcomes.push((turn, event, outcome));
+    }
+    outcomes
+}
+
+/// The turns that the gate admits, with their permits.
+async fn request_permits(
+    ports: &DispatchPorts,
+    turns: Vec<StartingTurn>,
+    outcomes: &mut Outcomes,
+) -> Vec<(StartingTurn, TurnPermit)> {
+    let request = |StartingTurn { turn, job, .. }: &StartingTurn| {
+        let ticket = TurnTicket { id: *turn, profile: job.profile.clone(), session: job.session.clone() };
+        PermitRequest { ticket, origin: job.origin }
+    };
+    let requests = RequestPermits(turns.iter().map(request).collect());
+    let mut permits = Vec::new();
+    match ports.gate.permits.ask(requests, PERMIT_TIMEOUT).await {
+        Ok(answers) => {
+            for (starting, answer) in turns.into_iter().zip(answers) {
+                match answer {
+                    Ok(permit) => permits.push((starting, permit)),
+                    Err(refusal) => outcomes.push((starting.turn, starting.event, Err(NotStarted::Refused(refusal)))),
+                }
+            }
+        }
+        Err(error) => {
+            let no_answer = || NotStarted::NoAnswer(format!("the gate: {error}"));
+            outcomes.extend(turns.iter().map(|starting| (starting.turn, starting.event, Err(no_answer()))));
+        }
+    }
+    permits
+}
+
+/// The turns whose events are marked as running in the ledger.
+async fn mark_running(
+    ports: &DispatchPorts,
+    permits: Vec<(StartingTurn, TurnPermit)>,
+    outcomes: &mut Outcomes,
+) -> Vec<(StartingTurn, TurnPermit)> {
+    let mut running = Vec::with_capacity(permits.len());
+    if permits.is_empty() {
+        return running;
+    }
+    let mark = |(StartingTurn { turn, event, .. }, _): &(StartingTurn, TurnPermit)| MarkInbound {
+        id: *event,
+        state: InboundState::Running,
+        turn: Some(*turn),
+        note: None,
+    };
+    let marks = Batch(permits.iter().map(mark).collect());
+    let marked = match ports.ledger.mark_running.ask(marks, LEDGER_TIMEOUT).await {
+        Ok(Ok(marked)) => marked,
+        Ok(Err(error)) => permits.iter().map(|_| Err(error.clone())).collect(),
+        Err(error) => permits.iter().map(|_| Err(LedgerError::Unwritable(error.to_string()))).collect(),
+    };
+    for ((starting, permit), marked) in permits.into_iter().zip(marked) {
+        let why = match marked {
+            Ok(()) => {
+                running.push((starting, permit));
+                continue;
+            }
+            Err(LedgerError::Final { .. }) => NotStarted::EventEnded,
+            Err(error) => NotStarted::NoAnswer(format!("the ledger: {error}")),
+        };
+        outcomes.push((starting.turn, starting.event, Err(why)));
+    }
+    running
+}
+
+fn order(
     turn: TurnId,
     event: InboundId,
-) -> Result<StartedTurn, NotStarted> {
-    let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
-    let request = RequestPermit { ticket, origin: job.origin };
-    let permit = match ports.gate.permit.ask(request, PERMIT_TIMEOUT).await {
-        Ok(Ok(permit)) => permit,
-        Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
-        Err(error) => return Err(NotStarted::NoAnswer(format!("the gate: {error}"))),
-    };
-    let no_ledger = |error: String| NotStarted::NoAnswer(format!("the ledger: {error}"));
-    let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
-    match ports.ledger.mark_inbound.ask(mark, LEDGER_TIMEOUT).await {
-        Ok(Ok(())) => {}
-        Ok(Err(LedgerError::Final { .. })) => return Err(NotStarted::EventEnded),
-        Ok(Err(error)) => return Err(no_ledger(error.to_string())),
-        Err(error) => return Err(no_ledger(error.to_string())),
-    }
-    let order = TurnOrder {
+    job: DispatchJob,
+    agent: Option<Arc<AgentSettings>>,
+    permit: TurnPermit,
+) -> TurnOrder {
+    TurnOrder {
         id: turn,
         inbound: event,
         profile: job.profile,
@@ -60,13 +156,7 @@ pub(super) async fn start_turn(
         raw_event: job.raw_event,
         target: job.target,
         descriptor: job.descriptor.unwrap_or_default(),
+        agent,
         permit,
-    };
-    let child = turn_factory(order, &profile);
-    let started = StartedTurn { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
-    match ports.start_child.ask(StartChild(child.spec), GATE_TIMEOUT).await {
-        Ok(Ok(())) => Ok(started),
-        Ok(Err(error)) => Err(NotStarted::Failed(error.to_string())),
-        Err(error) => Err(NotStarted::Failed(error.to_string())),
     }
 }

@@ -11,14 +11,16 @@ mod markers; // Reads and writes the markers on disk.
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Message};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::permit::messages::RequestPermit;
-use super::permit::{Gate, TurnPermit};
+use super::permit::Gate;
+use super::permit::messages::{PermitAnswers, PermitRequest, RequestPermits};
 use super::plan::{Change, DrainScope, GatePlan};
 use super::readings::{Hanging, Readings};
 use super::watch::{MarkerTouched, MarkerWatch};
@@ -28,7 +30,7 @@ use crate::files::events::RECHECK_EVERY;
 use crate::status::changes::StatusChanges;
 use caduceus_contract::files::epoch::Epoch;
 use caduceus_contract::files::marker::MarkerReading;
-use caduceus_contract::messages::drain::{DrainChanged, DrainView, Refusal, TurnInFlight};
+use caduceus_contract::messages::drain::{DrainChanged, DrainView, TurnInFlight};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::time::millis;
 use caduceus_supervision::{Incarnation, Port, StartContext};
@@ -79,10 +81,12 @@ pub struct DrainActor {
     pub(super) markers: Readings<DiskOrder>,
     pub(super) watch: Option<MarkerWatch>,
     /// Requests received before the markers that they depend on were first read.
-    early_requests: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
+    early_requests: Vec<(RequestPermits, oneshot::Sender<PermitAnswers>)>,
     /// The gateway's own marker has been read.
     read_once: bool,
     waiters: Vec<Waiter>,
+    /// Whether the end of a turn is to be reported, because a caller waits for it.
+    is_awaited: Arc<AtomicBool>,
     /// A marker from a previous boot was logged.
     stale_logged: bool,
     /// Drains past their deadline whose marker remains and that were logged.
@@ -138,6 +142,7 @@ impl DrainActor {
             early_requests: Vec::new(),
             read_once: false,
             waiters: Vec::new(),
+            is_awaited: Arc::default(),
             stale_logged: false,
             overdue_logged: BTreeSet::new(),
             change_unsent: false,
@@ -256,20 +261,27 @@ impl DrainActor {
     }
 
     fn answer_early_requests(&mut self) {
-        for (request, answer) in std::mem::take(&mut self.early_requests) {
-            if self.has_read_marker_of(&request.ticket.profile) {
-                // If the caller has timed out, the permit is dropped at once, and with it the count.
-                drop(answer.send(self.admit(request)));
+        for (requests, answer) in std::mem::take(&mut self.early_requests) {
+            if self.has_read_markers_of(&requests) {
+                // If the caller has timed out, the permits are dropped at once, and with them the count.
+                drop(answer.send(self.admit(requests)));
             } else {
-                self.early_requests.push((request, answer));
+                self.early_requests.push((requests, answer));
             }
         }
     }
 
-    fn admit(&self, request: RequestPermit) -> Result<TurnPermit, Refusal> {
-        let permit = self.gate.admit(self.owner(), request.ticket, request.origin)?;
-        self.ports.status.report();
-        Ok(permit)
+    fn has_read_markers_of(&self, RequestPermits(requests): &RequestPermits) -> bool {
+        requests.iter().all(|request| self.has_read_marker_of(&request.ticket.profile))
+    }
+
+    fn admit(&self, RequestPermits(requests): RequestPermits) -> PermitAnswers {
+        let admit = |request: PermitRequest| self.gate.admit(self.owner(), request.ticket, request.origin);
+        let permits: Vec<_> = requests.into_iter().map(admit).collect();
+        if permits.iter().any(Result::is_ok) {
+            self.ports.status.report();
+        }
+        permits
     }
 
     pub(super) fn notify_change(&mut self) {
@@ -324,6 +336,7 @@ impl DrainActor {
             // The caller may have timed out.
             let _ = waiter.woken.send(());
         }
+        self.is_awaited.store(!self.waiters.is_empty(), Ordering::SeqCst);
     }
 }
 
@@ -331,10 +344,14 @@ impl Actor for DrainActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let released = self.released.clone();
-        // If it is not delivered, the poll handles the waiting callers.
+        let (released, is_awaited) = (self.released.clone(), Arc::clone(&self.is_awaited));
+        let changes = self.ports.status.clone();
         self.gate.adopt(self.owner(), move || {
-            let _ = released.tell(TurnReleased);
+            changes.report();
+            if is_awaited.load(Ordering::SeqCst) {
+                // If it is not delivered, the poll handles the waiting callers.
+                let _ = released.tell(TurnReleased);
+            }
         });
         self.watch = self.settings.events.clone().map(|events| MarkerWatch::new(events, self.own.clone()));
         self.watch_homes();

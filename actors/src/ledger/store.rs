@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 use super::memory::{Memory, RowKind};
 use super::row::{self, CorruptRow};
 use super::states::RowCounts;
-use caduceus_contract::messages::ledger::LedgerError;
+use caduceus_contract::messages::ledger::{Batch, LedgerError};
 
 /// Work that the writer's thread does inside a transaction shared with other work.
 pub trait Work: Send + 'static {
@@ -21,6 +21,30 @@ pub trait Work: Send + 'static {
     /// # Errors
     /// [`Failure::Answered`] concerns this work alone; [`Failure::Sql`] may end the transaction for all.
     fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure>;
+}
+
+/// Does `work` for one caller.
+///
+/// # Errors
+/// The transaction has failed for all.
+pub(super) fn run_for_caller<W: Work>(
+    work: &W,
+    store: &mut Store<'_>,
+) -> rusqlite::Result<Result<W::Answer, LedgerError>> {
+    match work.run(store) {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(Failure::Answered(error)) => Ok(Err(error)),
+        Err(Failure::Sql(error)) if ends_transaction(&error, store.connection) => Err(error),
+        Err(Failure::Sql(error)) => Ok(Err(LedgerError::Unwritable(error.to_string()))),
+    }
+}
+
+impl<W: Work> Work for Batch<W> {
+    type Answer = Vec<Result<W::Answer, LedgerError>>;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure> {
+        self.0.iter().map(|work| Ok(run_for_caller(work, store)?)).collect()
+    }
 }
 
 /// The ledger inside one transaction. Its counts apply once the transaction is on disk.

@@ -20,7 +20,7 @@ use super::marks_check::MarksCheck;
 use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
 use super::shared::{Ended, SharedView};
-use super::store::{Failure, Store, Work, ends_transaction};
+use super::store::{Store, Work, run_for_caller};
 use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
@@ -155,13 +155,7 @@ struct AnyJob<W: Work> {
 
 impl<W: Work> Job for AnyJob<W> {
     fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()> {
-        let outcome = match self.work.run(store) {
-            Ok(answer) => Ok(answer),
-            Err(Failure::Answered(error)) => Err(error),
-            Err(Failure::Sql(error)) if ends_transaction(&error, store.connection) => return Err(error),
-            Err(Failure::Sql(error)) => Err(LedgerError::Unwritable(error.to_string())),
-        };
-        self.outcome = Some(outcome);
+        self.outcome = Some(run_for_caller(&self.work, store)?);
         Ok(())
     }
 

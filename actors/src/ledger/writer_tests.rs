@@ -8,6 +8,7 @@ use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 use super::*;
 use crate::ledger::states::RowCounts;
+use crate::ledger::store::Failure;
 
 /// Runs some SQL.
 struct Sql(&'static str);

@@ -26,13 +26,13 @@ use super::reorder::ReorderBuffer;
 use super::socket::{Connection, NotQueued};
 use super::steps::{At, CloseWith, Idleness, LinkStep};
 use super::timings::LinkTimings;
-use super::unacked::UnackedEvents;
+use super::unacked::{Seq, UnackedEvents};
 use crate::clock::Clock;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
 use crate::status::changes::StatusChanges;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::dispatch::{OfferEvent, StopSession};
+use caduceus_contract::messages::dispatch::{OfferEvents, StopSession};
 use caduceus_contract::messages::ledger::RecordInbound;
 use caduceus_contract::messages::relay::{
     GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkState, LinkView, ResendLinkState, SendAction, Wake,
@@ -52,7 +52,7 @@ pub struct RelayPorts {
     /// Answers what to dial, before each dial.
     pub profile: Port<PrepareDial>,
     /// Receives the events.
-    pub dispatch: Port<OfferEvent>,
+    pub dispatch: Port<OfferEvents>,
     /// Stores frames that cannot be used.
     pub ledger: Port<RecordInbound>,
     /// Stops a session.
@@ -114,6 +114,8 @@ pub struct RelayActor {
     /// Events, some of which wait for their media.
     pub(super) reorder: ReorderBuffer<Arrival>,
     pub(super) unacked: UnackedEvents<Arrival>,
+    /// To be offered together, before the handler returns.
+    pub(super) to_offer: Vec<(Seq, Arrival)>,
     pub(super) descriptors: Descriptors,
     /// The generation of the connection whose time to describe every identity has passed.
     pub(super) described: Option<u64>,
@@ -152,6 +154,7 @@ impl RelayActor {
             tasks: ActorTasks::default(),
             reorder: ReorderBuffer::default(),
             unacked: UnackedEvents::default(),
+            to_offer: Vec::new(),
             descriptors: Descriptors::default(),
             described: None,
             counts,

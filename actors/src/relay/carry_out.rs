@@ -20,13 +20,16 @@ use super::steps::{LinkStep, Loss, Prepared, plain};
 use super::unacked::{NextAction, OfferAnswer, Seq, UnackedEvents};
 use crate::http_client::UpgradeRefused;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
-use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvent};
+use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent};
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::frame::ToConnector;
 use caduceus_contract::wire::url::RelayUrl;
 use caduceus_supervision::AskError;
+
+/// Most events of the connection that are handled, and offered to the dispatcher, together.
+const EVENTS_BATCH: usize = 64;
 
 impl RelayActor {
     pub(super) fn carry_out(&mut self, step: &LinkStep, ctx: &mut Context<Self>) {
@@ -49,6 +52,8 @@ impl RelayActor {
                     ctx.cancel_future(dialling);
                 }
                 if let Some(connection) = self.connection.take() {
+                    // An event that the connector does not send again is not lost with the connection.
+                    self.send_offers(connection.generation);
                     connection.close(with);
                 }
                 self.pending.fail_all();
@@ -144,7 +149,8 @@ impl RelayActor {
                     Connection::open(socket, ConnectionArgs { generation, slot, places, close_timeout });
                 self.connection = Some(connection);
                 let events = stream::unfold(events, move |mut events| async move {
-                    events.recv().await.map(|item| ((generation, item), events))
+                    let mut batch = Vec::new();
+                    (events.recv_many(&mut batch, EVENTS_BATCH).await > 0).then_some(((generation, batch), events))
                 });
                 ctx.add_stream(events);
                 self.decide(ctx, |plan, at| plan.dialled(generation, at));
@@ -184,37 +190,45 @@ impl RelayActor {
         }
     }
 
-    /// A complete event is passed to the dispatcher when it is next.
-    pub(super) fn accept(&mut self, generation: u64, arrival: Arrival) {
-        if let Some((seq, arrival)) = self.unacked.arrived(arrival) {
-            self.offer(generation, seq, arrival);
-        }
+    /// A complete event is offered to the dispatcher by the next [`RelayActor::send_offers`], unless earlier ones wait.
+    pub(super) fn accept(&mut self, arrival: Arrival) {
+        self.to_offer.extend(self.unacked.arrived(arrival));
     }
 
-    /// Sends one event to the dispatcher, or one dead letter to the ledger; `answered` receives the answer.
-    fn offer(&self, generation: u64, seq: Seq, arrival: Arrival) {
-        match &arrival.content {
-            ArrivalContent::Event(event) => {
-                let answer = self.ports.dispatch.ask(self.inbound(&arrival, event), self.timings.take);
-                self.tasks.spawn(answer, move |answer, link, ctx| {
-                    let taken = link.was_taken(answer);
-                    link.answered(generation, seq, arrival, taken, ctx);
-                });
-            }
-            ArrivalContent::Dead(letter) => {
-                let record =
-                    letter.record(self.link.clone(), self.profile.clone(), arrival.buffer_id.clone(), arrival.digest);
-                let answer = self.ports.ledger.ask(record, self.timings.take);
-                self.tasks.spawn(answer, move |answer, link, ctx| {
-                    let taken = link.was_recorded(&arrival, answer);
-                    link.answered(generation, seq, arrival, taken, ctx);
-                });
+    /// Sends the events to the dispatcher, in one message, and the dead letters to the ledger; `answered` receives each answer.
+    pub(super) fn send_offers(&mut self, generation: u64) {
+        let (mut offered, mut events) = (Vec::new(), Vec::new());
+        for (seq, arrival) in std::mem::take(&mut self.to_offer) {
+            match &arrival.content {
+                ArrivalContent::Event(event) => {
+                    events.push(self.offered(&arrival, event));
+                    offered.push((seq, arrival));
+                }
+                ArrivalContent::Dead(letter) => {
+                    let (link, buffer_id) = (self.link.clone(), arrival.buffer_id.clone());
+                    let record = letter.record(link, self.profile.clone(), buffer_id, arrival.digest);
+                    let answer = self.ports.ledger.ask(record, self.timings.take);
+                    self.tasks.spawn(answer, move |answer, link, ctx| {
+                        let taken = link.was_recorded(&arrival, answer);
+                        link.answered(generation, seq, arrival, taken, ctx);
+                    });
+                }
             }
         }
+        if events.is_empty() {
+            return;
+        }
+        let answer = self.ports.dispatch.ask(OfferEvents(events), self.timings.take);
+        self.tasks.spawn(answer, move |answer, link, ctx| {
+            let mut answers = link.taken(answer).into_iter();
+            for (seq, arrival) in offered {
+                link.answered(generation, seq, arrival, answers.next().unwrap_or(false), ctx);
+            }
+        });
     }
 
-    fn inbound(&self, arrival: &Arrival, event: &ArrivedEvent) -> OfferEvent {
-        OfferEvent {
+    fn offered(&self, arrival: &Arrival, event: &ArrivedEvent) -> OfferedEvent {
+        OfferedEvent {
             link: self.link.clone(),
             bot_id: event.bot_id.clone().or_else(|| self.bot_of(&event.event)),
             owner: self.owner.clone(),
@@ -226,13 +240,13 @@ impl RelayActor {
         }
     }
 
-    fn was_taken(&self, answer: Result<Result<(), NotRecorded>, AskError>) -> bool {
+    /// Whether each offered event was taken; none was if there is no answer.
+    fn taken(&self, answer: Result<Vec<Result<(), NotRecorded>>, AskError>) -> Vec<bool> {
         match answer {
-            Ok(Ok(())) => true,
-            Ok(Err(NotRecorded::LedgerUnavailable)) => false,
+            Ok(answers) => answers.iter().map(Result::is_ok).collect(),
             Err(reason) => {
                 debug!(link = %self.link.0, %reason, "dispatcher did not answer");
-                false
+                Vec::new()
             }
         }
     }
@@ -279,9 +293,10 @@ impl RelayActor {
 
     fn offer_again(&mut self, generation: u64) {
         if self.connection.as_ref().is_some_and(|connection| connection.generation == generation)
-            && let Some((seq, arrival)) = self.unacked.offer_again()
+            && let Some(offer) = self.unacked.offer_again()
         {
-            self.offer(generation, seq, arrival);
+            self.to_offer.push(offer);
+            self.send_offers(generation);
         }
     }
 
@@ -322,11 +337,8 @@ impl RelayActor {
     }
 }
 
-impl StreamHandler<(u64, SocketEvent)> for RelayActor {
-    fn handle(&mut self, (generation, event): (u64, SocketEvent), ctx: &mut Self::Context) {
-        if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
-            return;
-        }
+impl RelayActor {
+    fn handle_event(&mut self, generation: u64, event: SocketEvent, ctx: &mut Context<Self>) {
         if let Some(kind) = event.frame_kind() {
             self.counts.frame(kind);
             self.counts.inbound(Instant::now());
@@ -339,6 +351,19 @@ impl StreamHandler<(u64, SocketEvent)> for RelayActor {
             SocketEvent::Skipped(reason) => self.skipped(&reason),
             SocketEvent::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, &loss, at)),
         }
+    }
+}
+
+impl StreamHandler<(u64, Vec<SocketEvent>)> for RelayActor {
+    fn handle(&mut self, (generation, events): (u64, Vec<SocketEvent>), ctx: &mut Self::Context) {
+        for event in events {
+            // An event before this one may have closed the connection.
+            if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
+                return;
+            }
+            self.handle_event(generation, event, ctx);
+        }
+        self.send_offers(generation);
     }
 
     // The end of one connection's events does not end the link.

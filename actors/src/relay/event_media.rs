@@ -9,7 +9,7 @@ use tracing::warn;
 use super::actor::RelayActor;
 use super::arrival::{Arrival, ArrivalContent};
 use super::media;
-use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvent};
+use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent};
 use caduceus_contract::messages::relay::Deliver;
 use caduceus_contract::wire::event::InboundEvent;
 
@@ -21,7 +21,7 @@ impl RelayActor {
         };
         let Some((url, event)) = host else {
             if let Some(arrival) = self.reorder.push_complete(arrival) {
-                self.accept(generation, arrival);
+                self.accept(arrival);
             }
             return;
         };
@@ -36,8 +36,9 @@ impl RelayActor {
                 (fetched.event, fetched.raw_event) = (event, raw_event);
             }
             for arrival in link.reorder.completed(place, arrival) {
-                link.accept(generation, arrival);
+                link.accept(arrival);
             }
+            link.send_offers(generation);
         }));
     }
 
@@ -63,7 +64,7 @@ impl Handler<Deliver> for RelayActor {
         };
         let offered = fetching.into_actor(self).then(move |(event, raw_event), link: &mut Self, _| {
             link.counts.inbound(Instant::now());
-            let inbound = OfferEvent {
+            let offered = OfferedEvent {
                 link: link.link.clone(),
                 bot_id: link.bot_of(&event),
                 owner: owner.or_else(|| link.owner.clone()),
@@ -74,13 +75,17 @@ impl Handler<Deliver> for RelayActor {
                 event,
                 raw_event,
             };
-            link.ports.dispatch.ask(inbound, link.timings.take).into_actor(link)
+            link.ports.dispatch.ask(OfferEvents(vec![offered]), link.timings.take).into_actor(link)
         });
         Box::pin(offered.map(|answer, link: &mut Self, _| {
-            answer.unwrap_or_else(|reason| {
-                warn!(link = %link.link.0, %reason, "dispatcher did not answer a delivery");
-                Err(NotRecorded::LedgerUnavailable)
-            })
+            let unavailable = || Err(NotRecorded::LedgerUnavailable);
+            match answer {
+                Ok(mut answers) => answers.pop().unwrap_or_else(unavailable),
+                Err(reason) => {
+                    warn!(link = %link.link.0, %reason, "dispatcher did not answer a delivery");
+                    unavailable()
+                }
+            }
         }))
     }
 }

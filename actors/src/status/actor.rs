@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::changes::StatusChanges;
 use super::listener::SnapshotListener;
@@ -83,7 +83,6 @@ pub struct StatusActor {
     settings: StatusSettings,
     ports: StatusPorts,
     board: Board,
-    tree_changes: watch::Receiver<u64>,
     snapshot: Arc<Snapshot>,
     made: Instant,
     subscribers: Vec<Port<SnapshotChanged>>,
@@ -119,7 +118,6 @@ impl StatusActor {
         Self {
             settings,
             ports,
-            tree_changes: board.changes(),
             board,
             snapshot,
             made: Instant::now(),
@@ -148,7 +146,7 @@ impl StatusActor {
         self.begun += 1;
         let (included, touched) = self.settings.changes.take();
         self.included = included;
-        let (number, version) = (self.begun, self.version());
+        let (number, version) = (self.begun, self.board.version());
         let tree = Arc::new(self.board.snapshot());
         let StatusSettings { in_force, started, views, .. } = &self.settings;
         let served = in_force.profiles.iter().map(|served| (&served.name, &served.ports.view));
@@ -157,7 +155,7 @@ impl StatusActor {
         ctx.spawn(queries.into_actor(self).map(move |answers, actor, ctx| {
             answers.store(&mut actor.settings.views.lock());
             // Read again only if a child has changed meanwhile.
-            let tree = (actor.version() == version).then_some(tree);
+            let tree = (actor.board.version() == version).then_some(tree);
             actor.publish(tree, included);
             for (_, waiter) in actor.awaited.extract_if(.., |(awaited, _)| *awaited <= number) {
                 // The caller's timeout may have passed.
@@ -202,11 +200,6 @@ impl StatusActor {
             self.gather_now(ctx);
         }
         made
-    }
-
-    /// The version of the tree.
-    fn version(&self) -> u64 {
-        *self.tree_changes.borrow()
     }
 
     fn publish(&mut self, tree: Option<Arc<TreeNode>>, included: u64) {
@@ -310,13 +303,6 @@ impl Actor for StatusActor {
             self.gather(ctx);
         }
         ctx.run_interval(TICK, Self::gather);
-        let (mut tree_changes, changes) = (self.tree_changes.clone(), self.settings.changes.clone());
-        let follow = async move {
-            while tree_changes.changed().await.is_ok() {
-                changes.report();
-            }
-        };
-        ctx.spawn(follow.into_actor(self));
     }
 }
 

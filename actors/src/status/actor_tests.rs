@@ -89,6 +89,8 @@ impl StatusBench {
             StatusActor::new(settings.clone(), ports.clone(), given.wait().clone())
         });
         let root = Root::start(SupervisorSpec::new(Strategy::OneForOne).child(child), RootOptions::default()).unwrap();
+        let reported = changes.clone();
+        root.board().on_change(move || reported.report());
         let _ = board.set(root.board());
         Self { mailbox, changes, made, _home: home }
     }

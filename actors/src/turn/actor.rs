@@ -41,9 +41,11 @@ impl TurnActor {
     #[must_use]
     pub fn new(order: TurnOrder, ports: TurnPorts, incarnation: Incarnation) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
-        let TurnOrder { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, permit } = order;
+        let TurnOrder { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, agent, permit } =
+            order;
         let history = Vec::new();
-        let work = TurnWork { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, history };
+        let work =
+            TurnWork { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, agent, history };
         Self { work: Some((work, received)), commands, ports, incarnation, permit }
     }
 }

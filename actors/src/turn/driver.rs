@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, ready};
 use tracing::warn;
 
 use super::backends::BACKENDS;
@@ -87,7 +88,10 @@ async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -
 
 impl TurnState {
     async fn run(&mut self, commands: &mut TurnCommands) -> TurnOutcome {
-        let answer = get_agent(self.ports.agent.get.clone());
+        let answer = match self.work.agent.take() {
+            Some(agent) => Either::Left(ready(Ok(agent))),
+            None => Either::Right(get_agent(self.ports.agent.get.clone())),
+        };
         let agent = tokio::select! {
             biased;
             cause = stopped(commands) => return TurnOutcome::Stopped(cause),

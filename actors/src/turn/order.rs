@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::drain::permit::TurnPermit;
+use crate::profile::agent::AgentSettings;
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::InboundId;
 use caduceus_contract::profile_name::ProfileName;
@@ -34,6 +35,8 @@ pub struct TurnOrder {
     pub target: Arc<Target>,
     /// The descriptor of the chat's platform.
     pub descriptor: Arc<Descriptor>,
+    /// The configuration of the profile's agent; the turn asks for it if there is none.
+    pub agent: Option<Arc<AgentSettings>>,
     /// The turn's place in the count.
     pub permit: TurnPermit,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::profile::agent::AgentSettings;
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{HistoryEntry, InboundId};
 use caduceus_contract::profile_name::ProfileName;
@@ -23,6 +24,8 @@ pub(super) struct TurnWork {
     pub(super) raw_event: Arc<Value>,
     pub(super) target: Arc<Target>,
     pub(super) descriptor: Arc<Descriptor>,
+    /// The configuration of the profile's agent, if it came with the order.
+    pub(super) agent: Option<Arc<AgentSettings>>,
     /// Oldest first; read once the number of entries for the agent is known.
     pub(super) history: Vec<HistoryEntry>,
 }

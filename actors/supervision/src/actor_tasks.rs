@@ -55,6 +55,8 @@ struct TaskSet<A: Actor> {
     futures: FuturesUnordered<LocalBoxFuture<'static, Continuation<A>>>,
     /// Wakes the context for a new future.
     waker: Option<Waker>,
+    /// Called at the end of each poll.
+    after: Option<fn(&mut A, &mut A::Context)>,
 }
 
 type Continuation<A> = Box<dyn FnOnce(&mut A, &mut <A as Actor>::Context)>;
@@ -65,6 +67,20 @@ impl<A: Actor<Context = Context<A>>> ActorTasks<A> {
         ctx.spawn(PollTasks(Rc::clone(&self.0)));
     }
 
+    /// As [`ActorTasks::attach`]; calls `after` when messages have been handled and results passed on, for what is done about all of
+    /// them together.
+    pub fn attach_with(&self, ctx: &mut Context<A>, after: fn(&mut A, &mut Context<A>)) {
+        self.0.borrow_mut().after = Some(after);
+        self.attach(ctx);
+    }
+
+    /// Polls once more, and so calls the function of [`ActorTasks::attach_with`].
+    pub fn poll_again(&self) {
+        if let Some(waker) = self.0.borrow_mut().waker.take() {
+            waker.wake();
+        }
+    }
+
     /// Polls `future` from now on; `then` gets its result.
     pub fn spawn<T: 'static>(
         &self,
@@ -73,17 +89,14 @@ impl<A: Actor<Context = Context<A>>> ActorTasks<A> {
     ) {
         let continued =
             future.map(|result| -> Continuation<A> { Box::new(move |actor, ctx| then(result, actor, ctx)) });
-        let mut set = self.0.borrow_mut();
-        set.futures.push(continued.boxed_local());
-        if let Some(waker) = set.waker.take() {
-            waker.wake();
-        }
+        self.0.borrow_mut().futures.push(continued.boxed_local());
+        self.poll_again();
     }
 }
 
 impl<A: Actor> Default for ActorTasks<A> {
     fn default() -> Self {
-        Self(Rc::new(RefCell::new(TaskSet { futures: FuturesUnordered::new(), waker: None })))
+        Self(Rc::new(RefCell::new(TaskSet { futures: FuturesUnordered::new(), waker: None, after: None })))
     }
 }
 
@@ -103,7 +116,13 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for PollTasks<A> {
                 }
                 polled
             };
-            let Poll::Ready(Some(then)) = polled else { return Poll::Pending };
+            let Poll::Ready(Some(then)) = polled else {
+                let after = self.0.borrow().after;
+                if let Some(after) = after {
+                    after(actor, ctx);
+                }
+                return Poll::Pending;
+            };
             then(actor, ctx);
             if ctx.waiting() {
                 // The context polls this again when the wait is over.

@@ -4,7 +4,9 @@
 //! hangs holds no lock.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
@@ -126,7 +128,22 @@ pub(crate) struct StatusCell {
     status: Mutex<ChildStatus>,
     children: Mutex<ChildCells>,
     removed: Mutex<RemovedCounts>,
-    version: watch::Sender<u64>,
+    version: Arc<TreeVersion>,
+}
+
+/// Counts the changes of a tree. Nearly all changes are starts and ends of short-lived children, so one costs a few atomic operations
+/// while no caller waits for it.
+#[derive(Default)]
+struct TreeVersion {
+    number: AtomicU64,
+    on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    waiters: watch::Sender<u64>,
+}
+
+impl fmt::Debug for TreeVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeVersion").field("number", &self.number).finish_non_exhaustive()
+    }
 }
 
 /// The cells of one supervisor's children, in the order in which they were added.
@@ -206,10 +223,22 @@ impl Board {
         self.root.node(monotonic::now())
     }
 
-    /// A counter that increases with each change of state.
+    /// A counter that increases with each change of state while someone waits for it. For tests and short waits: each change wakes
+    /// the caller. See [`Board::on_change`].
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.root.version.subscribe()
+        self.root.version.waiters.subscribe()
+    }
+
+    /// Number of changes of state so far.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.root.version.number.load(Ordering::SeqCst)
+    }
+
+    /// Calls `notify` after every change from now on, on the thread that made it, which must not wait. Only the first call counts.
+    pub fn on_change(&self, notify: impl Fn() + Send + Sync + 'static) {
+        let _ = self.root.version.on_change.set(Box::new(notify));
     }
 
     /// All running incarnations.
@@ -245,7 +274,7 @@ impl TreeNode {
 
 impl StatusCell {
     pub(crate) fn root(gauge: Arc<Gauge>) -> Arc<Self> {
-        let version = watch::Sender::new(0);
+        let version = Arc::default();
         Arc::new(Self::with("root".to_owned(), String::new(), ChildKind::Supervisor, "root".to_owned(), gauge, version))
     }
 
@@ -255,7 +284,7 @@ impl StatusCell {
         kind: ChildKind,
         thread: String,
         gauge: Arc<Gauge>,
-        version: watch::Sender<u64>,
+        version: Arc<TreeVersion>,
     ) -> Self {
         let status = ChildStatus {
             state: ChildState::Starting,
@@ -284,8 +313,14 @@ impl StatusCell {
         }
         let other = children.remove(id);
         let path = if self.path.is_empty() { id.to_owned() } else { format!("{}/{id}", self.path) };
-        let cell =
-            Arc::new(Self::with(id.to_owned(), path, kind, thread.to_owned(), Arc::clone(gauge), self.version.clone()));
+        let cell = Arc::new(Self::with(
+            id.to_owned(),
+            path,
+            kind,
+            thread.to_owned(),
+            Arc::clone(gauge),
+            Arc::clone(&self.version),
+        ));
         children.add(Arc::clone(&cell));
         drop(children);
         if let Some(other) = other {
@@ -328,9 +363,14 @@ impl StatusCell {
     }
 
     fn bump(&self) {
+        let version = &*self.version;
+        version.number.fetch_add(1, Ordering::SeqCst);
+        if let Some(notify) = version.on_change.get() {
+            notify();
+        }
         // A later subscriber has seen the present version.
-        if self.version.receiver_count() > 0 {
-            self.version.send_modify(|version| *version += 1);
+        if version.waiters.receiver_count() > 0 {
+            version.waiters.send_modify(|version| *version += 1);
         }
     }
 

@@ -4,11 +4,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use actix::clock::sleep;
-use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 
-use crate::tree::{TIMEOUT, TestGatePorts, Tree, ticket};
+use crate::tree::{TestGatePorts, Tree, ticket};
 
 /// Ceiling for one opening or closing of the gate: the poll interval, on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -37,8 +36,7 @@ async fn until(ports: &TestGatePorts, admitted: bool, pause: Duration) {
     let deadline = Instant::now() + SOON;
     loop {
         let ticket = TurnTicket { id: fresh_turn_id(), ..ticket() };
-        let answer = ports.permits.ask(RequestPermit { ticket, origin: Origin::External }, TIMEOUT).await;
-        match answer.expect("the gate answers") {
+        match ports.request(ticket, Origin::External).await {
             Ok(_) if admitted => return,
             Err(Refusal::Draining) if !admitted => return,
             Ok(_) | Err(Refusal::Draining) => {}

@@ -5,7 +5,6 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use caduceus_actors::drain::permit::TurnPermit;
-use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::files::workers::Owner;
 use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::turn::id::fresh_turn_id;
@@ -40,8 +39,7 @@ async fn until(what: &str, tree: &Tree, is: impl Fn(&DrainView) -> bool) {
 async fn request_permit(tree: &Tree, profile: &str) -> Result<TurnPermit, Refusal> {
     let profile = ProfileName::parse(profile).expect("a name");
     let ticket = TurnTicket { id: fresh_turn_id(), profile, ..ticket() };
-    let answer = tree.ports().permits.ask(RequestPermit { ticket, origin: Origin::External }, TIMEOUT).await;
-    answer.expect("the gate answers")
+    tree.ports().request(ticket, Origin::External).await
 }
 
 #[actix::test]

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use actix::clock::sleep;
 use caduceus_actors::drain::epoch;
 use caduceus_actors::drain::permit::TurnPermit;
-use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::files::marker;
 use caduceus_contract::messages::drain::{
@@ -99,8 +98,7 @@ impl GateUnderTest {
             GateModelStep::Start { profile, internal } => {
                 let ticket = TurnTicket { id: fresh_turn_id(), profile: name(profile), ..ticket() };
                 let origin = if internal { Origin::Internal } else { Origin::External };
-                let answer = self.ports.permits.ask(RequestPermit { ticket, origin }, TIMEOUT).await;
-                match answer.expect("the gate answers") {
+                match self.ports.request(ticket, origin).await {
                     Ok(permit) => {
                         self.permits.push(permit);
                         GateModelAnswer::Admitted

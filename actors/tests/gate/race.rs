@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::Arbiter;
 use caduceus_actors::drain::permit::TurnPermit;
-use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{BeginDrain, CancelDrain, Origin, Refusal, TurnTicket};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -244,6 +243,5 @@ async fn request_late(ports: &TestGatePorts, ticket: &TurnTicket, round: u64, sc
 
 async fn request(ports: &TestGatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
     let ticket = TurnTicket { id: fresh_turn_id(), ..ticket.clone() };
-    let request = RequestPermit { ticket, origin: Origin::External };
-    ports.permits.ask(request, TIMEOUT).await.expect("the gate answers")
+    ports.request(ticket, Origin::External).await
 }

@@ -8,8 +8,8 @@ use actix::clock::sleep;
 use actix::{Actor, Context, Handler};
 use caduceus_actors::config::messages::{InForce, Served, SettingsChanged};
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
-use caduceus_actors::drain::permit::Gate;
-use caduceus_actors::drain::permit::messages::RequestPermit;
+use caduceus_actors::drain::permit::messages::{PermitRequest, RequestPermits};
+use caduceus_actors::drain::permit::{Gate, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::profile::ProfileActor;
 use caduceus_actors::profile::messages::ProfilePorts;
@@ -17,7 +17,9 @@ use caduceus_actors::settings::OpenSettings;
 use caduceus_actors::status::changes::StatusChanges;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::files::marker::FILE_NAME;
-use caduceus_contract::messages::drain::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, TurnTicket};
+use caduceus_contract::messages::drain::{
+    BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, Origin, Refusal, TurnTicket,
+};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::Source;
@@ -45,11 +47,20 @@ pub(crate) async fn wait_for<T>(what: &str, mut query: impl AsyncFnMut() -> Opti
 /// The ports of a gate, real or planted.
 #[derive(Clone)]
 pub(crate) struct TestGatePorts {
-    pub(crate) permits: Port<RequestPermit>,
+    pub(crate) permits: Port<RequestPermits>,
     pub(crate) begin: Port<BeginDrain>,
     pub(crate) cancel: Port<CancelDrain>,
     pub(crate) view: Port<GetDrain>,
     pub(crate) shutdown: Port<BeginShutdown>,
+}
+
+impl TestGatePorts {
+    /// Requests a permit for one turn.
+    pub(crate) async fn request(&self, ticket: TurnTicket, origin: Origin) -> Result<TurnPermit, Refusal> {
+        let requests = RequestPermits(vec![PermitRequest { ticket, origin }]);
+        let answers = self.permits.ask(requests, TIMEOUT).await.expect("the gate answers");
+        answers.into_iter().next().expect("each request has an answer")
+    }
 }
 
 pub(crate) struct Tree {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 use caduceus_actors::counts::CountBy;
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
-use caduceus_actors::drain::permit::messages::RequestPermit;
+use caduceus_actors::drain::permit::messages::{PermitRequest, RequestPermits};
 use caduceus_actors::drain::permit::{Gate, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::http_client::HttpClient;
@@ -45,7 +45,7 @@ pub(crate) struct Fixture {
     pub(crate) gate: Gate,
     pub(crate) redactor: Redactor,
     pub(crate) call_timings: CallTimings,
-    permits: Port<RequestPermit>,
+    permits: Port<RequestPermits>,
     _root: RootHandle,
 }
 
@@ -123,8 +123,8 @@ impl Fixture {
 
     pub(crate) async fn permit(&self, id: TurnId, session: &SessionKey) -> TurnPermit {
         let ticket = TurnTicket { id, profile: session.profile().clone(), session: session.clone() };
-        let request = RequestPermit { ticket, origin: Origin::External };
-        self.permits.ask(request, CEILING).await.unwrap().unwrap()
+        let requests = RequestPermits(vec![PermitRequest { ticket, origin: Origin::External }]);
+        self.permits.ask(requests, CEILING).await.unwrap().remove(0).unwrap()
     }
 
     /// Starts a turn of `profile`.
@@ -171,6 +171,7 @@ impl Fixture {
                 thread_id: None,
             }),
             descriptor: Arc::new(params.descriptor),
+            agent: None,
         };
         self.stub.state().history = params.history;
         let (stub, profile) = (self.address.clone(), profile.clone());

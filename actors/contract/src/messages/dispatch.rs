@@ -14,11 +14,16 @@ use crate::turn_id::TurnId;
 use crate::wire::descriptor::Descriptor;
 use crate::wire::event::InboundEvent;
 
-/// Offers an event from a link. The answer is `Ok` once the event may be acknowledged: it is on disk and its turn will run, it is a
-/// duplicate, it was refused and the chat was notified, or it was a command (`/stop`, `/status`) that has been executed.
+/// Offers events of a link, in order of arrival. Each has an answer of its own, in the same order: `Ok` once the event may be
+/// acknowledged, because it is on disk and its turn will run, is a duplicate, was refused and its chat notified, or was a command
+/// (`/stop`, `/status`) that has been executed.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), NotRecorded>")]
-pub struct OfferEvent {
+#[rtype(result = "Vec<Result<(), NotRecorded>>")]
+pub struct OfferEvents(pub Vec<OfferedEvent>);
+
+/// An event of a link.
+#[derive(Debug, Clone)]
+pub struct OfferedEvent {
     /// The link over which it arrived.
     pub link: LinkId,
     /// The addressed bot, if the link serves several.

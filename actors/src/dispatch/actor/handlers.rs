@@ -1,10 +1,12 @@
 //! The handlers of the messages.
 
+use std::sync::Arc;
+
 use actix::{Handler, MessageResult};
 use futures_util::future::FutureExt as _;
 use tracing::{error, info, warn};
 
-use super::super::event::ChatCommand;
+use super::super::event::{ChatCommand, DispatchJob};
 use super::super::notice::Notice;
 use super::super::plan::WaitingCounts;
 use super::super::ports::LEDGER_TIMEOUT;
@@ -13,10 +15,11 @@ use super::{DispatchActor, EventAction, FULL_MAILBOX_PAUSE, GateState, RecordAns
 use crate::config::messages::SettingsChanged;
 use crate::settings::{Busy, WhenRefused};
 use caduceus_contract::messages::dispatch::{
-    AnnounceStop, DispatchView, GetDispatch, NotRecorded, OfferEvent, StopSession, StopTurnById, UnknownTurn,
+    AnnounceStop, DispatchView, GetDispatch, NotRecorded, OfferEvents, OfferedEvent, StopSession, StopTurnById,
+    UnknownTurn,
 };
 use caduceus_contract::messages::drain::DrainChanged;
-use caduceus_contract::messages::ledger::{InboundState, RecordInbound, Recorded};
+use caduceus_contract::messages::ledger::{Batch, InboundState, RecordInbound, Recorded};
 use caduceus_contract::messages::turn::{DispatcherNotReady, StopCause, TurnEnded};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};
@@ -24,21 +27,67 @@ use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};
 /// Longest name of a profile in the log, in characters; no served profile has a longer one.
 const MAX_SHOWN_NAME: usize = 64;
 
-impl Handler<OfferEvent> for DispatchActor {
-    type Result = ResponseFuture<Result<(), NotRecorded>>;
+impl Handler<OfferEvents> for DispatchActor {
+    type Result = ResponseFuture<Vec<Result<(), NotRecorded>>>;
 
-    fn handle(&mut self, inbound: OfferEvent, _: &mut Self::Context) -> Self::Result {
-        let (profile, unserved) = match self.settings.rules.profile(&inbound) {
+    fn handle(&mut self, OfferEvents(events): OfferEvents, _: &mut Self::Context) -> Self::Result {
+        let (records, offers): (Vec<_>, Vec<_>) = events.into_iter().map(|event| self.record_of(event)).unzip();
+        let recorded = self.ports.ledger.record_inbound.ask(Batch(records), LEDGER_TIMEOUT);
+        let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
+        let counts = self.ports.counts.clone();
+        // The future outlives this incarnation: an event on disk is acknowledged and processed even if the incarnation fails meanwhile.
+        ResponseFuture::new(async move {
+            let recorded = recorded.await;
+            let unavailable = || Err(NotRecorded::LedgerUnavailable);
+            if incarnation.is_fenced() {
+                // The thread resumed after its actors had been replaced. The new incarnation has read the ledger since, and the
+                // connector sends again the events that were not in it.
+                return offers.iter().map(|_| unavailable()).collect();
+            }
+            let (mut events, mut answers) = (Vec::new(), Vec::new());
+            match recorded {
+                Ok(Ok(recorded)) => {
+                    for (recorded, (job, action)) in recorded.into_iter().zip(offers) {
+                        answers.push(recorded.as_ref().map(drop).map_err(|error| {
+                            error!(%error, "event not written to the ledger, and not acknowledged");
+                            NotRecorded::LedgerUnavailable
+                        }));
+                        let Ok(recorded) = recorded else { continue };
+                        if matches!(recorded, Recorded::Duplicate { .. }) {
+                            counts.duplicate();
+                        }
+                        events.extend(RecordedEvent::of(recorded, job, action));
+                    }
+                }
+                Ok(Err(error)) => {
+                    error!(%error, "events not written to the ledger, and not acknowledged");
+                    answers.extend(offers.iter().map(|_| unavailable()));
+                }
+                Err(error) => {
+                    warn!(%error, "events not written to the ledger, and not acknowledged");
+                    answers.extend(offers.iter().map(|_| unavailable()));
+                }
+            }
+            send_recorded(&own, RecordAnswered { place, generation: incarnation.generation(), events }).await;
+            answers
+        })
+    }
+}
+
+impl DispatchActor {
+    /// The record of an event that was offered, and the action that follows once it is on disk.
+    fn record_of(&self, offered: OfferedEvent) -> (RecordInbound, (DispatchJob, EventAction)) {
+        let (profile, unserved) = match self.settings.rules.profile(&offered) {
             Ok(profile) => (profile, false),
             Err(name) => {
                 let named: String = name.chars().take(MAX_SHOWN_NAME).collect();
                 let named = named.escape_debug();
-                warn!(link = %inbound.link.0, %named, "event refused: the profile that it names is not served");
+                warn!(link = %offered.link.0, %named, "event refused: the profile that it names is not served");
                 (self.settings.rules.default.clone(), true)
             }
         };
-        let job = self.settings.rules.job(&inbound, profile);
-        let (state, action) = match ChatCommand::parse(&inbound.event.text) {
+        let job = self.settings.rules.job(&offered, profile);
+        let (state, action) = match ChatCommand::parse(&offered.event.text) {
             _ if unserved => (InboundState::Refused, EventAction::Refuse(Notice::UnservedProfile)),
             Some(command) => (InboundState::Done, EventAction::Execute(command)),
             None if self.plan.is_open(&job.profile) || self.may_steer(&job.session) => {
@@ -54,9 +103,9 @@ impl Handler<OfferEvent> for DispatchActor {
             EventAction::Run | EventAction::Hold | EventAction::Execute(_) => None,
         };
         let record = RecordInbound {
-            target: job.target.clone(),
-            buffer_id: inbound.buffer_id,
-            digest: inbound.digest,
+            target: Arc::clone(&job.target),
+            buffer_id: offered.buffer_id,
+            digest: offered.digest,
             message_id: job.event.message_id.clone(),
             profile: job.profile.clone(),
             session: job.session.clone(),
@@ -64,51 +113,31 @@ impl Handler<OfferEvent> for DispatchActor {
             state,
             note,
         };
-        let recorded = self.ports.ledger.record_inbound.ask(record, LEDGER_TIMEOUT);
-        let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
-        let counts = self.ports.counts.clone();
-        // The future outlives this incarnation: an event on disk is acknowledged and processed even if the incarnation fails meanwhile.
-        ResponseFuture::new(async move {
-            let recorded = recorded.await;
-            if incarnation.is_fenced() {
-                // The thread resumed after its actors had been replaced. The new incarnation has read the ledger since, and the
-                // connector sends again the events that were not in it.
-                return Err(NotRecorded::LedgerUnavailable);
-            }
-            if matches!(recorded, Ok(Ok(Recorded::Duplicate { .. }))) {
-                counts.duplicate();
-            }
-            let (event, answer) = match recorded {
-                Ok(Ok(Recorded::New(id))) => (Some(RecordedEvent { id, job, action }), Ok(())),
-                // The answer to its first record may have been lost; an event is queued once at most.
-                Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received })) => {
-                    (Some(RecordedEvent { id, job, action: EventAction::Run }), Ok(()))
-                }
-                Ok(Ok(Recorded::Duplicate { id, state: InboundState::Held })) => {
-                    (Some(RecordedEvent { id, job, action: EventAction::Hold }), Ok(()))
-                }
-                Ok(Ok(Recorded::Duplicate { .. })) => (None, Ok(())),
-                Ok(Err(error)) => {
-                    error!(%error, "event not written to the ledger, and not acknowledged");
-                    (None, Err(NotRecorded::LedgerUnavailable))
-                }
-                Err(error) => {
-                    warn!(%error, "event not written to the ledger, and not acknowledged");
-                    (None, Err(NotRecorded::LedgerUnavailable))
-                }
-            };
-            send_recorded(&own, RecordAnswered { place, generation: incarnation.generation(), event }).await;
-            answer
-        })
+        (record, (job, action))
     }
 }
 
-/// Sends the outcome of an event to the current incarnation. Later events wait for it, so a full mailbox is tried again.
+impl RecordedEvent {
+    /// What follows for an event that is in the ledger; `None` if nothing does.
+    fn of(recorded: Recorded, job: DispatchJob, action: EventAction) -> Option<Self> {
+        match recorded {
+            Recorded::New(id) => Some(Self { id, job, action }),
+            // The answer to its first record may have been lost; an event is queued once at most.
+            Recorded::Duplicate { id, state: InboundState::Received } => {
+                Some(Self { id, job, action: EventAction::Run })
+            }
+            Recorded::Duplicate { id, state: InboundState::Held } => Some(Self { id, job, action: EventAction::Hold }),
+            Recorded::Duplicate { .. } => None,
+        }
+    }
+}
+
+/// Sends the events to the current incarnation. Later ones wait for them, so a full mailbox is tried again.
 async fn send_recorded(own: &Port<RecordAnswered>, answered: RecordAnswered) {
     while let Err(error) = own.tell(answered.clone()) {
         if error != TellError::Full {
-            let row = answered.event.as_ref().map(|event| event.id.0);
-            return error!(?row, %error, "event on disk, but not queued before the next start");
+            let rows: Vec<_> = answered.events.iter().map(|event| event.id.0).collect();
+            return error!(?rows, %error, "events on disk, but not queued before the next start");
         }
         tokio::time::sleep(FULL_MAILBOX_PAUSE).await;
     }
@@ -117,12 +146,14 @@ async fn send_recorded(own: &Port<RecordAnswered>, answered: RecordAnswered) {
 impl Handler<RecordAnswered> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, RecordAnswered { place, generation, event }: RecordAnswered, ctx: &mut Self::Context) {
-        if generation == self.incarnation.generation() {
-            return self.settled(place, event, ctx);
-        }
-        // An earlier incarnation assigned the place.
-        if let Some(event) = event {
+    fn handle(&mut self, answered: RecordAnswered, ctx: &mut Self::Context) {
+        let events = if answered.generation == self.incarnation.generation() {
+            self.arrivals.settled(answered.place, answered.events)
+        } else {
+            // An earlier incarnation assigned the place.
+            answered.events
+        };
+        for event in events {
             self.process_or_defer(event, ctx);
         }
     }

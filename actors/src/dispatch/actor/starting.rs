@@ -1,5 +1,6 @@
 //! Starts the turn of an event that has a slot, steers it into a running turn, or refuses it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,15 @@ use tracing::{error, info, warn};
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
 use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT};
-use super::super::start::{NotStarted, start_turn};
+use super::super::start::{NotStarted, StartingTurn, start_turns};
+use super::super::started::StartedTurn;
 use super::DispatchActor;
 use crate::profile::messages::ProfilePorts;
 use crate::settings::WhenRefused;
 use caduceus_contract::messages::drain::Refusal;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow, InboundState, LedgerError, ReadInbound};
 use caduceus_contract::messages::turn::SteerTurn;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::AskError;
 
@@ -66,7 +69,7 @@ impl DispatchActor {
         self.carry_out(steps, ctx);
     }
 
-    /// Requests a permit from the gate, and starts the turn with it.
+    /// The turn starts with the others that come together.
     fn launch(&mut self, turn: TurnId, event: InboundId, profile: ProfilePorts, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&event) else { return };
         job.origin = self.plan.origin_of(turn).unwrap_or(job.origin);
@@ -79,43 +82,67 @@ impl DispatchActor {
             let steps = self.plan.no_link(turn);
             return self.carry_out(steps, ctx);
         }
-        let started =
-            start_turn(Arc::clone(&self.ports), Arc::clone(&self.turn_factory), profile, job.clone(), turn, event);
-        self.tasks.spawn(started, move |started, actor, ctx| match started {
-            Ok(started) => {
-                // The turn may have ended already.
-                if actor.plan.event_of(turn).is_some() {
-                    actor.started_turns.insert(turn, started);
-                    if let Some(cause) = actor.plan.take_pending_stop(turn) {
-                        actor.stop_turn(turn, cause);
+        self.to_start.push((profile, StartingTurn { turn, event, job: job.clone() }));
+        self.tasks.poll_again();
+    }
+
+    /// Starts the turns that have come together, those of each profile by common requests.
+    pub(super) fn start_together(&mut self, _: &mut Context<Self>) {
+        let mut by_profile: BTreeMap<ProfileName, (ProfilePorts, Vec<StartingTurn>)> = BTreeMap::new();
+        for (profile, starting) in std::mem::take(&mut self.to_start) {
+            let name = starting.job.profile.clone();
+            by_profile.entry(name).or_insert_with(|| (profile, Vec::new())).1.push(starting);
+        }
+        for (profile, turns) in by_profile.into_values() {
+            let started = start_turns(Arc::clone(&self.ports), Arc::clone(&self.turn_factory), profile, turns);
+            self.tasks.spawn(started, |outcomes, actor, ctx| {
+                for (turn, event, outcome) in outcomes {
+                    match outcome {
+                        Ok(started) => actor.started(turn, started),
+                        Err(reason) => actor.not_started(turn, event, reason, ctx),
                     }
                 }
-                actor.ports.status.report();
+            });
+        }
+    }
+
+    fn started(&mut self, turn: TurnId, started: StartedTurn) {
+        // The turn may have ended already.
+        if self.plan.event_of(turn).is_some() {
+            self.started_turns.insert(turn, started);
+            if let Some(cause) = self.plan.take_pending_stop(turn) {
+                self.stop_turn(turn, cause);
             }
-            Err(NotStarted::Refused(refusal)) => {
-                let hold = actor.settings.values().drain.refused == WhenRefused::Hold;
-                actor.not_started(turn, refusal, hold, ctx);
+        }
+        self.ports.status.report();
+    }
+
+    fn not_started(&mut self, turn: TurnId, event: InboundId, reason: NotStarted, ctx: &mut Context<Self>) {
+        match reason {
+            NotStarted::Refused(refusal) => {
+                let hold = self.settings.values().drain.refused == WhenRefused::Hold;
+                self.refused(turn, refusal, hold, ctx);
             }
-            Err(NotStarted::NoAnswer(error)) => Self::retry_later(turn, &error, ctx),
-            Err(NotStarted::EventEnded) => {
-                actor.jobs.remove(&event);
-                let steps = actor.plan.ended(turn);
-                actor.carry_out(steps, ctx);
+            NotStarted::NoAnswer(error) => Self::retry_later(turn, &error, ctx),
+            NotStarted::EventEnded => {
+                self.jobs.remove(&event);
+                let steps = self.plan.ended(turn);
+                self.carry_out(steps, ctx);
             }
-            Err(NotStarted::Failed(error)) => {
+            NotStarted::Failed(error) => {
                 error!(%turn, %error, "turn not started");
-                actor.crashed(turn, ctx);
+                self.crashed(turn, ctx);
             }
-        });
+        }
     }
 
     fn retry_later(turn: TurnId, error: &str, ctx: &mut Context<Self>) {
         warn!(%turn, %error, "turn not started yet");
-        ctx.run_later(PAUSE, move |actor, ctx| actor.not_started(turn, Refusal::Superseded, true, ctx));
+        ctx.run_later(PAUSE, move |actor, ctx| actor.refused(turn, Refusal::Superseded, true, ctx));
     }
 
     /// The event of a turn that was not started waits or is refused; if the turn is to stop, no other turn runs the event.
-    fn not_started(&mut self, turn: TurnId, refusal: Refusal, hold: bool, ctx: &mut Context<Self>) {
+    fn refused(&mut self, turn: TurnId, refusal: Refusal, hold: bool, ctx: &mut Context<Self>) {
         if let Some(cause) = self.plan.take_pending_stop(turn) {
             return self.stopped_early(turn, cause, ctx);
         }

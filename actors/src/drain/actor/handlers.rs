@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, Handler, MessageResult, Response, ResponseActFuture, WrapFuture};
@@ -11,8 +12,8 @@ use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::super::epoch;
-use super::super::permit::messages::{ListTurns, RequestPermit, RunningTurn};
-use super::super::permit::{Permitted, TurnPermit};
+use super::super::permit::Permitted;
+use super::super::permit::messages::{ListTurns, PermitAnswers, RequestPermits, RunningTurn};
 use super::super::plan::{ActiveDrain, Change, DrainScope, GatePlan};
 use super::super::store;
 use super::super::watch::MarkerTouched;
@@ -30,16 +31,19 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timeout of the removal of a marker, after which it is answered as not removed.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Handler<RequestPermit> for DrainActor {
-    type Result = Response<Result<TurnPermit, Refusal>>;
+impl Handler<RequestPermits> for DrainActor {
+    type Result = Response<PermitAnswers>;
 
-    fn handle(&mut self, request: RequestPermit, _: &mut Self::Context) -> Self::Result {
-        if self.has_read_marker_of(&request.ticket.profile) {
-            return Response::reply(self.admit(request));
+    fn handle(&mut self, requests: RequestPermits, _: &mut Self::Context) -> Self::Result {
+        if self.has_read_markers_of(&requests) {
+            return Response::reply(self.admit(requests));
         }
         let (answer, answered) = oneshot::channel();
-        self.early_requests.push((request, answer));
-        Response::fut(async move { answered.await.unwrap_or(Err(Refusal::Superseded)) })
+        let superseded = requests.0.len();
+        self.early_requests.push((requests, answer));
+        Response::fut(async move {
+            answered.await.unwrap_or_else(|_| (0..superseded).map(|_| Err(Refusal::Superseded)).collect())
+        })
     }
 }
 
@@ -164,6 +168,8 @@ impl Handler<AwaitDrained> for DrainActor {
 
     fn handle(&mut self, order: AwaitDrained, _: &mut Self::Context) -> Self::Result {
         let (sender, woken) = oneshot::channel();
+        // Before the turns are counted: one that ends after that is reported.
+        self.is_awaited.store(true, Ordering::SeqCst);
         self.waiters.push(Waiter { including_requesters: order.including_requesters, woken: sender });
         self.wake_waiters();
         let wait = timeout(order.timeout, woken);
@@ -188,7 +194,6 @@ impl Handler<TurnReleased> for DrainActor {
 
     fn handle(&mut self, _: TurnReleased, _: &mut Self::Context) {
         self.wake_waiters();
-        self.ports.status.report();
     }
 }
 

@@ -7,10 +7,18 @@ use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 use caduceus_contract::messages::turn::StopTurn;
 use caduceus_supervision::Port;
 
-/// Requests a permit for a turn. The permit is the turn's place in the count; dropping it ends the turn.
+/// Requests permits for turns, with an answer for each, in the same order. Answered once the markers of all their profiles have been
+/// read, so the turns of a profile whose disk may hang are requested apart from those of others.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<TurnPermit, Refusal>")]
-pub struct RequestPermit {
+#[rtype(result = "PermitAnswers")]
+pub struct RequestPermits(pub Vec<PermitRequest>);
+
+/// The answers to [`RequestPermits`].
+pub type PermitAnswers = Vec<Result<TurnPermit, Refusal>>;
+
+/// A turn that needs a permit. The permit is its place in the count; dropping it ends the turn.
+#[derive(Debug, Clone)]
+pub struct PermitRequest {
     /// The turn.
     pub ticket: TurnTicket,
     /// Its cause.

@@ -286,3 +286,21 @@ fn a_mark_of_a_group_that_was_rolled_back_leaves_the_row_in_its_lists() {
     assert_eq!(received(&writer).len(), 1);
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
 }
+
+#[test]
+fn each_operation_of_a_batch_has_its_own_answer_and_all_are_one_commit() {
+    let home = Home::new();
+    let writer = home.open();
+    let before = commits_in_log(&home.path);
+    let recorded = wait(writer.ask(Batch(vec![event(1), event(2), event(1)]))).unwrap();
+    let [Ok(Recorded::New(first)), Ok(Recorded::New(second)), Ok(Recorded::Duplicate { id, .. })] = recorded[..] else {
+        panic!("{recorded:?}")
+    };
+    assert_eq!(id, first);
+    assert_eq!(commits_in_log(&home.path), before + 1);
+    let missing = InboundId(7);
+    let marks = [first, missing, second].map(|id| mark(id, InboundState::Running));
+    let marked = wait(writer.ask(Batch(marks.to_vec()))).unwrap();
+    assert_eq!(marked, [Ok(()), Err(LedgerError::Missing { table: "inbound", row: 7 }), Ok(())]);
+    assert_eq!(writer.view().inbound[&InboundState::Running], 2);
+}

@@ -99,8 +99,9 @@ fn acknowledgements_of_events_and_dead_letters_keep_their_order() {
         let (mut bench, mut peer) = LinkBench::connected().await;
         peer.inbound("m1", Some("b1")).await;
         peer.send_json(json!({"type": "inbound", "event": 7, "bufferId": "b2"})).await;
-        peer.inbound("m3", Some("b3")).await;
         let (_, dead) = bench.letter().await;
+        // In a message of its own, so that it is answered apart.
+        peer.inbound("m3", Some("b3")).await;
         dead.send(Ok(new(1))).unwrap();
         let ((_, first), (_, third)) = (bench.offer().await, bench.offer().await);
         never("an acknowledgement", peer.read()).await;

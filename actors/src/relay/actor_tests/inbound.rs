@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::peer::event;
+use super::peer::{event, frame};
 use super::rig::{LinkBench, identity, quick};
 use super::waits::{never, run, within};
 use super::*;
@@ -302,5 +302,46 @@ fn an_identity_without_a_descriptor_delays_the_others_for_a_bounded_time() {
         peer.describe("discord").await;
         let described = async { while bench.changes.recv().await.unwrap().descriptors.is_none() {} };
         within("the descriptors", described).await;
+    });
+}
+
+#[test]
+fn events_of_one_read_are_offered_in_one_message_and_acknowledged_in_order() {
+    run(async {
+        let (mut bench, mut peer) = LinkBench::connected().await;
+        let lines = [1, 2, 3, 4, 5].map(|number| frame(&format!("m{number}"), Some(&format!("b{number}"))).to_string());
+        peer.send_text(lines.join("\n") + "\n").await;
+        let mut answers = Vec::new();
+        for number in 1..=5 {
+            let (offered, answer) = bench.offer().await;
+            assert_eq!(offered.event.message_id, Some(format!("m{number}")));
+            answers.push(answer);
+        }
+        assert_eq!(bench.messages.get(), 1);
+        // The stub answers the message when it has all of them.
+        for answer in answers.into_iter().rev() {
+            answer.send(Ok(())).unwrap();
+        }
+        for number in 1..=5 {
+            assert_eq!(peer.frame().await, ack(&format!("b{number}")));
+        }
+    });
+}
+
+#[test]
+fn one_event_of_a_message_that_was_not_taken_is_offered_again_alone() {
+    run(async {
+        let (mut bench, mut peer) = LinkBench::connected().await;
+        let lines = [1, 2, 3].map(|number| frame(&format!("m{number}"), Some(&format!("b{number}"))).to_string());
+        peer.send_text(lines.join("\n") + "\n").await;
+        for answer in [Ok(()), Err(NotRecorded::LedgerUnavailable), Ok(())] {
+            bench.offer().await.1.send(answer).unwrap();
+        }
+        assert_eq!(peer.frame().await, ack("b1"));
+        let (again, answer) = bench.offer().await;
+        assert_eq!(again.event.message_id.as_deref(), Some("m2"));
+        answer.send(Ok(())).unwrap();
+        assert_eq!(peer.frame().await, ack("b2"));
+        assert_eq!(peer.frame().await, ack("b3"));
     });
 }

@@ -124,11 +124,7 @@ impl Peer {
     }
 
     pub(super) async fn inbound(&mut self, message_id: &str, buffer_id: Option<&str>) {
-        let mut frame = json!({"type": "inbound", "event": event(message_id)});
-        if let Some(buffer_id) = buffer_id {
-            frame["bufferId"] = buffer_id.into();
-        }
-        self.send_json(frame).await;
+        self.send_json(frame(message_id, buffer_id)).await;
     }
 
     pub(super) async fn close(&mut self, code: u16, reason: &str) {
@@ -143,6 +139,15 @@ pub(super) fn descriptor(platform: &str) -> Value {
     json!({"contract_version": 1, "platform": platform, "label": platform, "max_message_length": 2000,
         "supports_draft_streaming": false, "supports_edit": true, "supports_threads": true,
         "markdown_dialect": "discord", "len_unit": "chars"})
+}
+
+/// The frame of an event.
+pub(super) fn frame(message_id: &str, buffer_id: Option<&str>) -> Value {
+    let mut frame = json!({"type": "inbound", "event": event(message_id)});
+    if let Some(buffer_id) = buffer_id {
+        frame["bufferId"] = buffer_id.into();
+    }
+    frame
 }
 
 pub(super) fn event(message_id: &str) -> Value {

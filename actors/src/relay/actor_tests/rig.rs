@@ -1,6 +1,6 @@
 //! Stubs for the actors around the link.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::profile::messages::NoConnectParams;
 use crate::relay::claims::GatewayKey;
 use crate::relay::counts::LinkCounts;
 use crate::status::changes::StatusChanges;
-use caduceus_contract::messages::dispatch::NotRecorded;
+use caduceus_contract::messages::dispatch::{NotRecorded, OfferedEvent};
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::wire::action::Action;
@@ -44,7 +44,7 @@ impl Handler<PrepareDial> for StubProfile {
 }
 
 /// An event that was offered, and the sender of its answer. Dropping that leaves it unanswered.
-pub(super) type Offered = (OfferEvent, oneshot::Sender<Result<(), NotRecorded>>);
+pub(super) type Offered = (OfferedEvent, oneshot::Sender<Result<(), NotRecorded>>);
 
 /// A dead letter to be recorded, and the sender of its answer.
 pub(super) type PendingDeadLetter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
@@ -52,6 +52,7 @@ pub(super) type PendingDeadLetter = (RecordInbound, oneshot::Sender<Result<Recor
 struct StubDispatch {
     letters: mpsc::UnboundedSender<PendingDeadLetter>,
     offered: mpsc::UnboundedSender<Offered>,
+    messages: Rc<Cell<usize>>,
     stops: mpsc::UnboundedSender<StopSession>,
     changes: mpsc::UnboundedSender<LinkChanged>,
 }
@@ -60,15 +61,20 @@ impl Actor for StubDispatch {
     type Context = Context<Self>;
 }
 
-impl Handler<OfferEvent> for StubDispatch {
-    type Result = ResponseFuture<Result<(), NotRecorded>>;
+impl Handler<OfferEvents> for StubDispatch {
+    type Result = ResponseFuture<Vec<Result<(), NotRecorded>>>;
 
-    fn handle(&mut self, inbound: OfferEvent, _: &mut Self::Context) -> Self::Result {
-        let (answer, answered) = oneshot::channel();
-        self.offered.send((inbound, answer)).unwrap();
+    fn handle(&mut self, OfferEvents(events): OfferEvents, _: &mut Self::Context) -> Self::Result {
+        self.messages.set(self.messages.get() + 1);
+        let mut answers = Vec::new();
+        for event in events {
+            let (answer, answered) = oneshot::channel();
+            self.offered.send((event, answer)).unwrap();
+            answers.push(answered);
+        }
         ResponseFuture::new(async move {
-            match answered.await {
-                Ok(answer) => answer,
+            match futures_util::future::try_join_all(answers).await {
+                Ok(answers) => answers,
                 Err(_) => std::future::pending().await,
             }
         })
@@ -113,6 +119,8 @@ pub(super) struct LinkBench {
     pub(super) link: Addr<RelayActor>,
     pub(super) profile: Answers,
     pub(super) offered: mpsc::UnboundedReceiver<Offered>,
+    /// Messages with events so far.
+    pub(super) messages: Rc<Cell<usize>>,
     pub(super) letters: mpsc::UnboundedReceiver<PendingDeadLetter>,
     pub(super) claims: Claims,
     pub(super) stops: mpsc::UnboundedReceiver<StopSession>,
@@ -162,12 +170,18 @@ impl LinkBench {
         };
         let profile: Answers = Rc::new(RefCell::new((0, Ok(dial))));
         let (offers, offered) = mpsc::unbounded_channel();
+        let messages = Rc::<Cell<usize>>::default();
         let (letter_sender, letters) = mpsc::unbounded_channel();
         let claims = Claims::new(owner.clone());
         let (stop_sender, stops) = mpsc::unbounded_channel();
         let (change_sender, changes) = mpsc::unbounded_channel();
-        let dispatch =
-            StubDispatch { letters: letter_sender, offered: offers, stops: stop_sender, changes: change_sender };
+        let dispatch = StubDispatch {
+            letters: letter_sender,
+            offered: offers,
+            messages: Rc::clone(&messages),
+            stops: stop_sender,
+            changes: change_sender,
+        };
         let dispatch = dispatch.start();
         let ports = RelayPorts {
             profile: StubProfile(Rc::clone(&profile)).start().into(),
@@ -190,7 +204,7 @@ impl LinkBench {
             media: media.path().join("media"),
         };
         let link = RelayActor::new(ports, settings, incarnation).start();
-        Self { connector, link, profile, offered, letters, claims, stops, changes, media }
+        Self { connector, link, profile, offered, messages, letters, claims, stops, changes, media }
     }
 
     /// A link that is connected, and its peer.

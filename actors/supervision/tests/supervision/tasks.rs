@@ -71,3 +71,61 @@ async fn futures_are_dropped_with_their_actor() {
     assert_eq!(within("the end of the actor", finished.recv()).await, None);
     assert!(!actor.connected() && answer.send(()).is_err(), "the future is dropped");
 }
+
+/// Answers the messages of one poll together.
+struct Together {
+    tasks: ActorTasks<Self>,
+    waiting: Vec<u32>,
+    answered: mpsc::UnboundedSender<Vec<u32>>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Wanted(u32);
+
+impl Together {
+    fn answer(&mut self, _: &mut Context<Self>) {
+        if !self.waiting.is_empty() {
+            self.answered.send(std::mem::take(&mut self.waiting)).expect("the test receives");
+        }
+    }
+}
+
+impl Actor for Together {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.tasks.attach_with(ctx, Self::answer);
+    }
+}
+
+impl Handler<Wanted> for Together {
+    type Result = ();
+
+    fn handle(&mut self, Wanted(number): Wanted, ctx: &mut Self::Context) {
+        self.waiting.push(number);
+        if number == 0 {
+            // From a timer, which is polled after the futures.
+            ctx.run_later(std::time::Duration::ZERO, |actor, _| {
+                actor.waiting.push(9);
+                actor.tasks.poll_again();
+            });
+        }
+    }
+}
+
+#[actix::test]
+async fn what_comes_in_one_poll_is_handled_together_after_it() {
+    let (answered, mut answers) = mpsc::unbounded_channel();
+    let actor = Together { tasks: ActorTasks::default(), waiting: Vec::new(), answered }.start();
+    for number in 1..=3 {
+        actor.try_send(Wanted(number)).unwrap();
+    }
+    assert_eq!(within("the answer", answers.recv()).await, Some(vec![1, 2, 3]));
+    actor.try_send(Wanted(0)).unwrap();
+    let mut later = within("the answer", answers.recv()).await.unwrap();
+    if later.len() == 1 {
+        later.extend(within("the answer to the timer", answers.recv()).await.unwrap());
+    }
+    assert_eq!(later, [0, 9]);
+}
