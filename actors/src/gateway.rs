@@ -20,7 +20,7 @@ use wiring::{GatewayCounts, Mailboxes, Wiring};
 
 use crate::config::ServedProfiles;
 use crate::files::FileEvents;
-use crate::ledger::{self, LedgerWriter, OpenError};
+use crate::ledger::{CloseError, LedgerWriter, OpenError, place};
 use crate::profile::{CallTimings, Caller, ProfileDependencies};
 use crate::settings::Settings;
 use crate::status::changes::StatusChanges;
@@ -55,7 +55,7 @@ impl Gateway {
     /// # Errors
     /// [`OpenError`]: without its ledger a gateway does not start.
     pub fn new(settings: Settings, dependencies: GatewayDependencies) -> Result<Self, OpenError> {
-        let writer = LedgerWriter::open(settings.home.join(ledger::FILE_NAME))?;
+        let writer = LedgerWriter::open(place::prepare(&settings.home)?)?;
         let mailboxes = Mailboxes {
             ledger: Mailbox::new(),
             status: Mailbox::new(),
@@ -145,7 +145,7 @@ impl RunningGateway {
     ///
     /// # Errors
     /// [`ledger::CloseError`] if the disk did not accept it in time.
-    pub fn close_ledger(&self, timeout: Duration) -> Result<(), ledger::CloseError> {
+    pub fn close_ledger(&self, timeout: Duration) -> Result<(), CloseError> {
         self.writer.close(timeout)
     }
 }

@@ -4,14 +4,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use caduceus_actors::honcho::location;
+use caduceus_actors::ledger::place;
 use caduceus_actors::relay::identity;
 
 use super::finding::{Finding, quoted};
 
 /// Names in a home whose files hold secrets: Caduceus's, and the original's token store.
 const SECRET_FILES: [&str; 3] = [".env", location::FILE_NAME, identity::LOGIN_FILE];
-/// The ledger holds messages of users. Its companion files exist while a gateway runs.
-const LEDGER_FILES: [&str; 3] = ["caduceus.db", "caduceus.db-wal", "caduceus.db-shm"];
+/// Endings of the ledger's files, which hold messages of users. Its companion files exist while a gateway runs.
+const LEDGER_FILES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// A file that is there, and its permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,9 @@ pub(super) fn of_profile(home: &Path) -> Vec<FileFact> {
 
 /// The files that the gateway itself keeps in its home.
 pub(super) fn of_ledger(home: &Path) -> Vec<FileFact> {
-    LEDGER_FILES.iter().filter_map(|name| FileFact::read(home.join(name))).collect()
+    let ledger = place::find(home);
+    let with = |ending: &&str| FileFact::read(format!("{}{ending}", ledger.display()).into());
+    LEDGER_FILES.iter().filter_map(with).collect()
 }
 
 /// A finding for each file that others than its owner may use.

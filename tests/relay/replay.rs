@@ -48,7 +48,7 @@ fn forward(number: usize) -> Value {
 /// The frames in the ledger, in the order in which they were recorded.
 fn recorded(world: &World) -> Vec<usize> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-    let ledger = Connection::open_with_flags(world.path("caduceus.db"), flags).unwrap();
+    let ledger = Connection::open_with_flags(world.path("caduceus/ledger.db"), flags).unwrap();
     let mut rows = ledger.prepare("SELECT event FROM inbound ORDER BY id").unwrap();
     let texts = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
     let number = |event: String| {

@@ -257,17 +257,17 @@ impl RunningProfiles {
         })
         .await;
         scanner.must_be_clean("the logs of the home", &audit, "path", &[]);
-        scanner.must_be_clean("the log ahead of the ledger", &self.read("caduceus.db-wal"), "chat", &[]);
+        scanner.must_be_clean("the log ahead of the ledger", &self.read("caduceus/ledger.db-wal"), "chat", &[]);
         // The write-ahead log may not be in the ledger file yet.
-        let ledger = Connection::open(self.world.path("caduceus.db")).expect("the file exists");
+        let ledger = Connection::open(self.world.path("caduceus/ledger.db")).expect("the file exists");
         ledger
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
             .expect("the write-ahead log is checkpointed");
-        scanner.must_be_clean("the ledger", &self.read("caduceus.db"), "chat", &[]);
+        scanner.must_be_clean("the ledger", &self.read("caduceus/ledger.db"), "chat", &[]);
         // An index of page numbers, which holds no text.
-        let index = self.read("caduceus.db-shm");
+        let index = self.read("caduceus/ledger.db-shm");
         assert_eq!(index[..4], 3_007_000_u32.to_ne_bytes(), "the index was read");
-        scanner.must_hold_none("caduceus.db-shm", &index, &[]);
+        scanner.must_hold_none("caduceus/ledger.db-shm", &index, &[]);
         let (secret, public): (Vec<PathBuf>, Vec<PathBuf>) = files_below(self.world.home())
             .into_iter()
             .partition(|file| file.ends_with(".env") || file.ends_with("honcho.json"));

@@ -151,7 +151,9 @@ async fn a_token_that_changes_during_a_turn_reaches_only_the_agent() {
 
     let log = world.gateway().log();
     assert!(log.contains("TRACE"), "the log is not at level TRACE");
-    let ledger = ["caduceus.db", "caduceus.db-wal"].map(|name| fs::read(world.path(name)).unwrap_or_default()).concat();
+    let ledger = ["caduceus/ledger.db", "caduceus/ledger.db-wal"]
+        .map(|name| fs::read(world.path(name)).unwrap_or_default())
+        .concat();
     let ledger = String::from_utf8_lossy(&ledger).into_owned();
     assert!(ledger.contains("listening and done"), "the ledger was not read");
     let frames = format!("{:?}", world.outbound().await);

@@ -124,11 +124,13 @@ async fn with_every_kind_of_odd_file_the_gateway_starts_serves_and_ends_and_comm
 
 #[test]
 fn an_odd_file_that_prevents_the_start_is_named_with_its_kind() {
-    let files = ["config.yaml", "caduceus.yaml", "gateway.lock", "caduceus.db", "caduceus.db.lock", "caduceus.db-wal"];
+    let ledger = ["caduceus/ledger.db", "caduceus/ledger.db.lock", "caduceus/ledger.db-wal", "caduceus.db"];
+    let files = ["config.yaml", "caduceus.yaml", "gateway.lock"].into_iter().chain(ledger);
     for name in files {
         let yaml = name.contains(".yaml");
         for (kind, words) in KINDS.iter().filter(|(kind, _)| yaml || !matches!(*kind, "10 GB" | "not UTF-8")) {
             let home = tempfile::tempdir().unwrap();
+            fs::create_dir(home.path().join("caduceus")).unwrap();
             let _held = place(kind, &home.path().join(name));
             // A device is placed as a link, too, and links at these paths are not followed.
             let link = kind.contains("link") || *kind == "endless device";
@@ -245,12 +247,12 @@ fn files_created_by_root_in_a_users_home_do_not_block_that_user() {
 #[actix_web::test]
 async fn a_removed_ledger_is_reported_in_the_log_the_status_and_the_readiness() {
     let world = World::start().await;
-    fs::rename(world.path("caduceus.db"), world.path("taken")).unwrap();
+    fs::rename(world.path("caduceus/ledger.db"), world.path("taken")).unwrap();
     let status = world.until("the loss", |status| status["ledger"]["trouble"].is_string()).await;
-    assert!(status["ledger"]["trouble"].as_str().unwrap().contains("caduceus.db was removed"), "{status}");
+    assert!(status["ledger"]["trouble"].as_str().unwrap().contains("caduceus/ledger.db was removed"), "{status}");
     assert_eq!(world.ready().await, 503);
     assert!(world.gateway().log().contains("ledger file removed or replaced"));
-    fs::rename(world.path("taken"), world.path("caduceus.db")).unwrap();
+    fs::rename(world.path("taken"), world.path("caduceus/ledger.db")).unwrap();
     world.until("the return of the ledger", |status| status["ledger"]["trouble"].is_null()).await;
     wait_for("readiness", SOON, || async { (world.ready().await == 200).then_some(()) }).await;
 }

@@ -67,7 +67,9 @@ async fn a_conversation_reaches_the_server_with_its_history_and_its_profiles_key
         assert!(text.contains(plant), "{path} was not read");
         assert!(!text.contains("sk-canary"), "a key is in {path}");
     }
-    let ledger = ["caduceus.db", "caduceus.db-wal"].map(|name| fs::read(world.path(name)).unwrap_or_default()).concat();
+    let ledger = ["caduceus/ledger.db", "caduceus/ledger.db-wal"]
+        .map(|name| fs::read(world.path(name)).unwrap_or_default())
+        .concat();
     let ledger = String::from_utf8_lossy(&ledger);
     assert!(ledger.contains("Repeated: second"), "the ledger was not read");
     assert!(!ledger.contains("sk-canary"), "a key is in the ledger");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use caduceus_actors::ledger::{FILE_NAME, LedgerWriter, OpenError};
+use caduceus_actors::ledger::{LedgerWriter, place};
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
@@ -16,7 +16,7 @@ use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::support::{Process, QueryLimit, SOON, wait_for};
+use crate::support::{Process, QueryLimit};
 use crate::world::World;
 
 /// Rows written to the ledger at once.
@@ -36,14 +36,8 @@ pub(crate) struct Backlog<'a> {
 
 /// Writes them into the ledger of a home without a running gateway.
 pub(crate) async fn fill(home: &Path, waiting: &Backlog<'_>) {
-    // A process that another test starts at this moment has a copy of the lock of an earlier call until it executes its program.
-    let open = || async {
-        match LedgerWriter::open(home.join(FILE_NAME)) {
-            Err(OpenError::Locked(_)) => None,
-            opened => Some(opened.expect("the ledger opens")),
-        }
-    };
-    let ledger = wait_for("the lock of the ledger", SOON, open).await;
+    let path = place::prepare(home).expect("the home is usable");
+    let ledger = LedgerWriter::open(path).expect("the ledger opens");
     let numbers: Vec<usize> = (0..waiting.events).collect();
     for group in numbers.chunks(GROUP) {
         let recorded = join_all(group.iter().map(|number| ledger.ask(waiting.row(*number)))).await;

@@ -16,6 +16,7 @@ mod open;
 mod open_rows;
 mod outbound;
 pub mod peek;
+pub mod place;
 mod refusals;
 mod restarts;
 mod retention;
@@ -44,9 +45,6 @@ use caduceus_contract::messages::ledger::{GetLedger, LedgerError};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{ExitReason, Fatal, Incarnation, ResponseFuture};
 use store::Work;
-
-/// The file's name in the home.
-pub const FILE_NAME: &str = "caduceus.db";
 
 /// Interval of checks whether the thread hangs or has ended; no message reports either.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -43,6 +43,14 @@ pub enum OpenError {
         /// The problem.
         detail: String,
     },
+    /// There is one at the present path and one at the former, which an earlier version wrote later.
+    #[error("there are two ledgers, {path} and {former} of an earlier version: move one of them away")]
+    Two {
+        /// The path of this version.
+        path: PathBuf,
+        /// That of the earlier one.
+        former: PathBuf,
+    },
     /// It is corrupt and could not be moved away.
     #[error("the ledger {path} is corrupt and cannot be set aside")]
     Stuck {
@@ -99,7 +107,7 @@ impl OpenError {
                 }
                 _ => false,
             },
-            Self::Corrupt { .. } | Self::Newer { .. } | Self::NoLog(_) => false,
+            Self::Corrupt { .. } | Self::Newer { .. } | Self::NoLog(_) | Self::Two { .. } => false,
         }
     }
 }
@@ -143,7 +151,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 
 /// Ensures that none of our processes writes the file. The lock is a separate file, because SQLite loses its own locks when
 /// any code in the process closes the file.
-fn lock(path: &Path) -> Result<LockFile, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<LockFile, OpenError> {
     let lock = with_ending(path, ".lock");
     let file = |source| OpenError::File { path: lock.clone(), source };
     let lock_file = LockFile::new(private(&lock).map_err(file)?);
@@ -258,7 +266,7 @@ fn private(path: &Path) -> io::Result<File> {
     Ok(own::open_or_create(path, own::OpenMode::ReadWrite, 0o600).map_err(|error| error.why)?)
 }
 
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()

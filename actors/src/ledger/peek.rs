@@ -53,12 +53,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ledger::{FILE_NAME, LedgerWriter};
+    use crate::ledger::LedgerWriter;
 
     #[test]
     fn a_file_that_a_ledger_left_has_its_version_and_is_not_changed_by_the_check() {
         let home = tempfile::tempdir().unwrap();
-        let path = home.path().join(FILE_NAME);
+        let path = home.path().join("ledger.db");
         assert_eq!(peek(&path).unwrap(), Peek::Missing);
         let writer = LedgerWriter::open(path.clone()).unwrap();
         assert!(matches!(peek(&path).unwrap(), Peek::Fresh | Peek::Version(_)), "it is open");
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_foreign_file_is_distinguished_from_an_empty_ledger() {
         let home = tempfile::tempdir().unwrap();
-        let path = home.path().join(FILE_NAME);
+        let path = home.path().join("ledger.db");
         fs::write(&path, "").unwrap();
         assert_eq!(peek(&path).unwrap(), Peek::Fresh);
         fs::write(&path, "hello").unwrap();

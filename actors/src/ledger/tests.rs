@@ -4,6 +4,7 @@ mod conversations;
 mod damage;
 mod kill;
 mod migrating;
+mod place;
 mod recording;
 mod retrying;
 mod settling;
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::LedgerWriter;
 use super::store::{Failure, Store, Work};
-use super::{FILE_NAME, LedgerWriter};
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::*;
 use caduceus_contract::profile_name::ProfileName;
@@ -38,7 +39,7 @@ struct Home {
 impl Home {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(FILE_NAME);
+        let path = directory.path().join("ledger.db");
         Self { _directory: directory, path }
     }
 

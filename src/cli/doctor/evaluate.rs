@@ -1,7 +1,7 @@
 //! From the facts about a home to findings with remedies. Pure.
 
-use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
+use caduceus_actors::ledger::place::PATH;
 use caduceus_actors::relay::probe::ProbeResult;
 
 use super::agent::{AgentFact, CommandFound};
@@ -110,7 +110,7 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
         }
         Ok(Peek::Version(version)) => Finding::ok(CODE, format!("the ledger exists, version {version}")),
         Ok(Peek::Foreign) => {
-            let detail = format!("{FILE_NAME} is not a ledger; a gateway would refuse to start and set it aside");
+            let detail = format!("{PATH} is not a ledger; a gateway would refuse to start and set it aside");
             Finding::error(CODE, detail, "put the right file back, or move this one away")
         }
         Err(reason) => {

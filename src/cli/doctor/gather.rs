@@ -14,7 +14,7 @@ use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::honcho::inspect::{self, GrantInspection};
 use caduceus_actors::honcho::location::{HonchoProfile, is_there};
 use caduceus_actors::honcho::refresh::unix_now_ms;
-use caduceus_actors::ledger::{FILE_NAME, peek};
+use caduceus_actors::ledger::{peek, place};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
 use caduceus_actors::relay::probe::{ProbeResult, probe};
@@ -201,13 +201,18 @@ fn honcho_profile(profile: &ProfileSettings, settings: &Settings) -> HonchoProfi
 }
 
 fn ledger(home: &Path) -> LedgerFact {
-    let names =
-        fs::read_dir(home).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let prefix = format!("{FILE_NAME}.damaged-");
     let mut set_aside: Vec<String> =
-        names.filter(|name| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
+        [place::PATH, place::FORMER_PATH].map(|path| home.join(path)).iter().flat_map(|path| set_aside(path)).collect();
     set_aside.sort_unstable();
-    LedgerFact { peek: peek::peek(&home.join(FILE_NAME)).map_err(|error| error.to_string()), set_aside }
+    LedgerFact { peek: peek::peek(&place::find(home)).map_err(|error| error.to_string()), set_aside }
+}
+
+/// The names of corrupt ledgers that were set aside beside `ledger`.
+fn set_aside(ledger: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = ledger.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().flatten();
+    let prefix = format!("{}.damaged-", ledger.file_name().unwrap_or_default().display());
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(move |name| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm"))
 }
 
 /// Where a link leads may be a disk that does not answer; that counts as a home.

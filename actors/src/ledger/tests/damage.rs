@@ -69,7 +69,7 @@ fn a_newer_ledger_is_refused_and_unchanged() {
 #[test]
 fn an_unusable_path_is_named_in_the_error() {
     let home = Home::new();
-    let nowhere = home.path.join("below").join(FILE_NAME);
+    let nowhere = home.path.join("below").join("ledger.db");
     assert!(
         matches!(LedgerWriter::open(&nowhere), Err(OpenError::File { path, .. }) if path.starts_with(nowhere.parent().unwrap()))
     );
