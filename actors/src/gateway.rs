@@ -144,7 +144,7 @@ impl RunningGateway {
     /// Writes the work that is left in the ledger's queue, for at most `timeout`. Blocks.
     ///
     /// # Errors
-    /// [`ledger::CloseError`] if the disk did not accept it in time.
+    /// [`CloseError`] if the disk did not accept it in time.
     pub fn close_ledger(&self, timeout: Duration) -> Result<(), CloseError> {
         self.writer.close(timeout)
     }
