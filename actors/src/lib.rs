@@ -23,6 +23,7 @@ pub mod files;
 pub mod gateway;
 pub mod honcho;
 pub mod http_client;
+mod in_order;
 pub mod ledger;
 pub mod locked;
 pub mod nearest;

@@ -20,7 +20,6 @@ use actix::{Actor, AsyncContext, Context, Message};
 use tracing::{error, info};
 use uuid::Uuid;
 
-use super::arrivals::{ArrivalPlace, Arrivals};
 use super::event::{ChatCommand, DispatchJob};
 use super::links::{LinkDescriptors, UnlinkedEvents};
 use super::notice::{Notice, NoticeLimit};
@@ -30,6 +29,7 @@ use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnFactory};
 use super::settings::DispatchSettings;
 use super::start::StartingTurn;
 use super::started::StartedTurns;
+use crate::in_order::{InOrder, Place};
 use crate::profile::messages::ProfilePorts;
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::{LinkId, Target};
@@ -51,7 +51,8 @@ pub struct DispatchActor {
     jobs: HashMap<InboundId, DispatchJob>,
     incarnation: Incarnation,
     turn_factory: TurnFactory,
-    arrivals: Arrivals<RecordedEvent>,
+    /// The runtime may deliver the answers of the ledger in any order, but a session runs its events in order of arrival.
+    arrivals: InOrder<Vec<RecordedEvent>>,
     /// Requests to other actors, of which a turn in flight has one.
     tasks: ActorTasks<Self>,
     own: Port<RecordAnswered>,
@@ -98,7 +99,7 @@ struct EarlyEvents {
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
 struct RecordAnswered {
-    place: ArrivalPlace,
+    place: Place,
     /// The generation of the incarnation that assigned the place.
     generation: u64,
     /// Those with an action that follows, in order of arrival.
@@ -137,7 +138,7 @@ impl DispatchActor {
             ports: Arc::new(ports),
             turn_factory,
             incarnation: start.incarnation().clone(),
-            arrivals: Arrivals::default(),
+            arrivals: InOrder::default(),
             tasks: ActorTasks::default(),
             own: start.own(),
             jobs: HashMap::new(),

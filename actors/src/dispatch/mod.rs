@@ -1,7 +1,6 @@
 //! From event to turn: duplicate, profile, session, queue.
 
 pub mod actor;
-mod arrivals;
 pub mod counts;
 pub mod event;
 pub mod home;

@@ -22,13 +22,13 @@ use super::descriptors::Descriptors;
 use super::media::Fetcher;
 use super::pending::{NOT_CONNECTED, PendingSends, QUEUE_FULL};
 use super::plan::LinkPlan;
-use super::reorder::ReorderBuffer;
 use super::socket::{Connection, NotQueued};
 use super::steps::{At, CloseWith, Idleness, LinkStep};
 use super::timings::LinkTimings;
 use super::unacked::{Seq, UnackedEvents};
 use crate::clock::Clock;
 use crate::http_client::HttpClient;
+use crate::in_order::InOrder;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
 use crate::status::changes::StatusChanges;
 use caduceus_contract::link::{LinkId, Target};
@@ -112,7 +112,7 @@ pub struct RelayActor {
     /// Events offered to the dispatcher, and dead letters to the ledger, until they are answered.
     pub(super) tasks: ActorTasks<Self>,
     /// Events, some of which wait for their media.
-    pub(super) reorder: ReorderBuffer<Arrival>,
+    pub(super) arrivals: InOrder<Arrival>,
     pub(super) unacked: UnackedEvents<Arrival>,
     /// To be offered together, before the handler returns.
     pub(super) to_offer: Vec<(Seq, Arrival)>,
@@ -152,7 +152,7 @@ impl RelayActor {
             places: Arc::new(Semaphore::new(PLACES as usize)),
             pending: PendingSends::default(),
             tasks: ActorTasks::default(),
-            reorder: ReorderBuffer::default(),
+            arrivals: InOrder::default(),
             unacked: UnackedEvents::default(),
             to_offer: Vec::new(),
             descriptors: Descriptors::default(),

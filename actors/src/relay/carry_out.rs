@@ -14,11 +14,11 @@ use super::dead_letter::DeadLetter;
 use super::descriptors::Descriptors;
 use super::dial::{self, DialError, Socket};
 use super::plan::LinkPlan;
-use super::reorder::ReorderBuffer;
 use super::socket::{Connection, ConnectionArgs, SocketEvent};
 use super::steps::{LinkStep, Loss, Prepared, plain};
 use super::unacked::{NextAction, OfferAnswer, Seq, UnackedEvents};
 use crate::http_client::UpgradeRefused;
+use crate::in_order::InOrder;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent};
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
@@ -59,7 +59,7 @@ impl RelayActor {
                 self.pending.fail_all();
                 // The connector sends again the events that were not acknowledged.
                 self.unacked = UnackedEvents::default();
-                self.reorder = ReorderBuffer::default();
+                self.arrivals = InOrder::default();
             }
         }
     }

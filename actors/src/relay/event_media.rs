@@ -9,6 +9,7 @@ use tracing::warn;
 use super::actor::RelayActor;
 use super::arrival::{Arrival, ArrivalContent};
 use super::media;
+use crate::in_order::Place;
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent};
 use caduceus_contract::messages::relay::Deliver;
 use caduceus_contract::wire::event::InboundEvent;
@@ -19,13 +20,10 @@ impl RelayActor {
             ArrivalContent::Event(event) => self.media_host(&event.event).map(|url| (url, event)),
             ArrivalContent::Dead(_) => None,
         };
+        let place = self.arrivals.reserve();
         let Some((url, event)) = host else {
-            if let Some(arrival) = self.reorder.push_complete(arrival) {
-                self.accept(arrival);
-            }
-            return;
+            return self.complete(place, arrival);
         };
-        let place = self.reorder.reserve();
         let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
         ctx.spawn(fetching.into_actor(self).map(move |(event, raw_event), link, _| {
             if link.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
@@ -35,11 +33,16 @@ impl RelayActor {
             if let ArrivalContent::Event(fetched) = &mut arrival.content {
                 (fetched.event, fetched.raw_event) = (event, raw_event);
             }
-            for arrival in link.reorder.completed(place, arrival) {
-                link.accept(arrival);
-            }
+            link.complete(place, arrival);
             link.send_offers(generation);
         }));
+    }
+
+    /// An event with its media is offered once all before it are complete.
+    fn complete(&mut self, place: Place, arrival: Arrival) {
+        for arrival in self.arrivals.complete(place, arrival) {
+            self.accept(arrival);
+        }
     }
 
     /// The connector's address, if it hosts any of the event's media.

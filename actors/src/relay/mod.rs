@@ -19,7 +19,6 @@ pub mod policy;
 pub mod post;
 pub mod probe;
 pub mod provision;
-mod reorder;
 pub mod route;
 mod socket;
 mod steps;

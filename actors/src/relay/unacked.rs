@@ -5,21 +5,20 @@
 
 use std::collections::BTreeMap;
 
-/// Numbers the events of one connection.
-pub(super) type Seq = u64;
+use crate::in_order::{InOrder, Place};
+
+/// The place of an event among those of its connection.
+pub(super) type Seq = Place;
 
 /// The events of one connection between the socket and the acknowledgement.
 #[derive(Debug)]
 pub(super) struct UnackedEvents<T> {
-    next: Seq,
+    /// Accepted ones, in order of arrival.
+    taken: InOrder<T>,
     /// Number of events that the dispatcher has not answered.
     offered: usize,
     /// Refused, or received after a refusal.
     held: BTreeMap<Seq, T>,
-    /// Accepted, while an earlier one is not.
-    taken: BTreeMap<Seq, T>,
-    /// All before this one are acknowledged.
-    next_done: Seq,
     /// An event was refused and is not accepted yet.
     blocked: bool,
     /// An offered event was refused since the last wait.
@@ -56,24 +55,14 @@ pub(super) enum NextAction {
 
 impl<T> Default for UnackedEvents<T> {
     fn default() -> Self {
-        Self {
-            next: 0,
-            offered: 0,
-            held: BTreeMap::new(),
-            taken: BTreeMap::new(),
-            next_done: 0,
-            blocked: false,
-            refused: false,
-            rounds: 0,
-        }
+        Self { taken: InOrder::default(), offered: 0, held: BTreeMap::new(), blocked: false, refused: false, rounds: 0 }
     }
 }
 
 impl<T> UnackedEvents<T> {
     /// Adds an event; returns it if it is to be offered now.
     pub(super) fn arrived(&mut self, item: T) -> Option<(Seq, T)> {
-        let seq = self.next;
-        self.next += 1;
+        let seq = self.taken.reserve();
         if self.blocked {
             self.held.insert(seq, item);
             return None;
@@ -86,21 +75,15 @@ impl<T> UnackedEvents<T> {
     pub(super) fn answered(&mut self, seq: Seq, answer: OfferAnswer<T>) -> (Vec<T>, NextAction) {
         self.offered = self.offered.saturating_sub(1);
         let was_blocked = self.blocked;
-        match answer {
-            OfferAnswer::Taken(item) => {
-                self.taken.insert(seq, item);
-            }
+        let done = match answer {
+            OfferAnswer::Taken(item) => self.taken.complete(seq, item),
             OfferAnswer::Refused(item) => {
                 self.held.insert(seq, item);
                 self.blocked = true;
                 self.refused = true;
+                Vec::new()
             }
-        }
-        let mut done = Vec::new();
-        while let Some(item) = self.taken.remove(&self.next_done) {
-            self.next_done += 1;
-            done.push(item);
-        }
+        };
         (done, self.after(was_blocked))
     }
 

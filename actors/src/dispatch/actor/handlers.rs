@@ -33,7 +33,7 @@ impl Handler<OfferEvents> for DispatchActor {
     fn handle(&mut self, OfferEvents(events): OfferEvents, _: &mut Self::Context) -> Self::Result {
         let (records, offers): (Vec<_>, Vec<_>) = events.into_iter().map(|event| self.record_of(event)).unzip();
         let recorded = self.ports.ledger.record_inbound.ask(Batch(records), LEDGER_TIMEOUT);
-        let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
+        let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.reserve());
         let counts = self.ports.counts.clone();
         // The future outlives this incarnation: an event on disk is acknowledged and processed even if the incarnation fails meanwhile.
         ResponseFuture::new(async move {
@@ -148,12 +148,12 @@ impl Handler<RecordAnswered> for DispatchActor {
 
     fn handle(&mut self, answered: RecordAnswered, ctx: &mut Self::Context) {
         let events = if answered.generation == self.incarnation.generation() {
-            self.arrivals.settled(answered.place, answered.events)
+            self.arrivals.complete(answered.place, answered.events)
         } else {
             // An earlier incarnation assigned the place.
-            answered.events
+            vec![answered.events]
         };
-        for event in events {
+        for event in events.into_iter().flatten() {
             self.process_or_defer(event, ctx);
         }
     }
