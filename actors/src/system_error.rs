@@ -18,6 +18,7 @@ pub fn is_temporary(error: &io::Error) -> bool {
             | ErrorKind::InvalidFilename
             | ErrorKind::InvalidData
             | ErrorKind::Unsupported
+            | ErrorKind::CrossesDevices
     ) && rustix::io::Errno::from_io_error(error) != Some(rustix::io::Errno::LOOP)
 }
 
@@ -31,8 +32,16 @@ mod tests {
         for passing in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::STALE] {
             assert!(is_temporary(&passing.into()), "{passing:?}");
         }
-        for lasting in [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::NOTDIR, Errno::ISDIR, Errno::ROFS, Errno::LOOP]
-        {
+        for lasting in [
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::NOENT,
+            Errno::NOTDIR,
+            Errno::ISDIR,
+            Errno::ROFS,
+            Errno::LOOP,
+            Errno::XDEV,
+        ] {
             assert!(!is_temporary(&lasting.into()), "{lasting:?}");
         }
     }

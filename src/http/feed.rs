@@ -171,7 +171,7 @@ impl Feed {
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
-        if self.is_current(&snapshot) {
+        if self.is_current(&snapshot) || self.has_later_than(&snapshot) {
             return;
         }
         let made = Instant::now();
@@ -207,6 +207,11 @@ impl Feed {
             FeedEvent::Live(rendered) => !Arc::ptr_eq(&rendered.snapshot, snapshot) && rendered.made < moment,
             FeedEvent::Lost(_) | FeedEvent::Closing => true,
         }
+    }
+
+    /// Whether the status includes more changes than `snapshot`, whose answer was overtaken by a notification.
+    fn has_later_than(&self, snapshot: &Snapshot) -> bool {
+        matches!(&*self.0.borrow(), FeedEvent::Live(rendered) if rendered.snapshot.changes > snapshot.changes)
     }
 
     fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {

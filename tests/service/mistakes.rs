@@ -173,16 +173,15 @@ fn a_corrupt_ledger_is_renamed_unchanged_and_the_next_start_has_a_new_one() {
     let home = home(&[("caduceus.db", corrupt)]);
     let (code, message) = refused(home.path());
     assert_eq!(code, CONFIGURATION, "{message}");
-    let folder = home.path().join("caduceus");
-    let entries = fs::read_dir(&folder).unwrap().flatten();
+    let entries = fs::read_dir(home.path()).unwrap().flatten();
     let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    let aside = names.iter().find(|name| name.starts_with("ledger.db.damaged-")).expect("the ledger was renamed");
+    let aside = names.iter().find(|name| name.starts_with("caduceus.db.damaged-")).expect("the ledger was renamed");
     assert!(message.contains("is corrupt and was set aside") && message.contains(aside), "{message}");
-    assert_eq!(fs::read_to_string(folder.join(aside)).unwrap(), corrupt);
+    assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), corrupt);
 
     let next = Process::start(&["serve", "--home", &home.path().display().to_string(), "--bind", "127.0.0.1:0"]);
     assert!(next.url.starts_with("http://"));
-    assert_eq!(fs::read_to_string(folder.join(aside)).unwrap(), corrupt);
+    assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), corrupt);
 }
 
 #[test]

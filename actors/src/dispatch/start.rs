@@ -19,8 +19,9 @@ use caduceus_contract::messages::ledger::{Batch, InboundId, InboundState, Ledger
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::StartChild;
 
-/// Timeout of the profile for its agent's configuration; after it each turn asks by itself.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout of the profile for its agent's configuration; after it each turn asks by itself. Short, because until then a turn cannot be
+/// stopped.
+const AGENT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A turn to start.
 pub(super) struct StartingTurn {
@@ -28,6 +29,9 @@ pub(super) struct StartingTurn {
     pub(super) event: InboundId,
     pub(super) job: DispatchJob,
 }
+
+/// A turn with its permit.
+pub(super) type PermittedTurn = (StartingTurn, TurnPermit);
 
 /// Why a turn did not start.
 pub(super) enum NotStarted {
@@ -42,19 +46,46 @@ pub(super) enum NotStarted {
 }
 
 /// What became of each turn.
-pub(super) type Outcomes = Vec<(TurnId, InboundId, Result<StartedTurn, NotStarted>)>;
+pub(super) type StartOutcomes = Vec<(TurnId, InboundId, Result<StartedTurn, NotStarted>)>;
 
-/// Requests permits from the gate, marks the events as running, and starts the turns, which are all of one profile.
+/// Requests permits from the gate. Returns the turns with one, and what became of the others.
+pub(super) async fn request_permits(
+    ports: Arc<DispatchPorts>,
+    turns: Vec<StartingTurn>,
+) -> (Vec<PermittedTurn>, StartOutcomes) {
+    let request = |StartingTurn { turn, job, .. }: &StartingTurn| {
+        let ticket = TurnTicket { id: *turn, profile: job.profile.clone(), session: job.session.clone() };
+        PermitRequest { ticket, origin: job.origin }
+    };
+    let requests = RequestPermits(turns.iter().map(request).collect());
+    let (mut permitted, mut outcomes) = (Vec::new(), Vec::new());
+    match ports.gate.permits.ask(requests, PERMIT_TIMEOUT).await {
+        Ok(answers) => {
+            for (starting, answer) in turns.into_iter().zip(answers) {
+                match answer {
+                    Ok(permit) => permitted.push((starting, permit)),
+                    Err(refusal) => outcomes.push((starting.turn, starting.event, Err(NotStarted::Refused(refusal)))),
+                }
+            }
+        }
+        Err(error) => {
+            let no_answer = || NotStarted::NoAnswer(format!("the gate: {error}"));
+            outcomes.extend(turns.iter().map(|starting| (starting.turn, starting.event, Err(no_answer()))));
+        }
+    }
+    (permitted, outcomes)
+}
+
+/// Marks the events as running, and starts the turns, which are all of one profile.
 pub(super) async fn start_turns(
     ports: Arc<DispatchPorts>,
     turn_factory: TurnFactory,
     profile: ProfilePorts,
-    turns: Vec<StartingTurn>,
-) -> Outcomes {
-    let mut outcomes = Vec::with_capacity(turns.len());
-    let (permits, agent) =
-        join(request_permits(&ports, turns, &mut outcomes), profile.agent.get.ask(GetAgent, AGENT_TIMEOUT)).await;
-    let running = mark_running(&ports, permits, &mut outcomes).await;
+    permitted: Vec<PermittedTurn>,
+) -> StartOutcomes {
+    let mut outcomes = Vec::with_capacity(permitted.len());
+    let agent = profile.agent.get.ask(GetAgent, AGENT_TIMEOUT);
+    let (running, agent) = join(mark_running(&ports, permitted, &mut outcomes), agent).await;
     // A turn without it asks again, for longer.
     let agent = agent.ok();
     let starting = running.into_iter().map(|(StartingTurn { turn, event, job }, permit)| {
@@ -74,58 +105,26 @@ pub(super) async fn start_turns(
     outcomes
 }
 
-/// The turns that the gate admits, with their permits.
-async fn request_permits(
-    ports: &DispatchPorts,
-    turns: Vec<StartingTurn>,
-    outcomes: &mut Outcomes,
-) -> Vec<(StartingTurn, TurnPermit)> {
-    let request = |StartingTurn { turn, job, .. }: &StartingTurn| {
-        let ticket = TurnTicket { id: *turn, profile: job.profile.clone(), session: job.session.clone() };
-        PermitRequest { ticket, origin: job.origin }
-    };
-    let requests = RequestPermits(turns.iter().map(request).collect());
-    let mut permits = Vec::new();
-    match ports.gate.permits.ask(requests, PERMIT_TIMEOUT).await {
-        Ok(answers) => {
-            for (starting, answer) in turns.into_iter().zip(answers) {
-                match answer {
-                    Ok(permit) => permits.push((starting, permit)),
-                    Err(refusal) => outcomes.push((starting.turn, starting.event, Err(NotStarted::Refused(refusal)))),
-                }
-            }
-        }
-        Err(error) => {
-            let no_answer = || NotStarted::NoAnswer(format!("the gate: {error}"));
-            outcomes.extend(turns.iter().map(|starting| (starting.turn, starting.event, Err(no_answer()))));
-        }
-    }
-    permits
-}
-
 /// The turns whose events are marked as running in the ledger.
 async fn mark_running(
     ports: &DispatchPorts,
-    permits: Vec<(StartingTurn, TurnPermit)>,
-    outcomes: &mut Outcomes,
-) -> Vec<(StartingTurn, TurnPermit)> {
-    let mut running = Vec::with_capacity(permits.len());
-    if permits.is_empty() {
-        return running;
-    }
-    let mark = |(StartingTurn { turn, event, .. }, _): &(StartingTurn, TurnPermit)| MarkInbound {
+    permitted: Vec<PermittedTurn>,
+    outcomes: &mut StartOutcomes,
+) -> Vec<PermittedTurn> {
+    let mark = |(StartingTurn { turn, event, .. }, _): &PermittedTurn| MarkInbound {
         id: *event,
         state: InboundState::Running,
         turn: Some(*turn),
         note: None,
     };
-    let marks = Batch(permits.iter().map(mark).collect());
+    let marks = Batch(permitted.iter().map(mark).collect());
     let marked = match ports.ledger.mark_running.ask(marks, LEDGER_TIMEOUT).await {
         Ok(Ok(marked)) => marked,
-        Ok(Err(error)) => permits.iter().map(|_| Err(error.clone())).collect(),
-        Err(error) => permits.iter().map(|_| Err(LedgerError::Unwritable(error.to_string()))).collect(),
+        Ok(Err(error)) => permitted.iter().map(|_| Err(error.clone())).collect(),
+        Err(error) => permitted.iter().map(|_| Err(LedgerError::Unwritable(error.to_string()))).collect(),
     };
-    for ((starting, permit), marked) in permits.into_iter().zip(marked) {
+    let mut running = Vec::with_capacity(permitted.len());
+    for ((starting, permit), marked) in permitted.into_iter().zip(marked) {
         let why = match marked {
             Ok(()) => {
                 running.push((starting, permit));

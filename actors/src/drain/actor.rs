@@ -328,7 +328,7 @@ impl DrainActor {
 
     fn wake_waiters(&mut self) {
         if self.waiters.is_empty() {
-            return;
+            return self.is_awaited.store(false, Ordering::SeqCst);
         }
         let view = self.view();
         let left = |waiter: &mut Waiter| if waiter.including_requesters { view.active_agents } else { view.waited_for };

@@ -43,8 +43,10 @@ pub enum OpenError {
         /// The problem.
         detail: String,
     },
-    /// There is one at the present path and one at the former, which an earlier version wrote later.
-    #[error("there are two ledgers, {path} and {former} of an earlier version: move one of them away")]
+    /// There is one at the present path, or its log, and one at the former, which an earlier version wrote later.
+    #[error(
+        "there are two ledgers, {path} and {former} of an earlier version: move one of them away, with its -wal and -shm"
+    )]
     Two {
         /// The path of this version.
         path: PathBuf,
@@ -121,7 +123,7 @@ pub(super) struct Opened {
     /// Its files, for the check of their paths.
     pub(super) files: LedgerFiles,
     /// Held until the connection is closed, so it is declared below it.
-    pub(super) _lock: LockFile,
+    pub(super) lock: LockFile,
 }
 
 /// Opens the ledger at `path`, making an empty one if there is none.
@@ -136,7 +138,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         return Err(set_aside(path, detail));
     }
     match connect(path) {
-        Ok((connection, rows, ids)) => Ok(Opened { connection, rows, ids, files: LedgerFiles::of(path), _lock: lock }),
+        Ok((connection, rows, ids)) => Ok(Opened { connection, rows, ids, files: LedgerFiles::of(path), lock }),
         Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
         Err(OpenRefusal::Newer(found)) => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
@@ -151,7 +153,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 
 /// Ensures that none of our processes writes the file. The lock is a separate file, because SQLite loses its own locks when
 /// any code in the process closes the file.
-pub(super) fn lock(path: &Path) -> Result<LockFile, OpenError> {
+fn lock(path: &Path) -> Result<LockFile, OpenError> {
     let lock = with_ending(path, ".lock");
     let file = |source| OpenError::File { path: lock.clone(), source };
     let lock_file = LockFile::new(private(&lock).map_err(file)?);

@@ -1,13 +1,12 @@
 //! Where the ledger lies in a home, and the move of one that an earlier version kept elsewhere. Blocks.
 
 use std::fs::{remove_file, rename, symlink_metadata};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-use super::open::{OpenError, lock, with_ending};
-use crate::files::{Symlinks, own, small};
+use super::open::{OpenError, Opened, open, with_ending};
+use crate::files::{LockFile, Symlinks, own, small};
 
 /// Path in the home. The directory is ours alone, so that writes to the ledger do not wake the watch on the home.
 pub const PATH: &str = "caduceus/ledger.db";
@@ -16,11 +15,11 @@ pub const FORMER_PATH: &str = "caduceus.db";
 
 /// The path of the ledger of `home`; one that an earlier version kept at `<home>/caduceus.db` is moved there.
 ///
-/// A process that is killed meanwhile leaves at most the log at the new path and the file at the former, and the next call moves the
-/// rest.
+/// The log is written back first, so the move is that of one file: a process that is killed meanwhile leaves a whole ledger at one of
+/// the two paths.
 ///
 /// # Errors
-/// [`OpenError`]: another process has the former ledger, there are two, or the system refuses the move. Nothing was deleted.
+/// [`OpenError`] of the former ledger, or there are two, or the system refuses the move. Nothing was deleted.
 pub fn prepare(home: &Path) -> Result<PathBuf, OpenError> {
     let (path, former) = (home.join(PATH), home.join(FORMER_PATH));
     let at = |path: &Path| {
@@ -29,27 +28,46 @@ pub fn prepare(home: &Path) -> Result<PathBuf, OpenError> {
     };
     let directory = path.parent().unwrap_or(home);
     own::make_directory(directory).map_err(at(directory))?;
+    // Otherwise a power failure could remove the directory of a ledger whose content is on disk.
+    own::sync_directory(home).map_err(at(home))?;
     match small::open(&former, Symlinks::Refuse) {
         Ok(_) => {}
         Err(error) if error.is_missing() => return Ok(path),
         Err(error) => return Err(at(&former)(error.into())),
     }
-    let lock = lock(&former)?;
-    if symlink_metadata(&path).is_ok() {
+    // A log that was left there belongs to another file.
+    if [path.clone(), with_ending(&path, "-wal")].iter().any(|path| symlink_metadata(path).is_ok()) {
         return Err(OpenError::Two { path, former });
     }
-    // The log first: without its file it is nothing, but a file without its log has lost the last messages.
-    move_if_there(&with_ending(&former, "-wal"), &with_ending(&path, "-wal")).map_err(at(&former))?;
-    sync_both(home, directory).map_err(at(&former))?;
+    let lock = write_back(&former)?;
     rename(&former, &path).map_err(at(&former))?;
-    sync_both(home, directory).map_err(at(&former))?;
-    for ending in ["-shm", ".lock"] {
-        // Neither has content of its own.
-        let _ = remove_file(with_ending(&former, ending));
+    for directory in [directory, home] {
+        own::sync_directory(directory).map_err(at(directory))?;
     }
+    // It has no content.
+    let _ = remove_file(with_ending(&former, ".lock"));
     drop(lock);
     info!(from = %former.display(), to = %path.display(), "ledger moved");
     Ok(path)
+}
+
+/// Writes the log of the ledger at `path` back into its file, and closes it. The lock stays.
+fn write_back(path: &Path) -> Result<LockFile, OpenError> {
+    let Opened { connection, lock, .. } = open(path)?;
+    let database = |source| OpenError::Database { path: path.to_owned(), source };
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let is_busy: bool = connection.query_row(sql, [], |row| row.get(0)).map_err(database)?;
+    connection.close().map_err(|(_, source)| database(source))?;
+    // With another program in the file its log may remain.
+    let has_log = std::fs::symlink_metadata(with_ending(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    if is_busy || has_log { Err(OpenError::Locked(path.to_owned())) } else { Ok(lock) }
+}
+
+/// The path of a former ledger beside the present one: a gateway does not start with both.
+#[must_use]
+pub fn second(home: &Path) -> Option<PathBuf> {
+    let former = home.join(FORMER_PATH);
+    (find(home) != former && symlink_metadata(&former).is_ok()).then_some(former)
 }
 
 /// The path at which the ledger of `home` is read: the former one until a gateway has moved it.
@@ -57,16 +75,4 @@ pub fn prepare(home: &Path) -> Result<PathBuf, OpenError> {
 pub fn find(home: &Path) -> PathBuf {
     let (path, former) = (home.join(PATH), home.join(FORMER_PATH));
     if symlink_metadata(&path).is_err() && symlink_metadata(&former).is_ok() { former } else { path }
-}
-
-fn move_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        moved => moved,
-    }
-}
-
-fn sync_both(home: &Path, directory: &Path) -> io::Result<()> {
-    own::sync_directory(directory)?;
-    own::sync_directory(home)
 }

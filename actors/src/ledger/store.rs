@@ -21,6 +21,11 @@ pub trait Work: Send + 'static {
     /// # Errors
     /// [`Failure::Answered`] concerns this work alone; [`Failure::Sql`] may end the transaction for all.
     fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure>;
+
+    /// Number of operations in it.
+    fn operations(&self) -> usize {
+        1
+    }
 }
 
 /// Does `work` for one caller.
@@ -44,6 +49,10 @@ impl<W: Work> Work for Batch<W> {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure> {
         self.0.iter().map(|work| Ok(run_for_caller(work, store)?)).collect()
+    }
+
+    fn operations(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -27,7 +27,7 @@ use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 /// Length of the queue of the thread. Without the disk it is full within a second of real load, and later callers
 /// are answered at once.
 const QUEUE: usize = 4_096;
-/// Most operations in one transaction: above this a commit gains nothing, and the first one waits for the last.
+/// Operations in one transaction after which no more work is added: a commit gains nothing, and the first one waits for the last.
 const GROUP: usize = 512;
 /// Interval of attempts to write while the disk accepts no writes and there is no work.
 const PROBE: Duration = Duration::from_secs(1);
@@ -137,6 +137,9 @@ impl fmt::Debug for LedgerWriter {
 
 /// Work in the queue, with the sender of its answer.
 trait Job: Send {
+    /// Number of operations.
+    fn operations(&self) -> usize;
+
     /// Does the work, and keeps the answer.
     ///
     /// # Errors
@@ -154,6 +157,10 @@ struct AnyJob<W: Work> {
 }
 
 impl<W: Work> Job for AnyJob<W> {
+    fn operations(&self) -> usize {
+        self.work.operations()
+    }
+
     fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()> {
         self.outcome = Some(run_for_caller(&self.work, store)?);
         Ok(())
@@ -173,11 +180,28 @@ impl<W: Work> Job for AnyJob<W> {
 struct WakeWriter;
 
 impl Job for WakeWriter {
+    fn operations(&self) -> usize {
+        0
+    }
+
     fn run(&mut self, _: &mut Store<'_>) -> rusqlite::Result<()> {
         Ok(())
     }
 
     fn answer(self: Box<Self>, _: Option<&LedgerError>) {}
+}
+
+/// The work for one transaction: what waits, up to [`GROUP`] operations.
+fn group(first: Box<dyn Job>, waiting: &Receiver<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+    let mut operations = first.operations();
+    let mut group = vec![first];
+    while operations < GROUP
+        && let Ok(job) = waiting.try_recv()
+    {
+        operations += job.operations();
+        group.push(job);
+    }
+    group
 }
 
 /// Whether a transaction had anything to write to disk.
@@ -211,7 +235,7 @@ impl Writer {
         loop {
             match waiting.recv_timeout(self.idle_wait()) {
                 Ok(first) => {
-                    self.run_group(std::iter::once(first).chain(waiting.try_iter().take(GROUP - 1)).collect());
+                    self.run_group(group(first, waiting));
                 }
                 Err(RecvTimeoutError::Timeout) if self.shared.cannot_write() => self.probe(),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -238,11 +262,8 @@ impl Writer {
             self.notify();
         }
         loop {
-            let rest: Vec<_> = waiting.try_iter().take(GROUP).collect();
-            if rest.is_empty() {
-                return;
-            }
-            self.run_group(rest);
+            let Ok(first) = waiting.try_recv() else { return };
+            self.run_group(group(first, waiting));
         }
     }
 

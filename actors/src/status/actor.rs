@@ -310,10 +310,8 @@ impl Handler<StatusTouched> for StatusActor {
     type Result = ();
 
     fn handle(&mut self, _: StatusTouched, ctx: &mut Self::Context) {
-        // The last snapshot may have been begun since this was sent.
-        if self.settings.changes.reported() > self.included {
-            self.gather(ctx);
-        }
+        // Also if the last snapshot includes the change already: only a snapshot clears the flag.
+        self.gather(ctx);
     }
 }
 

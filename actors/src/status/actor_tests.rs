@@ -156,6 +156,23 @@ async fn a_request_after_a_change_is_answered_with_a_snapshot_that_includes_it()
     assert!(made <= begun.elapsed().as_millis() / PAUSE.as_millis() + 3, "{made} snapshots in {:?}", begun.elapsed());
 }
 
+#[actix::test]
+async fn a_notification_of_a_change_that_is_included_already_does_not_keep_later_ones_back() {
+    let bench = StatusBench::start(ProcessPhase::Running);
+    // The first rounds may find a snapshot that was due before.
+    for round in 0..3 {
+        bench.ask(RefreshSnapshot).await;
+        // As if that snapshot had been begun between the count of a change and its message.
+        bench.changes.notify();
+        bench.ask(GetSnapshot).await;
+        bench.changes.report();
+        let (reported, begun) = (bench.changes.reported(), Instant::now());
+        while bench.ask(GetSnapshot).await.changes < reported {
+            assert!(begun.elapsed() < TICK / 2, "round {round}: the change waits for the next tick");
+        }
+    }
+}
+
 #[test]
 fn only_the_first_change_after_a_snapshot_is_a_message() {
     let (mailbox, profile) = (Mailbox::<StatusActor>::new(), ProfileName::parse("work").unwrap());

@@ -9,17 +9,18 @@ use tracing::debug;
 use crate::locked::locked;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_supervision::Port;
+use caduceus_supervision::{Incarnation, Port};
 
 /// Where every actor reports a change of its view. Only the first change after a snapshot is begun sends a message; the others cost
 /// two atomic operations.
 ///
-/// Shared by the whole process. It outlives every incarnation of the status actor, so nothing is lost on its restart.
+/// Shared by the whole process; it outlives every incarnation of the status actor. The profiles of a snapshot that was never finished
+/// are lost with it, and a new incarnation queries all of them.
 #[derive(Debug, Clone)]
-pub struct StatusChanges(Arc<Shared>);
+pub struct StatusChanges(Arc<ChangeCounts>);
 
 #[derive(Debug)]
-struct Shared {
+struct ChangeCounts {
     status: Port<StatusTouched>,
     /// Number of changes reported since the start of the process.
     reported: AtomicU64,
@@ -34,20 +35,26 @@ impl StatusChanges {
     #[must_use]
     pub fn new(status: Port<StatusTouched>) -> Self {
         let (reported, notified, profiles) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(Shared { status, reported, notified, profiles }))
+        Self(Arc::new(ChangeCounts { status, reported, notified, profiles }))
     }
 
     /// Reports a change. The caller's view shows it already.
     pub fn report(&self) {
-        let shared = &*self.0;
         // Before the flag is read: a snapshot that is begun after that counts this one.
-        shared.reported.fetch_add(1, Ordering::SeqCst);
-        if shared.notified.swap(true, Ordering::SeqCst) {
+        self.0.reported.fetch_add(1, Ordering::SeqCst);
+        self.notify();
+    }
+
+    /// Notifies the status actor, unless it is notified already. The snapshot that it makes may be the second with the same change.
+    pub(super) fn notify(&self) {
+        let counts = &*self.0;
+        // A fenced incarnation could not send the message, and must not keep others from it.
+        if Incarnation::current_is_fenced() || counts.notified.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Err(error) = shared.status.tell(StatusTouched) {
+        if let Err(error) = counts.status.tell(StatusTouched) {
             // The next change tries again; a request sees the count and asks for a snapshot.
-            shared.notified.store(false, Ordering::SeqCst);
+            counts.notified.store(false, Ordering::SeqCst);
             debug!(%error, "status not notified");
         }
     }

@@ -117,10 +117,7 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for PollTasks<A> {
                 polled
             };
             let Poll::Ready(Some(then)) = polled else {
-                let after = self.0.borrow().after;
-                if let Some(after) = after {
-                    after(actor, ctx);
-                }
+                self.finish(actor, ctx);
                 return Poll::Pending;
             };
             then(actor, ctx);
@@ -129,7 +126,17 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for PollTasks<A> {
                 return Poll::Pending;
             }
         }
+        self.finish(actor, ctx);
         task.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> PollTasks<A> {
+    fn finish(&self, actor: &mut A, ctx: &mut Context<A>) {
+        let after = self.0.borrow().after;
+        if let Some(after) = after {
+            after(actor, ctx);
+        }
     }
 }

@@ -230,7 +230,7 @@ impl Board {
         self.root.version.waiters.subscribe()
     }
 
-    /// Number of changes of state so far.
+    /// Number of changes of state so far; [`Board::changes`] counts apart.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.root.version.number.load(Ordering::SeqCst)
@@ -340,11 +340,13 @@ impl StatusCell {
 
     /// Removes a child. A newer one of the same id stays.
     pub(crate) fn remove(&self, child: &Arc<Self>) {
-        let mut children = locked(&self.children);
-        if children.get(&child.id).is_some_and(|found| Arc::ptr_eq(found, child)) {
-            children.remove(&child.id);
-            drop(children);
-            self.count_removed(child);
+        let removed = {
+            let mut children = locked(&self.children);
+            let is_there = children.get(&child.id).is_some_and(|found| Arc::ptr_eq(found, child));
+            if is_there { children.remove(&child.id) } else { None }
+        };
+        if let Some(removed) = removed {
+            self.count_removed(&removed);
         }
         self.bump();
     }

@@ -1,7 +1,6 @@
 //! From the facts about a home to findings with remedies. Pure.
 
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
-use caduceus_actors::ledger::place::PATH;
 use caduceus_actors::relay::probe::ProbeResult;
 
 use super::agent::{AgentFact, CommandFound};
@@ -110,7 +109,8 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
         }
         Ok(Peek::Version(version)) => Finding::ok(CODE, format!("the ledger exists, version {version}")),
         Ok(Peek::Foreign) => {
-            let detail = format!("{PATH} is not a ledger; a gateway would refuse to start and set it aside");
+            let detail =
+                format!("{} is not a ledger; a gateway would refuse to start and set it aside", ledger.path.display());
             Finding::error(CODE, detail, "put the right file back, or move this one away")
         }
         Err(reason) => {
@@ -122,7 +122,12 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
         let detail = format!("a corrupt ledger was set aside as {name}");
         Finding::warn("ledger_set_aside", detail, "save what is needed from it, then move it out of the home")
     };
-    std::iter::once(state).chain(ledger.set_aside.iter().map(corrupt)).collect()
+    let second = ledger.second.as_ref().map(|second| {
+        let detail =
+            format!("there are two ledgers, {} and {} of an earlier version", ledger.path.display(), second.display());
+        Finding::error(CODE, detail, "move one of them away, with its -wal and -shm")
+    });
+    std::iter::once(state).chain(second).chain(ledger.set_aside.iter().map(corrupt)).collect()
 }
 
 fn profiles(profiles: &[ProfileFact]) -> Vec<Finding> {

@@ -67,8 +67,11 @@ pub(super) enum HomeFact {
 /// The ledger's file.
 #[derive(Debug)]
 pub(super) struct LedgerFact {
+    pub(super) path: PathBuf,
     pub(super) peek: Result<Peek, String>,
-    /// Names of corrupt ledgers that were set aside.
+    /// That of an earlier version, beside it.
+    pub(super) second: Option<PathBuf>,
+    /// Paths of corrupt ledgers that were set aside.
     pub(super) set_aside: Vec<String>,
 }
 
@@ -130,7 +133,12 @@ impl Default for HomeFacts {
             files: Vec::new(),
             lock: Ok(false),
             events: None,
-            ledger: LedgerFact { peek: Ok(Peek::Missing), set_aside: Vec::new() },
+            ledger: LedgerFact {
+                path: "/h/caduceus/ledger.db".into(),
+                peek: Ok(Peek::Missing),
+                second: None,
+                set_aside: Vec::new(),
+            },
             profiles: Vec::new(),
             link: None,
             drain: None,

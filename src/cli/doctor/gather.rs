@@ -204,15 +204,19 @@ fn ledger(home: &Path) -> LedgerFact {
     let mut set_aside: Vec<String> =
         [place::PATH, place::FORMER_PATH].map(|path| home.join(path)).iter().flat_map(|path| set_aside(path)).collect();
     set_aside.sort_unstable();
-    LedgerFact { peek: peek::peek(&place::find(home)).map_err(|error| error.to_string()), set_aside }
+    let path = place::find(home);
+    let peek = peek::peek(&path).map_err(|error| error.to_string());
+    LedgerFact { path, peek, second: place::second(home), set_aside }
 }
 
-/// The names of corrupt ledgers that were set aside beside `ledger`.
+/// The paths of corrupt ledgers that were set aside beside `ledger`.
 fn set_aside(ledger: &Path) -> impl Iterator<Item = String> + use<> {
     let entries = ledger.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().flatten();
     let prefix = format!("{}.damaged-", ledger.file_name().unwrap_or_default().display());
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(move |name| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm"))
+    let is_ledger = move |name: &str| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm");
+    entries
+        .filter(move |entry| entry.file_name().to_str().is_some_and(&is_ledger))
+        .map(|entry| entry.path().display().to_string())
 }
 
 /// Where a link leads may be a disk that does not answer; that counts as a home.

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
 use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT};
-use super::super::start::{NotStarted, StartingTurn, start_turns};
+use super::super::start::{NotStarted, StartOutcomes, StartingTurn, request_permits, start_turns};
 use super::super::started::StartedTurn;
 use super::DispatchActor;
 use crate::profile::messages::ProfilePorts;
@@ -94,15 +94,26 @@ impl DispatchActor {
             by_profile.entry(name).or_insert_with(|| (profile, Vec::new())).1.push(starting);
         }
         for (profile, turns) in by_profile.into_values() {
-            let started = start_turns(Arc::clone(&self.ports), Arc::clone(&self.turn_factory), profile, turns);
-            self.tasks.spawn(started, |outcomes, actor, ctx| {
-                for (turn, event, outcome) in outcomes {
-                    match outcome {
-                        Ok(started) => actor.started(turn, started),
-                        Err(reason) => actor.not_started(turn, event, reason, ctx),
-                    }
+            let permitted = request_permits(Arc::clone(&self.ports), turns);
+            self.tasks.spawn(permitted, |(permitted, refused), actor, ctx| {
+                // At once: they do not wait for the start of the others.
+                actor.settle_starts(refused, ctx);
+                if permitted.is_empty() {
+                    return;
                 }
+                let (ports, turn_factory) = (Arc::clone(&actor.ports), Arc::clone(&actor.turn_factory));
+                let started = start_turns(ports, turn_factory, profile, permitted);
+                actor.tasks.spawn(started, |outcomes, actor, ctx| actor.settle_starts(outcomes, ctx));
             });
+        }
+    }
+
+    fn settle_starts(&mut self, outcomes: StartOutcomes, ctx: &mut Context<Self>) {
+        for (turn, event, outcome) in outcomes {
+            match outcome {
+                Ok(started) => self.started(turn, started),
+                Err(reason) => self.not_started(turn, event, reason, ctx),
+            }
         }
     }
 
@@ -121,7 +132,7 @@ impl DispatchActor {
         match reason {
             NotStarted::Refused(refusal) => {
                 let hold = self.settings.values().drain.refused == WhenRefused::Hold;
-                self.refused(turn, refusal, hold, ctx);
+                self.requeue_or_refuse(turn, refusal, hold, ctx);
             }
             NotStarted::NoAnswer(error) => Self::retry_later(turn, &error, ctx),
             NotStarted::EventEnded => {
@@ -138,11 +149,11 @@ impl DispatchActor {
 
     fn retry_later(turn: TurnId, error: &str, ctx: &mut Context<Self>) {
         warn!(%turn, %error, "turn not started yet");
-        ctx.run_later(PAUSE, move |actor, ctx| actor.refused(turn, Refusal::Superseded, true, ctx));
+        ctx.run_later(PAUSE, move |actor, ctx| actor.requeue_or_refuse(turn, Refusal::Superseded, true, ctx));
     }
 
     /// The event of a turn that was not started waits or is refused; if the turn is to stop, no other turn runs the event.
-    fn refused(&mut self, turn: TurnId, refusal: Refusal, hold: bool, ctx: &mut Context<Self>) {
+    fn requeue_or_refuse(&mut self, turn: TurnId, refusal: Refusal, hold: bool, ctx: &mut Context<Self>) {
         if let Some(cause) = self.plan.take_pending_stop(turn) {
             return self.stopped_early(turn, cause, ctx);
         }

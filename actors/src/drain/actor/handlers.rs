@@ -39,10 +39,10 @@ impl Handler<RequestPermits> for DrainActor {
             return Response::reply(self.admit(requests));
         }
         let (answer, answered) = oneshot::channel();
-        let superseded = requests.0.len();
+        let count = requests.0.len();
         self.early_requests.push((requests, answer));
         Response::fut(async move {
-            answered.await.unwrap_or_else(|_| (0..superseded).map(|_| Err(Refusal::Superseded)).collect())
+            answered.await.unwrap_or_else(|_| (0..count).map(|_| Err(Refusal::Superseded)).collect())
         })
     }
 }
@@ -175,6 +175,7 @@ impl Handler<AwaitDrained> for DrainActor {
         let wait = timeout(order.timeout, woken);
         Box::pin(wait.into_actor(self).map(|_, actor, _| {
             actor.waiters.retain(|waiter| !waiter.woken.is_closed());
+            actor.wake_waiters();
             actor.view()
         }))
     }

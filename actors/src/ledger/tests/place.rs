@@ -45,12 +45,22 @@ fn a_ledger_at_its_former_path_is_moved_with_its_log() {
 }
 
 #[test]
-fn a_move_that_was_interrupted_after_the_log_is_completed() {
+fn a_log_without_its_file_at_the_new_path_is_not_mixed_with_another_ledger() {
     let home = home_of_an_earlier_version();
     fs::create_dir(home.path().join("caduceus")).unwrap();
-    let log = |path: &str| with_ending(&home.path().join(path), "-wal");
-    fs::rename(log(FORMER_PATH), log(PATH)).unwrap();
-    assert_eq!(events(home.path()), 3);
+    fs::write(with_ending(&home.path().join(PATH), "-wal"), "left by a killed process").unwrap();
+    assert!(matches!(prepare(home.path()), Err(OpenError::Two { .. })));
+    assert!(home.path().join(FORMER_PATH).exists());
+}
+
+#[test]
+fn a_corrupt_ledger_at_the_former_path_is_set_aside_there() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join(FORMER_PATH), "this is no ledger").unwrap();
+    assert!(
+        matches!(prepare(home.path()), Err(OpenError::Corrupt { set_aside, .. }) if set_aside.parent() == Some(home.path()))
+    );
+    assert_eq!(events(home.path()), 0, "the next start has a new one");
 }
 
 #[test]

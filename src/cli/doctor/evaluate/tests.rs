@@ -171,7 +171,8 @@ fn a_ledger_that_this_build_cannot_use_is_an_error_and_one_set_aside_a_warning()
         facts.ledger.peek = Ok(peek);
         assert_eq!(worst(&findings(&facts)), Level::Ok);
     }
-    let aside = vec!["caduceus.db.damaged-x".to_owned()];
+    assert_eq!(after(|facts| facts.ledger.second = Some("/h/caduceus.db".into())), (Level::Error, "ledger"));
+    let aside = vec!["/h/caduceus.db.damaged-x".to_owned()];
     assert_eq!(after(|facts| facts.ledger.set_aside = aside), (Level::Warn, "ledger_set_aside"));
 }
 
