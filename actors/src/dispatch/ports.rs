@@ -10,11 +10,12 @@ use crate::profile::messages::ProfilePorts;
 use crate::status::changes::StatusChanges;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
-    Batch, LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, MarkOutbound,
-    NoteRestart, ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices, SettleTurn,
+    LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, MarkOutbound, NoteRestart,
+    ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices, SettleTurn,
 };
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};

@@ -14,8 +14,9 @@ use crate::profile::agent::AgentSettings;
 use crate::profile::agent::messages::GetAgent;
 use crate::profile::messages::ProfilePorts;
 use crate::turn::order::TurnOrder;
+use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::drain::{Refusal, TurnTicket};
-use caduceus_contract::messages::ledger::{Batch, InboundId, InboundState, LedgerError, MarkInbound};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::StartChild;
 

@@ -8,7 +8,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 use super::memory::{Memory, RowKind};
 use super::row::{self, CorruptRow};
 use super::states::RowCounts;
-use caduceus_contract::messages::ledger::{Batch, LedgerError};
+use caduceus_contract::messages::batch::Batch;
+use caduceus_contract::messages::ledger::LedgerError;
 
 /// Work that the writer's thread does inside a transaction shared with other work.
 pub trait Work: Send + 'static {

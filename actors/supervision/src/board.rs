@@ -4,13 +4,10 @@
 //! hangs holds no lock.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
-use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
@@ -22,99 +19,14 @@ use crate::gauge::Gauge;
 use crate::incarnation::Incarnation;
 use crate::locked::locked;
 use crate::monotonic;
+use crate::tree_node::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
+use crate::tree_version::TreeVersion;
 use crate::worker_thread::WorkerThread;
 
 /// A view of the whole tree. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Board {
     root: Arc<StatusCell>,
-}
-
-/// One child and those below it, at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TreeNode {
-    /// Id among its siblings.
-    pub id: String,
-    /// Ids from the root's child down, joined by slashes; empty for the root.
-    pub path: String,
-    /// Supervisor or worker.
-    pub kind: ChildKind,
-    /// The stage of its lifecycle.
-    pub state: ChildState,
-    /// Counts its incarnations, from 1; 0 before the first.
-    pub generation: u64,
-    /// Restarts that count against its restart intensity now.
-    pub restarts_in_window: usize,
-    /// Restarts since the process started.
-    pub restarts_total: u64,
-    /// When the current or last incarnation was started; RFC 3339 in UTC.
-    pub started_at: Option<String>,
-    /// How the previous incarnation ended.
-    pub last_exit: Option<LastExit>,
-    /// Messages that wait in its mailbox.
-    pub queue_depth: usize,
-    /// Messages refused because the mailbox was full.
-    pub refused: u64,
-    /// Time left of its backoff.
-    pub next_restart_in_ms: Option<u64>,
-    /// Time since the last heartbeat of the running incarnation.
-    pub heartbeat_age_ms: Option<u64>,
-    /// Name of the thread it runs on.
-    #[serde(rename = "lane")]
-    pub thread: String,
-    /// Its children, in the order in which they start.
-    pub children: Vec<TreeNode>,
-    /// Counts of children that were removed, so that a total over the tree never decreases.
-    #[serde(skip)]
-    pub removed: RemovedCounts,
-}
-
-/// Counts of children that were removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct RemovedCounts {
-    /// Their restarts.
-    pub restarts: u64,
-    /// Messages that their full mailboxes refused.
-    pub refused: u64,
-}
-
-/// How an incarnation ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LastExit {
-    /// Stable name, see [`ExitReason::word`].
-    pub word: String,
-    /// One line for the operator.
-    pub text: String,
-    /// When, RFC 3339 in UTC.
-    pub at: String,
-}
-
-/// The kind of a node of the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChildKind {
-    /// Has children.
-    Supervisor,
-    /// Does work.
-    Worker,
-}
-
-/// The stage of a child's lifecycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChildState {
-    /// Waits until the children before it are ready, or is not ready yet itself.
-    Starting,
-    /// Running and ready.
-    Running,
-    /// Waits to be restarted.
-    Backoff,
-    /// A stop was requested.
-    Stopping,
-    /// Stopped until an operator starts it.
-    Stopped,
-    /// Not restarted: its restart intensity is exceeded, or the exit reason was [`ExitReason::Fatal`].
-    Failed,
 }
 
 /// The record of one child.
@@ -129,21 +41,6 @@ pub(crate) struct StatusCell {
     children: Mutex<ChildCells>,
     removed: Mutex<RemovedCounts>,
     version: Arc<TreeVersion>,
-}
-
-/// Counts the changes of a tree. Nearly all changes are starts and ends of short-lived children, so one costs a few atomic operations
-/// while no caller waits for it.
-#[derive(Default)]
-struct TreeVersion {
-    number: AtomicU64,
-    on_change: OnceLock<Box<dyn Fn() + Send + Sync>>,
-    waiters: watch::Sender<u64>,
-}
-
-impl fmt::Debug for TreeVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TreeVersion").field("number", &self.number).finish_non_exhaustive()
-    }
 }
 
 /// The cells of one supervisor's children, in the order in which they were added.
@@ -227,18 +124,18 @@ impl Board {
     /// the caller. See [`Board::on_change`].
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.root.version.waiters.subscribe()
+        self.root.version.subscribe()
     }
 
     /// Number of changes of state so far; [`Board::changes`] counts apart.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.root.version.number.load(Ordering::SeqCst)
+        self.root.version.number()
     }
 
     /// Calls `notify` after every change from now on, on the thread that made it, which must not wait. Only the first call counts.
     pub fn on_change(&self, notify: impl Fn() + Send + Sync + 'static) {
-        let _ = self.root.version.on_change.set(Box::new(notify));
+        self.root.version.on_change(notify);
     }
 
     /// All running incarnations.
@@ -251,24 +148,6 @@ impl Board {
     /// Calls `visit` with every running incarnation. It must not use the board.
     pub(crate) fn visit_running(&self, visit: &mut dyn FnMut(&RunningChild)) {
         self.root.visit_running(visit);
-    }
-}
-
-impl TreeNode {
-    /// This node and those below it, parents first.
-    pub fn walk(&self) -> impl Iterator<Item = &TreeNode> {
-        let mut left = vec![self];
-        std::iter::from_fn(move || {
-            let node = left.pop()?;
-            left.extend(node.children.iter().rev());
-            Some(node)
-        })
-    }
-
-    /// The node at `path`, if there is one.
-    #[must_use]
-    pub fn find(&self, path: &str) -> Option<&TreeNode> {
-        self.walk().find(|node| node.path == path)
     }
 }
 
@@ -335,7 +214,7 @@ impl StatusCell {
         for child in children.iter().filter(|child| !keep(&child.id)) {
             self.remove(child);
         }
-        self.bump();
+        self.version.changed();
     }
 
     /// Removes a child. A newer one of the same id stays.
@@ -348,7 +227,7 @@ impl StatusCell {
         if let Some(removed) = removed {
             self.count_removed(&removed);
         }
-        self.bump();
+        self.version.changed();
     }
 
     fn count_removed(&self, child: &Self) {
@@ -361,19 +240,7 @@ impl StatusCell {
     /// Changes the status, and notifies the subscribers.
     pub(crate) fn write(&self, change: impl FnOnce(&mut ChildStatus)) {
         change(&mut locked(&self.status));
-        self.bump();
-    }
-
-    fn bump(&self) {
-        let version = &*self.version;
-        version.number.fetch_add(1, Ordering::SeqCst);
-        if let Some(notify) = version.on_change.get() {
-            notify();
-        }
-        // A later subscriber has seen the present version.
-        if version.waiters.receiver_count() > 0 {
-            version.waiters.send_modify(|version| *version += 1);
-        }
+        self.version.changed();
     }
 
     /// The counts of this child and of those below it.

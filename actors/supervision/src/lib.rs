@@ -35,11 +35,13 @@ mod staleness;
 mod start_child;
 mod start_context;
 mod supervisor;
+mod tree_node;
+mod tree_version;
 mod watchdog;
 mod worker_thread;
 
 pub use actor_tasks::ActorTasks;
-pub use board::{Board, ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
+pub use board::Board;
 pub use exit::{ExitReason, Fatal};
 #[cfg(feature = "fault-injection")]
 pub use fault::Fault;
@@ -62,5 +64,6 @@ pub use spec::{ChildSpec, SpecError, SupervisorSpec};
 pub use start_child::{StartChild, StartChildError};
 pub use start_context::StartContext;
 pub use supervisor::Supervisor;
+pub use tree_node::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 pub use watchdog::{TimeoutCause, Watchdog, WatchdogTimeout};
 pub use worker_thread::WorkerThread;

@@ -8,7 +8,7 @@ use actix::{Context, Handler, Message};
 use tokio::sync::mpsc;
 
 use crate::actor_heartbeat::ActorHeartbeat;
-use crate::board::{Board, ChildState, RunningChild, StatusCell, wall_clock};
+use crate::board::{Board, RunningChild, StatusCell, wall_clock};
 use crate::child_event::{ChildEvent, ExitNotifier};
 use crate::context::SystemContext;
 use crate::control::ControlHandle;
@@ -22,6 +22,7 @@ use crate::options::{RootEnd, RootOptions};
 use crate::port::Port;
 use crate::spec::{ChildSpec, SpecError, SupervisorSpec};
 use crate::supervisor::Supervisor;
+use crate::tree_node::ChildState;
 
 /// The root of a tree.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::board::{ChildKind, StatusCell};
+use crate::board::StatusCell;
 use crate::context::SystemContext;
 use crate::exit::ExitReason;
 use crate::gauge::Gauge;
@@ -15,6 +15,7 @@ use crate::messages::{ChildExited, Operate};
 use crate::policy::RestartPolicy;
 use crate::port::Port;
 use crate::restart::{Readiness, Restart, Strategy};
+use crate::tree_node::ChildKind;
 use crate::worker_thread::WorkerThread;
 
 /// Default time for a child to stop.

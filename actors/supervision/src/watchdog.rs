@@ -10,11 +10,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::board::{Board, TreeNode};
+use crate::board::Board;
 use crate::heartbeat::Heartbeat;
 use crate::locked::locked;
 use crate::monotonic;
 use crate::staleness::Staleness;
+use crate::tree_node::TreeNode;
 
 /// Timeout of the report: a thread that hangs may hold a lock that it needs.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);

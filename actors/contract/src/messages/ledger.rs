@@ -99,19 +99,6 @@ pub struct RecordInbound {
     pub note: Option<String>,
 }
 
-/// Several operations of one kind, in one message and one transaction. Each has an answer of its own: one that fails alone does not
-/// affect the others.
-#[derive(Debug, Clone)]
-pub struct Batch<M>(pub Vec<M>);
-
-impl<M, T> Message for Batch<M>
-where
-    M: Message<Result = Result<T, LedgerError>> + 'static,
-    T: 'static,
-{
-    type Result = Result<Vec<Result<T, LedgerError>>, LedgerError>;
-}
-
 /// Note of an event that a drain refused, until its chat is notified after the drain that it was not read.
 pub const REFUSED_BY_DRAIN: &str = "drain";
 

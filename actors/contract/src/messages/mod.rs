@@ -1,5 +1,6 @@
 //! The messages of the actors, one file for each, and the views that they answer.
 
+pub mod batch;
 pub mod config;
 pub mod dispatch;
 pub mod drain;

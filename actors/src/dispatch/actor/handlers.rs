@@ -14,12 +14,13 @@ use super::super::settings::DispatchSettings;
 use super::{DispatchActor, EventAction, FULL_MAILBOX_PAUSE, GateState, RecordAnswered, RecordedEvent};
 use crate::config::messages::SettingsChanged;
 use crate::settings::{Busy, WhenRefused};
+use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::dispatch::{
     AnnounceStop, DispatchView, GetDispatch, NotRecorded, OfferEvents, OfferedEvent, StopSession, StopTurnById,
     UnknownTurn,
 };
 use caduceus_contract::messages::drain::DrainChanged;
-use caduceus_contract::messages::ledger::{Batch, InboundState, RecordInbound, Recorded};
+use caduceus_contract::messages::ledger::{InboundState, RecordInbound, Recorded};
 use caduceus_contract::messages::turn::{DispatcherNotReady, StopCause, TurnEnded};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};

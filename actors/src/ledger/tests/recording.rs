@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::turn::id::fresh_turn_id;
+use caduceus_contract::messages::batch::Batch;
 
 #[test]
 fn everything_recorded_is_there_after_reopening() {

@@ -16,7 +16,7 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Running, SpawnHandle, St
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::actor_heartbeat::ActorHeartbeat;
-use crate::board::{ChildState, RunningChild, StatusCell, wall_clock};
+use crate::board::{RunningChild, StatusCell, wall_clock};
 use crate::child_event::{ChildEvent, ExitNotifier};
 use crate::children::Children;
 use crate::context::SystemContext;
@@ -35,6 +35,7 @@ use crate::port::{Port, TellError};
 use crate::restart::{Readiness, Restart};
 use crate::spec::ChildSpec;
 use crate::start_context::StartContext;
+use crate::tree_node::ChildState;
 
 /// Time until an exit is reported again that did not fit into the mailbox of the receiver.
 const EXIT_RETRY: Duration = Duration::from_millis(20);
