@@ -4,7 +4,7 @@
 //! *Directories* are watched, because a rename replaces a file itself. What events do not report, the checks of `sweep` do, so
 //! that no listener needs a timer.
 //!
-//! Setting a watch on a file system that hangs blocks, and would delay all events. So it is tried first with a separate watcher, on
+//! Setting a watch on a file system that hangs blocks, and would delay all events. So it is tried first on a separate descriptor, on
 //! a thread that can be abandoned, and only a directory that answered is added to the shared watch. No listener waits for this: it
 //! is notified once its directory is watched, because earlier changes are not seen.
 
@@ -154,16 +154,31 @@ fn trial_worker(directory: &Path) -> FileWorker {
 
 /// Sets the same watch on a separate descriptor. Its result does not matter, only that it returns. Returns whether the
 /// file system gives an event for every change.
+///
+/// All calls share the descriptor: closing one takes the kernel milliseconds, which a thousand profiles would wait for one after the
+/// other.
 #[cfg(target_os = "linux")]
 fn probe_watch(directory: &Path) -> bool {
+    use std::os::fd::OwnedFd;
+
     use rustix::fs::inotify;
 
     // ext, XFS, btrfs, tmpfs, overlayfs, ZFS, F2FS: none of them changes by another machine or process without an event.
     const LOCAL: [u64; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xf2f5_2010];
-    if std::fs::metadata(directory).is_ok()
-        && let Ok(watcher) = inotify::init(inotify::CreateFlags::CLOEXEC)
+    static PROBE: OnceLock<OwnedFd> = OnceLock::new();
+    if PROBE.get().is_none()
+        && let Ok(probe) = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
     {
-        let _ = inotify::add_watch(&watcher, directory, inotify::WatchFlags::MODIFY);
+        // Another call may have been first.
+        let _ = PROBE.set(probe);
+    }
+    if std::fs::metadata(directory).is_ok()
+        && let Some(probe) = PROBE.get()
+        && let Ok(watch) = inotify::add_watch(probe, directory, inotify::WatchFlags::DELETE_SELF)
+    {
+        let _ = inotify::remove_watch(probe, watch);
+        // The end of the watch is an event, and unread events would fill the queue.
+        let _ = rustix::io::read(probe, &mut [0; 4096]);
     }
     rustix::fs::statfs(directory).is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
 }

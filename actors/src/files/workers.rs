@@ -25,8 +25,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(5);
 const GATEWAY_THREADS: usize = 16;
 /// Most threads for all other homes. Beyond that, work waits for one that becomes free.
 const PROFILE_THREADS: usize = 512;
-/// Length of the queue for one directory and purpose.
-const WAITING: usize = 256;
+/// Length of the queue for one directory and purpose. The watch of the process is one of them, for the directories of all profiles.
+const WAITING: usize = 4_096;
 
 /// The purpose of work in a directory. Work of different purposes does not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
