@@ -13,6 +13,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use rustix::net::{Shutdown, shutdown};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -50,9 +51,21 @@ pub(super) enum ConnectError {
 #[derive(Debug)]
 pub(super) enum Transport {
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(OwnSocket),
     /// TLS over another transport.
     Tls(Box<TlsStream<Transport>>),
+}
+
+/// A connected socket, whose connection ends when it is dropped. Closing alone would not end it while a child that another thread has
+/// forked has the socket open, which it does until it executes its program: the next link would be dialled beside this one.
+#[derive(Debug)]
+pub(super) struct OwnSocket(TcpStream);
+
+impl Drop for OwnSocket {
+    fn drop(&mut self) {
+        // Fails only if the connection has ended already.
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
 }
 
 /// How connections are made. Cheap to clone.
@@ -77,7 +90,7 @@ impl TransportConnector {
     pub(super) async fn open(&self, uri: &Uri) -> Result<Transport, ConnectError> {
         let target = Destination::of(uri)?;
         match self.proxies.of(target.secure, &target.host, target.port) {
-            None => tcp(&target.host, target.port).await.map(Transport::Tcp),
+            None => tcp(&target.host, target.port).await.map(Transport::of),
             Some(proxy) => self.tunnel(proxy, &target).await,
         }
     }
@@ -109,7 +122,7 @@ impl TransportConnector {
 
     async fn to_proxy(&self, proxy: &Proxy) -> Result<Transport, ConnectError> {
         let failed = |error: ConnectError| failed(proxy, error.to_string());
-        let transport = Transport::Tcp(tcp(&proxy.host, proxy.port).await.map_err(failed)?);
+        let transport = Transport::of(tcp(&proxy.host, proxy.port).await.map_err(failed)?);
         if proxy.tls { self.secured(transport, &proxy.host).await.map_err(failed) } else { Ok(transport) }
     }
 
@@ -243,10 +256,14 @@ impl hyper::rt::Write for HttpStream {
 }
 
 impl Transport {
+    fn of(stream: TcpStream) -> Self {
+        Self::Tcp(OwnSocket(stream))
+    }
+
     /// The transport below all layers.
     pub(super) fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Tcp(stream) => stream,
+            Self::Tcp(socket) => &socket.0,
             Self::Tls(stream) => stream.get_ref().0.tcp(),
         }
     }
@@ -255,7 +272,7 @@ impl Transport {
 impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tcp(socket) => Pin::new(&mut socket.0).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -264,28 +281,28 @@ impl AsyncRead for Transport {
 impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp(socket) => Pin::new(&mut socket.0).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(socket) => Pin::new(&mut socket.0).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(socket) => Pin::new(&mut socket.0).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tcp(socket) => socket.0.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -296,7 +313,7 @@ impl AsyncWrite for Transport {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tcp(socket) => Pin::new(&mut socket.0).poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }

@@ -308,3 +308,19 @@ fn json_is_read_with_a_mark_before_it() {
     assert!(broken("{\"a\":1}").json().is_some());
     assert!(broken("12").json().is_none(), "it may be the beginning of 123");
 }
+
+#[test]
+fn a_dropped_connection_ends_although_a_forked_child_still_has_its_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    run(async {
+        let transport = HttpClient::default().connector(LONG).open(&uri).await.unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        // What a child has between fork and exec.
+        let copy = rustix::io::dup(transport.tcp()).unwrap();
+        drop(transport);
+        peer.set_read_timeout(Some(LONG)).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the peer sees the end");
+        drop(copy);
+    });
+}
