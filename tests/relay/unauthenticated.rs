@@ -78,19 +78,22 @@ fn watch(target: SocketAddr, headers: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+fn now_s() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
 fn delivery(id: &str) -> Vec<u8> {
     let body = json!({"event": World::message(id, id, "c", None)}).to_string();
-    let now = jiff::Timestamp::now().as_second();
+    let now = now_s();
     let signature = sign(body.as_bytes(), now, &KEY.into());
-    let head = delivery_head(&signature, body.len());
+    let head = delivery_head(now, &signature, body.len());
     format!("{head}{body}").into_bytes()
 }
 
-/// The head of a delivery with valid headers.
-fn delivery_head(signature: &str, length: usize) -> String {
-    let now = jiff::Timestamp::now().as_second();
+/// The head of a delivery that was signed at `time`, in seconds since 1970.
+fn delivery_head(time: i64, signature: &str, length: usize) -> String {
     format!(
-        "POST /relay/inbound HTTP/1.1\r\nHost: x\r\nx-relay-timestamp: {now}\r\nx-relay-signature: {signature}\r\n\
+        "POST /relay/inbound HTTP/1.1\r\nHost: x\r\nx-relay-timestamp: {time}\r\nx-relay-signature: {signature}\r\n\
          Content-Length: {length}\r\n\r\n"
     )
 }
@@ -138,7 +141,7 @@ const KINDS: [ClientKind; 8] = [
     ClientKind {
         name: "dripping body",
         count: 200,
-        opening: |_| delivery_head(&"00".repeat(32), 2_000_000).into_bytes(),
+        opening: |_| delivery_head(now_s(), &"00".repeat(32), 2_000_000).into_bytes(),
         then: drip,
     },
     ClientKind { name: "idle", count: 3_000, opening: |_| Vec::new(), then: |_, _, _| Ok(()) },
@@ -163,7 +166,7 @@ const KINDS: [ClientKind; 8] = [
     ClientKind {
         name: "half closed",
         count: 300,
-        opening: |_| delivery_head(&"00".repeat(32), 1_000).into_bytes(),
+        opening: |_| delivery_head(now_s(), &"00".repeat(32), 1_000).into_bytes(),
         then: |stream, _, _| stream.shutdown(Shutdown::Write),
     },
     ClientKind {
@@ -315,7 +318,7 @@ async fn huge_unsigned_bodies_delay_no_delivery() {
         .map(|n| {
             let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
             thread::spawn(move || {
-                let mut request = delivery_head(&"ab".repeat(32), 2 * 1024 * 1024).into_bytes();
+                let mut request = delivery_head(now_s(), &"ab".repeat(32), 2 * 1024 * 1024).into_bytes();
                 request.resize(request.len() + 2 * 1024 * 1024, b' ');
                 while !over.load(Ordering::Relaxed) {
                     let Ok(mut stream) = connect_from(source(n, false), target) else { continue };
@@ -370,7 +373,7 @@ async fn a_body_that_arrives_too_slowly_is_cut_off_with_408() {
     let dripped = tokio::task::spawn_blocking(move || {
         let mut stream = connect_from(source(1, false), target).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        stream.write_all(delivery_head(&"ab".repeat(32), 1_000).as_bytes()).unwrap();
+        stream.write_all(delivery_head(now_s(), &"ab".repeat(32), 1_000).as_bytes()).unwrap();
         let begun = Instant::now();
         let mut head = [0; 12];
         while begun.elapsed() < SOON {
