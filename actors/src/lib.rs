@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod locked;
 pub mod nearest;
 pub mod network;
+pub mod outbox;
 pub mod profile;
 pub mod relay;
 pub mod settings;

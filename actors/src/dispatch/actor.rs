@@ -23,9 +23,9 @@ use uuid::Uuid;
 use super::event::{ChatCommand, DispatchJob};
 use super::links::{LinkDescriptors, UnlinkedEvents};
 use super::notice::{Notice, NoticeLimit};
-use super::outbox;
 use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnFactory};
+use super::sending;
 use super::settings::DispatchSettings;
 use super::start::StartingTurn;
 use super::started::StartedTurns;
@@ -96,7 +96,7 @@ struct EarlyEvents {
 }
 
 /// The ledger has answered about events that arrived together.
-#[derive(Clone, Message)]
+#[derive(Message)]
 #[rtype(result = "()")]
 struct RecordAnswered {
     place: Place,
@@ -107,14 +107,13 @@ struct RecordAnswered {
 }
 
 /// An event that is on disk, with the action that follows.
-#[derive(Clone)]
 struct RecordedEvent {
     id: InboundId,
     job: DispatchJob,
     action: EventAction,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum EventAction {
     Run,
     /// It waits for the end of a drain, and the chat is notified.
@@ -297,7 +296,7 @@ impl DispatchActor {
     /// Sends a notice to a chat, unless the same notice was sent there within the interval.
     fn notify(&mut self, target: &Arc<Target>, notice: &Notice) {
         if self.notices.allows(notice, target, Instant::now()) {
-            let sent = outbox::send_notice(Arc::clone(&self.ports), target.clone(), notice.text());
+            let sent = sending::send_notice(Arc::clone(&self.ports), target.clone(), notice.text());
             self.tasks.spawn(sent, |(), _, _| ());
         }
     }

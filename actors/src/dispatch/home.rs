@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::{info, warn};
 
-use super::ports::{DispatchPorts, SEND_TIMEOUT};
+use super::ports::DispatchPorts;
+use crate::outbox::Outbox;
 use crate::settings::HomeChannel;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::wire::action::{Action, ActionResult};
 
 const STARTED: &str = "The gateway is up.";
@@ -39,7 +39,7 @@ impl HomeNotices {
         let (sent, start_announced) = (self.send(ports, STARTED), Arc::clone(&self.start_announced));
         Some(async move {
             let result = sent.await;
-            if result.not_sent {
+            if result.not_sent.is_some() {
                 start_announced.store(false, Ordering::SeqCst);
             } else if !result.success {
                 warn!(error = result.error, "start not announced in the home channel");
@@ -80,10 +80,10 @@ impl HomeNotices {
             reply_to: None,
             metadata: target.metadata(),
         };
-        let sent = ports.links.get(&target.link).map(|link| link.send.ask(SendAction { target, action }, SEND_TIMEOUT));
+        let sent = ports.links.get(&target.link).map(|link| Outbox::send(&link.send, target, action));
         async move {
             match sent {
-                Some(sent) => sent.await.unwrap_or_else(|error| ActionResult::ambiguous(error.to_string())),
+                Some(sent) => sent.await,
                 None => ActionResult::failed("no link is configured"),
             }
         }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use super::counts::DispatchCounts;
 use crate::drain::permit::messages::{ListTurns, RequestPermits};
+use crate::outbox::Outbox;
 use crate::profile::messages::ProfilePorts;
 use crate::status::changes::StatusChanges;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::batch::Batch;
-use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
-    LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, MarkOutbound, NoteRestart,
-    ReadInbound, RecordInbound, RecordOutbound, RecordRefusalNotices, SettleTurn,
+    LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, NoteRestart, ReadInbound,
+    RecordInbound, RecordRefusalNotices, SettleTurn,
 };
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
@@ -32,8 +32,6 @@ pub(super) const MAX_ATTEMPTS: u32 = 3;
 pub(super) const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timeout of the gate, including a restart of it.
 pub(super) const GATE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Timeout of one action: the link itself answers within 30 s.
-pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The ports of the dispatcher to other actors.
 #[derive(Clone)]
@@ -46,8 +44,8 @@ pub struct DispatchPorts {
     pub start_child: Port<StartChild>,
     /// The links, by name.
     pub links: BTreeMap<LinkId, LinkPorts>,
-    /// The dispatcher itself, for replies that could not be sent.
-    pub reply_pending: Port<ReplyPending>,
+    /// The way of its messages to chats.
+    pub outbox: Outbox,
     /// Notifies of a change in what the status shows.
     pub status: StatusChanges,
     /// The counts; they outlive the actor.
@@ -77,10 +75,6 @@ port_set! {
         pub last_interrupted: Port<LastInterrupted>,
         /// Counts the starts that found interrupted turns.
         pub note_restart: Port<NoteRestart>,
-        /// Records a notice.
-        pub record_outbound: Port<RecordOutbound>,
-        /// Sets the state of a reply.
-        pub mark_outbound: Port<MarkOutbound>,
         /// Lists replies.
         pub list_outbound: Port<ListOutbound>,
         /// Records the end of a turn.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::outbox;
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MAX_ATTEMPTS};
+use super::sending;
 use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger::{ListOutbound, OutboundRow, OutboundState};
@@ -31,8 +31,8 @@ pub(super) async fn resend_all(ports: Arc<DispatchPorts>, link: LinkId, process_
             continue;
         }
         if is_given_up(&row) {
-            outbox::give_up(&ports, row.id).await;
-        } else if !outbox::resend(&ports, row).await {
+            sending::give_up(&ports, row.id).await;
+        } else if !sending::resend(&ports, row).await {
             // They are sent again when the link comes up.
             return;
         }

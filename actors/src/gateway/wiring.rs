@@ -22,6 +22,7 @@ use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoContext, HonchoOwnPorts, HonchoPorts, HonchoRefreshActor, HonchoSettings};
 use crate::ledger::{LedgerActor, LedgerWriter};
 use crate::locked::locked;
+use crate::outbox::Outbox;
 use crate::profile::messages::ProfilePorts;
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::counts::LinkCounts;
@@ -32,7 +33,7 @@ use crate::status::changes::StatusChanges;
 use crate::time::now_ms;
 use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
-use crate::turn::ports::{TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
+use crate::turn::ports::TurnPorts;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::DrainControlPorts;
 use caduceus_contract::profile_name::ProfileName;
@@ -181,7 +182,7 @@ impl Wiring {
             gate: GatePorts::of(&boxes.drain),
             start_child: boxes.turns.port(),
             links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
-            reply_pending: boxes.dispatch.port(),
+            outbox: Outbox::of(&boxes.ledger, &boxes.dispatch),
             status: self.changes.clone(),
             counts: self.counts.dispatch.clone(),
         };
@@ -204,8 +205,8 @@ impl Wiring {
     /// Describes one turn. Its child is temporary: the tree never restarts it.
     fn turn_factory(&self) -> TurnFactory {
         let links = self.mailboxes.links.clone();
-        let (ledger, dispatch) =
-            (TurnLedgerPorts::of(&self.mailboxes.ledger), TurnDispatchPorts::of(&self.mailboxes.dispatch));
+        let (ledger, dispatch) = (&self.mailboxes.ledger, &self.mailboxes.dispatch);
+        let (load_history, ended, outbox) = (ledger.port(), dispatch.port(), Outbox::of(ledger, dispatch));
         let thread = self.data.clone();
         let redactor = self.dependencies.redactor.clone();
         Arc::new(move |order: TurnOrder, profile: &ProfilePorts| {
@@ -214,8 +215,9 @@ impl Wiring {
             let ports = TurnPorts {
                 agent: profile.agent.clone(),
                 send: link.port(),
-                ledger: ledger.clone(),
-                dispatch: dispatch.clone(),
+                load_history: load_history.clone(),
+                outbox: outbox.clone(),
+                ended: ended.clone(),
                 stop: mailbox.port(),
                 redactor: redactor.clone(),
             };

@@ -38,7 +38,7 @@ use caduceus_contract::messages::relay::{
     GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkState, LinkView, ResendLinkState, SendAction, Wake,
 };
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::wire::action::ActionResult;
+use caduceus_contract::wire::action_result::{ActionResult, NotSent};
 use caduceus_contract::wire::event::RELAY;
 use caduceus_contract::wire::frame::ToConnector;
 use caduceus_supervision::{ActorTasks, Incarnation, Port, ResponseFuture};
@@ -306,9 +306,10 @@ impl Handler<SendAction> for RelayActor {
     type Result = ResponseFuture<ActionResult>;
 
     fn handle(&mut self, message: SendAction, _: &mut Self::Context) -> Self::Result {
-        let refuse = |why: &str| -> Self::Result { ResponseFuture::ready(ActionResult::not_sent(why)) };
+        let refuse =
+            |reason: NotSent, why: &str| -> Self::Result { ResponseFuture::ready(ActionResult::not_sent(reason, why)) };
         let Some(connection) = self.connection.as_ref().filter(|_| self.plan.is_up()) else {
-            return refuse(NOT_CONNECTED);
+            return refuse(NotSent::NoLink, NOT_CONNECTED);
         };
         let request_id = Uuid::new_v4().simple().to_string();
         let (platform, bot_id) = self.address(&message.target);
@@ -325,8 +326,8 @@ impl Handler<SendAction> for RelayActor {
                 ResponseFuture::new(answer)
             }
             // Dropping `answer` removes it from the pending sends.
-            Err(NotQueued::Full) => refuse(QUEUE_FULL),
-            Err(NotQueued::Ending) => refuse(NOT_CONNECTED),
+            Err(NotQueued::Full) => refuse(NotSent::QueueFull, QUEUE_FULL),
+            Err(NotQueued::Ending) => refuse(NotSent::NoLink, NOT_CONNECTED),
         }
     }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use caduceus_contract::wire::action::ActionResult;
+use caduceus_contract::wire::action_result::{ActionResult, NotSent};
 
 /// Answer while there is no link.
 pub const NOT_CONNECTED: &str = "relay not connected";
 
-/// Answer when the queue of the socket is full.
+/// Answer when the queue of the socket is full; the text of the original.
 pub(super) const QUEUE_FULL: &str = "relay queue full";
 
 type PendingTable = Rc<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>;
@@ -92,7 +92,7 @@ impl Ticket {
     fn without_result(&self, why: &str) -> ActionResult {
         match self.0.replace(WriteState::Withdrawn) {
             WriteState::Written => ActionResult::ambiguous(why),
-            WriteState::Queued | WriteState::Withdrawn => ActionResult::not_sent(why),
+            WriteState::Queued | WriteState::Withdrawn => ActionResult::not_sent(NotSent::NoLink, why),
         }
     }
 }

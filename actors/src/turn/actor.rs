@@ -56,7 +56,7 @@ impl Actor for TurnActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some((work, commands)) = self.work.take() else { return };
         self.permit.attach(self.ports.stop.clone());
-        let (id, ended) = (work.id, self.ports.dispatch.ended.clone());
+        let (id, ended) = (work.id, self.ports.ended.clone());
         let turn = driver::run(work, self.ports.clone(), commands);
         let report = async move {
             let end = turn.await;

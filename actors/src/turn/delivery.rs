@@ -12,29 +12,20 @@ use super::ports::TurnPorts;
 use super::reply::ReplyAction;
 use super::split::split;
 use super::work::TurnWork;
+use crate::outbox::{NotRecorded, Outbox, is_pending, mark_after};
 use caduceus_contract::link::Target;
-use caduceus_contract::messages::dispatch::ReplyPending;
-use caduceus_contract::messages::ledger::{
-    InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
-};
+use caduceus_contract::messages::ledger::{InboundId, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
 use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::action::{Action, ActionResult};
+use caduceus_contract::wire::action_result::NotSent;
 use caduceus_contract::wire::descriptor::LenUnit;
-use caduceus_supervision::{AskError, spawn};
+use caduceus_supervision::{Port, spawn};
 
 /// In a raw event: the kind of interaction token with which the chat is answered, instead of a separate message.
 const FOLLOW_UP: &str = "follow_up";
-/// Timeout of the ledger; a commit takes milliseconds.
-const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Timeout of one action: the link itself answers within 30 s.
-const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 /// Interval of attempts while the ledger accepts no writes.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
-/// Restarts of the ledger during one request after which the request is not sent again.
-const MARK_RETRIES: u32 = 10;
-/// The link's error when its queue is full.
-const QUEUE_FULL: &str = "relay queue full";
 /// Attempts at a link whose queue is full, and the pause between them.
 const QUEUE_TRIES: u32 = 10;
 const QUEUE_RETRY: Duration = Duration::from_secs(1);
@@ -42,7 +33,8 @@ const QUEUE_RETRY: Duration = Duration::from_secs(1);
 /// Delivers one turn's messages to its chat. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ReplyDelivery {
-    ports: TurnPorts,
+    outbox: Outbox,
+    link: Port<SendAction>,
     turn: TurnId,
     inbound: InboundId,
     target: Arc<Target>,
@@ -66,7 +58,8 @@ impl ReplyDelivery {
     pub(super) fn new(work: &TurnWork, ports: &TurnPorts) -> Self {
         let kind = work.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
         Self {
-            ports: ports.clone(),
+            outbox: ports.outbox.clone(),
+            link: ports.send.clone(),
             turn: work.id,
             inbound: work.inbound,
             target: work.target.clone(),
@@ -93,7 +86,7 @@ impl ReplyDelivery {
     /// Writes the results that are not in the ledger yet, without waiting for it.
     pub(super) fn write_results(&self) {
         for mark in self.unwritten.take() {
-            spawn(self.mark(mark));
+            spawn(self.outbox.mark(mark));
         }
     }
 
@@ -106,7 +99,7 @@ impl ReplyDelivery {
     pub(super) fn typing(&self) {
         let target = self.target.clone();
         let action = Action::Typing { chat_id: target.chat_id.clone(), content: None, metadata: target.metadata() };
-        if let Err(error) = self.ports.send.tell(SendAction { target, action }) {
+        if let Err(error) = self.link.tell(SendAction { target, action }) {
             debug!(turn = %self.turn, %error, "typing not shown");
         }
     }
@@ -162,26 +155,24 @@ impl ReplyDelivery {
         };
         let mut result = self.send(action.clone()).await;
         for _ in 0..QUEUE_TRIES {
-            if result.error.as_deref() != Some(QUEUE_FULL) || self.is_ending.get() {
+            if result.not_sent != Some(NotSent::QueueFull) || self.is_ending.get() {
                 break;
             }
             tokio::time::sleep(QUEUE_RETRY).await;
             result = self.send(action.clone()).await;
         }
-        let state = OutboundState::after(&result);
+        let mark = mark_after(row, &result);
+        let state = mark.state;
         if state == OutboundState::Refused {
             warn!(turn = %self.turn, row = row.0, error = result.error, "reply refused by the connector");
         }
-        let mark = MarkOutbound { id: row, state, message_id: result.message_id.clone(), error: result.error.clone() };
-        if !matches!(state, OutboundState::Pending | OutboundState::Ambiguous) {
+        if !is_pending(state) {
             self.unwritten.borrow_mut().push(mark);
             return result;
         }
         // The dispatcher looks for it in the ledger.
-        self.mark(mark).await;
-        if let Err(error) = self.ports.dispatch.reply_pending.tell(ReplyPending { link: self.target.link.clone() }) {
-            debug!(turn = %self.turn, %error, "reply waits for its link");
-        }
+        self.outbox.mark(mark).await;
+        self.outbox.report_pending(row, self.target.link.clone());
         if state == OutboundState::Pending {
             // For the turn it is done: the ledger has it.
             return ActionResult { message_id: None, ..ActionResult::ambiguous("it waits for the link") };
@@ -199,13 +190,8 @@ impl ReplyDelivery {
         ActionResult { success: true, message_id, ..ActionResult::default() }
     }
 
-    async fn send(&self, action: Action) -> ActionResult {
-        let sent = self.ports.send.ask(SendAction { target: self.target.clone(), action }, SEND_TIMEOUT).await;
-        sent.unwrap_or_else(|error| match error {
-            AskError::Full | AskError::Fenced => ActionResult::not_sent("the link accepts nothing at the moment"),
-            // The link's actor crashed with the request: it may have been sent.
-            AskError::Closed | AskError::Timeout => ActionResult::ambiguous(error.to_string()),
-        })
+    fn send(&self, action: Action) -> impl Future<Output = ActionResult> + use<> {
+        Outbox::send(&self.link, self.target.clone(), action)
     }
 
     /// Waits for a ledger that accepts no writes, because it recovers by itself; `None` once the turn is to end.
@@ -220,43 +206,18 @@ impl ReplyDelivery {
         };
         let mut warned = false;
         loop {
-            let reason = match self.ports.ledger.record_outbound.ask(record.clone(), LEDGER_TIMEOUT).await {
-                Ok(Ok(row)) => return Some(row),
-                Ok(Err(LedgerError::Closed)) | Err(AskError::Fenced) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(error) => Some(error.to_string()),
+            let reason = match self.outbox.record(record.clone()).await {
+                Ok(row) => return Some(row),
+                Err(reason) => reason,
             };
-            let Some(reason) = reason.filter(|_| !self.is_ending.get()) else {
-                error!(turn = %self.turn, "reply not written to the ledger, and not sent");
+            if reason == NotRecorded::Closed || self.is_ending.get() {
+                error!(turn = %self.turn, %reason, "reply not written to the ledger, and not sent");
                 return None;
-            };
+            }
             if !std::mem::replace(&mut warned, true) {
-                warn!(turn = %self.turn, reason, "reply waits for the ledger");
+                warn!(turn = %self.turn, %reason, "reply waits for the ledger");
             }
             tokio::time::sleep(LEDGER_RETRY).await;
-        }
-    }
-
-    /// The request is sent before the future is first polled, and again if the ledger restarts before it answers.
-    fn mark(&self, mark: MarkOutbound) -> impl Future<Output = ()> + use<> {
-        let (port, turn) = (self.ports.ledger.mark_outbound.clone(), self.turn);
-        let mut request = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
-        async move {
-            let mut marked = request.as_mut().await;
-            for _ in 0..MARK_RETRIES {
-                if marked != Err(AskError::Closed) {
-                    break;
-                }
-                request.set(port.ask(mark.clone(), LEDGER_TIMEOUT));
-                marked = request.as_mut().await;
-            }
-            let reason = match marked {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
-            // It stays `sending`, and is sent again with a mark that it may be a repeat.
-            error!(%turn, row = mark.id.0, state = ?mark.state, reason, "reply state not updated in the ledger");
         }
     }
 }

@@ -106,7 +106,7 @@ impl TurnState {
         };
         if agent.reads_history() {
             self.keep = agent.history();
-            let history = history(self.ports.ledger.load_history.clone(), self.work.session.clone(), self.keep);
+            let history = history(self.ports.load_history.clone(), self.work.session.clone(), self.keep);
             self.work.history = tokio::select! {
                 biased;
                 cause = stopped(commands) => return TurnOutcome::Stopped(cause),

@@ -23,4 +23,4 @@ mod verdict;
 mod work;
 
 pub use actor::TurnActor;
-pub use ports::{TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
+pub use ports::TurnPorts;

@@ -1,12 +1,12 @@
 //! The ports of a turn.
 
+use crate::outbox::Outbox;
 use crate::profile::agent::messages::AgentPorts;
 use crate::profile::redact::Redactor;
-use caduceus_contract::messages::dispatch::ReplyPending;
-use caduceus_contract::messages::ledger::{LoadHistory, MarkOutbound, RecordOutbound};
+use caduceus_contract::messages::ledger::LoadHistory;
 use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::messages::turn::{StopTurn, TurnEnded};
-use caduceus_supervision::{Port, port_set};
+use caduceus_supervision::Port;
 
 /// The ports of a turn.
 #[derive(Debug, Clone)]
@@ -15,34 +15,14 @@ pub struct TurnPorts {
     pub agent: AgentPorts,
     /// The link of the event, for the replies.
     pub send: Port<SendAction>,
-    /// The ledger.
-    pub ledger: TurnLedgerPorts,
-    /// The dispatcher.
-    pub dispatch: TurnDispatchPorts,
+    /// The ledger, for the conversation so far.
+    pub load_history: Port<LoadHistory>,
+    /// The way of its messages to the chat.
+    pub outbox: Outbox,
+    /// The dispatcher, for the end of the turn.
+    pub ended: Port<TurnEnded>,
     /// The turn itself, for the gate, which stops remaining turns at the end of a drain.
     pub stop: Port<StopTurn>,
     /// Redacts the agent's standard error.
     pub redactor: Redactor,
-}
-
-port_set! {
-    /// The ports of a turn to the ledger.
-    pub struct TurnLedgerPorts {
-        /// Reads the conversation so far.
-        pub load_history: Port<LoadHistory>,
-        /// Records a reply before it is sent.
-        pub record_outbound: Port<RecordOutbound>,
-        /// Sets the state of a reply.
-        pub mark_outbound: Port<MarkOutbound>,
-    }
-}
-
-port_set! {
-    /// The ports of a turn to the dispatcher.
-    pub struct TurnDispatchPorts {
-        /// Reports the end of the turn.
-        pub ended: Port<TurnEnded>,
-        /// Reports a reply that could not be sent.
-        pub reply_pending: Port<ReplyPending>,
-    }
 }

@@ -247,7 +247,7 @@ impl Reply {
             shown.content.clone_from(&action.content);
         }
         if action.last {
-            self.refused |= refused && !result.not_sent;
+            self.refused |= refused && result.not_sent.is_none();
             self.shown = ShownMessage::default();
             self.part = None;
             self.more = true;

@@ -124,12 +124,22 @@ where
     /// # Errors
     /// [`TellError`]: the message was not sent.
     pub fn tell(&self, message: M) -> Result<(), TellError> {
-        self.enter()?;
+        self.tell_or_return(message).map_err(|(error, _)| error)
+    }
+
+    /// As [`Port::tell`]; returns the message if it was not sent.
+    ///
+    /// # Errors
+    /// [`TellError`], and the message.
+    pub fn tell_or_return(&self, message: M) -> Result<(), (TellError, M)> {
+        if let Err(error) = self.enter() {
+            return Err((error, message));
+        }
         self.shared.recipient.try_send(message).map_err(|error| {
             self.shared.gauge.leave();
             match error {
-                SendError::Full(_) => TellError::Full,
-                SendError::Closed(_) => TellError::Closed,
+                SendError::Full(message) => (TellError::Full, message),
+                SendError::Closed(message) => (TellError::Closed, message),
             }
         })
     }

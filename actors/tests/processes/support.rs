@@ -12,6 +12,7 @@ use caduceus_actors::drain::permit::messages::{PermitRequest, RequestPermits};
 use caduceus_actors::drain::permit::{Gate, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::http_client::HttpClient;
+use caduceus_actors::outbox::Outbox;
 use caduceus_actors::profile::agent::messages::AgentPorts;
 use caduceus_actors::profile::messages::ProfileConfig;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
@@ -19,7 +20,7 @@ use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::status::changes::StatusChanges;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_actors::turn::order::TurnOrder;
-use caduceus_actors::turn::{TurnActor, TurnDispatchPorts, TurnLedgerPorts, TurnPorts};
+use caduceus_actors::turn::{TurnActor, TurnPorts};
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::drain::{Origin, TurnTicket};
 use caduceus_contract::messages::ledger::{HistoryEntry, InboundId};
@@ -180,8 +181,9 @@ impl Fixture {
             let ports = TurnPorts {
                 agent: AgentPorts::of(&profile),
                 send: stub.clone().into(),
-                ledger: TurnLedgerPorts::of(&stub),
-                dispatch: TurnDispatchPorts::of(&stub),
+                load_history: stub.clone().into(),
+                outbox: Outbox::of(&stub, &stub),
+                ended: stub.clone().into(),
                 stop: ctx.address().into(),
                 redactor,
             };

@@ -262,6 +262,18 @@ async fn a_reply_without_a_link_waits_in_the_ledger_and_the_turn_succeeds() {
 }
 
 #[actix::test]
+async fn a_reply_that_finds_the_queue_of_its_link_full_is_tried_again_under_the_same_row() {
+    let fixture = Fixture::new("agent:\n  backend: echo\n");
+    fixture.stub.state().link_full = 1;
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    let ended = fixture.stub.ended().await;
+    assert_eq!(ended.outcome, TurnOutcome::Done);
+    assert_eq!(fixture.stub.sent().len(), 2, "once refused, once sent");
+    let states = ended.replies.iter().map(|reply| reply.state).collect::<Vec<_>>();
+    assert_eq!((states, fixture.stub.ledger().len()), (vec![OutboundState::Delivered], 1));
+}
+
+#[actix::test]
 async fn nothing_is_sent_before_the_ledger_has_recorded_it() {
     let fixture = Fixture::new("agent:\n  backend: echo\n");
     fixture.stub.state().ledger_refusals = 2;

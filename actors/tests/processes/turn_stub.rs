@@ -15,6 +15,7 @@ use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::messages::turn::{DispatcherNotReady, TurnEnded};
 use caduceus_contract::wire::action::{Action, ActionResult};
+use caduceus_contract::wire::action_result::NotSent;
 use serde_json::Value;
 
 use super::wait::until;
@@ -33,6 +34,8 @@ pub(crate) enum TurnRecord {
 pub(crate) struct TurnStubState {
     pub(crate) seen: Vec<TurnRecord>,
     pub(crate) link_down: bool,
+    /// Actions with content that the link refuses because its queue is full.
+    pub(crate) link_full: u32,
     /// Characters of the longest text that the connector takes.
     pub(crate) takes: Option<usize>,
     /// Answers of the ledger that are refusals.
@@ -137,7 +140,11 @@ impl Handler<SendAction> for TurnStub {
         let mut state = self.state();
         state.seen.push(TurnRecord::Sent(serde_json::to_value(&send.action).unwrap()));
         if state.link_down {
-            return MessageResult(ActionResult::not_sent(NOT_CONNECTED));
+            return MessageResult(ActionResult::not_sent(NotSent::NoLink, NOT_CONNECTED));
+        }
+        if send.action.content().is_some() && state.link_full > 0 {
+            state.link_full -= 1;
+            return MessageResult(ActionResult::not_sent(NotSent::QueueFull, "any text"));
         }
         let length = send.action.content().map_or(0, |content| content.chars().count());
         if state.takes.is_some_and(|most| length > most) {

@@ -69,7 +69,7 @@ impl OutboundState {
         match result {
             ActionResult { success: true, .. } => Self::Delivered,
             ActionResult { ambiguous: true, .. } => Self::Ambiguous,
-            ActionResult { not_sent: true, .. } => Self::Pending,
+            ActionResult { not_sent: Some(_), .. } => Self::Pending,
             _ => Self::Refused,
         }
     }

@@ -33,9 +33,18 @@ pub struct ActionResult {
     /// The name and the type of a chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_info: Option<Value>,
-    /// Whether it certainly did not leave this process, and so may be sent again without a mark.
+    /// Set if it certainly did not leave this process, and so may be sent again without a mark.
     #[serde(skip)]
-    pub not_sent: bool,
+    pub not_sent: Option<NotSent>,
+}
+
+/// Why an action did not leave this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotSent {
+    /// Its link is not up, or went down before.
+    NoLink,
+    /// The queue of its link is full: worth another attempt in a moment.
+    QueueFull,
 }
 
 /// Why a result was refused.
@@ -76,8 +85,8 @@ impl ActionResult {
 
     /// A failure before the action left this process.
     #[must_use]
-    pub fn not_sent(error: impl Into<String>) -> Self {
-        Self { not_sent: true, ..Self::failed(error) }
+    pub fn not_sent(reason: NotSent, error: impl Into<String>) -> Self {
+        Self { not_sent: Some(reason), ..Self::failed(error) }
     }
 
     /// A failure with an unknown outcome.
@@ -102,7 +111,7 @@ impl ActionResult {
             error: identifier(fields.get("error")).map(cut),
             ambiguous: !success && fields.get("ambiguous").is_some_and(truthy),
             chat_info: fields.get("chat_info").filter(|info| info.to_string().len() <= MAX_CHAT_INFO).cloned(),
-            not_sent: false,
+            not_sent: None,
         })
     }
 }

@@ -134,8 +134,9 @@ impl RecordedEvent {
 }
 
 /// Sends the events to the current incarnation. Later ones wait for them, so a full mailbox is tried again.
-async fn send_recorded(own: &Port<RecordAnswered>, answered: RecordAnswered) {
-    while let Err(error) = own.tell(answered.clone()) {
+async fn send_recorded(own: &Port<RecordAnswered>, mut answered: RecordAnswered) {
+    while let Err((error, returned)) = own.tell_or_return(answered) {
+        answered = returned;
         if error != TellError::Full {
             let rows: Vec<_> = answered.events.iter().map(|event| event.id.0).collect();
             return error!(?rows, %error, "events on disk, but not queued before the next start");

@@ -1,18 +1,17 @@
-//! Notices of the gateway itself to a chat: recorded, sent, and updated with the connector's answer.
+//! Sends notices of the gateway itself to a chat, and replies again that may not have arrived.
 
 use std::sync::Arc;
 
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
-use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
+use super::ports::{DispatchPorts, GATE_TIMEOUT};
+use crate::outbox::{Outbox, is_pending, mark_after};
 use crate::turn::fit::fit;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
-use caduceus_contract::messages::relay::{GetLink, SendAction};
+use caduceus_contract::messages::relay::GetLink;
 use caduceus_contract::wire::action::{Action, ActionResult};
 use caduceus_contract::wire::descriptor::Descriptor;
-use caduceus_supervision::AskError;
 
 /// The text for the chat if a reply that was sent again is refused.
 const RESEND_REFUSED: &str = "An earlier answer, or a part of it, could not be delivered: the chat refused it.";
@@ -34,13 +33,14 @@ pub(super) fn send_notice(
         action: written,
         state: OutboundState::Sending,
     };
-    let recorded = ports.ledger.record_outbound.ask(record, LEDGER_TIMEOUT);
+    let recorded = ports.outbox.record(record);
     async move {
         match recorded.await {
-            Ok(Ok(id)) => {
-                send(&ports, id, target, action).await;
+            Ok(id) => {
+                let link = target.link.clone();
+                let result = send_parts(&ports, target, action, false).await;
+                record_result(&ports, id, link, &result).await;
             }
-            Ok(Err(error)) => warn!(%error, "notice not written to the ledger, and not sent"),
             Err(error) => warn!(%error, "notice not written to the ledger, and not sent"),
         }
     }
@@ -52,37 +52,30 @@ pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> bool
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
     let Some(action) = parsed else {
         error!(row = row.id.0, "unreadable reply in the ledger, given up");
-        mark(ports, row.id, OutboundState::Dead, None, Some("unreadable".to_owned())).await;
+        mark(ports, row.id, OutboundState::Dead, Some("unreadable".to_owned())).await;
         return true;
     };
     let plain = row.state == OutboundState::Pending;
     if plain {
-        mark(ports, row.id, OutboundState::Sending, None, None).await;
+        mark(ports, row.id, OutboundState::Sending, None).await;
     }
     let target = row.target;
     let result = send_parts(ports, target.clone(), action, !plain).await;
-    let (up, state) = (!result.not_sent, OutboundState::after(&result));
+    let (up, state) = (result.not_sent.is_none(), OutboundState::after(&result));
     if !plain && !up {
         // It was not sent this time; an earlier attempt may still have sent it.
         return false;
     }
     if !plain {
         // Only a reply that was handed to the link counts as an attempt.
-        mark(ports, row.id, OutboundState::Sending, None, None).await;
+        mark(ports, row.id, OutboundState::Sending, None).await;
     }
-    record_result(ports, row.id, target.link.clone(), result).await;
+    record_result(ports, row.id, target.link.clone(), &result).await;
     // A refused notice causes no further notice.
     if state == OutboundState::Refused && row.inbound.is_some() {
         send_notice(Arc::clone(ports), target, RESEND_REFUSED.to_owned()).await;
     }
     up
-}
-
-/// Sends a reply that is marked as `Sending`.
-async fn send(ports: &Arc<DispatchPorts>, id: OutboundId, target: Arc<Target>, action: Action) {
-    let link = target.link.clone();
-    let result = send_parts(ports, target, action, false).await;
-    record_result(ports, id, link, result).await;
 }
 
 /// Sends `action` within the present limits of the platform, perhaps as several messages; `repeat`: it may be in the chat already.
@@ -94,14 +87,10 @@ async fn send_parts(ports: &Arc<DispatchPorts>, target: Arc<Target>, action: Act
     let descriptor = descriptor_of(ports, &target).await;
     let mut first = None;
     for action in fit(action, &descriptor, repeat) {
-        let request = SendAction { target: target.clone(), action };
-        let result = link.send.ask(request, SEND_TIMEOUT).await.unwrap_or_else(|error| {
-            // The link's actor was lost with the request: it may have been sent.
-            ActionResult::ambiguous(error.to_string())
-        });
+        let result = Outbox::send(&link.send, target.clone(), action).await;
         if !result.success {
             // A part of it is in the chat, so the next attempt may repeat that part.
-            let partly_sent = result.not_sent && first.is_some();
+            let partly_sent = result.not_sent.is_some() && first.is_some();
             return if partly_sent { ActionResult::ambiguous("only a part was sent") } else { result };
         }
         first.get_or_insert(result);
@@ -120,43 +109,24 @@ async fn descriptor_of(ports: &Arc<DispatchPorts>, target: &Target) -> Arc<Descr
 }
 
 /// Records the outcome; a reply that may not have arrived is sent again.
-async fn record_result(ports: &Arc<DispatchPorts>, id: OutboundId, link: LinkId, result: ActionResult) {
-    let state = OutboundState::after(&result);
+async fn record_result(ports: &Arc<DispatchPorts>, id: OutboundId, link: LinkId, result: &ActionResult) {
+    let mark = mark_after(id, result);
+    let state = mark.state;
     if state == OutboundState::Refused {
         warn!(row = id.0, error = result.error, "notice refused by the connector");
     }
-    mark(ports, id, state, result.message_id, result.error).await;
-    if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
-        && let Err(error) = ports.reply_pending.tell(ReplyPending { link })
-    {
-        debug!(row = id.0, %error, "reply waits until its link is up again");
+    ports.outbox.mark(mark).await;
+    if is_pending(state) {
+        ports.outbox.report_pending(id, link);
     }
 }
 
-async fn mark(
-    ports: &Arc<DispatchPorts>,
-    id: OutboundId,
-    state: OutboundState,
-    message_id: Option<String>,
-    error: Option<String>,
-) {
-    let request = MarkOutbound { id, state, message_id, error };
-    let mut marked = ports.ledger.mark_outbound.ask(request.clone(), LEDGER_TIMEOUT).await;
-    for _ in 0..MARK_RETRIES {
-        if marked != Err(AskError::Closed) {
-            break;
-        }
-        marked = ports.ledger.mark_outbound.ask(request.clone(), LEDGER_TIMEOUT).await;
-    }
-    match marked {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => error!(row = id.0, ?state, %error, "reply state not updated in the ledger"),
-        Err(error) => error!(row = id.0, ?state, %error, "reply state not updated in the ledger"),
-    }
+async fn mark(ports: &Arc<DispatchPorts>, id: OutboundId, state: OutboundState, error: Option<String>) {
+    ports.outbox.mark(MarkOutbound { id, state, message_id: None, error }).await;
 }
 
 /// Gives up on a reply: too many attempts, or too old.
 pub(super) async fn give_up(ports: &Arc<DispatchPorts>, id: OutboundId) {
     warn!(row = id.0, "reply given up");
-    mark(ports, id, OutboundState::Dead, None, None).await;
+    mark(ports, id, OutboundState::Dead, None).await;
 }
