@@ -194,6 +194,9 @@ fn every_file_that_the_container_copies_exists() {
     let rust = container.lines().find_map(|line| line.strip_prefix("FROM docker.io/library/rust:")).unwrap();
     let version = rust.split('-').next().unwrap();
     assert!(manifest.contains(&format!("rust-version = \"{version}\"")), "the container builds with {version}");
-    assert!(container.contains("/src/target/release/caduceus"));
+    let (_, build) = container.split_once("cargo build --profile ").expect("the container names its profile");
+    let profile = build.split_whitespace().next().expect("a name");
+    assert!(manifest.contains(&format!("[profile.{profile}]")), "{profile}");
+    assert!(container.contains(&format!("/src/target/{profile}/caduceus ")), "the program of {profile} is copied");
     assert!(Path::new(env!("CARGO_BIN_EXE_caduceus")).ends_with("caduceus"));
 }
