@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -49,4 +50,21 @@ fn an_unknown_row_and_a_file_that_is_no_run_are_named() {
     let file = directory.path().join("run.json");
     fs::write(&file, "{}").unwrap();
     caduceus(&["bench", "table", file.to_str().unwrap()], &[]).with(1).contains_text("run.json is not a kept run");
+}
+
+#[test]
+fn the_table_in_the_documentation_is_that_of_the_kept_runs() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let runs = fs::read_dir(docs.join("performance")).unwrap().map(|entry| entry.unwrap().path());
+    let mut runs: Vec<_> = runs.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect();
+    // Their names begin with their dates.
+    runs.sort();
+    assert!(!runs.is_empty(), "a run is kept");
+    let arguments: Vec<_> = ["bench", "table"].into_iter().chain(runs.iter().filter_map(|run| run.to_str())).collect();
+    let table = caduceus(&arguments, &[]).with(0).output;
+    let page = fs::read_to_string(docs.join("performance.md")).unwrap();
+    assert!(
+        page.contains(table.trim()),
+        "docs/performance.md has another table than `bench table docs/performance/*.json`"
+    );
 }
