@@ -19,7 +19,7 @@ use caduceus_contract::messages::ledger::{
 };
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
-use caduceus_supervision::{ChildSpec, Port, StartChild, port_set};
+use caduceus_supervision::{ChildSpec, Port, StartChildren, port_set};
 
 /// Timeout of the ledger; a commit takes milliseconds, and a full disk can block for any time.
 pub(super) const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,8 +40,8 @@ pub struct DispatchPorts {
     pub ledger: LedgerPorts,
     /// The gate.
     pub gate: GatePorts,
-    /// Starts a turn, as a child of the `turns` supervisor.
-    pub start_child: Port<StartChild>,
+    /// Starts turns, as children of the `turns` supervisor.
+    pub start_children: Port<StartChildren>,
     /// The links, by name.
     pub links: BTreeMap<LinkId, LinkPorts>,
     /// The way of its messages to chats.

@@ -18,7 +18,7 @@ use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::drain::{Refusal, TurnTicket};
 use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
 use caduceus_contract::turn_id::TurnId;
-use caduceus_supervision::StartChild;
+use caduceus_supervision::StartChildren;
 
 /// Timeout of the profile for its agent's configuration; after it each turn asks by itself. Short, because until then a turn cannot be
 /// stopped.
@@ -92,16 +92,16 @@ pub(super) async fn start_turns(
     let starting = running.into_iter().map(|(StartingTurn { turn, event, job }, permit)| {
         let child = turn_factory(order(turn, event, job, agent.clone(), permit), &profile);
         let started = StartedTurn { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
-        (turn, event, started, ports.start_child.ask(StartChild(child.spec), GATE_TIMEOUT))
+        ((turn, event, started), child.spec)
     });
-    // All are sent before the first answer is awaited.
-    for (turn, event, started, answer) in starting.collect::<Vec<_>>() {
-        let outcome = match answer.await {
-            Ok(Ok(())) => Ok(started),
-            Ok(Err(error)) => Err(NotStarted::Failed(error.to_string())),
-            Err(error) => Err(NotStarted::Failed(error.to_string())),
-        };
-        outcomes.push((turn, event, outcome));
+    let (turns, specs): (Vec<_>, Vec<_>) = starting.unzip();
+    match ports.start_children.ask(StartChildren(specs), GATE_TIMEOUT).await {
+        Ok(answers) => outcomes.extend(turns.into_iter().zip(answers).map(|((turn, event, started), answer)| {
+            (turn, event, answer.map(|()| started).map_err(|error| NotStarted::Failed(error.to_string())))
+        })),
+        Err(error) => outcomes.extend(
+            turns.into_iter().map(|(turn, event, _)| (turn, event, Err(NotStarted::Failed(error.to_string())))),
+        ),
     }
     outcomes
 }

@@ -180,7 +180,7 @@ impl Wiring {
         let ports = DispatchPorts {
             ledger: LedgerPorts::of(&boxes.ledger),
             gate: GatePorts::of(&boxes.drain),
-            start_child: boxes.turns.port(),
+            start_children: boxes.turns.port(),
             links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
             outbox: Outbox::of(&boxes.ledger, &boxes.dispatch),
             status: self.changes.clone(),

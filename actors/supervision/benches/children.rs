@@ -3,15 +3,13 @@
 //! `cargo bench -p caduceus-supervision`. The supervisor, the actor that requests the starts and receives the exits, and the
 //! children share one worker thread, as the turns of the gateway do. CPU is that of the whole process, the median of several rounds.
 
-#![expect(missing_docs, reason = "a program without an interface")]
-
 use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
 use caduceus_supervision::{
-    ActorTasks, ChildExited, ChildSpec, Mailbox, Port, Restart, Root, RootOptions, StartChild, Strategy, Supervisor,
+    ActorTasks, ChildExited, ChildSpec, Mailbox, Port, Restart, Root, RootOptions, StartChildren, Strategy, Supervisor,
     SupervisorSpec, WorkerThread,
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -87,7 +85,7 @@ struct RunChildren {
 
 /// Requests the starts and receives the exits.
 struct Requester {
-    start: Port<StartChild>,
+    start: Port<StartChildren>,
     thread: WorkerThread,
     tasks: ActorTasks<Self>,
     started: u64,
@@ -134,13 +132,8 @@ impl Requester {
         self.open = batch;
         let end = run.end;
         let specs: Vec<_> = (0..batch).map(|_| self.spec(end)).collect();
-        let answers: Vec<_> = specs.into_iter().map(|spec| self.start.ask(StartChild(spec), TIMEOUT)).collect();
-        let answers = async move {
-            for answer in answers {
-                answer.await.expect("the supervisor answers").expect("the child is started");
-            }
-        };
-        self.tasks.spawn(answers, move |(), requester, _| {
+        self.tasks.spawn(self.start.ask(StartChildren(specs), TIMEOUT), move |answers, requester, _| {
+            assert!(answers.expect("the supervisor answers").iter().all(Result::is_ok), "all are started");
             if end == ChildEnd::Never {
                 requester.ended(batch);
             }
@@ -214,7 +207,9 @@ async fn measure(running: usize) {
             }
             let end = format!("{end:?}");
             let (cpu, allocations) = (median(cpu), median(allocations));
-            println!("{running:>6} running {at_once:>3} at once {end:<12} {cpu:>8.2} µs CPU {allocations:>7.1} allocations");
+            println!(
+                "{running:>6} running {at_once:>3} at once {end:<12} {cpu:>8.2} µs CPU {allocations:>7.1} allocations"
+            );
         }
     }
     root.stop().await;

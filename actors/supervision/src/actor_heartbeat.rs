@@ -3,18 +3,14 @@
 //! The heartbeat check requests a beat, and the actor answers when its context is polled. An actor that was not polled since its last
 //! answer cannot have begun to hang, so it is asked rarely, and an idle actor costs almost nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::monotonic;
 
-/// The heartbeat of one incarnation. Cheap to clone; clones share one heartbeat.
-#[derive(Debug, Clone)]
-pub(crate) struct ActorHeartbeat(Arc<BeatState>);
-
+/// The heartbeat of one incarnation.
 #[derive(Debug)]
-struct BeatState {
+pub(crate) struct ActorHeartbeat {
     /// When the request was made that is not answered yet, in microseconds on the clock of [`monotonic::now`]; 0 without one.
     requested: AtomicU64,
     /// When the last request was made.
@@ -27,46 +23,42 @@ impl ActorHeartbeat {
     /// The heartbeat of an actor that is about to start; its first poll is requested.
     pub(crate) fn new() -> Self {
         let now = micros(monotonic::now());
-        Self(Arc::new(BeatState {
-            requested: AtomicU64::new(now),
-            last_request: AtomicU64::new(now),
-            polled: AtomicBool::new(true),
-        }))
+        Self { requested: AtomicU64::new(now), last_request: AtomicU64::new(now), polled: AtomicBool::new(true) }
     }
 
     /// The runner polls the actor. A poll that answers a request does not count.
     pub(crate) fn polled(&self) {
-        if self.requested().is_none() && !self.0.polled.load(Ordering::Relaxed) {
-            self.0.polled.store(true, Ordering::Relaxed);
+        if self.requested().is_none() && !self.polled.load(Ordering::Relaxed) {
+            self.polled.store(true, Ordering::Relaxed);
         }
     }
 
     /// The actor does not wait and handles messages.
     pub(crate) fn answer(&self) {
-        if self.0.requested.load(Ordering::Relaxed) != 0 {
-            self.0.requested.store(0, Ordering::Release);
+        if self.requested.load(Ordering::Relaxed) != 0 {
+            self.requested.store(0, Ordering::Release);
         }
     }
 
     /// Requests a beat if the actor was polled since its last answer, or was not asked for `at_least_every`. Returns whether the
     /// actor has to be woken.
     pub(crate) fn request(&self, now: Duration, at_least_every: Duration) -> bool {
-        let last = Duration::from_micros(self.0.last_request.load(Ordering::Relaxed));
+        let last = Duration::from_micros(self.last_request.load(Ordering::Relaxed));
         // The period is for a wait that begins in the poll that answers: no later poll would show it.
         if self.requested().is_some()
-            || !(self.0.polled.load(Ordering::Relaxed) || now.saturating_sub(last) >= at_least_every)
+            || !(self.polled.load(Ordering::Relaxed) || now.saturating_sub(last) >= at_least_every)
         {
             return false;
         }
-        self.0.polled.store(false, Ordering::Relaxed);
-        self.0.last_request.store(micros(now), Ordering::Relaxed);
-        self.0.requested.store(micros(now), Ordering::Release);
+        self.polled.store(false, Ordering::Relaxed);
+        self.last_request.store(micros(now), Ordering::Relaxed);
+        self.requested.store(micros(now), Ordering::Release);
         true
     }
 
     /// When the request was made that is not answered yet.
     pub(crate) fn requested(&self) -> Option<Duration> {
-        let at = self.0.requested.load(Ordering::Acquire);
+        let at = self.requested.load(Ordering::Acquire);
         (at != 0).then(|| Duration::from_micros(at))
     }
 }

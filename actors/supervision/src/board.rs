@@ -4,21 +4,22 @@
 //! hangs holds no lock.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use crate::actor_heartbeat::ActorHeartbeat;
 use crate::child_event::ChildEvent;
-use crate::control::ControlHandle;
+use crate::child_path::ChildPath;
 use crate::exit::ExitReason;
-use crate::gauge::Gauge;
+use crate::gauge::Gauged;
 use crate::incarnation::Incarnation;
 use crate::locked::locked;
 use crate::monotonic;
+use crate::plan::RunId;
 use crate::tree_node::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 use crate::tree_version::TreeVersion;
 use crate::worker_thread::WorkerThread;
@@ -30,13 +31,13 @@ pub struct Board {
 }
 
 /// The record of one child.
-#[derive(Debug)]
 pub(crate) struct StatusCell {
-    id: String,
-    path: String,
+    path: ChildPath,
+    /// Its place among its siblings: a later one has a higher number.
+    number: u64,
     kind: ChildKind,
-    thread: String,
-    gauge: Arc<Gauge>,
+    worker_thread: WorkerThread,
+    mailbox: Arc<dyn Gauged>,
     status: Mutex<ChildStatus>,
     children: Mutex<ChildCells>,
     removed: Mutex<RemovedCounts>,
@@ -48,28 +49,6 @@ pub(crate) struct StatusCell {
 struct ChildCells {
     next: u64,
     by_number: BTreeMap<u64, Arc<StatusCell>>,
-    by_id: HashMap<String, u64>,
-}
-
-impl ChildCells {
-    fn get(&self, id: &str) -> Option<&Arc<StatusCell>> {
-        self.by_number.get(self.by_id.get(id)?)
-    }
-
-    fn add(&mut self, cell: Arc<StatusCell>) {
-        self.next += 1;
-        self.by_id.insert(cell.id.clone(), self.next);
-        self.by_number.insert(self.next, cell);
-    }
-
-    fn remove(&mut self, id: &str) -> Option<Arc<StatusCell>> {
-        self.by_number.remove(&self.by_id.remove(id)?)
-    }
-
-    /// A copy, so that no lock is held while the cells below are read.
-    fn all(&self) -> Vec<Arc<StatusCell>> {
-        self.by_number.values().cloned().collect()
-    }
 }
 
 #[derive(Debug)]
@@ -89,10 +68,8 @@ pub(crate) struct ChildStatus {
 /// A running incarnation, for the check of heartbeats.
 #[derive(Debug, Clone)]
 pub(crate) struct RunningChild {
-    pub(crate) run: u64,
+    pub(crate) run: RunId,
     pub(crate) incarnation: Incarnation,
-    pub(crate) control: ControlHandle,
-    pub(crate) heartbeat: ActorHeartbeat,
     pub(crate) worker_thread: WorkerThread,
     /// Distinguishes the threads of one name.
     pub(crate) thread_number: u64,
@@ -104,7 +81,7 @@ impl RunningChild {
     /// Time since the incarnation last proved that it runs: while no request is open, it runs as its thread does.
     pub(crate) fn heartbeat_age(&self, now: Duration) -> Duration {
         let thread = || self.worker_thread.heartbeat().filter(|(number, _)| *number == self.thread_number);
-        let last = self.heartbeat.requested().or_else(|| thread().map(|(_, heartbeat)| heartbeat.last()));
+        let last = self.incarnation.heartbeat().requested().or_else(|| thread().map(|(_, heartbeat)| heartbeat.last()));
         now.saturating_sub(last.unwrap_or(now))
     }
 }
@@ -152,17 +129,16 @@ impl Board {
 }
 
 impl StatusCell {
-    pub(crate) fn root(gauge: Arc<Gauge>) -> Arc<Self> {
-        let version = Arc::default();
-        Arc::new(Self::with("root".to_owned(), String::new(), ChildKind::Supervisor, "root".to_owned(), gauge, version))
+    pub(crate) fn root(mailbox: Arc<dyn Gauged>, thread: &WorkerThread) -> Arc<Self> {
+        Arc::new(Self::with(ChildPath::root(), 0, ChildKind::Supervisor, thread.clone(), mailbox, Arc::default()))
     }
 
     fn with(
-        id: String,
-        path: String,
+        path: ChildPath,
+        number: u64,
         kind: ChildKind,
-        thread: String,
-        gauge: Arc<Gauge>,
+        worker_thread: WorkerThread,
+        mailbox: Arc<dyn Gauged>,
         version: Arc<TreeVersion>,
     ) -> Self {
         let status = ChildStatus {
@@ -176,79 +152,80 @@ impl StatusCell {
             running: None,
         };
         let (status, children) = (Mutex::new(status), Mutex::default());
-        Self { id, path, kind, thread, gauge, status, children, removed: Mutex::default(), version }
+        Self { path, number, kind, worker_thread, mailbox, status, children, removed: Mutex::default(), version }
     }
 
     pub(crate) fn path(&self) -> &str {
+        self.path.as_str()
+    }
+
+    pub(crate) fn child_path(&self) -> &ChildPath {
         &self.path
     }
 
-    /// The cell of a child. A cell left by an earlier incarnation of the supervisor is reused, with its counts.
-    pub(crate) fn child(&self, id: &str, kind: ChildKind, thread: &str, gauge: &Arc<Gauge>) -> Arc<StatusCell> {
+    /// The cells of the children, by id. For a new incarnation of their supervisor.
+    pub(crate) fn children_by_id(&self) -> HashMap<Arc<str>, Arc<StatusCell>> {
+        self.all_children().into_iter().map(|cell| (Arc::clone(cell.path.id()), cell)).collect()
+    }
+
+    /// The cell of a child that is added. One left by an earlier incarnation of the supervisor is used again, with its counts,
+    /// unless it is of another child.
+    pub(crate) fn child(
+        &self,
+        path: ChildPath,
+        kind: ChildKind,
+        thread: &WorkerThread,
+        mailbox: Arc<dyn Gauged>,
+        left: Option<Arc<Self>>,
+    ) -> Arc<Self> {
+        if let Some(left) = left {
+            // The address of its counts identifies a mailbox.
+            if left.kind == kind && std::ptr::eq(left.mailbox.gauge(), mailbox.gauge()) {
+                return left;
+            }
+            self.remove(&left);
+        }
         let mut children = locked(&self.children);
-        let same = |cell: &&Arc<StatusCell>| cell.kind == kind && Arc::ptr_eq(&cell.gauge, gauge);
-        if let Some(cell) = children.get(id).filter(same) {
-            return Arc::clone(cell);
-        }
-        let other = children.remove(id);
-        let path = if self.path.is_empty() { id.to_owned() } else { format!("{}/{id}", self.path) };
-        let cell = Arc::new(Self::with(
-            id.to_owned(),
-            path,
-            kind,
-            thread.to_owned(),
-            Arc::clone(gauge),
-            Arc::clone(&self.version),
-        ));
-        children.add(Arc::clone(&cell));
-        drop(children);
-        if let Some(other) = other {
-            self.count_removed(&other);
-        }
+        children.next += 1;
+        let number = children.next;
+        let cell = Self::with(path, number, kind, thread.clone(), mailbox, Arc::clone(&self.version));
+        let cell = Arc::new(cell);
+        children.by_number.insert(number, Arc::clone(&cell));
         cell
     }
 
-    /// Removes the children that `keep` does not accept.
-    pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
-        let children = locked(&self.children).all();
-        for child in children.iter().filter(|child| !keep(&child.id)) {
-            self.remove(child);
-        }
-        self.version.changed();
-    }
-
-    /// Removes a child. A newer one of the same id stays.
-    pub(crate) fn remove(&self, child: &Arc<Self>) {
-        let removed = {
-            let mut children = locked(&self.children);
-            let is_there = children.get(&child.id).is_some_and(|found| Arc::ptr_eq(found, child));
-            if is_there { children.remove(&child.id) } else { None }
-        };
+    /// Removes a child.
+    pub(crate) fn remove(&self, child: &Self) {
+        let removed = locked(&self.children).by_number.remove(&child.number);
         if let Some(removed) = removed {
-            self.count_removed(&removed);
+            let counts = removed.totals();
+            let mut removed = locked(&self.removed);
+            removed.restarts += counts.restarts;
+            removed.refused += counts.refused;
         }
+    }
+
+    /// Changes the status. Followed by [`StatusCell::notify`], once for all changes made together.
+    pub(crate) fn write<R>(&self, change: impl FnOnce(&mut ChildStatus) -> R) -> R {
+        change(&mut locked(&self.status))
+    }
+
+    /// Notifies the subscribers of the tree of changes in this cell, or in those below it.
+    pub(crate) fn notify(&self) {
         self.version.changed();
     }
 
-    fn count_removed(&self, child: &Self) {
-        let counts = child.totals();
-        let mut removed = locked(&self.removed);
-        removed.restarts += counts.restarts;
-        removed.refused += counts.refused;
-    }
-
-    /// Changes the status, and notifies the subscribers.
-    pub(crate) fn write(&self, change: impl FnOnce(&mut ChildStatus)) {
-        change(&mut locked(&self.status));
-        self.version.changed();
+    /// A copy, so that no lock is held while the cells below are read.
+    fn all_children(&self) -> Vec<Arc<Self>> {
+        locked(&self.children).by_number.values().cloned().collect()
     }
 
     /// The counts of this child and of those below it.
     fn totals(&self) -> RemovedCounts {
-        let children = locked(&self.children).all();
+        let children = self.all_children();
         let own = RemovedCounts {
             restarts: locked(&self.status).generation.saturating_sub(1),
-            refused: self.gauge.refused(),
+            refused: self.mailbox.gauge().refused(),
         };
         let below = children.iter().map(|child| child.totals()).chain([*locked(&self.removed)]);
         below.fold(own, |sum, more| RemovedCounts {
@@ -261,19 +238,19 @@ impl StatusCell {
         if let Some(child) = &locked(&self.status).running {
             visit(child);
         }
-        for child in locked(&self.children).all() {
+        for child in self.all_children() {
             child.visit_running(visit);
         }
     }
 
     fn node(&self, now: Duration) -> TreeNode {
-        let children = locked(&self.children).all();
+        let children = self.all_children();
         let children = children.iter().map(|child| child.node(now)).collect();
         let status = locked(&self.status);
         let in_window = |at: &&Duration| now.saturating_sub(**at) < status.window;
         TreeNode {
-            id: self.id.clone(),
-            path: self.path.clone(),
+            id: self.path.id().to_string(),
+            path: self.path().to_owned(),
             kind: self.kind,
             state: status.state,
             generation: status.generation,
@@ -285,23 +262,27 @@ impl StatusCell {
                 text: reason.to_string(),
                 at: at.to_string(),
             }),
-            queue_depth: self.gauge.waiting(),
-            refused: self.gauge.refused(),
+            queue_depth: self.mailbox.gauge().waiting(),
+            refused: self.mailbox.gauge().refused(),
             next_restart_in_ms: status.due.map(|due| millis(due.saturating_sub(now))),
             heartbeat_age_ms: status.running.as_ref().map(|running| millis(running.heartbeat_age(now))),
-            thread: self.thread.clone(),
+            thread: self.worker_thread.name().to_owned(),
             children,
             removed: *locked(&self.removed),
         }
     }
 }
 
-/// The time of day, truncated to milliseconds.
+impl fmt::Debug for StatusCell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusCell").field("path", &self.path()).field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// The time of day, truncated to milliseconds: a time rounded to the nearest may be in the future.
 pub(crate) fn wall_clock() -> Timestamp {
     let now = Timestamp::now();
-    // Truncated: a time rounded to the nearest may be in the future.
-    let to_millis = TimestampRound::new().smallest(Unit::Millisecond).mode(RoundMode::Trunc);
-    now.round(to_millis).unwrap_or(now)
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 fn millis(length: Duration) -> u64 {

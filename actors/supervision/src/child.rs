@@ -9,8 +9,7 @@ use crate::board::StatusCell;
 use crate::children::Children;
 use crate::context::SystemContext;
 use crate::exit::ExitReason;
-use crate::gauge::Gauge;
-use crate::incarnation_future::spawn_outside;
+use crate::gauge::Gauged;
 use crate::launch::IncarnationLaunch;
 use crate::mailbox::Mailbox;
 use crate::restart::Readiness;
@@ -44,18 +43,18 @@ impl ChildSpec {
     /// ```
     #[must_use]
     pub fn worker<A: Actor<Context = Context<A>>>(
-        id: impl Into<String>,
+        id: impl Into<Arc<str>>,
         mailbox: &Mailbox<A>,
         factory: impl Fn(&StartContext<A>) -> A + Send + Sync + 'static,
     ) -> Self {
-        Self::with(id.into(), Arc::new(TypedChild { mailbox: mailbox.clone(), factory: Arc::new(factory) }), None)
+        Self::with(id.into(), Arc::new(TypedChild { mailbox: mailbox.clone(), factory }), None)
     }
 
     /// A supervisor with children of its own. It runs on the root's thread unless [`ChildSpec::on`] sets another, takes as long
     /// to stop as its children do, and is ready when the last of its children is. If its thread is replaced, its next incarnation
     /// reports the exits of the children that ran under the previous one.
     #[must_use]
-    pub fn supervisor(id: impl Into<String>, mailbox: &Mailbox<Supervisor>, spec: SupervisorSpec) -> Self {
+    pub fn supervisor(id: impl Into<Arc<str>>, mailbox: &Mailbox<Supervisor>, spec: SupervisorSpec) -> Self {
         let nested = NestedSupervisor {
             operate: mailbox.port(),
             #[cfg(feature = "fault-injection")]
@@ -64,10 +63,8 @@ impl ChildSpec {
         };
         let children = Children::new(spec);
         let shared = children.clone();
-        let actor = TypedChild {
-            mailbox: mailbox.clone(),
-            factory: Arc::new(move |start: &StartContext<Supervisor>| Supervisor::new(shared.clone(), start)),
-        };
+        let factory = move |start: &StartContext<Supervisor>| Supervisor::new(shared.clone(), start);
+        let actor = Arc::new(TypedChild { mailbox: mailbox.clone(), factory });
         let mut child = Self::with(id.into(), Arc::new(SupervisorChild { actor, children }), Some(nested));
         child.grace = None;
         child.readiness = Readiness::Reported { within: Duration::MAX };
@@ -75,14 +72,29 @@ impl ChildSpec {
     }
 }
 
-struct TypedChild<A: Actor> {
+/// The mailbox and the factory of one child. Its incarnations share it.
+struct TypedChild<A: Actor, F> {
     mailbox: Mailbox<A>,
-    factory: Arc<Factory<A>>,
+    factory: F,
 }
 
-impl<A: Actor<Context = Context<A>>> ErasedChild for TypedChild<A> {
+impl<A, F> Factory<A> for TypedChild<A, F>
+where
+    A: Actor,
+    F: Fn(&StartContext<A>) -> A + Send + Sync,
+{
+    fn build(&self, start: &StartContext<A>) -> A {
+        (self.factory)(start)
+    }
+}
+
+impl<A, F> ErasedChild for TypedChild<A, F>
+where
+    A: Actor<Context = Context<A>>,
+    F: Fn(&StartContext<A>) -> A + Send + Sync + 'static,
+{
     fn start(
-        &self,
+        self: Arc<Self>,
         launch: IncarnationLaunch,
         system: &SystemContext,
         cell: &Arc<StatusCell>,
@@ -90,48 +102,45 @@ impl<A: Actor<Context = Context<A>>> ErasedChild for TypedChild<A> {
     ) -> Result<u64, ExitReason> {
         let incarnation = launch.incarnation.clone();
         let start = StartContext::new(incarnation, self.mailbox.clone(), system.clone(), Arc::clone(cell));
-        let factory = Arc::clone(&self.factory);
         thread
-            .run(system.beat_every(), move || {
-                spawn_outside(Runner::new(launch, start, factory));
-            })
+            .spawn(system.beat_every(), move || Runner::new(launch, start, self))
             .map_err(|error| ExitReason::Error(format!("thread {} cannot be started: {error}", thread.name())))
     }
 
-    fn drain(&self) {
-        spawn_outside(self.mailbox.reader().drain());
+    fn close(&self) {
+        self.mailbox.close();
     }
 
-    fn gauge(&self) -> &Arc<Gauge> {
-        self.mailbox.gauge()
+    fn gauged(&self) -> Arc<dyn Gauged> {
+        self.mailbox.gauged()
     }
 }
 
-/// A supervisor that has stopped drains the mailboxes of its children as well.
-struct SupervisorChild {
-    actor: TypedChild<Supervisor>,
+/// A supervisor that has stopped closes the mailboxes of its children as well.
+struct SupervisorChild<T> {
+    actor: Arc<T>,
     children: Children,
 }
 
-impl ErasedChild for SupervisorChild {
+impl<T: ErasedChild> ErasedChild for SupervisorChild<T> {
     fn start(
-        &self,
+        self: Arc<Self>,
         launch: IncarnationLaunch,
         system: &SystemContext,
         cell: &Arc<StatusCell>,
         thread: &WorkerThread,
     ) -> Result<u64, ExitReason> {
-        self.actor.start(launch, system, cell, thread)
+        Arc::clone(&self.actor).start(launch, system, cell, thread)
     }
 
-    fn drain(&self) {
-        self.actor.drain();
+    fn close(&self) {
+        self.actor.close();
         for child in self.children.spec().children {
-            child.actor.drain();
+            child.actor.close();
         }
     }
 
-    fn gauge(&self) -> &Arc<Gauge> {
-        self.actor.gauge()
+    fn gauged(&self) -> Arc<dyn Gauged> {
+        self.actor.gauged()
     }
 }

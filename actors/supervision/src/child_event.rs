@@ -3,27 +3,28 @@
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::exit::ExitReason;
+use crate::plan::RunId;
 
-/// A report about one incarnation. `run` numbers the incarnations within one incarnation of the supervisor, so that reports of
-/// a superseded one can be recognized.
+/// A report about one incarnation. `run` identifies it within one incarnation of the supervisor, so that reports of a superseded one
+/// can be recognized.
 #[derive(Debug)]
 pub(crate) enum ChildEvent {
     /// Its `started` hook has returned.
-    Started { run: u64 },
+    Started { run: RunId },
     /// It was dropped, or fenced.
-    Ended { run: u64, reason: ExitReason },
+    Ended { run: RunId, reason: ExitReason },
 }
 
 /// Reports the end of an incarnation exactly once, also if its thread ends before it could start.
 #[derive(Debug)]
 pub(crate) struct ExitNotifier {
-    run: u64,
+    run: RunId,
     events: UnboundedSender<ChildEvent>,
     notified: bool,
 }
 
 impl ExitNotifier {
-    pub(crate) fn new(run: u64, events: UnboundedSender<ChildEvent>) -> Self {
+    pub(crate) fn new(run: RunId, events: UnboundedSender<ChildEvent>) -> Self {
         Self { run, events, notified: false }
     }
 

@@ -10,14 +10,14 @@ pub struct Gauge {
     refused: AtomicU64,
 }
 
+/// A mailbox whose actor type is erased.
+pub(crate) trait Gauged: Send + Sync {
+    fn gauge(&self) -> &Gauge;
+}
+
 impl Gauge {
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, waiting: AtomicUsize::new(0), refused: AtomicU64::new(0) }
-    }
-
-    /// A gauge for a plain actix address, whose mailbox this crate does not bound.
-    pub(crate) fn unbounded() -> Self {
-        Self::new(usize::MAX)
     }
 
     /// Messages not yet handled.
@@ -37,13 +37,13 @@ impl Gauge {
         if self.waiting.fetch_add(1, Ordering::Relaxed) < self.limit {
             return true;
         }
-        self.leave();
+        self.leave(1);
         self.refused.fetch_add(1, Ordering::Relaxed);
         false
     }
 
-    /// Releases a place.
-    pub(crate) fn leave(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// Releases places.
+    pub(crate) fn leave(&self, places: usize) {
+        self.waiting.fetch_sub(places, Ordering::Relaxed);
     }
 }

@@ -8,34 +8,62 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Notify;
+
+use crate::actor_heartbeat::ActorHeartbeat;
+use crate::child_path::ChildPath;
+use crate::control::RunnerControl;
 use crate::exit::ExitReason;
 
 /// One incarnation of a child. Cheap to clone; clones are the same incarnation.
+///
+/// Everything that its supervisor, its runner, its actor and the heartbeat check share about it is in one allocation.
 #[derive(Debug, Clone)]
 pub struct Incarnation(Arc<IncarnationState>);
 
 #[derive(Debug)]
 struct IncarnationState {
-    /// Path in the tree, such as `links/primary`.
-    path: String,
+    path: ChildPath,
     generation: u64,
     fenced: AtomicBool,
-    ready: tokio::sync::watch::Sender<bool>,
+    ready: AtomicBool,
+    became_ready: Notify,
     end: OnceLock<ExitReason>,
+    control: RunnerControl,
+    heartbeat: ActorHeartbeat,
 }
 
 impl Incarnation {
     /// An incarnation that is neither ready nor fenced. The supervisor makes one for each start; a test that builds
     /// an actor by hand makes its own.
     #[must_use]
-    pub fn new(path: impl Into<String>, generation: u64) -> Self {
+    pub fn new(path: impl Into<Arc<str>>, generation: u64) -> Self {
+        Self::at(ChildPath::new(&Arc::default(), &path.into()), generation)
+    }
+
+    pub(crate) fn at(path: ChildPath, generation: u64) -> Self {
         Self(Arc::new(IncarnationState {
-            path: path.into(),
+            path,
             generation,
             fenced: AtomicBool::new(false),
-            ready: tokio::sync::watch::Sender::new(false),
+            ready: AtomicBool::new(false),
+            became_ready: Notify::new(),
             end: OnceLock::new(),
+            control: RunnerControl::default(),
+            heartbeat: ActorHeartbeat::new(),
         }))
+    }
+
+    pub(crate) fn control(&self) -> &RunnerControl {
+        &self.0.control
+    }
+
+    pub(crate) fn heartbeat(&self) -> &ActorHeartbeat {
+        &self.0.heartbeat
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.0.path.id()
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -45,7 +73,7 @@ impl Incarnation {
     /// Path of the child in the tree, such as `links/primary`.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.0.path
+        self.0.path.as_str()
     }
 
     /// Counts the incarnations of this child, from 1.
@@ -56,13 +84,18 @@ impl Incarnation {
 
     /// Reports that this child is ready: the next sibling may start. Repeated calls have no effect.
     pub fn ready(&self) {
-        self.0.ready.send_replace(true);
+        if !self.0.ready.swap(true, Ordering::SeqCst) {
+            self.0.became_ready.notify_waiters();
+        }
     }
 
     /// Waits until [`Incarnation::ready`] was called.
     pub async fn until_ready(&self) {
-        // `self` owns the sender, so the wait cannot fail.
-        let _ = self.0.ready.subscribe().wait_for(|ready| *ready).await;
+        // Created before the check, so that no call between the two is missed.
+        let notified = self.0.became_ready.notified();
+        if !self.0.ready.load(Ordering::SeqCst) {
+            notified.await;
+        }
     }
 
     /// Records why this incarnation is about to stop itself; the first reason counts. The caller

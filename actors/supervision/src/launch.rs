@@ -1,8 +1,6 @@
 //! The parameters with which an incarnation is started on its thread.
 
-use crate::actor_heartbeat::ActorHeartbeat;
 use crate::child_event::ExitNotifier;
-use crate::control::ControlHandle;
 use crate::fault::Fault;
 use crate::incarnation::Incarnation;
 
@@ -10,8 +8,6 @@ use crate::incarnation::Incarnation;
 #[derive(Debug)]
 pub(crate) struct IncarnationLaunch {
     pub(crate) incarnation: Incarnation,
-    pub(crate) control: ControlHandle,
-    pub(crate) heartbeat: ActorHeartbeat,
     /// An injected fault that takes effect during the start.
     pub(crate) fault: Option<Fault>,
     pub(crate) exit: ExitNotifier,

@@ -5,6 +5,7 @@ use actix::Message;
 use crate::exit::ExitReason;
 #[cfg(feature = "fault-injection")]
 use crate::fault::Fault;
+use crate::incarnation::Incarnation;
 use crate::port::AskError;
 
 /// Stops a child of this supervisor and removes it from the tree; a restart of the supervisor does not start it again. Answered
@@ -76,15 +77,30 @@ pub enum OperateError {
 }
 
 /// An incarnation of a child has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ChildExited {
-    /// Id of the child.
-    pub id: String,
-    /// Its path from the root.
-    pub path: String,
-    /// Number of the incarnation.
-    pub generation: u64,
+    pub(crate) incarnation: Incarnation,
     /// The exit reason.
     pub reason: ExitReason,
+}
+
+impl ChildExited {
+    /// Id of the child.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.incarnation.id()
+    }
+
+    /// Its path from the root.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.incarnation.path()
+    }
+
+    /// Number of the incarnation.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.incarnation.generation()
+    }
 }

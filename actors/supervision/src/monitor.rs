@@ -103,9 +103,9 @@ impl HeartbeatMonitor {
             if !child.permanent || child.incarnation.is_fenced() {
                 return;
             }
-            match child.heartbeat.requested() {
+            match child.incarnation.heartbeat().requested() {
                 Some(asked) => hanging.extend(self.is_hanging(child, asked).then(|| child.clone())),
-                None if child.heartbeat.request(now, allowed) => child.control.wake(),
+                None if child.incarnation.heartbeat().request(now, allowed) => child.incarnation.control().wake(),
                 None => {}
             }
         });
@@ -120,7 +120,7 @@ impl HeartbeatMonitor {
             report_unresponsive(&child);
             child.incarnation.fence();
             // Its thread runs, so its runner drops it.
-            child.control.wake();
+            child.incarnation.control().wake();
         }
     }
 

@@ -1,17 +1,21 @@
 //! Sends messages to an actor.
 //!
-//! A port bounds the mailbox (see [`Gauge`]), drops what a fenced incarnation sends (see [`Incarnation`]), and is the only place
-//! that handles a `MailboxError`.
+//! A port bounds the mailbox (see [`Gauge`](crate::Gauge)), drops what a fenced incarnation sends (see [`Incarnation`]), and is
+//! the only place that handles a `MailboxError`.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::prelude::SendError;
 use actix::{Actor, Addr, Handler, MailboxError, Message, Recipient};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 
-use crate::gauge::Gauge;
 use crate::incarnation::Incarnation;
 
 /// Sends messages of type `M` to one actor. A clone allocates nothing.
@@ -48,23 +52,41 @@ where
     M: Message + Send,
     M::Result: Send,
 {
-    /// A clone of a recipient is an allocation, so clones of a port share one.
-    shared: Arc<PortTarget<M>>,
+    target: Arc<dyn PortTarget<M>>,
 }
 
-struct PortTarget<M>
-where
-    M: Message + Send,
-    M::Result: Send,
-{
-    recipient: Recipient<M>,
-    gauge: Arc<Gauge>,
+/// The receiving side of a port: a [`Mailbox`](crate::Mailbox), or the address of an actor outside any tree.
+pub(crate) trait PortTarget<M: Message>: Send + Sync {
+    fn ask(&self, message: M) -> Result<PendingAnswer<M::Result>, TellError>;
+
+    /// Returns the message if it was not sent.
+    fn tell(&self, message: M) -> Result<(), (TellError, M)>;
+}
+
+/// An answer that may still come.
+pub(crate) enum PendingAnswer<R> {
+    FromMailbox(oneshot::Receiver<R>),
+    FromAddress(BoxFuture<'static, Result<R, MailboxError>>),
+}
+
+impl<R> Future for PendingAnswer<R> {
+    type Output = Result<R, AskError>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::FromMailbox(answer) => answer.poll_unpin(task).map_err(|_| AskError::Closed),
+            Self::FromAddress(answer) => answer.poll_unpin(task).map_err(|error| match error {
+                MailboxError::Closed => AskError::Closed,
+                MailboxError::Timeout => AskError::Timeout,
+            }),
+        }
+    }
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// The actor has ended or lost this message; a retry may reach its next incarnation.
+    /// The actor is not running, or has lost this message; a retry may reach its next incarnation.
     #[error("the actor is not running")]
     Closed,
     /// The actor did not answer in time; it may still have acted.
@@ -81,7 +103,7 @@ pub enum AskError {
 /// Why a message was not sent. In every case the actor has not received it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TellError {
-    /// The actor has ended and has no next incarnation.
+    /// The actor has ended, and no restart is due.
     #[error("the actor is not running")]
     Closed,
     /// Its mailbox is full.
@@ -97,8 +119,8 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    pub(crate) fn new(recipient: Recipient<M>, gauge: Arc<Gauge>) -> Self {
-        Self { shared: Arc::new(PortTarget { recipient, gauge }) }
+    pub(crate) fn new(target: Arc<dyn PortTarget<M>>) -> Self {
+        Self { target }
     }
 
     /// Sends and waits for the answer, at most `timeout`.
@@ -109,14 +131,8 @@ where
     /// # Errors
     /// [`AskError`]; only after [`AskError::Timeout`] and [`AskError::Closed`] may the actor have acted.
     pub fn ask(&self, message: M, timeout: Duration) -> impl Future<Output = Result<M::Result, AskError>> + use<M> {
-        let sent = self.enter().map(|()| self.shared.recipient.send(message));
-        async move {
-            match sent?.timeout(timeout).await {
-                Ok(answer) => Ok(answer),
-                Err(MailboxError::Closed) => Err(AskError::Closed),
-                Err(MailboxError::Timeout) => Err(AskError::Timeout),
-            }
-        }
+        let sent = Self::check_fence().and_then(|()| self.target.ask(message));
+        async move { tokio::time::timeout(timeout, sent?).await.unwrap_or(Err(AskError::Timeout)) }
     }
 
     /// Sends a notification without waiting for its result.
@@ -132,23 +148,14 @@ where
     /// # Errors
     /// [`TellError`], and the message.
     pub fn tell_or_return(&self, message: M) -> Result<(), (TellError, M)> {
-        if let Err(error) = self.enter() {
-            return Err((error, message));
+        match Self::check_fence() {
+            Ok(()) => self.target.tell(message),
+            Err(error) => Err((error, message)),
         }
-        self.shared.recipient.try_send(message).map_err(|error| {
-            self.shared.gauge.leave();
-            match error {
-                SendError::Full(message) => (TellError::Full, message),
-                SendError::Closed(message) => (TellError::Closed, message),
-            }
-        })
     }
 
-    fn enter(&self) -> Result<(), TellError> {
-        if Incarnation::current_is_fenced() {
-            return Err(TellError::Fenced);
-        }
-        if self.shared.gauge.enter() { Ok(()) } else { Err(TellError::Full) }
+    fn check_fence() -> Result<(), TellError> {
+        if Incarnation::current_is_fenced() { Err(TellError::Fenced) } else { Ok(()) }
     }
 }
 
@@ -171,7 +178,24 @@ where
     M::Result: Send,
 {
     fn from(address: Addr<A>) -> Self {
-        Self::new(address.recipient(), Arc::new(Gauge::unbounded()))
+        Self::new(Arc::new(address.recipient()))
+    }
+}
+
+impl<M> PortTarget<M> for Recipient<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    fn ask(&self, message: M) -> Result<PendingAnswer<M::Result>, TellError> {
+        Ok(PendingAnswer::FromAddress(self.send(message).boxed()))
+    }
+
+    fn tell(&self, message: M) -> Result<(), (TellError, M)> {
+        self.try_send(message).map_err(|error| match error {
+            SendError::Full(message) => (TellError::Full, message),
+            SendError::Closed(message) => (TellError::Closed, message),
+        })
     }
 }
 
@@ -181,7 +205,7 @@ where
     M::Result: Send,
 {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { target: Arc::clone(&self.target) }
     }
 }
 

@@ -8,11 +8,8 @@ use actix::dev::EnvelopeProxy;
 use actix::fut::{ActorFuture, ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, AsyncContext, Context};
 
-use crate::actor_heartbeat::ActorHeartbeat;
-use crate::control::ControlHandle;
 use crate::fault::Fault;
 use crate::incarnation::Incarnation;
-use crate::launch::IncarnationLaunch;
 use crate::mailbox::MailboxReader;
 
 /// Messages handled in one poll, before the thread's other actors are polled.
@@ -23,20 +20,17 @@ const BATCH: usize = 64;
 pub(crate) struct Pump<A: Actor> {
     reader: MailboxReader<A>,
     incarnation: Incarnation,
-    control: ControlHandle,
-    heartbeat: ActorHeartbeat,
 }
 
 impl<A: Actor<Context = Context<A>>> Pump<A> {
-    pub(crate) fn new(reader: MailboxReader<A>, launch: &IncarnationLaunch) -> Self {
-        let (incarnation, control, heartbeat) =
-            (launch.incarnation.clone(), launch.control.clone(), launch.heartbeat.clone());
-        Self { reader, incarnation, control, heartbeat }
+    pub(crate) fn new(reader: MailboxReader<A>, incarnation: &Incarnation) -> Self {
+        Self { reader, incarnation: incarnation.clone() }
     }
 
     /// Carries out faults that need no message.
     fn carry_out_fault(&self, ctx: &mut Context<A>) {
-        match self.control.take_fault(|fault| !fault.at_message() && !matches!(fault, Fault::SlowStop(_))) {
+        match self.incarnation.control().take_fault(|fault| !fault.at_message() && !matches!(fault, Fault::SlowStop(_)))
+        {
             Some(Fault::PanicInTimer) => {
                 ctx.run_later(Duration::ZERO, |_, _| panic!("injected: panic in a timer"));
             }
@@ -74,16 +68,16 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
 
     fn poll(mut self: Pin<&mut Self>, actor: &mut A, ctx: &mut Context<A>, task: &mut task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.heartbeat.answer();
+        this.incarnation.heartbeat().answer();
         this.carry_out_fault(ctx);
         for _ in 0..BATCH {
             // A handler made the actor wait or stop: the context polls us again when that is over.
             if ctx.waiting() || this.incarnation.is_fenced() {
                 return Poll::Pending;
             }
-            // Without a sender the actor keeps running: it may have timers and streams.
+            // Without a message the actor keeps running: it may have timers and streams.
             let Poll::Ready(Some(mut envelope)) = this.reader.poll_take(task) else { return Poll::Pending };
-            match this.control.take_fault(Fault::at_message) {
+            match this.incarnation.control().take_fault(Fault::at_message) {
                 Some(Fault::HangThread(length)) => std::thread::sleep(length),
                 Some(_) => panic!("injected: panic in a handler"),
                 None => {}

@@ -7,11 +7,10 @@ use actix::dev::ToEnvelope;
 use actix::{Context, Handler, Message};
 use tokio::sync::mpsc;
 
-use crate::actor_heartbeat::ActorHeartbeat;
 use crate::board::{Board, RunningChild, StatusCell, wall_clock};
 use crate::child_event::{ChildEvent, ExitNotifier};
+use crate::child_path::ChildPath;
 use crate::context::SystemContext;
-use crate::control::ControlHandle;
 use crate::exit::ExitReason;
 use crate::incarnation::Incarnation;
 use crate::incarnation_future::spawn_outside;
@@ -19,6 +18,7 @@ use crate::launch::IncarnationLaunch;
 use crate::mailbox::Mailbox;
 use crate::monitor;
 use crate::options::{RootEnd, RootOptions};
+use crate::plan::RunId;
 use crate::port::Port;
 use crate::spec::{ChildSpec, SpecError, SupervisorSpec};
 use crate::supervisor::Supervisor;
@@ -33,7 +33,7 @@ pub struct Root;
 pub struct RootHandle {
     system: SystemContext,
     board: Board,
-    control: ControlHandle,
+    incarnation: Incarnation,
     mailbox: Mailbox<Supervisor>,
 }
 
@@ -73,42 +73,35 @@ impl Root {
         }
         spec.check()?;
         let mailbox = mailbox.clone();
-        let cell = StatusCell::root(Arc::clone(mailbox.gauge()));
-        let board = Board::new(Arc::clone(&cell));
         let system = SystemContext::new(options);
         let worker_thread = system.root_thread().clone();
+        let cell = StatusCell::root(mailbox.gauged(), &worker_thread);
+        let board = Board::new(Arc::clone(&cell));
         if let (Some(watchdog), Some((_, heartbeat))) = (&system.options().watchdog, worker_thread.heartbeat()) {
             watchdog.watch(heartbeat, board.clone());
         }
         let (events, received) = mpsc::unbounded_channel();
-        let (incarnation, control, heartbeat) =
-            (Incarnation::new("", 1), ControlHandle::default(), ActorHeartbeat::new());
-        let run = IncarnationLaunch {
-            incarnation: incarnation.clone(),
-            control: control.clone(),
-            heartbeat: heartbeat.clone(),
-            fault: None,
-            exit: ExitNotifier::new(0, events.clone()),
-        };
+        let incarnation = Incarnation::at(ChildPath::root(), 1);
+        let exit = ExitNotifier::new(RunId::ROOT, events.clone());
+        let run = IncarnationLaunch { incarnation: incarnation.clone(), fault: None, exit };
         let started = ChildSpec::supervisor("root", &mailbox, spec).actor.start(run, &system, &cell, &worker_thread);
         cell.write(|status| {
             status.generation = 1;
             status.started_at = Some(wall_clock());
-            let control = control.clone();
+            let incarnation = incarnation.clone();
             status.running = started.ok().map(|thread_number| RunningChild {
-                run: 0,
+                run: RunId::ROOT,
                 incarnation,
-                control,
-                heartbeat,
                 worker_thread,
                 thread_number,
                 permanent: true,
                 events,
             });
         });
+        cell.notify();
         spawn_outside(record_end(received, cell, system.clone()));
         spawn_outside(monitor::run(system.clone(), board.clone()));
-        Ok(RootHandle { system, board, control, mailbox })
+        Ok(RootHandle { system, board, incarnation, mailbox })
     }
 }
 
@@ -116,7 +109,10 @@ impl Root {
 async fn record_end(mut events: mpsc::UnboundedReceiver<ChildEvent>, cell: Arc<StatusCell>, system: SystemContext) {
     let reason = loop {
         match events.recv().await {
-            Some(ChildEvent::Started { .. }) => cell.write(|status| status.state = ChildState::Running),
+            Some(ChildEvent::Started { .. }) => {
+                cell.write(|status| status.state = ChildState::Running);
+                cell.notify();
+            }
             Some(ChildEvent::Ended { reason, .. }) => break reason,
             None => break ExitReason::Killed,
         }
@@ -127,6 +123,7 @@ async fn record_end(mut events: mpsc::UnboundedReceiver<ChildEvent>, cell: Arc<S
         status.running = None;
         status.last_exit = Some((reason.clone(), wall_clock()));
     });
+    cell.notify();
     let end = match reason {
         ExitReason::Shutdown | ExitReason::Normal => RootEnd::Shutdown,
         ExitReason::Panic(_)
@@ -167,7 +164,7 @@ impl RootHandle {
 
     /// Stops the tree in reverse order, one child at a time, each killed after its grace, and waits for it.
     pub async fn stop(&self) {
-        self.control.stop();
+        self.incarnation.control().stop();
         self.ended().await;
     }
 

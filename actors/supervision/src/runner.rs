@@ -28,13 +28,14 @@ pub(crate) struct Runner<A: Actor<Context = Context<A>>> {
 }
 
 enum RunnerStage<A: Actor<Context = Context<A>>> {
-    NotStarted { start: StartContext<A>, factory: Arc<Factory<A>> },
-    Running { body: Box<ContextFut<A, Context<A>>>, started: bool },
+    NotStarted { start: StartContext<A>, factory: Arc<dyn Factory<A>> },
+    // Not in an allocation of its own: the task is one.
+    Running { body: ContextFut<A, Context<A>>, started: bool },
     Ended,
 }
 
 impl<A: Actor<Context = Context<A>>> Runner<A> {
-    pub(crate) fn new(launch: IncarnationLaunch, start: StartContext<A>, factory: Arc<Factory<A>>) -> Self {
+    pub(crate) fn new(launch: IncarnationLaunch, start: StartContext<A>, factory: Arc<dyn Factory<A>>) -> Self {
         Self { launch, stage: RunnerStage::NotStarted { start, factory }, stop_forwarded: false, slow_stop: None }
     }
 
@@ -43,21 +44,21 @@ impl<A: Actor<Context = Context<A>>> Runner<A> {
         let launch = &self.launch;
         let body = contain(&launch.incarnation, || {
             assert!(launch.fault != Some(Fault::PanicInFactory), "injected: panic in the factory");
-            let actor = factory(start);
+            let actor = factory.build(start);
             let mut ctx = Context::new();
-            ctx.spawn(Pump::new(start.mailbox().reader(), launch));
+            ctx.spawn(Pump::new(start.mailbox().reader(), &launch.incarnation));
             ctx.into_future(actor)
         })?;
-        self.stage = RunnerStage::Running { body: Box::new(body), started: false };
+        self.stage = RunnerStage::Running { body, started: false };
         Ok(())
     }
 
     /// Forwards the request to stop to the actor, after a delay if a fault requires it.
     fn forward_stop(&mut self, task: &mut Task<'_>) {
-        if self.stop_forwarded || !self.launch.control.stop_requested() {
+        if self.stop_forwarded || !self.launch.incarnation.control().stop_requested() {
             return;
         }
-        let fault = self.launch.control.take_fault(|fault| matches!(fault, Fault::SlowStop(_)));
+        let fault = self.launch.incarnation.control().take_fault(|fault| matches!(fault, Fault::SlowStop(_)));
         if let Some(Fault::SlowStop(length)) = fault {
             self.slow_stop = Some(Box::pin(tokio::time::sleep(length)));
         }
@@ -76,7 +77,7 @@ impl<A: Actor<Context = Context<A>>> Runner<A> {
         let first = !std::mem::replace(started, true);
         let polled = contain(&launch.incarnation, || {
             assert!(!(first && launch.fault == Some(Fault::PanicInStarted)), "injected: panic in started");
-            Pin::new(&mut **body).poll(task)
+            Pin::new(body).poll(task)
         })?;
         if first && polled.is_pending() {
             launch.exit.started();
@@ -110,9 +111,9 @@ impl<A: Actor<Context = Context<A>>> Future for Runner<A> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
         let this = self.get_mut();
-        this.launch.control.register(task.waker());
-        this.launch.heartbeat.polled();
-        if this.launch.control.kill_requested() || this.launch.incarnation.is_fenced() {
+        this.launch.incarnation.control().register(task.waker());
+        this.launch.incarnation.heartbeat().polled();
+        if this.launch.incarnation.control().kill_requested() || this.launch.incarnation.is_fenced() {
             return this.end(ExitReason::Killed);
         }
         if let Err(reason) = this.start() {

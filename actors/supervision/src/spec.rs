@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::board::StatusCell;
 use crate::context::SystemContext;
 use crate::exit::ExitReason;
-use crate::gauge::Gauge;
+use crate::gauge::Gauged;
 use crate::launch::IncarnationLaunch;
 #[cfg(feature = "fault-injection")]
 use crate::messages::InjectFault;
@@ -25,7 +25,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 /// describes the same child.
 #[derive(Clone)]
 pub struct ChildSpec {
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     pub(crate) actor: Arc<dyn ErasedChild>,
     /// `None` for the root's thread.
     pub(crate) worker_thread: Option<WorkerThread>,
@@ -35,7 +35,7 @@ pub struct ChildSpec {
     pub(crate) grace: Option<Duration>,
     pub(crate) readiness: Readiness,
     /// Set for a supervisor.
-    pub(crate) nested: Option<NestedSupervisor>,
+    pub(crate) nested: Option<Box<NestedSupervisor>>,
 }
 
 /// The ports and the children of a supervisor that is itself a child.
@@ -51,17 +51,18 @@ pub(crate) struct NestedSupervisor {
 pub(crate) trait ErasedChild: Send + Sync {
     /// Sends an incarnation to its thread; returns the thread's number.
     fn start(
-        &self,
+        self: Arc<Self>,
         launch: IncarnationLaunch,
         system: &SystemContext,
         cell: &Arc<StatusCell>,
         thread: &WorkerThread,
     ) -> Result<u64, ExitReason>;
 
-    /// Empties the mailbox, on this thread, until the next incarnation is started.
-    fn drain(&self);
+    /// Drops the messages in the mailbox, and refuses others until the next incarnation is started.
+    fn close(&self);
 
-    fn gauge(&self) -> &Arc<Gauge>;
+    /// The counts of the mailbox.
+    fn gauged(&self) -> Arc<dyn Gauged>;
 }
 
 /// Why a specification is invalid.
@@ -76,7 +77,7 @@ pub enum SpecError {
 }
 
 impl ChildSpec {
-    pub(crate) fn with(id: String, actor: Arc<dyn ErasedChild>, nested: Option<NestedSupervisor>) -> Self {
+    pub(crate) fn with(id: Arc<str>, actor: Arc<dyn ErasedChild>, nested: Option<NestedSupervisor>) -> Self {
         Self {
             id,
             actor,
@@ -85,7 +86,7 @@ impl ChildSpec {
             policy: RestartPolicy::default(),
             grace: Some(DEFAULT_GRACE),
             readiness: Readiness::Started,
-            nested,
+            nested: nested.map(Box::new),
         }
     }
 
@@ -138,7 +139,7 @@ impl ChildSpec {
     /// Checks this child and those below it.
     pub(crate) fn check(&self) -> Result<(), SpecError> {
         if self.id.is_empty() || self.id.contains('/') {
-            return Err(SpecError::InvalidId(self.id.clone()));
+            return Err(SpecError::InvalidId(self.id.to_string()));
         }
         self.nested.as_ref().map_or(Ok(()), |nested| nested.spec.check())
     }
@@ -186,7 +187,7 @@ impl SupervisorSpec {
         for child in &self.children {
             child.check()?;
             if !ids.insert(&child.id) {
-                return Err(SpecError::DuplicateId(child.id.clone()));
+                return Err(SpecError::DuplicateId(child.id.to_string()));
             }
         }
         Ok(())

@@ -10,6 +10,12 @@ use crate::spec::{ChildSpec, SpecError};
 #[rtype(result = "Result<(), StartChildError>")]
 pub struct StartChild(pub ChildSpec);
 
+/// Starts several children, as [`StartChild`] does each, at the cost of one message. Answered in the same order; one that is
+/// refused does not affect the others.
+#[derive(Message)]
+#[rtype(result = "Vec<Result<(), StartChildError>>")]
+pub struct StartChildren(pub Vec<ChildSpec>);
+
 /// Why [`StartChild`] was refused. In every case nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartChildError {

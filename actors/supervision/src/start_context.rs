@@ -53,4 +53,6 @@ impl<A: Actor<Context = Context<A>>> StartContext<A> {
 }
 
 /// Builds one incarnation after another, on the thread where it runs.
-pub(crate) type Factory<A> = dyn Fn(&StartContext<A>) -> A + Send + Sync;
+pub(crate) trait Factory<A: Actor>: Send + Sync {
+    fn build(&self, start: &StartContext<A>) -> A;
+}

@@ -1,7 +1,8 @@
 //! Named threads for actors, which are replaced when they no longer respond.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
@@ -9,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::heartbeat::Heartbeat;
+use crate::incarnation_future::spawn_outside;
 use crate::locked::locked;
 
 /// A thread for actors, by name. Started together with its first child. Cheap to clone; clones are the same thread.
@@ -38,11 +40,16 @@ pub(crate) struct ArbiterThread {
     /// `None` for the thread of the root, which this crate does not join.
     arbiter: Option<Arbiter>,
     heartbeat: Heartbeat,
+    /// Set when it runs.
+    system_id: Arc<OnceLock<ThreadId>>,
     /// Closed when the thread's tasks have been dropped.
     alive: watch::Receiver<()>,
 }
 
 impl WorkerThread {
+    /// The number of no thread: those of one name are counted from 1.
+    pub(crate) const NO_THREAD: u64 = 0;
+
     /// A thread that is replaced when it is unresponsive.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
@@ -58,8 +65,9 @@ impl WorkerThread {
     /// The thread that the root supervisor runs on; the watchdog watches it.
     pub(crate) fn root(beat_every: Duration) -> Self {
         let handle = Arbiter::current();
-        let (heartbeat, alive) = beat(&handle, beat_every);
-        Self::with("root", false, Some(ArbiterThread { number: 1, handle, arbiter: None, heartbeat, alive }))
+        let thread = ArbiterThread::of(1, handle, None, beat_every);
+        let _ = thread.system_id.set(std::thread::current().id());
+        Self::with("root", false, Some(thread))
     }
 
     fn with(name: impl Into<String>, replaceable: bool, arbiter: Option<ArbiterThread>) -> Self {
@@ -80,8 +88,13 @@ impl WorkerThread {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Runs `work` on the thread, which is started if there is none. Returns the thread's number.
-    pub(crate) fn run(&self, beat_every: Duration, work: impl FnOnce() + Send + 'static) -> io::Result<u64> {
+    /// Runs the future that `make` returns on the thread, which is started if there is none. Returns the thread's number. From the
+    /// thread itself it costs no message to it.
+    pub(crate) fn spawn<F: Future<Output = ()> + 'static>(
+        &self,
+        beat_every: Duration,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<u64> {
         let mut slot = self.slot();
         // A thread whose loop has ended takes no more work.
         if slot.as_ref().is_none_or(|thread| !thread.handle.alive() && thread.arbiter.is_some()) {
@@ -89,7 +102,14 @@ impl WorkerThread {
             *slot = Some(ArbiterThread::start(number, beat_every)?);
         }
         let Some(thread) = slot.as_ref() else { unreachable!("started above") };
-        if thread.handle.spawn_fn(work) { Ok(thread.number) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+        let number = thread.number;
+        if thread.is_current() {
+            drop(slot);
+            spawn_outside(make());
+            return Ok(number);
+        }
+        let sent = thread.handle.spawn_fn(move || spawn_outside(make()));
+        if sent { Ok(number) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     }
 
     /// Number and heartbeat of the current thread.
@@ -121,9 +141,30 @@ impl WorkerThread {
 impl ArbiterThread {
     fn start(number: u64, beat_every: Duration) -> io::Result<Self> {
         let arbiter = Arbiter::try_new()?;
-        let handle = arbiter.handle();
-        let (heartbeat, alive) = beat(&handle, beat_every);
-        Ok(Self { number, handle, arbiter: Some(arbiter), heartbeat, alive })
+        Ok(Self::of(number, arbiter.handle(), Some(arbiter), beat_every))
+    }
+
+    /// Spawns a task behind `handle` that beats a heartbeat as long as the thread's event loop runs.
+    fn of(number: u64, handle: ArbiterHandle, arbiter: Option<Arbiter>, beat_every: Duration) -> Self {
+        let (heartbeat, system_id) = (Heartbeat::new(), Arc::new(OnceLock::new()));
+        let (guard, alive) = watch::channel(());
+        let (beats, runs_on) = (heartbeat.clone(), Arc::clone(&system_id));
+        handle.spawn(async move {
+            let _guard = guard;
+            let _ = runs_on.set(std::thread::current().id());
+            let mut ticks = tokio::time::interval(beat_every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                beats.beat();
+            }
+        });
+        Self { number, handle, arbiter, heartbeat, system_id, alive }
+    }
+
+    /// Whether the caller runs on it.
+    fn is_current(&self) -> bool {
+        self.system_id.get() == Some(&std::thread::current().id())
     }
 
     /// Whether its tasks still exist. An unresponsive thread that runs again drops them and ends.
@@ -149,21 +190,4 @@ impl ArbiterThread {
         };
         tokio::time::timeout(within, joined).await.unwrap_or(false)
     }
-}
-
-/// Spawns a task behind `handle` that beats a heartbeat as long as the thread's event loop runs.
-fn beat(handle: &ArbiterHandle, every: Duration) -> (Heartbeat, watch::Receiver<()>) {
-    let heartbeat = Heartbeat::new();
-    let (guard, alive) = watch::channel(());
-    let shared = heartbeat.clone();
-    handle.spawn(async move {
-        let _guard = guard;
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            shared.beat();
-        }
-    });
-    (heartbeat, alive)
 }

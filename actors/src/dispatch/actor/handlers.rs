@@ -185,7 +185,7 @@ impl Handler<ChildExited> for DispatchActor {
     type Result = ();
 
     fn handle(&mut self, exited: ChildExited, ctx: &mut Self::Context) {
-        let Ok(turn) = exited.id.parse() else { return };
+        let Ok(turn) = exited.id().parse() else { return };
         if let Some(early) = &mut self.early {
             early.exited.insert(turn);
             return;

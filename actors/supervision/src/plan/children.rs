@@ -1,142 +1,186 @@
-//! The children of a plan in order, with an index for each question that is asked at every event.
+//! The children of a plan, with an index for each question that is asked at every event.
 //!
-//! A supervisor of turns has thousands of children; none of its events may cost more for that.
+//! A supervisor of turns has thousands of children; none of its events may cost more for that. So an event changes only the indexes
+//! that the child enters or leaves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::child_slots::{ChildKey, ChildKeys, ChildSlots};
 use super::planned_child::PlannedChild;
-use super::types::{ChildKey, ChildOptions, PlanState};
+use super::types::{ChildOptions, PlanState, RunId};
 
-/// The children, oldest first: a later child has a higher key.
+/// The children; a later child has a higher key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct PlannedChildren {
-    all: BTreeMap<ChildKey, PlannedChild>,
-    /// The child of each current or last run.
-    runs: BTreeMap<u64, ChildKey>,
-    queued: BTreeSet<ChildKey>,
-    backing_off: BTreeSet<ChildKey>,
-    live: BTreeSet<ChildKey>,
-    /// Children that the start in order waits for.
-    in_sequence: BTreeSet<ChildKey>,
-    /// Children that a group restart has not stopped yet.
-    group: BTreeSet<ChildKey>,
-    changed: BTreeSet<ChildKey>,
+    keys: ChildKeys,
+    all: ChildSlots<PlannedChild>,
+    indexes: [BTreeSet<ChildKey>; INDEXES],
+    /// Those with [`PlannedChild::listed`], each once; some may have been removed.
+    changed: Vec<ChildKey>,
+}
+
+/// A property of children that has an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Index {
+    /// Queued, and waits for no other child.
+    QueuedAlone,
+    /// Queued, in the start in order.
+    QueuedInSequence,
+    BackingOff,
+    Live,
+    /// The start in order waits for it.
+    InSequence,
+    /// In the start in order, which waits for its backoff.
+    SequenceBackingOff,
+    /// A group restart has not stopped it yet.
+    Group,
+}
+
+const INDEXES: usize = 7;
+
+impl PlannedChild {
+    /// Whether it is in each index, in the order of [`Index`].
+    fn indexed(&self) -> [bool; INDEXES] {
+        let (queued, backing_off) = (self.state == PlanState::Queued, self.state == PlanState::Backoff);
+        [
+            queued && !self.in_sequence,
+            queued && self.in_sequence,
+            backing_off,
+            self.state.is_live(),
+            self.in_sequence,
+            backing_off && self.in_sequence,
+            self.group_restart,
+        ]
+    }
 }
 
 impl PlannedChildren {
-    pub(super) fn add(&mut self, key: ChildKey, options: ChildOptions) {
-        self.all.insert(key, PlannedChild::new(key, options));
-        self.index(key);
+    pub(super) fn add(&mut self, number: u64, options: ChildOptions) -> ChildKey {
+        let key = self.keys.take(number);
+        let child = PlannedChild::new(key, options);
+        self.move_between([false; INDEXES], child.indexed(), key);
+        self.all.put(key, child);
+        self.changed.push(key);
+        key
     }
 
     pub(super) fn remove(&mut self, key: ChildKey) {
-        self.forget_index(key);
-        self.changed.remove(&key);
-        self.all.remove(&key);
+        if let Some(child) = self.all.remove(key) {
+            self.keys.give_back(key);
+            self.move_between(child.indexed(), [false; INDEXES], key);
+        }
     }
 
     pub(super) fn get(&self, key: ChildKey) -> Option<&PlannedChild> {
-        self.all.get(&key)
+        self.all.get(key)
     }
 
     /// Changes a child, and the indexes with it.
     pub(super) fn update(&mut self, key: ChildKey, change: impl FnOnce(&mut PlannedChild)) {
-        self.forget_index(key);
-        if let Some(child) = self.all.get_mut(&key) {
-            change(child);
+        let Some(child) = self.all.get_mut(key) else { return };
+        let before = child.indexed();
+        change(child);
+        let after = child.indexed();
+        if std::mem::take(&mut child.changed) && !std::mem::replace(&mut child.listed, true) {
+            self.changed.push(key);
         }
-        self.index(key);
+        self.move_between(before, after, key);
     }
 
+    fn move_between(&mut self, before: [bool; INDEXES], after: [bool; INDEXES], key: ChildKey) {
+        for (index, (before, after)) in self.indexes.iter_mut().zip(before.into_iter().zip(after)) {
+            match (before, after) {
+                (false, true) => {
+                    index.insert(key);
+                }
+                (true, false) => {
+                    index.remove(&key);
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+
+    /// All children, oldest first.
     pub(super) fn keys(&self) -> Vec<ChildKey> {
-        self.all.keys().copied().collect()
+        let mut keys: Vec<_> = self.all.values().map(|child| child.key).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// The child whose current or last incarnation is `run`.
-    pub(super) fn of_run(&self, run: u64) -> Option<ChildKey> {
-        self.runs.get(&run).copied()
+    pub(super) fn of_run(&self, run: RunId) -> Option<ChildKey> {
+        self.all.get(run.key).filter(|child| child.run == run.number).map(|child| child.key)
     }
 
     /// The child whose current incarnation is `run`.
-    pub(super) fn of_live_run(&self, run: u64) -> Option<ChildKey> {
-        self.of_run(run).filter(|key| self.live.contains(key))
+    pub(super) fn of_live_run(&self, run: RunId) -> Option<ChildKey> {
+        self.all.get(run.key).filter(|child| child.run == run.number && child.state.is_live()).map(|child| child.key)
     }
 
-    /// The queued children, oldest first.
-    pub(super) fn queued(&self) -> Vec<ChildKey> {
-        self.queued.iter().copied().collect()
+    /// The oldest child that may start and waits for no other.
+    pub(super) fn first_queued_alone(&self) -> Option<ChildKey> {
+        self.index(Index::QueuedAlone).first().copied()
     }
 
-    /// The children that wait to be started, at once or after a backoff.
+    /// The queued children of the start in order, oldest first.
+    pub(super) fn queued_in_sequence(&self) -> Vec<ChildKey> {
+        self.index(Index::QueuedInSequence).iter().copied().collect()
+    }
+
+    pub(super) fn is_queued_in_sequence(&self, key: ChildKey) -> bool {
+        self.index(Index::QueuedInSequence).contains(&key)
+    }
+
+    /// The children that wait to be started, at once or after a backoff, oldest first.
     pub(super) fn waiting(&self) -> Vec<ChildKey> {
-        self.queued.union(&self.backing_off).copied().collect()
+        let waiting = [Index::QueuedAlone, Index::QueuedInSequence, Index::BackingOff];
+        let mut waiting: Vec<_> = waiting.into_iter().flat_map(|index| self.index(index)).copied().collect();
+        waiting.sort_unstable();
+        waiting
     }
 
     pub(super) fn last_live(&self) -> Option<ChildKey> {
-        self.live.last().copied()
+        self.index(Index::Live).last().copied()
     }
 
     pub(super) fn last_of_group(&self) -> Option<ChildKey> {
-        self.group.last().copied()
+        self.index(Index::Group).last().copied()
     }
 
     /// The first child that the start in order waits for.
     pub(super) fn first_in_sequence(&self) -> Option<ChildKey> {
-        self.in_sequence.first().copied()
+        self.index(Index::InSequence).first().copied()
     }
 
     /// Whether the start in order waits for a backoff.
     pub(super) fn is_sequence_backing_off(&self) -> bool {
-        self.in_sequence.intersection(&self.backing_off).next().is_some()
+        !self.index(Index::SequenceBackingOff).is_empty()
     }
 
-    /// The children that have changed since the last call.
-    pub(super) fn take_changed(&mut self) -> impl Iterator<Item = &PlannedChild> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().filter_map(|key| self.all.get(&key))
+    /// A child that has changed since it was last returned; `None` once there is none left.
+    pub(super) fn next_changed(&mut self) -> Option<&PlannedChild> {
+        loop {
+            let key = self.changed.pop()?;
+            if let Some(child) = self.all.get_mut(key) {
+                child.listed = false;
+                break self.all.get(key);
+            }
+        }
+    }
+
+    fn index(&self, index: Index) -> &BTreeSet<ChildKey> {
+        &self.indexes[index as usize]
     }
 
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &PlannedChild> {
-        self.all.values()
+        self.keys().into_iter().filter_map(|key| self.all.get(key))
     }
 
     /// The child at this place in the order.
     #[cfg(test)]
     pub(super) fn nth(&self, place: usize) -> &PlannedChild {
-        self.all.values().nth(place).unwrap()
-    }
-
-    fn index(&mut self, key: ChildKey) {
-        let Some(child) = self.all.get_mut(&key) else { return };
-        if child.run != 0 {
-            self.runs.insert(child.run, key);
-        }
-        if child.state == PlanState::Queued {
-            self.queued.insert(key);
-        }
-        if child.state == PlanState::Backoff {
-            self.backing_off.insert(key);
-        }
-        if child.state.is_live() {
-            self.live.insert(key);
-        }
-        if child.in_sequence {
-            self.in_sequence.insert(key);
-        }
-        if child.group_restart {
-            self.group.insert(key);
-        }
-        if std::mem::take(&mut child.changed) {
-            self.changed.insert(key);
-        }
-    }
-
-    fn forget_index(&mut self, key: ChildKey) {
-        let Some(child) = self.all.get(&key) else { return };
-        self.runs.remove(&child.run);
-        for index in [&mut self.queued, &mut self.backing_off, &mut self.live, &mut self.in_sequence, &mut self.group] {
-            index.remove(&key);
-        }
+        self.iter().nth(place).unwrap()
     }
 }

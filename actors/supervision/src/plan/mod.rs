@@ -3,10 +3,13 @@
 //! Children start in order, each once those before it are ready, and stop in reverse, one at a time. A *group restart*
 //! is the stop and start of several children because one of them failed; exits of its members do not count.
 
+mod child_slots; // Values by the key of a child.
 mod children; // The children, and the indexes over them.
 mod planned_child; // The state of one child.
 mod types; // Events, steps and states.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exit::ExitReason;
@@ -17,8 +20,9 @@ use crate::restart::{Restart, Strategy};
 use children::PlannedChildren;
 use planned_child::PlannedChild;
 
+pub(crate) use child_slots::{ChildKey, ChildSlots};
 pub(crate) use types::{
-    AfterStop, ChildKey, ChildOptions, ChildTimer, Exceeded, PlanState, SupervisorEvent, SupervisorStep,
+    AfterStop, ChildOptions, ChildTimer, Exceeded, PlanState, RunId, SupervisorEvent, SupervisorStep,
 };
 
 /// Time for a killed child to be dropped before it is abandoned: its thread may be busy with another actor.
@@ -35,7 +39,7 @@ pub(crate) struct SupervisorPlan {
     finished: bool,
     /// Next key or run.
     next: u64,
-    steps: Vec<SupervisorStep>,
+    steps: VecDeque<SupervisorStep>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,7 +57,7 @@ impl SupervisorPlan {
             closing: None,
             finished: false,
             next: 0,
-            steps: Vec::new(),
+            steps: VecDeque::new(),
         }
     }
 
@@ -66,12 +70,12 @@ impl SupervisorPlan {
     /// Adds a child at the end of the order; the next event starts it. One added before [`SupervisorEvent::Start`] waits
     /// for those before it.
     pub(crate) fn add(&mut self, options: ChildOptions) -> ChildKey {
-        let key = self.next_number();
-        self.children.add(key, options);
-        key
+        let number = self.next_number();
+        self.children.add(number, options)
     }
 
-    pub(crate) fn on(&mut self, event: SupervisorEvent, now: Duration, random: f64) -> Vec<SupervisorStep> {
+    /// Handles an event. The steps that follow are taken by [`SupervisorPlan::next_step`].
+    pub(crate) fn on(&mut self, event: SupervisorEvent, now: Duration, random: f64) {
         match event {
             SupervisorEvent::Start => {
                 for key in self.children.keys() {
@@ -94,16 +98,20 @@ impl SupervisorPlan {
             SupervisorEvent::Shutdown => self.begin_shutdown(ExitReason::Shutdown, None),
         }
         self.advance();
-        std::mem::take(&mut self.steps)
+    }
+
+    /// The next step to carry out.
+    pub(crate) fn next_step(&mut self) -> Option<SupervisorStep> {
+        self.steps.pop_front()
     }
 
     /// The child whose current incarnation is `run`.
-    pub(crate) fn key_of(&self, run: u64) -> Option<ChildKey> {
+    pub(crate) fn key_of(&self, run: RunId) -> Option<ChildKey> {
         self.children.of_live_run(run)
     }
 
     /// The exit reason of `run` that counts: a child that was stopped because it was not ready in time ended in error.
-    pub(crate) fn counted_reason(&self, run: u64, reason: ExitReason) -> ExitReason {
+    pub(crate) fn counted_reason(&self, run: RunId, reason: ExitReason) -> ExitReason {
         match self.children.of_live_run(run).and_then(|key| self.state(key)) {
             Some(PlanState::Stopping(AfterStop::FailLate)) => ExitReason::Error("not ready in time".to_owned()),
             _ => reason,
@@ -123,12 +131,12 @@ impl SupervisorPlan {
         self.children.first_in_sequence().is_none()
     }
 
-    /// The children that have changed since the last call.
-    pub(crate) fn changed(&mut self) -> impl Iterator<Item = &PlannedChild> {
-        self.children.take_changed()
+    /// A child that has changed since it was last returned; `None` once there is none left.
+    pub(crate) fn next_changed(&mut self) -> Option<&PlannedChild> {
+        self.children.next_changed()
     }
 
-    fn ready(&mut self, run: u64, now: Duration) {
+    fn ready(&mut self, run: RunId, now: Duration) {
         let Some(key) = self.children.of_live_run(run) else { return };
         self.children.update(key, |child| {
             if child.state == PlanState::Starting {
@@ -188,13 +196,11 @@ impl SupervisorPlan {
         match decision {
             IntensityDecision::RestartAfter(Duration::ZERO) => self.enter(key, PlanState::Queued),
             IntensityDecision::RestartAfter(length) => {
-                let mut run = 0;
                 self.children.update(key, |child| {
                     child.enter(PlanState::Backoff);
                     child.due = Some(now + length);
-                    run = child.run;
                 });
-                self.steps.push(SupervisorStep::Wait { key, length, timer: ChildTimer::Backoff(run) });
+                self.wait(key, length, ChildTimer::Backoff);
             }
             IntensityDecision::Exceeded => return self.give_up(key, reason),
         }
@@ -204,7 +210,7 @@ impl SupervisorPlan {
     /// A child exceeded its restart intensity.
     fn give_up(&mut self, key: ChildKey, reason: ExitReason) {
         let Some(child) = self.children.get(key) else { return };
-        let (id, when) = (child.options.id.clone(), child.intensity.when_exceeded());
+        let (id, when) = (Arc::clone(&child.options.id), child.intensity.when_exceeded());
         self.end_without_restart(key, PlanState::Failed);
         if when == WhenExceeded::Escalate {
             let text = format!("{id} exceeded its restart intensity; it last ended with {reason}");
@@ -216,10 +222,10 @@ impl SupervisorPlan {
     fn restart_group(&mut self, failed: ChildKey) {
         let from = match self.strategy {
             Strategy::OneForOne => return,
-            Strategy::OneForAll => 0,
-            Strategy::RestForOne => failed,
+            Strategy::OneForAll => None,
+            Strategy::RestForOne => Some(failed),
         };
-        for key in self.children.keys().into_iter().filter(|key| *key >= from) {
+        for key in self.children.keys().into_iter().filter(|key| from.is_none_or(|from| *key >= from)) {
             self.children.update(key, |child| match child.state {
                 _ if key == failed => child.in_sequence = true,
                 PlanState::Starting
@@ -242,11 +248,11 @@ impl SupervisorPlan {
             (ChildTimer::Backoff(_), PlanState::Backoff) => self.enter(key, PlanState::Queued),
             (ChildTimer::Late(_), PlanState::Starting) => self.stop(key, AfterStop::FailLate),
             (ChildTimer::Grace(_), PlanState::Stopping(_)) => {
-                self.steps.push(SupervisorStep::Kill { key });
-                self.steps.push(SupervisorStep::Wait { key, length: KILL_TIMEOUT, timer: ChildTimer::Kill(run) });
+                self.steps.push_back(SupervisorStep::Kill { key });
+                self.wait(key, KILL_TIMEOUT, ChildTimer::Kill);
             }
             (ChildTimer::Kill(_), PlanState::Stopping(_)) => {
-                self.steps.push(SupervisorStep::Abandon { key });
+                self.steps.push_back(SupervisorStep::Abandon { key });
                 self.ended(key, ExitReason::Killed, now, random);
             }
             _ => {}
@@ -301,13 +307,20 @@ impl SupervisorPlan {
         {
             self.stop(key, AfterStop::Restart);
         }
-        let clear = self.children.last_of_group().is_none() && !self.children.is_sequence_backing_off();
-        let first = self.children.first_in_sequence();
-        for key in self.children.queued() {
-            let in_sequence = self.children.get(key).is_some_and(|child| child.in_sequence);
-            if !in_sequence || (clear && (self.together || first == Some(key))) {
+        while let Some(key) = self.children.first_queued_alone() {
+            self.launch(key);
+        }
+        if self.children.last_of_group().is_some() || self.children.is_sequence_backing_off() {
+            return;
+        }
+        if self.together {
+            for key in self.children.queued_in_sequence() {
                 self.launch(key);
             }
+        } else if let Some(first) = self.children.first_in_sequence()
+            && self.children.is_queued_in_sequence(first)
+        {
+            self.launch(first);
         }
     }
 
@@ -321,34 +334,41 @@ impl SupervisorPlan {
             None if self.finished => {}
             None => {
                 self.finished = true;
-                self.steps.push(SupervisorStep::Finish { reason: closing.reason, exceeded: closing.exceeded });
+                self.steps.push_back(SupervisorStep::Finish { reason: closing.reason, exceeded: closing.exceeded });
             }
         }
     }
 
     fn launch(&mut self, key: ChildKey) {
-        let run = self.next_number();
+        let number = self.next_number();
         let mut ready_within = None;
         self.children.update(key, |child| {
-            child.run = run;
+            child.run = number;
             child.enter(PlanState::Starting);
             ready_within = child.options.ready_within;
         });
-        self.steps.push(SupervisorStep::Launch { key, run });
+        self.steps.push_back(SupervisorStep::Launch { key, run: RunId { key, number } });
         if let Some(length) = ready_within {
-            self.steps.push(SupervisorStep::Wait { key, length, timer: ChildTimer::Late(run) });
+            self.wait(key, length, ChildTimer::Late);
         }
     }
 
     fn stop(&mut self, key: ChildKey, then: AfterStop) {
-        let (mut run, mut grace) = (0, None);
+        let mut grace = None;
         self.children.update(key, |child| {
             child.enter(PlanState::Stopping(then));
-            (run, grace) = (child.run, child.options.grace);
+            grace = child.options.grace;
         });
-        self.steps.push(SupervisorStep::Stop { key });
+        self.steps.push_back(SupervisorStep::Stop { key });
         if let Some(length) = grace {
-            self.steps.push(SupervisorStep::Wait { key, length, timer: ChildTimer::Grace(run) });
+            self.wait(key, length, ChildTimer::Grace);
+        }
+    }
+
+    /// Sets a timer for the current or last incarnation.
+    fn wait(&mut self, key: ChildKey, length: Duration, timer: impl FnOnce(RunId) -> ChildTimer) {
+        if let Some(child) = self.children.get(key) {
+            self.steps.push_back(SupervisorStep::Wait { key, length, timer: timer(child.run_id()) });
         }
     }
 
@@ -357,7 +377,7 @@ impl SupervisorPlan {
         self.end_without_restart(key, PlanState::Stopped);
         if self.children.get(key).is_some_and(|child| child.options.restart == Restart::Temporary) {
             self.children.remove(key);
-            self.steps.push(SupervisorStep::Forget { key });
+            self.steps.push_back(SupervisorStep::Forget { key });
         }
     }
 
@@ -367,7 +387,7 @@ impl SupervisorPlan {
             child.group_restart = false;
             child.enter(state);
         });
-        self.steps.push(SupervisorStep::Drain { key });
+        self.steps.push_back(SupervisorStep::CloseMailbox { key });
     }
 
     fn enter(&mut self, key: ChildKey, state: PlanState) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::types::{ChildKey, ChildOptions, PlanState};
+use super::child_slots::ChildKey;
+use super::types::{ChildOptions, PlanState, RunId};
 use crate::policy::RestartIntensity;
 
 /// The state of one child in the plan.
@@ -22,8 +23,10 @@ pub(crate) struct PlannedChild {
     pub(super) in_sequence: bool,
     /// The group restart has not stopped this child yet.
     pub(super) group_restart: bool,
-    /// Not yet returned by [`SupervisorPlan::changed`](super::SupervisorPlan::changed).
+    /// Changed since it was last listed.
     pub(super) changed: bool,
+    /// Listed for [`SupervisorPlan::next_changed`](super::SupervisorPlan::next_changed).
+    pub(super) listed: bool,
 }
 
 impl PlannedChild {
@@ -39,8 +42,14 @@ impl PlannedChild {
             due: None,
             in_sequence: false,
             group_restart: false,
-            changed: true,
+            changed: false,
+            listed: true,
         }
+    }
+
+    /// The current or last incarnation.
+    pub(super) fn run_id(&self) -> RunId {
+        RunId { key: self.key, number: self.run }
     }
 
     pub(crate) fn key(&self) -> ChildKey {

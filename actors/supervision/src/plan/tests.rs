@@ -19,7 +19,7 @@ fn options(id: &str) -> ChildOptions {
     let backoff = Backoff::new(S, 8 * S).expect("the floor is below the ceiling");
     let policy =
         RestartPolicy { max_restarts: 2, backoff, when_exceeded: WhenExceeded::Fail, ..RestartPolicy::default() };
-    ChildOptions { id: id.to_owned(), restart: Restart::Permanent, policy, grace: Some(5 * S), ready_within: None }
+    ChildOptions { id: id.into(), restart: Restart::Permanent, policy, grace: Some(5 * S), ready_within: None }
 }
 
 fn crash() -> ExitReason {
@@ -49,20 +49,21 @@ impl PlanFixture {
 
     fn on(&mut self, event: SupervisorEvent) -> Vec<SupervisorStep> {
         // The longest waits that the backoff allows.
-        self.plan.on(event, self.now, 1.0)
+        self.plan.on(event, self.now, 1.0);
+        std::iter::from_fn(|| self.plan.next_step()).collect()
     }
 
     fn all_ready(&mut self) {
         for at in 0..self.plan.children.iter().count() {
             if self.plan.children.nth(at).state == PlanState::Starting {
-                let run = self.plan.children.nth(at).run;
+                let run = self.plan.children.nth(at).run_id();
                 self.on(SupervisorEvent::Ready { run });
             }
         }
     }
 
-    fn run(&self, at: usize) -> u64 {
-        self.plan.children.nth(at).run
+    fn run(&self, at: usize) -> RunId {
+        self.plan.children.nth(at).run_id()
     }
 
     fn end(&mut self, at: usize, reason: ExitReason) -> Vec<SupervisorStep> {
@@ -140,7 +141,7 @@ fn first_crash_restarts_at_once_the_second_waits_and_the_third_fails() {
     let steps = fixture.on(SupervisorEvent::Due(timer));
     assert_eq!(fixture.launched(&steps), [1]);
     let steps = fixture.end(1, crash());
-    assert_eq!(steps, [SupervisorStep::Drain { key: fixture.keys[1] }]);
+    assert_eq!(steps, [SupervisorStep::CloseMailbox { key: fixture.keys[1] }]);
     assert_eq!(fixture.states(), [PlanState::Running, PlanState::Failed, PlanState::Running]);
 }
 
@@ -169,7 +170,7 @@ fn exceeded_intensity_stops_the_others_in_reverse_before_it_escalates() {
     let steps = fixture.end(0, ExitReason::Shutdown);
     let Some(SupervisorStep::Finish { reason, exceeded }) = steps.last() else { panic!("{steps:?}") };
     assert_eq!(reason.word(), "error");
-    assert_eq!(*exceeded, Some(Exceeded { id: "b".to_owned(), reason: crash() }));
+    assert_eq!(*exceeded, Some(Exceeded { id: "b".into(), reason: crash() }));
 }
 
 #[test]
@@ -259,7 +260,8 @@ fn temporary_child_is_removed_after_every_kind_of_exit() {
 
 #[test]
 fn shutdown_ends_a_plan_without_children_at_once() {
-    let steps = SupervisorPlan::new(Strategy::OneForOne).on(SupervisorEvent::Shutdown, 100 * S, 0.0);
+    let mut fixture = PlanFixture { plan: SupervisorPlan::new(Strategy::OneForOne), now: 100 * S, keys: Vec::new() };
+    let steps = fixture.on(SupervisorEvent::Shutdown);
     assert_eq!(steps, [SupervisorStep::Finish { reason: ExitReason::Shutdown, exceeded: None }]);
 }
 

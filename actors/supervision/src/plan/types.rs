@@ -1,5 +1,6 @@
 //! The events that a plan takes, the steps that it returns, and the states of a child.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exit::ExitReason;
@@ -7,13 +8,25 @@ use crate::messages::OperatorCommand;
 use crate::policy::RestartPolicy;
 use crate::restart::Restart;
 
-/// Identifies a child within one incarnation of the supervisor; an id may be used again, a key is not.
-pub(crate) type ChildKey = u64;
+use super::child_slots::ChildKey;
+
+/// Identifies an incarnation of a child within one incarnation of the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RunId {
+    pub(super) key: ChildKey,
+    /// Unique; 0 before the first.
+    pub(super) number: u64,
+}
+
+impl RunId {
+    /// The only incarnation of the root supervisor, which is in no plan.
+    pub(crate) const ROOT: Self = Self { key: ChildKey::NONE, number: 0 };
+}
 
 /// The options of one child.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ChildOptions {
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     pub(crate) restart: Restart,
     pub(crate) policy: RestartPolicy,
     pub(crate) grace: Option<Duration>,
@@ -29,10 +42,10 @@ pub(crate) enum SupervisorEvent {
     /// A child was added while the supervisor runs.
     Added,
     Ready {
-        run: u64,
+        run: RunId,
     },
     Ended {
-        run: u64,
+        run: RunId,
         reason: ExitReason,
     },
     Due(ChildTimer),
@@ -51,10 +64,10 @@ pub(crate) enum SupervisorEvent {
 /// A timer of a child. Each has the run that it was set for, and is ignored once that run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ChildTimer {
-    Backoff(u64),
-    Grace(u64),
-    Kill(u64),
-    Late(u64),
+    Backoff(RunId),
+    Grace(RunId),
+    Kill(RunId),
+    Late(RunId),
 }
 
 /// A step for the supervisor to carry out.
@@ -62,7 +75,7 @@ pub(crate) enum ChildTimer {
 pub(crate) enum SupervisorStep {
     Launch {
         key: ChildKey,
-        run: u64,
+        run: RunId,
     },
     Stop {
         key: ChildKey,
@@ -80,8 +93,8 @@ pub(crate) enum SupervisorStep {
         length: Duration,
         timer: ChildTimer,
     },
-    /// Refuse the messages in its mailbox until it is started again.
-    Drain {
+    /// Refuse the messages in its mailbox and further ones until it is started again.
+    CloseMailbox {
         key: ChildKey,
     },
     Forget {
@@ -97,7 +110,7 @@ pub(crate) enum SupervisorStep {
 /// The child whose restart intensity was exceeded, which ends its supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Exceeded {
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     pub(crate) reason: ExitReason,
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix::{Context, Handler, Message};
+use actix::{Context, Handler, Message, MessageResult};
 
 use super::Supervisor;
 #[cfg(feature = "fault-injection")]
@@ -13,8 +13,8 @@ use crate::messages::InjectFault;
 use crate::messages::{Operate, OperateError, OperatorCommand, StopChild};
 use crate::plan::{ChildKey, SupervisorEvent};
 use crate::port::Port;
-use crate::spec::{NestedSupervisor, SpecError};
-use crate::start_child::{StartChild, StartChildError};
+use crate::spec::{ChildSpec, NestedSupervisor, SpecError};
+use crate::start_child::{StartChild, StartChildError, StartChildren};
 
 /// Timeout of a nested supervisor, which only records the command.
 const ROUTE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,17 +23,19 @@ impl Handler<StartChild> for Supervisor {
     type Result = Result<(), StartChildError>;
 
     fn handle(&mut self, StartChild(spec): StartChild, ctx: &mut Self::Context) -> Self::Result {
-        if self.plan.is_closing() {
-            return Err(StartChildError::Closing);
-        }
-        spec.check()?;
-        if self.find(&spec.id).is_ok() {
-            return Err(SpecError::DuplicateId(spec.id).into());
-        }
-        self.children.add(&spec);
-        self.add(spec);
+        self.accept(spec)?;
         self.on(SupervisorEvent::Added, ctx);
         Ok(())
+    }
+}
+
+impl Handler<StartChildren> for Supervisor {
+    type Result = MessageResult<StartChildren>;
+
+    fn handle(&mut self, StartChildren(specs): StartChildren, ctx: &mut Self::Context) -> Self::Result {
+        let answers = specs.into_iter().map(|spec| self.accept(spec)).collect();
+        self.on(SupervisorEvent::Added, ctx);
+        MessageResult(answers)
     }
 }
 
@@ -84,6 +86,20 @@ impl Handler<InjectFault> for Supervisor {
 }
 
 impl Supervisor {
+    /// Adds a child that was requested; [`SupervisorEvent::Added`] starts it.
+    fn accept(&mut self, spec: ChildSpec) -> Result<(), StartChildError> {
+        if self.plan.is_closing() {
+            return Err(StartChildError::Closing);
+        }
+        spec.check()?;
+        if self.by_id.contains_key(&spec.id) {
+            return Err(SpecError::DuplicateId(spec.id.to_string()).into());
+        }
+        self.children.add(&spec);
+        self.add(spec, None);
+        Ok(())
+    }
+
     fn find(&self, id: &str) -> Result<ChildKey, OperateError> {
         self.by_id.get(id).copied().ok_or_else(|| OperateError::NoSuchChild(id.to_owned()))
     }
@@ -91,7 +107,7 @@ impl Supervisor {
     /// The nested supervisor that `path` leads through, its id, and the path from there; `None` if the path ends here.
     fn below<'p>(&self, path: &'p str) -> Result<Option<(&'p str, &NestedSupervisor, &'p str)>, OperateError> {
         let Some((head, rest)) = path.split_once('/') else { return Ok(None) };
-        match &self.running[&self.find(head)?].spec.nested {
+        match self.running.get(self.find(head)?).and_then(|child| child.spec.nested.as_deref()) {
             Some(nested) => Ok(Some((head, nested, rest))),
             None => Err(OperateError::NoSuchChild(path.to_owned())),
         }
@@ -102,7 +118,9 @@ impl Supervisor {
             return Err(OperateError::Closing);
         }
         let key = self.find(id)?;
-        tracing::info!(child = self.running[&key].cell.path(), ?command, "operator command accepted");
+        if let Some(child) = self.running.get(key) {
+            tracing::info!(child = child.cell.path(), ?command, "operator command accepted");
+        }
         self.on(SupervisorEvent::Operate { key, command }, ctx);
         Ok(())
     }
@@ -110,14 +128,14 @@ impl Supervisor {
     #[cfg(feature = "fault-injection")]
     fn inject(&mut self, id: &str, fault: Fault, ctx: &mut Context<Self>) -> Result<(), OperateError> {
         let key = self.find(id)?;
-        let Some(child) = self.running.get_mut(&key) else { return Err(OperateError::NoSuchChild(id.to_owned())) };
+        let Some(child) = self.running.get_mut(key) else { return Err(OperateError::NoSuchChild(id.to_owned())) };
         tracing::warn!(child = child.cell.path(), ?fault, "fault injected");
         if fault.at_start() {
             child.fault = Some(fault);
             return self.operate(id, OperatorCommand::Restart, ctx);
         }
         let current = child.current.as_ref().ok_or_else(|| OperateError::NotRunning(id.to_owned()))?;
-        current.control.inject(fault);
+        current.incarnation.control().inject(fault);
         Ok(())
     }
 }

@@ -64,7 +64,7 @@ async fn temporary_child_leaves_the_tree_and_its_exit_is_reported() {
     assert_eq!(subject.ping().await, 1);
     subject.crash();
     let exited = exits.recv().await.expect("the supervisor reports exits");
-    assert_eq!((exited.path.as_str(), exited.generation, exited.reason.word()), ("turns/turn-1", 1, "panic"));
+    assert_eq!((exited.path(), exited.generation(), exited.reason.word()), ("turns/turn-1", 1, "panic"));
     until(&root, "the turn's removal from the tree", |tree| tree.find("turns/turn-1").is_none()).await;
     assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
     // Id and mailbox can be used again.
@@ -88,7 +88,7 @@ async fn exits_of_the_children_of_a_supervisor_that_panics_are_reported() {
     let mut ended = Vec::new();
     for _ in &subjects {
         let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports exits");
-        ended.push((exited.path, exited.generation, exited.reason));
+        ended.push((exited.path().to_owned(), exited.generation(), exited.reason));
     }
     ended.sort_by(|one, other| one.0.cmp(&other.0));
     let killed = |path: &str| (path.to_owned(), 1, ExitReason::Killed);
@@ -117,7 +117,7 @@ async fn exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order(
     assert_eq!(root.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
     for id in ["turn-1", "turn-2", "turn-3"] {
         let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports exits");
-        assert_eq!(exited.id, id);
+        assert_eq!(exited.id(), id);
     }
     until(&root, "the count of what was refused", |tree| tree.find("listener").is_some_and(|node| node.refused >= 1))
         .await;
@@ -140,7 +140,7 @@ async fn exits_of_children_on_the_replaced_thread_of_their_supervisor_are_report
     let mut ended = Vec::new();
     for _ in &subjects {
         let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports exits");
-        ended.push((exited.path, exited.generation, exited.reason));
+        ended.push((exited.path().to_owned(), exited.generation(), exited.reason));
     }
     ended.sort_by(|one, other| one.0.cmp(&other.0));
     let unresponsive = |path: &str| (path.to_owned(), 1, ExitReason::Unresponsive);
@@ -155,6 +155,6 @@ async fn exits_of_children_on_the_replaced_thread_of_their_supervisor_are_report
     within("the stop", root.stop()).await;
     assert_eq!(root.join_threads(CEILING).await, 0);
     let last = exits.recv().await.expect("the supervisor reports exits");
-    assert_eq!((last.id.as_str(), last.reason), ("turn-3", ExitReason::Shutdown));
+    assert_eq!((last.id(), last.reason.clone()), ("turn-3", ExitReason::Shutdown));
     assert!(exits.try_recv().is_err(), "each exit is reported once");
 }
