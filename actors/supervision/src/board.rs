@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use crate::child_event::ChildEvent;
 use crate::child_path::ChildPath;
 use crate::exit::ExitReason;
-use crate::gauge::Gauged;
 use crate::incarnation::Incarnation;
 use crate::locked::locked;
+use crate::mailbox::AnyMailbox;
 use crate::monotonic;
 use crate::plan::RunId;
 use crate::tree_node::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
@@ -37,7 +37,7 @@ pub(crate) struct StatusCell {
     number: u64,
     kind: ChildKind,
     worker_thread: WorkerThread,
-    mailbox: Arc<dyn Gauged>,
+    mailbox: Arc<dyn AnyMailbox>,
     status: Mutex<ChildStatus>,
     children: Mutex<ChildCells>,
     removed: Mutex<RemovedCounts>,
@@ -129,7 +129,7 @@ impl Board {
 }
 
 impl StatusCell {
-    pub(crate) fn root(mailbox: Arc<dyn Gauged>, thread: &WorkerThread) -> Arc<Self> {
+    pub(crate) fn root(mailbox: Arc<dyn AnyMailbox>, thread: &WorkerThread) -> Arc<Self> {
         Arc::new(Self::with(ChildPath::root(), 0, ChildKind::Supervisor, thread.clone(), mailbox, Arc::default()))
     }
 
@@ -138,7 +138,7 @@ impl StatusCell {
         number: u64,
         kind: ChildKind,
         worker_thread: WorkerThread,
-        mailbox: Arc<dyn Gauged>,
+        mailbox: Arc<dyn AnyMailbox>,
         version: Arc<TreeVersion>,
     ) -> Self {
         let status = ChildStatus {
@@ -175,7 +175,7 @@ impl StatusCell {
         path: ChildPath,
         kind: ChildKind,
         thread: &WorkerThread,
-        mailbox: Arc<dyn Gauged>,
+        mailbox: Arc<dyn AnyMailbox>,
         left: Option<Arc<Self>>,
     ) -> Arc<Self> {
         if let Some(left) = left {
@@ -203,6 +203,11 @@ impl StatusCell {
             removed.restarts += counts.restarts;
             removed.refused += counts.refused;
         }
+    }
+
+    /// Refuses the messages to a child that is not started again.
+    pub(crate) fn close_mailbox(&self) {
+        self.mailbox.close();
     }
 
     /// Changes the status. Followed by [`StatusCell::notify`], once for all changes made together.

@@ -9,9 +9,8 @@ use crate::board::StatusCell;
 use crate::children::Children;
 use crate::context::SystemContext;
 use crate::exit::ExitReason;
-use crate::gauge::Gauged;
 use crate::launch::IncarnationLaunch;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{AnyMailbox, Mailbox};
 use crate::restart::Readiness;
 use crate::runner::Runner;
 use crate::spec::{ChildSpec, ErasedChild, NestedSupervisor, SupervisorSpec};
@@ -108,11 +107,11 @@ where
     }
 
     fn close(&self) {
-        self.mailbox.close();
+        self.mailbox.erased().close();
     }
 
-    fn gauged(&self) -> Arc<dyn Gauged> {
-        self.mailbox.gauged()
+    fn mailbox(&self) -> Arc<dyn AnyMailbox> {
+        self.mailbox.erased()
     }
 }
 
@@ -140,7 +139,7 @@ impl<T: ErasedChild> ErasedChild for SupervisorChild<T> {
         }
     }
 
-    fn gauged(&self) -> Arc<dyn Gauged> {
-        self.actor.gauged()
+    fn mailbox(&self) -> Arc<dyn AnyMailbox> {
+        self.actor.mailbox()
     }
 }

@@ -10,11 +10,6 @@ pub struct Gauge {
     refused: AtomicU64,
 }
 
-/// A mailbox whose actor type is erased.
-pub(crate) trait Gauged: Send + Sync {
-    fn gauge(&self) -> &Gauge;
-}
-
 impl Gauge {
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, waiting: AtomicUsize::new(0), refused: AtomicU64::new(0) }

@@ -13,7 +13,7 @@ use actix::dev::{Envelope, OneshotSender, ToEnvelope};
 use actix::{Actor, Context, Handler, Message};
 use tokio::sync::oneshot;
 
-use crate::gauge::{Gauge, Gauged};
+use crate::gauge::Gauge;
 use crate::locked::locked;
 use crate::port::{PendingAnswer, Port, PortTarget, TellError};
 
@@ -46,6 +46,16 @@ struct Inbox<A: Actor> {
     reader: u64,
     /// Wakes that reader for the next message, and when it is superseded.
     waker: Option<Waker>,
+}
+
+/// A mailbox whose actor type is erased.
+pub(crate) trait AnyMailbox: Send + Sync {
+    /// The counts.
+    fn gauge(&self) -> &Gauge;
+
+    /// Drops every message, so that callers get [`AskError::Closed`](crate::AskError::Closed) at once, and refuses further ones
+    /// until the next reader is made. The current reader is superseded.
+    fn close(&self);
 }
 
 /// Takes messages from a [`Mailbox`]. Only the newest reader can, so a superseded incarnation receives none, also if its thread
@@ -87,9 +97,9 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
         &self.0.gauge
     }
 
-    /// The counts, for the board; they stay readable when the child has ended.
-    pub(crate) fn gauged(&self) -> Arc<dyn Gauged> {
-        Arc::clone(&self.0) as Arc<dyn Gauged>
+    /// This mailbox, without its actor type. It does not keep it open.
+    pub(crate) fn erased(&self) -> Arc<dyn AnyMailbox> {
+        Arc::clone(&self.0) as Arc<dyn AnyMailbox>
     }
 
     /// Accepts messages, and supersedes the previous reader.
@@ -104,12 +114,6 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
             waker.wake();
         }
         MailboxReader { mailbox: self.clone(), number }
-    }
-
-    /// Drops every message, so that callers get [`AskError::Closed`](crate::AskError::Closed) at once, and refuses further ones
-    /// until the next reader is made. The current reader is superseded.
-    pub(crate) fn close(&self) {
-        self.0.close();
     }
 }
 
@@ -138,21 +142,6 @@ impl<A: Actor> MailboxState<A> {
         }
         Ok(())
     }
-
-    fn close(&self) {
-        let (dropped, superseded) = {
-            let mut inbox = locked(&self.inbox);
-            inbox.closed = true;
-            inbox.reader += 1;
-            (std::mem::take(&mut inbox.queue), inbox.waker.take())
-        };
-        self.gauge.leave(dropped.len());
-        if let Some(waker) = superseded {
-            waker.wake();
-        }
-        // Not under the lock: the drop of a message may send others.
-        drop(dropped);
-    }
 }
 
 impl<A, M> PortTarget<M> for MailboxState<A>
@@ -172,9 +161,24 @@ where
     }
 }
 
-impl<A: Actor> Gauged for MailboxState<A> {
+impl<A: Actor> AnyMailbox for MailboxState<A> {
     fn gauge(&self) -> &Gauge {
         &self.gauge
+    }
+
+    fn close(&self) {
+        let (dropped, superseded) = {
+            let mut inbox = locked(&self.inbox);
+            inbox.closed = true;
+            inbox.reader += 1;
+            (std::mem::take(&mut inbox.queue), inbox.waker.take())
+        };
+        self.gauge.leave(dropped.len());
+        if let Some(waker) = superseded {
+            waker.wake();
+        }
+        // Not under the lock: the drop of a message may send others.
+        drop(dropped);
     }
 }
 
@@ -257,7 +261,7 @@ mod tests {
         let port = mailbox.port::<Hello>();
         let waiting = port.ask(Hello(1), CEILING);
         assert_eq!(mailbox.gauge().waiting(), 1);
-        mailbox.close();
+        mailbox.0.close();
         assert_eq!(waiting.await, Err(AskError::Closed), "the caller gets an answer at once");
         assert_eq!(port.ask(Hello(2), CEILING).await, Err(AskError::Closed));
         assert_eq!(port.tell_or_return(Hello(3)), Err((TellError::Closed, Hello(3))));

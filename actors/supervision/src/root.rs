@@ -75,7 +75,7 @@ impl Root {
         let mailbox = mailbox.clone();
         let system = SystemContext::new(options);
         let worker_thread = system.root_thread().clone();
-        let cell = StatusCell::root(mailbox.gauged(), &worker_thread);
+        let cell = StatusCell::root(mailbox.erased(), &worker_thread);
         let board = Board::new(Arc::clone(&cell));
         if let (Some(watchdog), Some((_, heartbeat))) = (&system.options().watchdog, worker_thread.heartbeat()) {
             watchdog.watch(heartbeat, board.clone());

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::board::StatusCell;
 use crate::context::SystemContext;
 use crate::exit::ExitReason;
-use crate::gauge::Gauged;
 use crate::launch::IncarnationLaunch;
+use crate::mailbox::AnyMailbox;
 #[cfg(feature = "fault-injection")]
 use crate::messages::InjectFault;
 use crate::messages::{ChildExited, Operate};
@@ -58,11 +58,10 @@ pub(crate) trait ErasedChild: Send + Sync {
         thread: &WorkerThread,
     ) -> Result<u64, ExitReason>;
 
-    /// Drops the messages in the mailbox, and refuses others until the next incarnation is started.
+    /// Drops the messages in its mailbox and in those below it, and refuses others until they are started again.
     fn close(&self);
 
-    /// The counts of the mailbox.
-    fn gauged(&self) -> Arc<dyn Gauged>;
+    fn mailbox(&self) -> Arc<dyn AnyMailbox>;
 }
 
 /// Why a specification is invalid.

@@ -17,6 +17,8 @@ pub(super) struct PlannedChildren {
     indexes: [BTreeSet<ChildKey>; INDEXES],
     /// Those with [`PlannedChild::listed`], each once; some may have been removed.
     changed: Vec<ChildKey>,
+    #[cfg(test)]
+    index_changes: u64,
 }
 
 /// A property of children that has an index.
@@ -88,6 +90,11 @@ impl PlannedChildren {
     }
 
     fn move_between(&mut self, before: [bool; INDEXES], after: [bool; INDEXES], key: ChildKey) {
+        #[cfg(test)]
+        {
+            self.index_changes +=
+                before.iter().zip(&after).map(|(before, after)| u64::from(before != after)).sum::<u64>();
+        }
         for (index, (before, after)) in self.indexes.iter_mut().zip(before.into_iter().zip(after)) {
             match (before, after) {
                 (false, true) => {
@@ -171,6 +178,12 @@ impl PlannedChildren {
 
     fn index(&self, index: Index) -> &BTreeSet<ChildKey> {
         &self.indexes[index as usize]
+    }
+
+    /// Insertions into indexes and removals from them, so far.
+    #[cfg(test)]
+    pub(super) fn index_changes(&self) -> u64 {
+        self.index_changes
     }
 
     #[cfg(test)]

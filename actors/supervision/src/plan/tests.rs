@@ -265,6 +265,33 @@ fn shutdown_ends_a_plan_without_children_at_once() {
     assert_eq!(steps, [SupervisorStep::Finish { reason: ExitReason::Shutdown, exceeded: None }]);
 }
 
+/// What one more temporary child costs from its start to its removal, beside `running` others: changes of indexes, and steps.
+fn cost_of_one_child(running: usize) -> (u64, usize) {
+    let mut fixture = PlanFixture { plan: SupervisorPlan::new(Strategy::OneForOne), now: 100 * S, keys: Vec::new() };
+    fixture.on(SupervisorEvent::Start);
+    let start = |fixture: &mut PlanFixture| {
+        fixture.plan.add(ChildOptions { restart: Restart::Temporary, ..options("turn") });
+        let steps = fixture.on(SupervisorEvent::Added);
+        let [SupervisorStep::Launch { run, .. }] = steps[..] else { panic!("{steps:?}") };
+        fixture.on(SupervisorEvent::Ready { run });
+        run
+    };
+    for _ in 0..running {
+        start(&mut fixture);
+    }
+    let before = fixture.plan.children.index_changes();
+    let run = start(&mut fixture);
+    let steps = fixture.on(SupervisorEvent::Ended { run, reason: ExitReason::Normal });
+    (fixture.plan.children.index_changes() - before, steps.len())
+}
+
+#[test]
+fn one_more_child_costs_the_same_beside_any_number_of_others() {
+    let alone = cost_of_one_child(0);
+    assert_eq!(alone, (4, 2), "it is queued and live, once each; its mailbox is closed and it is removed");
+    assert_eq!([cost_of_one_child(64), cost_of_one_child(5_000)], [alone; 2]);
+}
+
 fn strategies() -> impl proptest::strategy::Strategy<Value = Strategy> {
     prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)]
 }

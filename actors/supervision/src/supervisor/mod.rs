@@ -107,6 +107,7 @@ impl Supervisor {
             supervisor.add(child, cell);
         }
         for cell in left.values() {
+            cell.close_mailbox();
             supervisor.cell.remove(cell);
         }
         supervisor
@@ -117,7 +118,7 @@ impl Supervisor {
         let thread = spec.worker_thread.as_ref().unwrap_or_else(|| self.system.root_thread());
         self.system.register(thread);
         let path = ChildPath::new(&self.path, &spec.id);
-        let cell = self.cell.child(path, spec.kind(), thread, spec.actor.gauged(), left);
+        let cell = self.cell.child(path, spec.kind(), thread, spec.actor.mailbox(), left);
         let ready_within = match spec.readiness {
             Readiness::Started => None,
             Readiness::Reported { within } => (within < Duration::MAX).then_some(within),
@@ -332,8 +333,11 @@ impl Drop for Supervisor {
             let Some(CurrentIncarnation { incarnation, .. }) = child.current.take() else { continue };
             incarnation.fence();
             incarnation.control().kill();
-            // A child that the next incarnation has taken over is its to show.
+            // Otherwise the next incarnation has taken the child over.
             if self.children.ended(&child.cell, &incarnation, ExitReason::Killed) {
+                if child.spec.restart == Restart::Temporary {
+                    child.spec.actor.close();
+                }
                 child.cell.write(|status| {
                     status.state = ChildState::Stopped;
                     status.last_exit = Some((ExitReason::Killed, wall_clock()));

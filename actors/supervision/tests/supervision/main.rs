@@ -9,5 +9,6 @@ mod order;
 mod restarts;
 mod support;
 mod tasks;
+mod temporary;
 mod unresponsive;
 mod watchdog;
