@@ -50,7 +50,7 @@ impl Children {
         let is_same = |running: &mut RunningChild| running.incarnation.is_same(incarnation);
         let ended = cell.write(|status| status.running.take_if(is_same)).is_some();
         if ended {
-            children.to_report(incarnation.clone(), reason);
+            children.add_exit(incarnation.clone(), reason);
         }
         ended
     }
@@ -64,7 +64,7 @@ impl Children {
         incarnation.fence();
         incarnation.control().kill();
         cell.write(|status| status.last_exit = Some((reason.clone(), wall_clock())));
-        children.to_report(incarnation, reason);
+        children.add_exit(incarnation, reason);
     }
 
     /// Reports the exits in order, until the mailbox of the receiver is full; returns whether it is. None may be lost, because the
@@ -93,7 +93,7 @@ impl Children {
 }
 
 impl ChildrenState {
-    fn to_report(&mut self, incarnation: Incarnation, reason: ExitReason) {
+    fn add_exit(&mut self, incarnation: Incarnation, reason: ExitReason) {
         if self.spec.exits.is_some() {
             self.exits.push_back(ChildExited { incarnation, reason });
         }

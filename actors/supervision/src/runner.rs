@@ -27,9 +27,9 @@ pub(crate) struct Runner<A: Actor<Context = Context<A>>> {
     slow_stop: Option<Pin<Box<Sleep>>>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the task is one allocation, and it is in the large state nearly always")]
 enum RunnerStage<A: Actor<Context = Context<A>>> {
     NotStarted { start: StartContext<A>, factory: Arc<dyn Factory<A>> },
-    // Not in an allocation of its own: the task is one.
     Running { body: ContextFut<A, Context<A>>, started: bool },
     Ended,
 }
@@ -96,12 +96,13 @@ impl<A: Actor<Context = Context<A>>> Runner<A> {
 
     /// Drops the actor without running its hooks: after a panic its state may be invalid.
     fn drop_actor(&mut self) -> Result<(), ExitReason> {
-        let stage = std::mem::replace(&mut self.stage, RunnerStage::Ended);
-        contain(&self.launch.incarnation, move || {
-            if let RunnerStage::Running { mut body, .. } = stage {
+        let Self { launch, stage, .. } = self;
+        contain(&launch.incarnation, || {
+            if let RunnerStage::Running { body, .. } = stage {
                 // A live context would be polled again by its drop.
                 body.ctx().terminate();
             }
+            *stage = RunnerStage::Ended;
         })
     }
 }

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use anyhow::Context as _;
 use caduceus_supervision::{
-    ChildExited, ChildSpec, Incarnation, Mailbox, Port, Restart, RestartPolicy, Root, RootHandle, RootOptions,
-    StartChild, Strategy, Supervisor, SupervisorSpec, WorkerThread,
+    ActorTasks, ChildExited, ChildSpec, Mailbox, Port, Restart, RestartPolicy, Root, RootHandle, RootOptions,
+    StartChildren, Strategy, Supervisor, SupervisorSpec, WorkerThread,
 };
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 use super::turns::micros_each;
 use crate::bench::figure::{Figure, Goal, ratio};
@@ -19,7 +19,7 @@ use crate::bench::row::Row;
 
 pub(super) const CHILD: Row = Row {
     name: "child",
-    about: "a temporary child, from its start to the report of its exit, beside running ones",
+    about: "a temporary child on its supervisor's thread, from its start to the report of its exit, beside running ones",
     run: |lab| System::new().block_on(children(lab)),
 };
 pub(super) const RESTART: Row = Row {
@@ -33,63 +33,126 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// A child that ends when it has started, or stays.
 struct Temporary {
     stays: bool,
-    incarnation: Incarnation,
 }
 
 impl Actor for Temporary {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.incarnation.ready();
         if !self.stays {
             ctx.stop();
         }
     }
 }
 
-/// Receives the reports of exits.
-struct Exits(mpsc::UnboundedSender<()>);
-
-impl Actor for Exits {
-    type Context = Context<Self>;
+/// Starts children that end, `at_once` in one message, until `left` have ended. Children that stay are only started.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RunChildren {
+    left: usize,
+    at_once: usize,
+    stay: bool,
+    done: oneshot::Sender<()>,
 }
 
-impl Handler<ChildExited> for Exits {
-    type Result = ();
+/// Requests the starts and receives the exits, as the dispatcher does: on the thread of the supervisor and of the children.
+struct Requester {
+    start: Port<StartChildren>,
+    thread: WorkerThread,
+    tasks: ActorTasks<Self>,
+    number: u64,
+    /// Children of the batch that are not started, or have not ended.
+    open: usize,
+    run: Option<RunChildren>,
+}
 
-    fn handle(&mut self, _: ChildExited, _: &mut Self::Context) {
-        // The row has ended if there is no receiver.
-        let _ = self.0.send(());
+impl Actor for Requester {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.tasks.attach(ctx);
     }
 }
 
-/// A supervisor of temporary children.
+impl Handler<RunChildren> for Requester {
+    type Result = ();
+
+    fn handle(&mut self, run: RunChildren, _: &mut Self::Context) {
+        self.run = Some(run);
+        self.next_batch();
+    }
+}
+
+impl Handler<ChildExited> for Requester {
+    type Result = ();
+
+    fn handle(&mut self, _: ChildExited, _: &mut Self::Context) {
+        self.finished(1);
+    }
+}
+
+impl Requester {
+    fn next_batch(&mut self) {
+        let Some(run) = self.run.as_mut().filter(|run| run.left > 0) else {
+            // The row has ended if there is no receiver.
+            let _ = self.run.take().map(|run| run.done.send(()));
+            return;
+        };
+        let (batch, stays) = (run.at_once.min(run.left), run.stay);
+        run.left -= batch;
+        self.open = batch;
+        let specs = (0..batch).map(|_| {
+            self.number += 1;
+            let mailbox = Mailbox::new();
+            let spec = ChildSpec::worker(format!("child-{}", self.number), &mailbox, move |_| Temporary { stays });
+            spec.on(&self.thread).restart(Restart::Temporary)
+        });
+        let started = self.start.ask(StartChildren(specs.collect()), TIMEOUT);
+        self.tasks.spawn(started, move |answers, requester, _| {
+            let all = answers.is_ok_and(|answers| answers.iter().all(Result::is_ok));
+            if !all {
+                // Without an answer the row fails.
+                requester.run = None;
+            } else if stays {
+                requester.finished(batch);
+            }
+        });
+    }
+
+    fn finished(&mut self, count: usize) {
+        self.open = self.open.saturating_sub(count);
+        if self.open == 0 {
+            self.next_batch();
+        }
+    }
+}
+
+/// A supervisor of temporary children, and the requester, on one thread.
 struct BenchTree {
     root: RootHandle,
-    start: Port<StartChild>,
-    exits: mpsc::UnboundedReceiver<()>,
-    thread: WorkerThread,
+    run: Port<RunChildren>,
 }
 
 impl BenchTree {
     fn start() -> anyhow::Result<Self> {
-        let (report, exits) = mpsc::unbounded_channel();
-        let (boxed, children) = (Mailbox::<Exits>::with_limit(100_000), Mailbox::<Supervisor>::with_limit(100_000));
+        let (requester, children) = (Mailbox::<Requester>::new(), Mailbox::<Supervisor>::new());
         let thread = WorkerThread::new("work");
-        let dynamic = SupervisorSpec::new(Strategy::OneForOne).report_exits(boxed.port());
+        let dynamic = SupervisorSpec::new(Strategy::OneForOne).report_exits(requester.port());
+        let (start, on) = (children.port(), thread.clone());
+        let factory = move |_: &_| {
+            let (tasks, start, thread) = (ActorTasks::default(), start.clone(), on.clone());
+            Requester { start, thread, tasks, number: 0, open: 0, run: None }
+        };
         let spec = SupervisorSpec::new(Strategy::OneForOne)
-            .child(ChildSpec::worker("exits", &boxed, move |_| Exits(report.clone())).on(&thread))
-            .child(ChildSpec::supervisor("children", &children, dynamic));
-        let root = Root::start(spec, RootOptions::default())?;
-        Ok(Self { root, start: children.port(), exits, thread })
+            .child(ChildSpec::worker("requester", &requester, factory).on(&thread))
+            .child(ChildSpec::supervisor("children", &children, dynamic).on(&thread));
+        Ok(Self { root: Root::start(spec, RootOptions::default())?, run: requester.port() })
     }
 
-    async fn child(&self, id: String, stays: bool) -> anyhow::Result<()> {
-        let mailbox = Mailbox::<Temporary>::new();
-        let spec =
-            ChildSpec::worker(id, &mailbox, move |start| Temporary { stays, incarnation: start.incarnation().clone() });
-        self.start.ask(StartChild(spec.on(&self.thread).restart(Restart::Temporary)), TIMEOUT).await??;
-        Ok(())
+    async fn run(&self, children: usize, at_once: usize, stay: bool) -> anyhow::Result<()> {
+        let (done, ended) = oneshot::channel();
+        self.run.tell(RunChildren { left: children, at_once, stay, done })?;
+        ended.await.context("children were not started")
     }
 
     async fn stop(self) {
@@ -101,22 +164,16 @@ impl BenchTree {
 async fn children(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for running in lab.pick([1, 512, 5_000], [1, 8, 32]) {
-        let mut tree = BenchTree::start()?;
-        for number in 0..running {
-            tree.child(format!("stays-{number}"), true).await?;
+        let tree = BenchTree::start()?;
+        tree.run(running, 64, true).await?;
+        let children = lab.pick(200_000, 50);
+        for (at_once, case) in [(1, format!("{running} running")), (64, format!("{running} running, 64 at once"))] {
+            let (began, cpu) = (Instant::now(), process::cpu(std::process::id())?);
+            tree.run(children, at_once, false).await?;
+            let (elapsed, cpu) = (began.elapsed(), process::cpu(std::process::id())?.saturating_sub(cpu));
+            let number = |name, total| Figure::new("child", &*case, name, micros_each(total, children as u64), "µs");
+            figures.extend([number("CPU a child", cpu).goal(Goal::AtMost(5.0)), number("time a child", elapsed)]);
         }
-        let children = lab.pick(5_000_u64, 50);
-        let (began, cpu) = (Instant::now(), process::cpu(std::process::id())?);
-        for number in 0..children {
-            tree.child(format!("ends-{number}"), false).await?;
-            tree.exits.recv().await.context("no report of an exit")?;
-        }
-        let (elapsed, cpu) = (began.elapsed(), process::cpu(std::process::id())?.saturating_sub(cpu));
-        let number = |name, value, unit| Figure::new("child", format!("{running} running"), name, value, unit);
-        figures.extend([
-            number("CPU a child", micros_each(cpu, children), "µs").goal(Goal::AtMost(5.0)),
-            number("time a child", micros_each(elapsed, children), "µs"),
-        ]);
         tree.stop().await;
     }
     Ok(figures)

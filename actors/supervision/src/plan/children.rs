@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::child_slots::{ChildKey, ChildKeys, ChildSlots};
-use super::planned_child::PlannedChild;
+use super::planned_child::{PlannedChild, ShownState};
 use super::types::{ChildOptions, PlanState, RunId};
 
 /// The children; a later child has a higher key.
@@ -15,7 +15,7 @@ pub(super) struct PlannedChildren {
     keys: ChildKeys,
     all: ChildSlots<PlannedChild>,
     indexes: [BTreeSet<ChildKey>; INDEXES],
-    /// Those with [`PlannedChild::listed`], each once; some may have been removed.
+    /// Those that are [`ShownState::Listed`], each once; some may have been removed.
     changed: Vec<ChildKey>,
     #[cfg(test)]
     index_changes: u64,
@@ -83,7 +83,8 @@ impl PlannedChildren {
         let before = child.indexed();
         change(child);
         let after = child.indexed();
-        if std::mem::take(&mut child.changed) && !std::mem::replace(&mut child.listed, true) {
+        if child.shown == ShownState::Changed {
+            child.shown = ShownState::Listed;
             self.changed.push(key);
         }
         self.move_between(before, after, key);
@@ -170,7 +171,7 @@ impl PlannedChildren {
         loop {
             let key = self.changed.pop()?;
             if let Some(child) = self.all.get_mut(key) {
-                child.listed = false;
+                child.shown = ShownState::Shown;
                 break self.all.get(key);
             }
         }

@@ -6,6 +6,7 @@
 mod child_slots; // Values by the key of a child.
 mod children; // The children, and the indexes over them.
 mod planned_child; // The state of one child.
+mod timers; // The timers of children.
 mod types; // Events, steps and states.
 
 use std::collections::VecDeque;
@@ -24,9 +25,6 @@ pub(crate) use child_slots::{ChildKey, ChildSlots};
 pub(crate) use types::{
     AfterStop, ChildOptions, ChildTimer, Exceeded, PlanState, RunId, SupervisorEvent, SupervisorStep,
 };
-
-/// Time for a killed child to be dropped before it is abandoned: its thread may be busy with another actor.
-const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The decisions of one supervisor. `now` and the times in it are on one monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -240,25 +238,6 @@ impl SupervisorPlan {
         }
     }
 
-    fn due(&mut self, timer: ChildTimer, now: Duration, random: f64) {
-        let (ChildTimer::Backoff(run) | ChildTimer::Grace(run) | ChildTimer::Kill(run) | ChildTimer::Late(run)) = timer;
-        let Some(key) = self.children.of_run(run) else { return };
-        let Some(state) = self.state(key) else { return };
-        match (timer, state) {
-            (ChildTimer::Backoff(_), PlanState::Backoff) => self.enter(key, PlanState::Queued),
-            (ChildTimer::Late(_), PlanState::Starting) => self.stop(key, AfterStop::FailLate),
-            (ChildTimer::Grace(_), PlanState::Stopping(_)) => {
-                self.steps.push_back(SupervisorStep::Kill { key });
-                self.wait(key, KILL_TIMEOUT, ChildTimer::Kill);
-            }
-            (ChildTimer::Kill(_), PlanState::Stopping(_)) => {
-                self.steps.push_back(SupervisorStep::Abandon { key });
-                self.ended(key, ExitReason::Killed, now, random);
-            }
-            _ => {}
-        }
-    }
-
     fn operate(&mut self, key: ChildKey, command: OperatorCommand) {
         let Some(state) = self.state(key) else { return };
         match (command, state) {
@@ -283,7 +262,7 @@ impl SupervisorPlan {
             ) => self.stay_stopped(key),
             (OperatorCommand::Reset, state) => self.children.update(key, |child| {
                 child.intensity.reset();
-                child.changed = true;
+                child.changed();
                 if matches!(state, PlanState::Backoff | PlanState::Failed) {
                     child.enter(PlanState::Queued);
                 }
@@ -362,13 +341,6 @@ impl SupervisorPlan {
         self.steps.push_back(SupervisorStep::Stop { key });
         if let Some(length) = grace {
             self.wait(key, length, ChildTimer::Grace);
-        }
-    }
-
-    /// Sets a timer for the current or last incarnation.
-    fn wait(&mut self, key: ChildKey, length: Duration, timer: impl FnOnce(RunId) -> ChildTimer) {
-        if let Some(child) = self.children.get(key) {
-            self.steps.push_back(SupervisorStep::Wait { key, length, timer: timer(child.run_id()) });
         }
     }
 

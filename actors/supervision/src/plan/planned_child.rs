@@ -23,10 +23,16 @@ pub(crate) struct PlannedChild {
     pub(super) in_sequence: bool,
     /// The group restart has not stopped this child yet.
     pub(super) group_restart: bool,
-    /// Changed since it was last listed.
-    pub(super) changed: bool,
+    pub(super) shown: ShownState,
+}
+
+/// Whether the board shows the state of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ShownState {
+    Shown,
+    Changed,
     /// Listed for [`SupervisorPlan::next_changed`](super::SupervisorPlan::next_changed).
-    pub(super) listed: bool,
+    Listed,
 }
 
 impl PlannedChild {
@@ -42,8 +48,7 @@ impl PlannedChild {
             due: None,
             in_sequence: false,
             group_restart: false,
-            changed: false,
-            listed: true,
+            shown: ShownState::Listed,
         }
     }
 
@@ -72,6 +77,13 @@ impl PlannedChild {
     pub(super) fn enter(&mut self, state: PlanState) {
         self.state = state;
         self.due = None;
-        self.changed = true;
+        self.changed();
+    }
+
+    /// The board has to show the state again.
+    pub(super) fn changed(&mut self) {
+        if self.shown == ShownState::Shown {
+            self.shown = ShownState::Changed;
+        }
     }
 }

@@ -210,7 +210,7 @@ async fn many_children_in_turn_leave_those_beside_them_alone() {
         assert_eq!(subject.ping().await, 1);
         let stop = StopChild { id: subject.id.clone() };
         assert_eq!(turns.mailbox.port().ask(stop, CEILING).await, Ok(Ok(())));
-        assert_eq!(turns.exits(1, &ExitReason::Shutdown).await, [subject.id.clone()]);
+        assert_eq!(turns.exits(1, &ExitReason::Shutdown).await, std::slice::from_ref(&subject.id));
     }
     let children = |tree: &TreeNode| tree.find("turns").unwrap().children.len();
     until(&turns.root, "an empty supervisor", |tree| children(tree) == 0).await;
