@@ -3,7 +3,7 @@
 //! There is one cell per child, written by its supervisor only. No code of an actor runs while a cell is locked, so an actor that
 //! hangs holds no lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::incarnation::Incarnation;
 use crate::locked::locked;
 use crate::mailbox::AnyMailbox;
 use crate::monotonic;
-use crate::plan::RunId;
+use crate::plan::{ChildKey, ChildKeys, ChildSlots, RunId};
 use crate::tree_node::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 use crate::tree_version::TreeVersion;
 use crate::worker_thread::WorkerThread;
@@ -33,8 +33,8 @@ pub struct Board {
 /// The record of one child.
 pub(crate) struct StatusCell {
     path: ChildPath,
-    /// Its place among its siblings: a later one has a higher number.
-    number: u64,
+    /// Its key among its siblings, which a later incarnation of their supervisor does not change.
+    key: ChildKey,
     kind: ChildKind,
     worker_thread: WorkerThread,
     mailbox: Arc<dyn AnyMailbox>,
@@ -44,11 +44,12 @@ pub(crate) struct StatusCell {
     version: Arc<TreeVersion>,
 }
 
-/// The cells of one supervisor's children, in the order in which they were added.
+/// The cells of one supervisor's children. A later one has a higher key.
 #[derive(Debug, Default)]
 struct ChildCells {
     next: u64,
-    by_number: BTreeMap<u64, Arc<StatusCell>>,
+    keys: ChildKeys,
+    cells: ChildSlots<Arc<StatusCell>>,
 }
 
 #[derive(Debug)]
@@ -130,12 +131,19 @@ impl Board {
 
 impl StatusCell {
     pub(crate) fn root(mailbox: Arc<dyn AnyMailbox>, thread: &WorkerThread) -> Arc<Self> {
-        Arc::new(Self::with(ChildPath::root(), 0, ChildKind::Supervisor, thread.clone(), mailbox, Arc::default()))
+        Arc::new(Self::with(
+            ChildPath::root(),
+            ChildKey::NONE,
+            ChildKind::Supervisor,
+            thread.clone(),
+            mailbox,
+            Arc::default(),
+        ))
     }
 
     fn with(
         path: ChildPath,
-        number: u64,
+        key: ChildKey,
         kind: ChildKind,
         worker_thread: WorkerThread,
         mailbox: Arc<dyn AnyMailbox>,
@@ -152,7 +160,7 @@ impl StatusCell {
             running: None,
         };
         let (status, children) = (Mutex::new(status), Mutex::default());
-        Self { path, number, kind, worker_thread, mailbox, status, children, removed: Mutex::default(), version }
+        Self { path, key, kind, worker_thread, mailbox, status, children, removed: Mutex::default(), version }
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -188,15 +196,23 @@ impl StatusCell {
         let mut children = locked(&self.children);
         children.next += 1;
         let number = children.next;
-        let cell = Self::with(path, number, kind, thread.clone(), mailbox, Arc::clone(&self.version));
+        let key = children.keys.take(number);
+        let cell = Self::with(path, key, kind, thread.clone(), mailbox, Arc::clone(&self.version));
         let cell = Arc::new(cell);
-        children.by_number.insert(number, Arc::clone(&cell));
+        children.cells.put(key, Arc::clone(&cell));
         cell
     }
 
     /// Removes a child.
     pub(crate) fn remove(&self, child: &Self) {
-        let removed = locked(&self.children).by_number.remove(&child.number);
+        let removed = {
+            let mut children = locked(&self.children);
+            let removed = children.cells.remove(child.key);
+            if removed.is_some() {
+                children.keys.give_back(child.key);
+            }
+            removed
+        };
         if let Some(removed) = removed {
             let counts = removed.totals();
             let mut removed = locked(&self.removed);
@@ -220,9 +236,11 @@ impl StatusCell {
         self.version.changed();
     }
 
-    /// A copy, so that no lock is held while the cells below are read.
+    /// A copy, so that no lock is held while the cells below are read, in the order in which they were added.
     fn all_children(&self) -> Vec<Arc<Self>> {
-        locked(&self.children).by_number.values().cloned().collect()
+        let mut cells: Vec<_> = locked(&self.children).cells.values().cloned().collect();
+        cells.sort_unstable_by_key(|cell| cell.key);
+        cells
     }
 
     /// The counts of this child and of those below it.

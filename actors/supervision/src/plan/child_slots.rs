@@ -1,6 +1,6 @@
 //! A value for each child, found by its key without a search.
 
-/// Identifies a child within one incarnation of the supervisor; an id may be used again, a key is not. A later child has a higher
+/// Identifies a child among those that share the [`ChildKeys`]; an id may be used again, a key is not. A later child has a higher
 /// key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ChildKey {
@@ -12,7 +12,7 @@ pub(crate) struct ChildKey {
 
 impl ChildKey {
     /// The key of no child.
-    pub(super) const NONE: Self = Self { number: 0, slot: 0 };
+    pub(crate) const NONE: Self = Self { number: 0, slot: 0 };
 }
 
 /// Slots that stay allocated when the last child is removed.
@@ -20,7 +20,7 @@ const KEPT_SLOTS: usize = 64;
 
 /// Gives out keys. A slot is used again once its child is removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct ChildKeys {
+pub(crate) struct ChildKeys {
     free: Vec<usize>,
     slots: usize,
 }
@@ -34,7 +34,7 @@ pub(crate) struct ChildSlots<T> {
 
 impl ChildKeys {
     /// A new key; `number` is higher than those before it.
-    pub(super) fn take(&mut self, number: u64) -> ChildKey {
+    pub(crate) fn take(&mut self, number: u64) -> ChildKey {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots += 1;
             self.slots - 1
@@ -43,7 +43,7 @@ impl ChildKeys {
     }
 
     /// The child of a key that was taken is removed.
-    pub(super) fn give_back(&mut self, key: ChildKey) {
+    pub(crate) fn give_back(&mut self, key: ChildKey) {
         self.free.push(key.slot);
         if self.free.len() == self.slots && self.slots > KEPT_SLOTS {
             *self = Self::default();

@@ -29,7 +29,6 @@ enum Index {
     /// Queued, in the start in order.
     QueuedInSequence,
     BackingOff,
-    Live,
     /// The start in order waits for it.
     InSequence,
     /// In the start in order, which waits for its backoff.
@@ -38,7 +37,7 @@ enum Index {
     Group,
 }
 
-const INDEXES: usize = 7;
+const INDEXES: usize = 6;
 
 impl PlannedChild {
     /// Whether it is in each index, in the order of [`Index`].
@@ -48,7 +47,6 @@ impl PlannedChild {
             queued && !self.in_sequence,
             queued && self.in_sequence,
             backing_off,
-            self.state.is_live(),
             self.in_sequence,
             backing_off && self.in_sequence,
             self.group_restart,
@@ -148,8 +146,10 @@ impl PlannedChildren {
         waiting
     }
 
-    pub(super) fn last_live(&self) -> Option<ChildKey> {
-        self.index(Index::Live).last().copied()
+    /// The children with an incarnation, oldest first. Visits all children.
+    pub(super) fn live(&self) -> Vec<ChildKey> {
+        let live = |key: &ChildKey| self.get(*key).is_some_and(|child| child.state.is_live());
+        self.keys().into_iter().filter(live).collect()
     }
 
     pub(super) fn last_of_group(&self) -> Option<ChildKey> {

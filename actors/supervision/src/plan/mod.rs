@@ -21,7 +21,7 @@ use crate::restart::{Restart, Strategy};
 use children::PlannedChildren;
 use planned_child::PlannedChild;
 
-pub(crate) use child_slots::{ChildKey, ChildSlots};
+pub(crate) use child_slots::{ChildKey, ChildKeys, ChildSlots};
 pub(crate) use types::{
     AfterStop, ChildOptions, ChildTimer, Exceeded, PlanState, RunId, SupervisorEvent, SupervisorStep,
 };
@@ -44,6 +44,8 @@ pub(crate) struct SupervisorPlan {
 struct Closing {
     reason: ExitReason,
     exceeded: Option<Exceeded>,
+    /// The children to stop, the next one last. None is started any more.
+    live: Vec<ChildKey>,
 }
 
 impl SupervisorPlan {
@@ -273,13 +275,15 @@ impl SupervisorPlan {
 
     /// Begins to stop all children; the first reason counts.
     fn begin_shutdown(&mut self, reason: ExitReason, exceeded: Option<Exceeded>) {
-        self.closing.get_or_insert(Closing { reason, exceeded });
+        if self.closing.is_none() {
+            self.closing = Some(Closing { reason, exceeded, live: self.children.live() });
+        }
     }
 
     /// Takes the steps that the current state allows.
     fn advance(&mut self) {
-        if let Some(closing) = self.closing.clone() {
-            return self.stop_all(closing);
+        if self.closing.is_some() {
+            return self.stop_all();
         }
         if let Some(key) = self.children.last_of_group()
             && !matches!(self.state(key), Some(PlanState::Stopping(_)))
@@ -303,19 +307,33 @@ impl SupervisorPlan {
         }
     }
 
-    fn stop_all(&mut self, closing: Closing) {
+    fn stop_all(&mut self) {
         for key in self.children.waiting() {
             self.end_without_restart(key, PlanState::Stopped);
         }
-        match self.children.last_live() {
+        match self.last_live() {
             Some(key) if matches!(self.state(key), Some(PlanState::Stopping(_))) => {}
             Some(key) => self.stop(key, AfterStop::Stay),
             None if self.finished => {}
             None => {
                 self.finished = true;
-                self.steps.push_back(SupervisorStep::Finish { reason: closing.reason, exceeded: closing.exceeded });
+                if let Some(Closing { reason, exceeded, .. }) = self.closing.clone() {
+                    self.steps.push_back(SupervisorStep::Finish { reason, exceeded });
+                }
             }
         }
+    }
+
+    /// The last child to stop. Those that have ended are skipped once.
+    fn last_live(&mut self) -> Option<ChildKey> {
+        let closing = self.closing.as_mut()?;
+        while let Some(key) = closing.live.last() {
+            if self.children.get(*key).is_some_and(|child| child.state.is_live()) {
+                return Some(*key);
+            }
+            closing.live.pop();
+        }
+        None
     }
 
     fn launch(&mut self, key: ChildKey) {

@@ -21,7 +21,7 @@ const EXIT_RETRY: Duration = Duration::from_millis(20);
 
 /// The future in the supervisor's context that handles the reports. What is done about all reports of one poll together is done
 /// once: the board's subscribers are notified and the exits reported.
-pub(super) struct HandleEvents(pub(super) UnboundedReceiver<ChildEvent>);
+struct HandleEvents(UnboundedReceiver<ChildEvent>);
 
 impl ActorFuture<Supervisor> for HandleEvents {
     type Output = ();
@@ -55,6 +55,13 @@ impl ActorFuture<Supervisor> for HandleEvents {
 }
 
 impl Supervisor {
+    /// Handles the reports from now on. Called when the supervisor starts.
+    pub(super) fn receive_events(&mut self, ctx: &mut Context<Self>) {
+        if let Some(received) = self.received.take() {
+            ctx.spawn(HandleEvents(received));
+        }
+    }
+
     fn on_child_event(&mut self, event: ChildEvent, ctx: &mut Context<Self>) {
         match event {
             ChildEvent::Started { run } => {

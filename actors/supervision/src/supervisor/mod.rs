@@ -39,8 +39,6 @@ use crate::start_context::StartContext;
 use crate::tree_node::ChildState;
 use crate::worker_thread::WorkerThread;
 
-use events::HandleEvents;
-
 /// Starts, stops and restarts its children. Made by [`ChildSpec::supervisor`] or [`Root::start`](crate::Root::start).
 pub struct Supervisor {
     plan: SupervisorPlan,
@@ -309,9 +307,7 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(received) = self.received.take() {
-            ctx.spawn(HandleEvents(received));
-        }
+        self.receive_events(ctx);
         self.report_exits(ctx);
         self.on(SupervisorEvent::Start, ctx);
     }
