@@ -21,6 +21,7 @@ pub mod error_chain;
 mod exploration;
 pub mod files;
 pub mod gateway;
+mod hand_over;
 pub mod honcho;
 pub mod http_client;
 mod in_order;

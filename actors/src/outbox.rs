@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::FutureExt as _;
 use tracing::{debug, error};
 
+use crate::hand_over::{LEDGER_TIMEOUT, hand_over};
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::{LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
@@ -15,12 +16,8 @@ use caduceus_contract::wire::action::{Action, ActionResult};
 use caduceus_contract::wire::action_result::NotSent;
 use caduceus_supervision::{AskError, Port, PortsTo};
 
-/// Timeout of the ledger; a commit takes milliseconds, and a full disk can block for any time.
-const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout of one action: the link itself answers within 30 s.
 const SEND_TIMEOUT: Duration = Duration::from_secs(45);
-/// Restarts of the ledger during one request after which the request is not sent again.
-const MARK_RETRIES: u32 = 10;
 
 /// The ports of the way to a chat. A clone allocates nothing.
 #[derive(Debug, Clone)]
@@ -39,9 +36,12 @@ pub(crate) enum NotRecorded {
     /// The process is stopping, or the sender was replaced: another attempt cannot help.
     #[error("the ledger is closed")]
     Closed,
-    /// Worth another attempt.
+    /// Nothing is on disk: worth another attempt.
     #[error("{0}")]
-    NoAnswer(String),
+    Refused(LedgerError),
+    /// It may be on disk: worth another attempt if the message has a number.
+    #[error("{0}")]
+    NoAnswer(AskError),
 }
 
 impl Outbox {
@@ -59,7 +59,8 @@ impl Outbox {
         }))
     }
 
-    /// Records a message before it is sent. The ledger has the request before any later one, whether or not the future is polled.
+    /// Records a message before it is sent. The ledger has the request before any later one, whether or not the future is polled. May be
+    /// repeated without an answer if the message has a number.
     pub(crate) fn record(
         &self,
         message: RecordOutbound,
@@ -69,32 +70,32 @@ impl Outbox {
             match recorded.await {
                 Ok(Ok(row)) => Ok(row),
                 Ok(Err(LedgerError::Closed)) | Err(AskError::Fenced) => Err(NotRecorded::Closed),
-                Ok(Err(error)) => Err(NotRecorded::NoAnswer(error.to_string())),
-                Err(error) => Err(NotRecorded::NoAnswer(error.to_string())),
+                Ok(Err(error)) => Err(NotRecorded::Refused(error)),
+                Err(error) => Err(NotRecorded::NoAnswer(error)),
             }
         }
     }
 
-    /// Changes the state of a message. The request is sent before the future is first polled, and again if the ledger restarts before it
-    /// answers. A failure is logged: a message that stays `sending` is sent again with a mark that it may be a repeat.
+    /// Records that a message is about to be sent, and counts the attempt. It must not be sent if this fails: after a crash it would be
+    /// sent again without a mark that it may be a repeat.
+    pub(crate) async fn begin_sending(&self, row: OutboundId) -> Result<(), LedgerError> {
+        hand_over(
+            &self.0.mark,
+            MarkOutbound { id: row, state: OutboundState::Sending, message_id: None, error: None },
+            None,
+        )
+        .await
+    }
+
+    /// Changes the state of a message. The ledger has the request before any later one, whether or not the future is polled. A failure
+    /// is logged.
     pub(crate) fn mark(&self, mark: MarkOutbound) -> impl Future<Output = ()> + use<> {
-        let ports = Arc::clone(&self.0);
-        let mut request = Box::pin(ports.mark.ask(mark.clone(), LEDGER_TIMEOUT));
+        let (row, state) = (mark.id.0, mark.state);
+        let marked = hand_over(&self.0.mark, mark, None);
         async move {
-            let mut marked = request.as_mut().await;
-            for _ in 0..MARK_RETRIES {
-                if marked != Err(AskError::Closed) {
-                    break;
-                }
-                request.set(ports.mark.ask(mark.clone(), LEDGER_TIMEOUT));
-                marked = request.as_mut().await;
+            if let Err(error) = marked.await {
+                error!(row, ?state, %error, "state of a reply not in the ledger yet");
             }
-            let reason = match marked {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
-            error!(row = mark.id.0, state = ?mark.state, reason, "reply state not updated in the ledger");
         }
     }
 

@@ -41,10 +41,14 @@ int inotify_add_watch(int fd, const char *p, uint32_t m) {
 }
 "#;
 
-/// Builds the library; returns its path.
 fn hung_disk(folder: &Path) -> PathBuf {
-    let (source, library) = (folder.join("hung.c"), folder.join("hung.so"));
-    fs::write(&source, HUNG_DISK).unwrap();
+    build_library(folder, HUNG_DISK)
+}
+
+/// Builds a library for `LD_PRELOAD`; returns its path.
+pub(crate) fn build_library(folder: &Path, text: &str) -> PathBuf {
+    let (source, library) = (folder.join("disk.c"), folder.join("disk.so"));
+    fs::write(&source, text).unwrap();
     let built = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
         .args([&library, &source])

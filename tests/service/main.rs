@@ -31,6 +31,7 @@ mod openai;
 mod processes;
 mod races;
 mod recovered;
+mod refused_writes;
 mod reload;
 mod restarts;
 mod self_drain;

@@ -24,19 +24,20 @@ use super::event::{ChatCommand, DispatchJob};
 use super::links::{LinkDescriptors, UnlinkedEvents};
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{DispatchPlan, DispatchStep};
-use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnFactory};
+use super::ports::{DispatchPorts, TurnFactory};
 use super::sending;
 use super::settings::DispatchSettings;
 use super::start::StartingTurn;
 use super::started::StartedTurns;
+use crate::hand_over::hand_over;
 use crate::in_order::{InOrder, Place};
 use crate::profile::messages::ProfilePorts;
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound};
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
-use caduceus_supervision::{ActorTasks, AskError, Incarnation, Port, StartContext};
+use caduceus_supervision::{ActorTasks, Incarnation, Port, StartContext};
 
 /// Pause before a full mailbox is tried again.
 const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(5);
@@ -264,33 +265,12 @@ impl DispatchActor {
 
     fn mark(&self, id: InboundId, state: InboundState, turn: Option<TurnId>, note: Option<String>) {
         let mark = MarkInbound { id, state, turn, note };
-        let marked = self.written(&self.ports.ledger.mark_inbound, mark);
+        let marked = hand_over(&self.ports.ledger.mark_inbound, mark, Some(&self.incarnation));
         self.tasks.spawn(marked, move |marked, _, _| {
             if let Err(error) = marked {
                 error!(row = id.0, ?state, %error, "event state not updated in the ledger");
             }
         });
-    }
-
-    /// Writes to the ledger. The request is sent again if the ledger restarts before it answers.
-    fn written<M>(&self, port: &Port<M>, write: M) -> impl Future<Output = Result<(), LedgerError>> + use<M>
-    where
-        M: Message<Result = Result<(), LedgerError>> + Clone + Send + 'static,
-    {
-        let (port, incarnation) = (port.clone(), self.incarnation.clone());
-        let mut request = Box::pin(port.ask(write.clone(), LEDGER_TIMEOUT));
-        async move {
-            for _ in 0..MARK_RETRIES {
-                match request.as_mut().await {
-                    Err(AskError::Closed) if !incarnation.is_fenced() => {
-                        request.set(port.ask(write.clone(), LEDGER_TIMEOUT));
-                    }
-                    Ok(written) => return written,
-                    Err(error) => return Err(LedgerError::Unwritable(error.to_string())),
-                }
-            }
-            Err(LedgerError::Unwritable("the ledger is unavailable".to_owned()))
-        }
     }
 
     /// Sends a notice to a chat, unless the same notice was sent there within the interval.

@@ -21,10 +21,6 @@ use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
 use caduceus_supervision::{ChildSpec, Port, StartChildren, port_set};
 
-/// Timeout of the ledger; a commit takes milliseconds, and a full disk can block for any time.
-pub(super) const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Restarts of the ledger during one request after which the request is not sent again.
-pub(super) const MARK_RETRIES: u32 = 10;
 /// Most attempts to run one event, or to hand one reply to a link.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
 /// Timeout of the gate for a permit, after which it is requested again: a gate that hangs is replaced within seconds, and permits

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT};
+use super::ports::{DispatchPorts, GATE_TIMEOUT};
 use crate::drain::permit::messages::{ListTurns, RunningTurn};
+use crate::hand_over::LEDGER_TIMEOUT;
 use crate::settings::Interrupted;
 use crate::turn::guard;
 use caduceus_contract::messages::drain::{DrainView, GetDrain};

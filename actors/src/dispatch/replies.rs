@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MAX_ATTEMPTS};
-use super::sending;
+use super::ports::{DispatchPorts, MAX_ATTEMPTS};
+use super::sending::{self, AfterResend};
+use crate::hand_over::LEDGER_TIMEOUT;
 use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger::{ListOutbound, OutboundRow, OutboundState};
@@ -32,9 +33,14 @@ pub(super) async fn resend_all(ports: Arc<DispatchPorts>, link: LinkId, process_
         }
         if is_given_up(&row) {
             sending::give_up(&ports, row.id).await;
-        } else if !sending::resend(&ports, row).await {
+            continue;
+        }
+        let id = row.id;
+        match sending::resend(&ports, row).await {
+            AfterResend::Continue => {}
             // They are sent again when the link comes up.
-            return;
+            AfterResend::LinkDown => return,
+            AfterResend::Pause => return ports.outbox.report_pending(id, link),
         }
     }
 }

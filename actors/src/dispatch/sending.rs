@@ -1,23 +1,26 @@
 //! Sends notices of the gateway itself to a chat, and replies again that may not have arrived.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::ports::{DispatchPorts, GATE_TIMEOUT};
-use crate::outbox::{Outbox, is_pending, mark_after};
+use crate::outbox::{NotRecorded, Outbox, is_pending, mark_after};
 use crate::turn::fit::fit;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use caduceus_contract::messages::relay::GetLink;
 use caduceus_contract::wire::action::{Action, ActionResult};
+use caduceus_contract::wire::action_result::NotSent;
 use caduceus_contract::wire::descriptor::Descriptor;
 
 /// The text for the chat if a reply that was sent again is refused.
 const RESEND_REFUSED: &str = "An earlier answer, or a part of it, could not be delivered: the chat refused it.";
 
 /// Sends `text` to the chat of `target`. The ledger receives it before any later request, whether or not the future is
-/// polled: an event must not be marked as notified before the notice is on disk.
+/// polled: an event must not be marked as notified before the notice is on disk. Waits for a ledger that refuses writes: such notices are
+/// few, because without the ledger no event arrives.
 pub(super) fn send_notice(
     ports: Arc<DispatchPorts>,
     target: Arc<Target>,
@@ -29,13 +32,22 @@ pub(super) fn send_notice(
     let record = RecordOutbound {
         inbound: None,
         turn: None,
+        number: None,
         target: target.clone(),
         action: written,
         state: OutboundState::Sending,
     };
-    let recorded = ports.outbox.record(record);
+    let recorded = ports.outbox.record(record.clone());
     async move {
-        match recorded.await {
+        let mut recorded = recorded.await;
+        if let Err(error @ NotRecorded::Refused(_)) = &recorded {
+            warn!(%error, "notice waits for the ledger");
+        }
+        while matches!(recorded, Err(NotRecorded::Refused(_))) {
+            tokio::time::sleep(LEDGER_PAUSE).await;
+            recorded = ports.outbox.record(record.clone()).await;
+        }
+        match recorded {
             Ok(id) => {
                 let link = target.link.clone();
                 let result = send_parts(&ports, target, action, false).await;
@@ -46,36 +58,60 @@ pub(super) fn send_notice(
     }
 }
 
-/// Sends a recorded reply: without a mark if it was never sent, with one if it may have arrived. `false` if the link is
-/// not up.
-pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> bool {
+/// Pause before a notice that the ledger refused is recorded again.
+const LEDGER_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether the other replies of the same link can be sent after one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterResend {
+    /// Yes.
+    Continue,
+    /// Not before the link comes up again.
+    LinkDown,
+    /// Not now: the link or the ledger takes no more at present.
+    Pause,
+}
+
+/// Sends a recorded reply: without a mark if it was never sent, with one if it may have arrived.
+pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> AfterResend {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
     let Some(action) = parsed else {
         error!(row = row.id.0, "unreadable reply in the ledger, given up");
         mark(ports, row.id, OutboundState::Dead, Some("unreadable".to_owned())).await;
-        return true;
+        return AfterResend::Continue;
     };
     let plain = row.state == OutboundState::Pending;
-    if plain {
-        mark(ports, row.id, OutboundState::Sending, None).await;
+    if plain && let Err(error) = ports.outbox.begin_sending(row.id).await {
+        warn!(row = row.id.0, %error, "reply not sent again yet");
+        return AfterResend::Pause;
     }
     let target = row.target;
     let result = send_parts(ports, target.clone(), action, !plain).await;
-    let (up, state) = (result.not_sent.is_none(), OutboundState::after(&result));
-    if !plain && !up {
-        // It was not sent this time; an earlier attempt may still have sent it.
-        return false;
+    let (not_sent, state) = (result.not_sent, OutboundState::after(&result));
+    if not_sent == Some(NotSent::QueueFull) {
+        debug!(row = row.id.0, link = %target.link.0, "reply not sent again yet: the queue of its link is full");
     }
+    let next = match not_sent {
+        None => AfterResend::Continue,
+        Some(NotSent::NoLink) => AfterResend::LinkDown,
+        Some(NotSent::QueueFull) => AfterResend::Pause,
+    };
     if !plain {
+        if not_sent.is_some() {
+            // It was not sent this time; an earlier attempt may still have sent it.
+            return next;
+        }
         // Only a reply that was handed to the link counts as an attempt.
-        mark(ports, row.id, OutboundState::Sending, None).await;
+        if let Err(error) = ports.outbox.begin_sending(row.id).await {
+            warn!(row = row.id.0, %error, "attempt to send a reply not counted");
+        }
     }
     record_result(ports, row.id, target.link.clone(), &result).await;
     // A refused notice causes no further notice.
     if state == OutboundState::Refused && row.inbound.is_some() {
         send_notice(Arc::clone(ports), target, RESEND_REFUSED.to_owned()).await;
     }
-    up
+    next
 }
 
 /// Sends `action` within the present limits of the platform, perhaps as several messages; `repeat`: it may be in the chat already.

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 
 use super::event::DispatchJob;
-use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, TurnFactory};
+use super::ports::{DispatchPorts, GATE_TIMEOUT, PERMIT_TIMEOUT, TurnFactory};
 use super::started::StartedTurn;
 use crate::drain::permit::TurnPermit;
 use crate::drain::permit::messages::{PermitRequest, RequestPermits};
+use crate::hand_over::LEDGER_TIMEOUT;
 use crate::profile::agent::AgentSettings;
 use crate::profile::agent::messages::GetAgent;
 use crate::profile::messages::ProfilePorts;

@@ -40,6 +40,10 @@ impl Work for AppendHistory {
         store.memory.set_session(digest, known);
         Ok(())
     }
+
+    fn is_owed(&self) -> bool {
+        true
+    }
 }
 
 impl Work for LoadHistory {

@@ -142,37 +142,56 @@ fn find_duplicate(
     Ok(None)
 }
 
+/// Whether a mark was the first of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marked {
+    Now,
+    /// The row is in the state of the same turn already: the mark was handed over twice.
+    Before,
+}
+
 impl Work for MarkInbound {
     type Answer = ();
 
     fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        let row = self.id.0;
-        let before = read_state(store, row)?;
-        let is_final = matches!(
-            before.state,
-            InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead
-        );
-        if self.state == InboundState::Running && is_final {
-            return Err(LedgerError::Final { row }.into());
-        }
-        let attempts = before.attempts + i64::from(self.state == InboundState::Running);
-        let turn = self.turn.map(|turn| turn.to_string()).or(before.turn);
-        let note = self.note.as_deref().or(before.note.as_deref());
-        let values = state_values(self.state, attempts, turn.as_deref(), note, store.now_ms);
-        match (is_unread(before.state, before.note.as_deref()), is_unread(self.state, note)) {
-            (false, false) | (true, true) => write_state(store, row, values)?,
-            (false, true) => store.atomically(|store| {
-                write_state(store, row, values)?;
-                Ok(unread::add(store, row)?)
-            })?,
-            (true, false) => store.atomically(|store| {
-                write_state(store, row, values)?;
-                Ok(unread::remove(store.connection, row)?)
-            })?,
-        }
-        store.moved(RowKind::Inbound, row, Some(inbound_code(before.state)), inbound_code(self.state));
-        Ok(())
+        apply(self, store).map(|_| ())
     }
+
+    fn is_owed(&self) -> bool {
+        self.state != InboundState::Running
+    }
+}
+
+/// Changes the state of an event.
+pub(super) fn apply(mark: &MarkInbound, store: &mut Store<'_>) -> Result<Marked, Failure> {
+    let row = mark.id.0;
+    let before = read_state(store, row)?;
+    let turn = mark.turn.map(|turn| turn.to_string());
+    if turn.is_some() && before.turn == turn && before.state == mark.state {
+        return Ok(Marked::Before);
+    }
+    let is_final =
+        matches!(before.state, InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead);
+    if mark.state == InboundState::Running && is_final {
+        return Err(LedgerError::Final { row }.into());
+    }
+    let attempts = before.attempts + i64::from(mark.state == InboundState::Running);
+    let turn = turn.or(before.turn);
+    let note = mark.note.as_deref().or(before.note.as_deref());
+    let values = state_values(mark.state, attempts, turn.as_deref(), note, store.now_ms);
+    match (is_unread(before.state, before.note.as_deref()), is_unread(mark.state, note)) {
+        (false, false) | (true, true) => write_state(store, row, values)?,
+        (false, true) => store.atomically(|store| {
+            write_state(store, row, values)?;
+            Ok(unread::add(store, row)?)
+        })?,
+        (true, false) => store.atomically(|store| {
+            write_state(store, row, values)?;
+            Ok(unread::remove(store.connection, row)?)
+        })?,
+    }
+    store.moved(RowKind::Inbound, row, Some(inbound_code(before.state)), inbound_code(mark.state));
+    Ok(Marked::Now)
 }
 
 /// Whether the chat of an event is to be notified that a drain refused it.

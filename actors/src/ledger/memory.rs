@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::duplicates::{DuplicateKeys, HashKey, KeyHashes};
 use super::open_rows::OpenRows;
+use super::repeats::{LastReplies, ReplyKey};
 use super::sessions::{KnownSession, KnownSessions, SessionDigest};
 
 /// Inbound or outbound rows.
@@ -25,6 +26,7 @@ pub(super) struct Memory {
     inbound: OpenRows,
     outbound: OpenRows,
     sessions: KnownSessions,
+    replies: LastReplies,
     /// The changes of the current transaction, oldest first.
     changes: Vec<MemoryChange>,
 }
@@ -35,12 +37,14 @@ enum MemoryChange {
     KeyAdded(i64, i64),
     KeyRemoved(i64, i64),
     Session(SessionDigest),
+    ReplyAdded(ReplyKey),
 }
 
 impl Memory {
     /// The memory of a file that was just opened.
     pub(super) fn new(hash_key: HashKey, duplicates: DuplicateKeys, inbound: OpenRows, outbound: OpenRows) -> Self {
-        Self { hash_key, duplicates, inbound, outbound, sessions: KnownSessions::default(), changes: Vec::new() }
+        let (sessions, replies) = (KnownSessions::default(), LastReplies::default());
+        Self { hash_key, duplicates, inbound, outbound, sessions, replies, changes: Vec::new() }
     }
 
     /// The rows in an open state; `None` if the state is not open.
@@ -97,6 +101,16 @@ impl Memory {
         self.changes.push(MemoryChange::Session(session));
     }
 
+    /// The row of a reply that was recorded a short time ago.
+    pub(super) fn row_of_reply(&self, reply: ReplyKey) -> Option<i64> {
+        self.replies.row(reply)
+    }
+
+    pub(super) fn add_reply(&mut self, reply: ReplyKey, row: i64) {
+        self.replies.insert(reply, row);
+        self.changes.push(MemoryChange::ReplyAdded(reply));
+    }
+
     /// The number of changes of this transaction so far, for [`Memory::undo_to`].
     pub(super) fn changes(&self) -> usize {
         self.changes.len()
@@ -110,6 +124,7 @@ impl Memory {
                 Some(MemoryChange::KeyAdded(hash, row)) => self.duplicates.remove(hash, row),
                 Some(MemoryChange::KeyRemoved(hash, row)) => self.duplicates.insert(hash, row),
                 Some(MemoryChange::Session(session)) => self.sessions.forget(session),
+                Some(MemoryChange::ReplyAdded(reply)) => self.replies.remove(reply),
                 None => {}
             }
         }

@@ -8,6 +8,7 @@ mod duplicates;
 mod file_check; // Whether the files are still at their paths.
 mod history;
 mod inbound;
+mod jobs;
 mod loading;
 mod marks_check;
 mod memory;
@@ -18,6 +19,7 @@ mod outbound;
 pub mod peek;
 pub mod place;
 mod refusals;
+mod repeats;
 mod restarts;
 mod retention;
 mod row;

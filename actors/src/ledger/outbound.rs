@@ -31,6 +31,10 @@ impl Work for RecordOutbound {
     type Answer = OutboundId;
 
     fn run(&self, store: &mut Store<'_>) -> Result<OutboundId, Failure> {
+        let reply = self.turn.zip(self.number);
+        if let Some(row) = reply.and_then(|reply| store.memory.row_of_reply(reply)) {
+            return Ok(OutboundId(row));
+        }
         let id = store.ids.outbound + 1;
         let turn = self.turn.map(|turn| turn.to_string());
         let [link, platform, chat, bot, scope, user, thread] = target_values(&self.target);
@@ -64,6 +68,9 @@ impl Work for RecordOutbound {
             .execute(params(values))?;
         store.ids.outbound = id;
         store.moved(RowKind::Outbound, id, None, outbound_code(self.state));
+        if let Some(reply) = reply {
+            store.memory.add_reply(reply, id);
+        }
         store.delta.written += 1;
         Ok(OutboundId(id))
     }
@@ -102,6 +109,10 @@ impl Work for MarkOutbound {
             .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))?;
         store.moved(RowKind::Outbound, row, Some(outbound_code(before.state)), outbound_code(self.state));
         Ok(())
+    }
+
+    fn is_owed(&self) -> bool {
+        self.state != OutboundState::Sending
     }
 }
 

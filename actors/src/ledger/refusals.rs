@@ -72,7 +72,8 @@ fn notify(request: &RecordRefusalNotices, store: &mut Store<'_>, ids: &[i64]) ->
     }
     let link = target.link.clone();
     let action = (request.make_action)(&target, count);
-    RecordOutbound { inbound: None, turn: None, target, action, state: OutboundState::Pending }.run(store)?;
+    RecordOutbound { inbound: None, turn: None, number: None, target, action, state: OutboundState::Pending }
+        .run(store)?;
     Ok(Some(link))
 }
 

@@ -1,5 +1,6 @@
 //! The end of a turn.
 
+use super::inbound::{self, Marked};
 use super::store::{Failure, Store, Work};
 use caduceus_contract::messages::ledger::SettleTurn;
 
@@ -18,12 +19,19 @@ impl Work for SettleTurn {
         for reply in &self.replies {
             part(reply.run(store))?;
         }
-        if let Some(history) = &self.history {
+        let mut repeated = false;
+        if let Some(event) = &self.event {
+            part(inbound::apply(event, store).map(|marked| repeated = marked == Marked::Before))?;
+        }
+        if let Some(history) = &self.history
+            && !repeated
+        {
             part(history.run(store))?;
         }
-        if let Some(event) = &self.event {
-            part(event.run(store))?;
-        }
         refused.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn is_owed(&self) -> bool {
+        true
     }
 }

@@ -29,12 +29,26 @@ struct ViewParts {
     row_counts: RowCounts,
     corrupt: u64,
     write_error: Option<String>,
+    /// Operations that wait for the disk and are not refused.
+    owed: usize,
     /// The file is no longer at its path: what is written is lost with the process.
     missing: Option<String>,
     /// Since when the thread waits for the disk.
     busy: Option<Instant>,
     has_ended: bool,
     on_change: Option<(u64, OnChange)>,
+}
+
+impl ViewParts {
+    /// The error of the disk, with what waits for it.
+    fn refused_write(&self) -> Option<String> {
+        let error = self.write_error.as_ref()?;
+        Some(if self.owed == 0 {
+            error.clone()
+        } else {
+            format!("{error}; {} changes of state wait for it", self.owed)
+        })
+    }
 }
 
 /// Marks the thread as ended when dropped.
@@ -64,7 +78,7 @@ impl SharedView {
             outbound: shown.row_counts.outbound(),
             written: shown.row_counts.written,
             corrupt: shown.corrupt,
-            write_error: lost.or(stalled).or_else(|| shown.missing.clone()).or_else(|| shown.write_error.clone()),
+            write_error: lost.or(stalled).or_else(|| shown.missing.clone()).or_else(|| shown.refused_write()),
         }
     }
 
@@ -114,6 +128,11 @@ impl SharedView {
         }
         shown.missing = missing;
         true
+    }
+
+    /// What the thread owes to the disk.
+    pub(super) fn set_owed(&self, owed: usize) {
+        self.lock().owed = owed;
     }
 
     pub(super) fn write_error(&self) -> Option<String> {

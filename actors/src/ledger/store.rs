@@ -27,6 +27,12 @@ pub trait Work: Send + 'static {
     fn operations(&self) -> usize {
         1
     }
+
+    /// Whether it says what has happened. Such work is never refused because the disk accepts no writes: the thread keeps it and does it
+    /// before any later work.
+    fn is_owed(&self) -> bool {
+        false
+    }
 }
 
 /// Does `work` for one caller.
@@ -54,6 +60,10 @@ impl<W: Work> Work for Batch<W> {
 
     fn operations(&self) -> usize {
         self.0.len()
+    }
+
+    fn is_owed(&self) -> bool {
+        self.0.iter().all(W::is_owed)
     }
 }
 

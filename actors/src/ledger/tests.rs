@@ -105,7 +105,14 @@ fn event(number: u64) -> RecordInbound {
 }
 
 fn reply(inbound: Option<InboundId>, state: OutboundState) -> RecordOutbound {
-    RecordOutbound { inbound, turn: None, target: target(), action: "{\"op\":\"send\"}".to_owned(), state }
+    RecordOutbound {
+        inbound,
+        turn: None,
+        number: None,
+        target: target(),
+        action: "{\"op\":\"send\"}".to_owned(),
+        state,
+    }
 }
 
 fn mark(id: InboundId, state: InboundState) -> MarkInbound {
@@ -147,13 +154,23 @@ impl Work for Hold {
     }
 }
 
-/// Fails its group.
+/// Fails alone.
 struct PanickingWork;
 
 impl Work for PanickingWork {
     type Answer = ();
     fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
         panic!("panic requested by the test")
+    }
+}
+
+/// Fails its transaction, as a full disk does.
+struct RefusedByDisk;
+
+impl Work for RefusedByDisk {
+    type Answer = ();
+    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None).into())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The only thread that uses the database, and its handle.
 //!
 //! It takes all waiting work, does it in one transaction, and answers when that is on disk: so one fsync serves
-//! all callers that arrived during the last one. It outlives every `LedgerActor`, which adopts it; it is
+//! all callers that arrived during the last one. What is owed and could not be written is at the head of every transaction until it is
+//! on disk, so that no later work finds the state before it. The thread outlives every `LedgerActor`, which adopts it; it is
 //! never replaced, because two threads on one hung disk are worse than one.
 
 use std::any::Any;
@@ -9,26 +10,20 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
+use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
 
+use super::jobs::{Job, JobQueue, JobSender, Waiting, job, queue};
 use super::marks_check::MarksCheck;
 use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
 use super::shared::{Ended, SharedView};
-use super::store::{Store, Work, run_for_caller};
+use super::store::{Store, Work};
 use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
-/// Length of the queue of the thread. Without the disk it is full within a second of real load, and later callers
-/// are answered at once.
-const QUEUE: usize = 4_096;
-/// Operations in one transaction after which no more work is added: a commit gains nothing, and the first one waits for the last.
-const GROUP: usize = 512;
 /// Interval of attempts to write while the disk accepts no writes and there is no work.
 const PROBE: Duration = Duration::from_secs(1);
 /// Interval of checks whether the files are still there.
@@ -42,7 +37,7 @@ const NOTIFY_EVERY: Duration = Duration::from_millis(100);
 /// last handle is dropped or [`LedgerWriter::close`] is called.
 #[derive(Clone)]
 pub struct LedgerWriter {
-    queue: SyncSender<Box<dyn Job>>,
+    jobs: JobSender,
     shared: Arc<SharedView>,
 }
 
@@ -59,29 +54,30 @@ impl LedgerWriter {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let opened = open(path)?;
-        let (queue, waiting) = sync_channel(QUEUE);
+        let (jobs, queue) = queue();
         let shared = Arc::new(SharedView::new(path.to_owned(), opened.rows.row_counts));
-        let writer = Writer::new(opened, Arc::clone(&shared));
+        let writer = Writer::new(opened, queue, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             // Set last, when the writer and with it the connection and the lock are dropped.
             let _ended = ended;
-            writer.run(&waiting);
+            writer.run();
         });
         thread.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
-        Ok(Self { queue, shared })
+        Ok(Self { jobs, shared })
     }
 
     /// Passes `work` to the thread before this returns, and waits for it to be on disk.
     ///
-    /// Accepted work is done even if the answer is no longer awaited.
+    /// Accepted work is done even if the answer is no longer awaited. Work that is owed is answered when it is on disk, however long that
+    /// takes; other work is answered with an error if the disk does not take it.
     ///
     /// # Errors
-    /// [`LedgerError::Unwritable`] at once when the queue is full, [`LedgerError::Closed`] after
+    /// [`LedgerError::Unwritable`] at once when the queue is full, unless the work is owed; [`LedgerError::Closed`] after
     /// [`LedgerWriter::close`], and whatever the work answers.
     pub fn ask<W: Work>(&self, work: W) -> impl Future<Output = Result<W::Answer, LedgerError>> + use<W> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.send(Box::new(AnyJob { work, answer, outcome: None }));
+        let (job, answered) = job(work);
+        let sent = self.send(job);
         async move {
             sent?;
             // Without an answer the thread dropped the work before doing it.
@@ -93,10 +89,7 @@ impl LedgerWriter {
         if self.shared.is_closing() {
             return Err(LedgerError::Closed);
         }
-        self.queue.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => LedgerError::Unwritable("too much is waiting to be written".to_owned()),
-            TrySendError::Disconnected(_) => LedgerError::Closed,
-        })
+        self.jobs.send(job)
     }
 
     /// The view of the ledger, without the thread.
@@ -123,8 +116,7 @@ impl LedgerWriter {
     /// [`CloseError`] if it takes longer.
     pub fn close(&self, timeout: Duration) -> Result<(), CloseError> {
         self.shared.start_closing();
-        // Only wakes the thread, which is awake if the queue is full.
-        drop(self.queue.try_send(Box::new(WakeWriter)));
+        self.jobs.wake();
         if self.shared.wait_ended(timeout) { Ok(()) } else { Err(CloseError(timeout)) }
     }
 }
@@ -133,75 +125,6 @@ impl fmt::Debug for LedgerWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LedgerWriter").field("shared", &self.shared).finish_non_exhaustive()
     }
-}
-
-/// Work in the queue, with the sender of its answer.
-trait Job: Send {
-    /// Number of operations.
-    fn operations(&self) -> usize;
-
-    /// Does the work, and keeps the answer.
-    ///
-    /// # Errors
-    /// The transaction has failed for all.
-    fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()>;
-
-    /// Sends the answer, or `failure` if the transaction is not on disk.
-    fn answer(self: Box<Self>, failure: Option<&LedgerError>);
-}
-
-struct AnyJob<W: Work> {
-    work: W,
-    answer: oneshot::Sender<Result<W::Answer, LedgerError>>,
-    outcome: Option<Result<W::Answer, LedgerError>>,
-}
-
-impl<W: Work> Job for AnyJob<W> {
-    fn operations(&self) -> usize {
-        self.work.operations()
-    }
-
-    fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()> {
-        self.outcome = Some(run_for_caller(&self.work, store)?);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, failure: Option<&LedgerError>) {
-        let outcome = match failure {
-            Some(error) => Err(error.clone()),
-            None => self.outcome.unwrap_or(Err(LedgerError::Closed)),
-        };
-        // The caller may have timed out; the work is done nevertheless.
-        drop(self.answer.send(outcome));
-    }
-}
-
-/// Wakes the thread.
-struct WakeWriter;
-
-impl Job for WakeWriter {
-    fn operations(&self) -> usize {
-        0
-    }
-
-    fn run(&mut self, _: &mut Store<'_>) -> rusqlite::Result<()> {
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, _: Option<&LedgerError>) {}
-}
-
-/// The work for one transaction: what waits, up to [`GROUP`] operations.
-fn group(first: Box<dyn Job>, waiting: &Receiver<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
-    let mut operations = first.operations();
-    let mut group = vec![first];
-    while operations < GROUP
-        && let Ok(job) = waiting.try_recv()
-    {
-        operations += job.operations();
-        group.push(job);
-    }
-    group
 }
 
 /// Whether a transaction had anything to write to disk.
@@ -213,6 +136,7 @@ enum Wrote {
 /// The state of the thread.
 struct Writer {
     opened: Opened,
+    queue: JobQueue,
     retention: Retention,
     marks_check: MarksCheck,
     /// The time of the last notification.
@@ -223,23 +147,21 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(opened: Opened, shared: Arc<SharedView>) -> Self {
+    fn new(opened: Opened, queue: JobQueue, shared: Arc<SharedView>) -> Self {
         let (retention, marks_check) = (Retention::default(), MarksCheck::new());
-        Self { opened, retention, marks_check, notified: None, changed: false, shared }
+        Self { opened, queue, retention, marks_check, notified: None, changed: false, shared }
     }
 
-    fn run(mut self, waiting: &Receiver<Box<dyn Job>>) {
+    fn run(mut self) {
         let mut swept_at = Instant::now();
         let mut checked_at = Instant::now();
         let mut marks_checked_at = None;
         loop {
-            match waiting.recv_timeout(self.idle_wait()) {
-                Ok(first) => {
-                    self.run_group(group(first, waiting));
-                }
-                Err(RecvTimeoutError::Timeout) if self.shared.cannot_write() => self.probe(),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            match self.queue.next(self.idle_wait()) {
+                Waiting::Group(jobs) => self.run_group(jobs),
+                Waiting::Nothing if self.shared.cannot_write() => self.probe(),
+                Waiting::Nothing => {}
+                Waiting::Disconnected => break,
             }
             if self.shared.is_closing() {
                 break;
@@ -261,9 +183,12 @@ impl Writer {
             }
             self.notify();
         }
-        loop {
-            let Ok(first) = waiting.try_recv() else { return };
-            self.run_group(group(first, waiting));
+        while let Waiting::Group(jobs) = self.queue.next_now() {
+            self.run_group(jobs);
+        }
+        while self.queue.owed() > 0 {
+            thread::sleep(PROBE);
+            self.run_group(Vec::new());
         }
     }
 
@@ -296,27 +221,59 @@ impl Writer {
         self.show(self.shared.write_error());
     }
 
-    /// Does all of `jobs` in one transaction and then answers them.
-    fn run_group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+    /// Does what is owed and then `jobs` in one transaction.
+    fn run_group(&mut self, jobs: Vec<Box<dyn Job>>) {
+        let mut all = self.queue.take_owed();
+        let owed = all.len();
+        all.extend(jobs);
+        self.run_together(all);
+        if owed > 0 && self.queue.owed() == 0 {
+            tracing::info!(operations = owed, "what the ledger owed to the disk is written");
+        }
+    }
+
+    /// Does all of `jobs` in one transaction, and then answers them.
+    fn run_together(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         self.shared.begin();
-        // A bug in one operation fails its group, not the ledger.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut jobs)));
         // Nothing to undo after a commit.
         self.opened.rows.memory.undo_to(0);
         let before = self.shared.write_error();
-        let (failure, write_error) = match outcome {
-            Ok(Ok(Wrote::Something)) => (None, None),
+        let (failure, write_error, can_pass) = match outcome {
+            Ok(Ok(Wrote::Something)) => (None, None, true),
             // Reads succeed on a full disk.
-            Ok(Ok(Wrote::Nothing)) => (None, before),
-            Ok(Err(error)) => (Some(error.to_string()), Some(error.to_string())),
-            Err(panic) => (Some(panic_text(panic.as_ref())), before),
+            Ok(Ok(Wrote::Nothing)) => (None, before, true),
+            Ok(Err(error)) => (Some(error.to_string()), Some(error.to_string()), can_pass(&error)),
+            Err(panic) => (Some(panic_text(panic.as_ref())), before, false),
         };
+        // One of them is at fault, and the others must not suffer from it.
+        if failure.is_some() && !can_pass && jobs.len() > 1 {
+            return self.run_each_alone(jobs);
+        }
         // Before the answers, so that a caller with an answer finds it counted.
         self.show(write_error);
         let failure = failure.map(LedgerError::Unwritable);
         for job in jobs {
-            job.answer(failure.as_ref());
+            match &failure {
+                Some(_) if can_pass && job.is_owed() => self.queue.owe(job),
+                _ => job.answer(failure.as_ref()),
+            }
         }
+        self.shared.set_owed(self.queue.owed());
+    }
+
+    /// Does each of `jobs` in a transaction of its own, until the disk refuses one that is owed: no later one may overtake it.
+    fn run_each_alone(&mut self, jobs: Vec<Box<dyn Job>>) {
+        for job in jobs {
+            if self.queue.owed() == 0 {
+                self.run_together(vec![job]);
+            } else if job.is_owed() {
+                self.queue.owe(job);
+            } else {
+                job.answer(Some(&LedgerError::Unwritable(self.shared.write_error().unwrap_or_default())));
+            }
+        }
+        self.shared.set_owed(self.queue.owed());
     }
 
     fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<Wrote> {
@@ -335,8 +292,11 @@ impl Writer {
         Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
     }
 
-    /// Writes without effect, to check whether the disk accepts writes again.
+    /// Writes what is owed, or without effect, to check whether the disk accepts writes again.
     fn probe(&mut self) {
+        if self.queue.owed() > 0 {
+            return self.run_group(Vec::new());
+        }
         self.shared.begin();
         let outcome = super::schema::touch(&self.opened.connection);
         self.show(outcome.err().map(|error| error.to_string()));
@@ -374,6 +334,25 @@ impl Writer {
             self.shared.notify();
         }
     }
+}
+
+/// Whether the same transaction can succeed later. Of other errors the work itself, or the part of the file that it uses, is the cause.
+fn can_pass(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code().is_some_and(|code| {
+        matches!(
+            code,
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::ReadOnly
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::OperationInterrupted
+                | ErrorCode::OutOfMemory
+        )
+    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

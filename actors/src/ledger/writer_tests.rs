@@ -1,13 +1,15 @@
 //! The thread without its queue.
 
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
+use caduceus_contract::messages::ledger::{
+    InboundId, InboundState, ListInbound, MarkInbound, OutboundState, RecordInbound, RecordOutbound,
+};
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 use super::*;
-use crate::ledger::states::RowCounts;
 use crate::ledger::store::Failure;
 
 /// Runs some SQL.
@@ -23,11 +25,9 @@ impl Work for Sql {
 #[test]
 fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
     let home = tempfile::tempdir().unwrap();
-    let opened = open(&home.path().join("ledger")).unwrap();
-    let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.rows.row_counts));
-    let mut writer = Writer::new(opened, shared);
+    let mut writer = writer(&home);
     let mut cannot_write_after = |sql| {
-        writer.run_group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
+        run(&mut writer, Sql(sql));
         writer.shared.cannot_write()
     };
     assert!(!cannot_write_after("PRAGMA max_page_count = 1"));
@@ -36,17 +36,41 @@ fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
     assert!(!cannot_write_after("PRAGMA max_page_count = 99999; INSERT INTO sessions VALUES (2, 's')"));
 }
 
-/// Runs `work` as a group of its own.
-fn run(writer: &mut Writer, work: impl Work) {
-    writer.run_group(vec![Box::new(AnyJob { work, answer: oneshot::channel().0, outcome: None })]);
+fn writer(home: &tempfile::TempDir) -> Writer {
+    let path = home.path().join("ledger");
+    let opened = open(&path).unwrap();
+    let shared = Arc::new(SharedView::new(path, opened.rows.row_counts));
+    Writer::new(opened, queue().1, shared)
+}
+
+/// Runs `work` as a group of its own. Returns its answer; `None` while it is owed.
+fn run<W: Work>(writer: &mut Writer, work: W) -> Option<Result<W::Answer, LedgerError>> {
+    let (job, mut answered) = job(work);
+    writer.run_group(vec![job]);
+    answered.try_recv().ok()
 }
 
 #[test]
 fn the_retention_removes_the_keys_of_the_rows_that_it_deletes_and_keeps_those_of_others() {
     let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("ledger");
-    let opened = open(&path).unwrap();
-    let mut writer = Writer::new(opened, Arc::new(SharedView::new(path, RowCounts::default())));
+    let mut writer = writer(&home);
+    for number in 0..4_u8 {
+        let message_id = (number > 0).then(|| format!("message-{number}"));
+        let event = RecordInbound { message_id, state: InboundState::Done, ..event(number) };
+        run(&mut writer, event);
+    }
+    assert_eq!(writer.opened.rows.memory.keys(), 7);
+    run(&mut writer, Sql("UPDATE inbound_marks SET changed_at_ms = 0 WHERE id IN (1, 3)"));
+    run(&mut writer, Sql("CREATE TRIGGER refuse BEFORE DELETE ON inbound BEGIN SELECT RAISE(ABORT, 'no'); END"));
+    writer.sweep();
+    assert_eq!(writer.opened.rows.memory.keys(), 7, "a sweep that failed removes none");
+    run(&mut writer, Sql("DROP TRIGGER refuse"));
+    writer.sweep();
+    assert_eq!(writer.opened.rows.memory.keys(), 4);
+}
+
+/// An event that waits for its turn.
+fn event(number: u8) -> RecordInbound {
     let target = Arc::new(Target {
         link: LinkId::process(),
         platform: "slack".into(),
@@ -58,26 +82,170 @@ fn the_retention_removes_the_keys_of_the_rows_that_it_deletes_and_keeps_those_of
     });
     let profile = ProfileName::default_profile();
     let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
-    for number in 0..4_u8 {
-        let event = RecordInbound {
-            target: target.clone(),
-            buffer_id: Some(format!("buffer-{number}")),
-            digest: [number; 32],
-            message_id: (number > 0).then(|| format!("message-{number}")),
-            profile: profile.clone(),
-            session: session.clone(),
-            event: "{}".to_owned(),
-            state: InboundState::Done,
-            note: None,
-        };
-        run(&mut writer, event);
+    RecordInbound {
+        target,
+        buffer_id: Some(format!("buffer-{number}")),
+        digest: [number; 32],
+        message_id: None,
+        profile,
+        session,
+        event: "{}".to_owned(),
+        state: InboundState::Received,
+        note: None,
     }
-    assert_eq!(writer.opened.rows.memory.keys(), 7);
-    run(&mut writer, Sql("UPDATE inbound_marks SET changed_at_ms = 0 WHERE id IN (1, 3)"));
-    run(&mut writer, Sql("CREATE TRIGGER refuse BEFORE DELETE ON inbound BEGIN SELECT RAISE(ABORT, 'no'); END"));
-    writer.sweep();
-    assert_eq!(writer.opened.rows.memory.keys(), 7, "a sweep that failed removes none");
-    run(&mut writer, Sql("DROP TRIGGER refuse"));
-    writer.sweep();
-    assert_eq!(writer.opened.rows.memory.keys(), 4);
+}
+
+fn mark(id: i64, state: InboundState) -> MarkInbound {
+    MarkInbound { id: InboundId(id), state, turn: None, note: None }
+}
+
+fn list(state: InboundState) -> ListInbound {
+    ListInbound { states: vec![state], after: None, limit: 10 }
+}
+
+/// Makes the disk refuse every write, or accept them again.
+fn refuse_writes(writer: &Writer, refuse: bool) {
+    writer.opened.connection.pragma_update(None, "query_only", refuse).unwrap();
+}
+
+#[test]
+fn a_mark_that_the_disk_refuses_is_owed_and_written_before_anything_else() {
+    let home = tempfile::tempdir().unwrap();
+    let mut writer = writer(&home);
+    run(&mut writer, event(1));
+    assert_eq!(run(&mut writer, mark(1, InboundState::Running)), Some(Ok(())));
+    refuse_writes(&writer, true);
+    let (done, mut answered) = job(mark(1, InboundState::Done));
+    let (second, mut second_answered) = job(event(2));
+    writer.run_group(vec![done, second]);
+    assert!(matches!(second_answered.try_recv(), Ok(Err(LedgerError::Unwritable(_)))), "an event is refused");
+    assert!(answered.try_recv().is_err(), "what has happened is not refused");
+    assert!(writer.shared.view().write_error.unwrap().ends_with("; 1 changes of state wait for it"));
+    // Otherwise the dispatcher would run the event again, or send the reply again.
+    let read = run(&mut writer, list(InboundState::Running));
+    assert!(matches!(read, Some(Err(LedgerError::Unwritable(_)))), "the state before it was read: {read:?}");
+    refuse_writes(&writer, false);
+    assert_eq!(run(&mut writer, list(InboundState::Running)), Some(Ok(Vec::new())));
+    assert_eq!(answered.try_recv(), Ok(Ok(())));
+    assert_eq!((writer.queue.owed(), writer.shared.view().write_error), (0, None));
+}
+
+#[test]
+fn what_is_owed_is_written_without_further_work() {
+    let home = tempfile::tempdir().unwrap();
+    let mut writer = writer(&home);
+    run(&mut writer, event(1));
+    refuse_writes(&writer, true);
+    assert_eq!(run(&mut writer, mark(1, InboundState::Held)), None);
+    assert_eq!(run(&mut writer, mark(1, InboundState::Received)), None);
+    writer.probe();
+    assert_eq!(writer.queue.owed(), 2);
+    refuse_writes(&writer, false);
+    writer.probe();
+    assert_eq!(writer.queue.owed(), 0);
+    assert_eq!(writer.shared.view().inbound, [(InboundState::Received, 1)].into(), "in the order of their requests");
+}
+
+#[test]
+fn a_turn_begins_now_or_never() {
+    let home = tempfile::tempdir().unwrap();
+    let mut writer = writer(&home);
+    run(&mut writer, event(1));
+    refuse_writes(&writer, true);
+    let begun = run(&mut writer, mark(1, InboundState::Running));
+    assert!(matches!(begun, Some(Err(LedgerError::Unwritable(_)))), "{begun:?}");
+    refuse_writes(&writer, false);
+    writer.probe();
+    assert_eq!(writer.shared.view().inbound, [(InboundState::Received, 1)].into());
+}
+
+#[test]
+fn a_repeated_record_of_a_reply_is_answered_with_the_row_of_the_first() {
+    let home = tempfile::tempdir().unwrap();
+    let mut writer = writer(&home);
+    let turn = Some(TurnId::from(uuid::Uuid::nil()));
+    let reply = |number| RecordOutbound {
+        inbound: None,
+        turn,
+        number,
+        target: event(1).target,
+        action: "{}".to_owned(),
+        state: OutboundState::Sending,
+    };
+    refuse_writes(&writer, true);
+    assert!(matches!(run(&mut writer, reply(Some(0))), Some(Err(_))), "it was never recorded");
+    refuse_writes(&writer, false);
+    let rows: Vec<_> = [Some(0), Some(0), Some(1), None, None]
+        .map(|number| run(&mut writer, reply(number)).unwrap().unwrap().0)
+        .into();
+    assert_eq!(rows[0], rows[1]);
+    assert!(rows[1..].is_sorted_by(|one, next| one < next), "{rows:?}");
+    assert_eq!(writer.shared.view().outbound, [(OutboundState::Sending, 4)].into());
+}
+
+/// Panics, or fails as if a part of the file were corrupt; says what has happened.
+struct Failing(bool);
+
+impl Work for Failing {
+    type Answer = ();
+
+    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+        assert!(self.0, "panic requested by the test");
+        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        Err(rusqlite::Error::SqliteFailure(corrupt, None).into())
+    }
+
+    fn is_owed(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn work_that_can_never_succeed_is_answered_and_fails_neither_the_others_nor_the_thread() {
+    for corrupt in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let mut writer = writer(&home);
+        run(&mut writer, event(1));
+        let (first, mut first_answered) = job(event(2));
+        let (failing, mut failing_answered) = job(Failing(corrupt));
+        let (done, mut done_answered) = job(mark(1, InboundState::Done));
+        writer.run_group(vec![first, failing, done]);
+        assert!(matches!(first_answered.try_recv(), Ok(Ok(_))));
+        assert!(matches!(failing_answered.try_recv(), Ok(Err(LedgerError::Unwritable(_)))));
+        assert_eq!(done_answered.try_recv(), Ok(Ok(())));
+        assert_eq!(writer.queue.owed(), 0);
+    }
+}
+
+#[test]
+fn no_work_overtakes_what_is_owed_when_each_runs_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let mut writer = writer(&home);
+    run(&mut writer, event(1));
+    refuse_writes(&writer, true);
+    assert_eq!(run(&mut writer, mark(1, InboundState::Held)), None);
+    let jobs = [mark(1, InboundState::Received), mark(1, InboundState::Dead)].map(|mark| job(mark).0);
+    let owed = writer.queue.take_owed();
+    writer.run_each_alone(owed.into_iter().chain(jobs).collect());
+    assert_eq!(writer.queue.owed(), 3);
+    refuse_writes(&writer, false);
+    writer.probe();
+    assert_eq!(writer.shared.view().inbound, [(InboundState::Dead, 1)].into());
+}
+
+#[test]
+fn a_full_queue_takes_what_is_owed_and_refuses_the_rest() {
+    let (sender, mut queue) = queue();
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..5_000 {
+        if sender.send(job(event(1)).0).is_ok() { taken += 1 } else { refused += 1 }
+    }
+    assert_eq!(sender.send(job(mark(1, InboundState::Done)).0), Ok(()));
+    assert!(refused > 0);
+    let mut found = 0;
+    while let Waiting::Group(group) = queue.next_now() {
+        found += group.len();
+    }
+    assert_eq!(found, taken + 1);
+    assert_eq!(sender.send(job(event(1)).0), Ok(()), "there is room again");
 }

@@ -48,6 +48,8 @@ pub(super) struct ReplyDelivery {
     repeats: bool,
     /// Set when the turn is to end: from then on it does not wait for the ledger.
     is_ending: Rc<Cell<bool>>,
+    /// Replies recorded so far.
+    recorded: Rc<Cell<u32>>,
     /// Results that are not in the ledger yet: they are written with the end of the turn, or before anything else is sent or
     /// waited for.
     unwritten: Rc<RefCell<Vec<MarkOutbound>>>,
@@ -69,6 +71,7 @@ impl ReplyDelivery {
             // Messages of an earlier, interrupted attempt may have arrived.
             repeats: work.attempt > 1,
             is_ending: Rc::default(),
+            recorded: Rc::default(),
             unwritten: Rc::default(),
         }
     }
@@ -197,9 +200,12 @@ impl ReplyDelivery {
     /// Waits for a ledger that accepts no writes, because it recovers by itself; `None` once the turn is to end.
     async fn record(&self, action: &Action) -> Option<OutboundId> {
         let written = serde_json::to_string(action).expect("an action has a JSON form");
+        let number = self.recorded.get();
+        self.recorded.set(number + 1);
         let record = RecordOutbound {
             inbound: Some(self.inbound),
             turn: Some(self.turn),
+            number: Some(number),
             target: self.target.clone(),
             action: written,
             state: OutboundState::Sending,

@@ -1,4 +1,8 @@
 //! The messages of the ledger. What it answers with `Ok` is on disk.
+//!
+//! While the disk refuses writes, the ledger refuses messages that ask whether something may happen. Those that say what has happened it
+//! owes to the disk: it keeps them, tries again until they are written, before anything later, and answers then, whether or not the
+//! sender still waits. They are lost only with the process.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,6 +17,13 @@ use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;
 use crate::wire::action::ActionResult;
 use crate::wire::session::SessionKey;
+
+/// A change of the state of a row, which may be handed over to the ledger more than once.
+pub trait ChangeOfState: Message<Result = Result<(), LedgerError>> + Clone + Send + 'static {}
+
+impl ChangeOfState for MarkInbound {}
+impl ChangeOfState for MarkOutbound {}
+impl ChangeOfState for SettleTurn {}
 
 /// Row of an inbound event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -116,7 +127,8 @@ pub enum Recorded {
     },
 }
 
-/// Changes the state of an inbound event. One in a final state does not run again: [`LedgerError::Final`].
+/// Changes the state of an inbound event. One in a final state does not run again: [`LedgerError::Final`]. A change to `Running` allows
+/// a turn to begin, and is carried out now or never; any other change has happened, and the ledger owes it to the disk.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkInbound {
@@ -240,7 +252,8 @@ pub struct InboundRow {
     pub received_at_ms: i64,
 }
 
-/// Records a reply before it is sent.
+/// Records a reply before it is sent. A repeated one, with the same turn and number, is answered with the row of the first: the
+/// sender repeats it when it has no answer, and cannot know whether it was carried out.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<OutboundId, LedgerError>")]
 pub struct RecordOutbound {
@@ -248,6 +261,8 @@ pub struct RecordOutbound {
     pub inbound: Option<InboundId>,
     /// The turn it belongs to.
     pub turn: Option<TurnId>,
+    /// Its number among the replies of its turn; `None` if it is never repeated.
+    pub number: Option<u32>,
     /// The link and the identity.
     pub target: Arc<Target>,
     /// The action, JSON with `op`.
@@ -256,7 +271,8 @@ pub struct RecordOutbound {
     pub state: OutboundState,
 }
 
-/// Changes the state of an outbound message.
+/// Changes the state of an outbound message. A change to `Sending` allows it to be sent, and is carried out now or never; any other
+/// change has happened, and the ledger owes it to the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkOutbound {
@@ -301,7 +317,7 @@ pub struct OutboundRow {
     pub recorded_at_ms: i64,
 }
 
-/// Appends to the conversation of a session; the oldest entries above `keep` are deleted.
+/// Appends to the conversation of a session; the oldest entries above `keep` are deleted. The ledger owes it to the disk.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct AppendHistory {
@@ -314,7 +330,7 @@ pub struct AppendHistory {
 }
 
 /// Records the end of a turn in one operation: the state of its event, of its last replies, and its conversation. A part that
-/// cannot be written, because its row is corrupt or missing, does not prevent the others.
+/// cannot be written, because its row is corrupt or missing, does not prevent the others. The ledger owes it to the disk.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct SettleTurn {
@@ -369,7 +385,7 @@ pub struct LedgerView {
     pub write_error: Option<String>,
 }
 
-/// Why the ledger refused a message. In every case nothing is on disk.
+/// Why the ledger refused a message. In every case nothing of it is on disk, and nothing is owed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// The disk or the file accepts no writes; worth retrying later.

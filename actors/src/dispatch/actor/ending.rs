@@ -6,6 +6,7 @@ use tracing::error;
 
 use super::super::notice::Notice;
 use super::DispatchActor;
+use crate::hand_over::hand_over;
 use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, InboundState, MarkInbound, SettleTurn};
 use caduceus_contract::messages::turn::{StopCause, TurnEnded, TurnOutcome};
@@ -98,12 +99,12 @@ impl DispatchActor {
         written
     }
 
-    /// Writes the end of a turn; resolves when it is in the ledger, or given up.
+    /// Writes the end of a turn; resolves when it is in the ledger, or the ledger owes it to the disk.
     fn settled_turn(&self, turn: TurnId, settle: SettleTurn) -> LocalBoxFuture<'static, ()> {
         if settle.event.is_none() && settle.replies.is_empty() {
             return Box::pin(ready(()));
         }
-        let written = self.written(&self.ports.ledger.settle_turn, settle);
+        let written = hand_over(&self.ports.ledger.settle_turn, settle, Some(&self.incarnation));
         Box::pin(async move {
             if let Err(error) = written.await {
                 error!(%turn, %error, "end of the turn not recorded in the ledger");

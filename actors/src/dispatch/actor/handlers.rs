@@ -9,10 +9,10 @@ use tracing::{error, info, warn};
 use super::super::event::{ChatCommand, DispatchJob};
 use super::super::notice::Notice;
 use super::super::plan::WaitingCounts;
-use super::super::ports::LEDGER_TIMEOUT;
 use super::super::settings::DispatchSettings;
 use super::{DispatchActor, EventAction, FULL_MAILBOX_PAUSE, GateState, RecordAnswered, RecordedEvent};
 use crate::config::messages::SettingsChanged;
+use crate::hand_over::LEDGER_TIMEOUT;
 use crate::settings::{Busy, WhenRefused};
 use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::dispatch::{

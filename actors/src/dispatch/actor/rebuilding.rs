@@ -12,10 +12,11 @@ use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
-use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT, MAX_ATTEMPTS};
+use super::super::ports::{GATE_TIMEOUT, MAX_ATTEMPTS};
 use super::super::recovery::{MAX_RESTARTS, PAGE, RunningAtStart, read_running};
 use super::{DispatchActor, GateState};
 use crate::drain::permit::messages::{ListTurns, RunningTurn};
+use crate::hand_over::LEDGER_TIMEOUT;
 use crate::settings::Interrupted;
 use crate::time::now_ms;
 use caduceus_contract::messages::drain::{DrainView, Origin};

@@ -8,8 +8,8 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tracing::{info, warn};
 
 use super::super::notice;
-use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
+use crate::hand_over::LEDGER_TIMEOUT;
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{ListRefusals, RecordRefusalNotices};
 use caduceus_contract::profile_name::ProfileName;

@@ -9,10 +9,11 @@ use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
-use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT};
+use super::super::ports::GATE_TIMEOUT;
 use super::super::start::{NotStarted, StartOutcomes, StartingTurn, request_permits, start_turns};
 use super::super::started::StartedTurn;
 use super::DispatchActor;
+use crate::hand_over::LEDGER_TIMEOUT;
 use crate::profile::messages::ProfilePorts;
 use crate::settings::WhenRefused;
 use caduceus_contract::messages::drain::Refusal;

@@ -72,17 +72,18 @@ fn a_conversation_is_served_to_its_session_only_even_if_the_number_of_the_sessio
 }
 
 #[test]
-fn a_session_of_a_rolled_back_group_has_a_valid_row_when_it_is_used_again() {
+fn a_session_of_a_failed_transaction_has_a_valid_row_when_it_is_used_again() {
     let home = Home::new();
     let writer = home.open();
     let release = hold(&writer);
-    let entries = vec![entry("lost")];
-    let lost = writer.ask(AppendHistory { session: session("chat"), entries, keep: 9 });
-    let bug = writer.ask(PanickingWork);
+    let entries = vec![entry("owed")];
+    let owed = writer.ask(AppendHistory { session: session("chat"), entries, keep: 9 });
+    let refused = writer.ask(RefusedByDisk);
     drop(release);
-    assert!(wait(lost).is_err() && wait(bug).is_err());
+    assert!(wait(refused).is_err());
     append(&writer, "other", &["x"], 9);
     append(&writer, "chat", &["a", "b"], 2);
+    assert_eq!(wait(owed), Ok(()));
     assert_eq!((load(&writer, "chat", 9), load(&writer, "other", 9)), (vec!["a".into(), "b".into()], vec!["x".into()]));
     close(&writer);
     assert_eq!(load(&home.open(), "chat", 9), ["a", "b"]);

@@ -99,13 +99,13 @@ fn two_repeats_in_one_group_are_one_event() {
 }
 
 #[test]
-fn an_event_of_a_group_that_was_rolled_back_is_new() {
+fn an_event_of_a_failed_transaction_is_new() {
     let home = Home::new();
     let writer = home.open();
     let release = hold(&writer);
-    let (lost, bug) = (writer.ask(event(1)), writer.ask(PanickingWork));
+    let (lost, refused) = (writer.ask(event(1)), writer.ask(RefusedByDisk));
     drop(release);
-    assert!(wait(lost).is_err() && wait(bug).is_err());
+    assert!(wait(lost).is_err() && wait(refused).is_err());
     record(&writer, 1);
 }
 
@@ -276,14 +276,14 @@ fn lists_and_counts_are_the_same_after_reopening() {
 }
 
 #[test]
-fn a_mark_of_a_group_that_was_rolled_back_leaves_the_row_in_its_lists() {
+fn a_mark_of_a_failed_transaction_leaves_the_row_in_its_lists() {
     let home = Home::new();
     let writer = home.open();
     let id = record(&writer, 1);
     let release = hold(&writer);
-    let (done, bug) = (writer.ask(mark(id, InboundState::Done)), writer.ask(PanickingWork));
+    let (begun, refused) = (writer.ask(mark(id, InboundState::Running)), writer.ask(RefusedByDisk));
     drop(release);
-    assert!(wait(done).is_err() && wait(bug).is_err());
+    assert!(wait(begun).is_err() && wait(refused).is_err());
     assert_eq!(received(&writer).len(), 1);
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
 }

@@ -1,0 +1,201 @@
+//! The work that waits for the ledger's thread.
+//!
+//! Work that asks whether something may happen is refused while too much waits, and when the disk refuses writes. Work that says what
+//! has happened is owed: it is taken whatever waits, and stays at the head until it is on disk. There is no more of it than the events
+//! and replies in flight, because the work before it was not refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::repeats::LIMIT;
+use super::store::{Store, Work, run_for_caller};
+use caduceus_contract::messages::ledger::LedgerError;
+
+/// Length of the queue of the thread. Without the disk it is full within a second of real load, and later callers are answered at once.
+pub(super) const QUEUE: usize = 4_096;
+/// Operations in one transaction after which no more work is added: a commit gains nothing, and the first one waits for the last.
+const GROUP: usize = 512;
+
+// No reply may be forgotten while a repeated request to record it waits in the queue.
+const _: () = assert!(LIMIT >= 2 * QUEUE);
+
+/// Some work, with the sender of its answer.
+pub(super) trait Job: Send {
+    /// Number of operations.
+    fn operations(&self) -> usize;
+
+    /// Whether it must be done, now or later.
+    fn is_owed(&self) -> bool;
+
+    /// Does the work, and keeps the answer.
+    ///
+    /// # Errors
+    /// The transaction has failed for all.
+    fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()>;
+
+    /// Sends the answer, or `failure` if the transaction is not on disk.
+    fn answer(self: Box<Self>, failure: Option<&LedgerError>);
+}
+
+/// Receives the answer to some work.
+type AnswerReceiver<W> = oneshot::Receiver<Result<<W as Work>::Answer, LedgerError>>;
+
+/// A job that does `work`, and the receiver of its answer.
+pub(super) fn job<W: Work>(work: W) -> (Box<dyn Job>, AnswerReceiver<W>) {
+    let (answer, answered) = oneshot::channel();
+    (Box::new(AnyJob { work, answer, outcome: None }), answered)
+}
+
+struct AnyJob<W: Work> {
+    work: W,
+    answer: oneshot::Sender<Result<W::Answer, LedgerError>>,
+    outcome: Option<Result<W::Answer, LedgerError>>,
+}
+
+impl<W: Work> Job for AnyJob<W> {
+    fn operations(&self) -> usize {
+        self.work.operations()
+    }
+
+    fn is_owed(&self) -> bool {
+        self.work.is_owed()
+    }
+
+    fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()> {
+        self.outcome = Some(run_for_caller(&self.work, store)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, failure: Option<&LedgerError>) {
+        let outcome = match failure {
+            Some(error) => Err(error.clone()),
+            None => self.outcome.unwrap_or(Err(LedgerError::Closed)),
+        };
+        // The caller may have timed out; the work is done nevertheless.
+        drop(self.answer.send(outcome));
+    }
+}
+
+/// Wakes the thread.
+struct WakeWriter;
+
+impl Job for WakeWriter {
+    fn operations(&self) -> usize {
+        0
+    }
+
+    fn is_owed(&self) -> bool {
+        false
+    }
+
+    fn run(&mut self, _: &mut Store<'_>) -> rusqlite::Result<()> {
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, _: Option<&LedgerError>) {}
+}
+
+/// The end of the queue for callers. The thread ends when the last clone is dropped.
+#[derive(Clone)]
+pub(super) struct JobSender {
+    jobs: Sender<Box<dyn Job>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The end of the queue for the thread, and what it owes.
+pub(super) struct JobQueue {
+    jobs: Receiver<Box<dyn Job>>,
+    waiting: Arc<AtomicUsize>,
+    /// What a failed transaction left, oldest first.
+    owed: Vec<Box<dyn Job>>,
+}
+
+/// What the thread found in its queue.
+pub(super) enum Waiting {
+    /// Work for one transaction.
+    Group(Vec<Box<dyn Job>>),
+    /// Nothing within the time.
+    Nothing,
+    /// Nothing, and all senders are dropped.
+    Disconnected,
+}
+
+/// A queue without work.
+pub(super) fn queue() -> (JobSender, JobQueue) {
+    let (sender, jobs) = channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    (JobSender { jobs: sender, waiting: Arc::clone(&waiting) }, JobQueue { jobs, waiting, owed: Vec::new() })
+}
+
+impl JobSender {
+    /// Appends a job.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unwritable`] if too much waits and it is not owed, [`LedgerError::Closed`] if the thread has ended.
+    pub(super) fn send(&self, job: Box<dyn Job>) -> Result<(), LedgerError> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE && !job.is_owed() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(LedgerError::Unwritable("too much is waiting to be written".to_owned()));
+        }
+        self.jobs.send(job).map_err(|_| LedgerError::Closed)
+    }
+
+    /// Wakes the thread.
+    pub(super) fn wake(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Without a thread there is none to wake.
+        let _ = self.jobs.send(Box::new(WakeWriter));
+    }
+}
+
+impl JobQueue {
+    /// Waits at most `timeout` for work, and takes all that waits then, up to [`GROUP`] operations.
+    pub(super) fn next(&mut self, timeout: Duration) -> Waiting {
+        match self.jobs.recv_timeout(timeout) {
+            Ok(first) => Waiting::Group(self.group(first)),
+            Err(RecvTimeoutError::Timeout) => Waiting::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Waiting::Disconnected,
+        }
+    }
+
+    /// As [`JobQueue::next`], without a wait.
+    pub(super) fn next_now(&mut self) -> Waiting {
+        match self.jobs.try_recv() {
+            Ok(first) => Waiting::Group(self.group(first)),
+            Err(TryRecvError::Empty) => Waiting::Nothing,
+            Err(TryRecvError::Disconnected) => Waiting::Disconnected,
+        }
+    }
+
+    fn group(&mut self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
+        let mut operations = first.operations();
+        let mut group = vec![first];
+        while operations < GROUP
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            operations += job.operations();
+            group.push(job);
+        }
+        self.waiting.fetch_sub(group.len(), Ordering::Relaxed);
+        group
+    }
+
+    /// What is owed, for the next transaction, before anything else.
+    pub(super) fn take_owed(&mut self) -> Vec<Box<dyn Job>> {
+        std::mem::take(&mut self.owed)
+    }
+
+    /// Keeps a job that a failed transaction did not do.
+    pub(super) fn owe(&mut self, job: Box<dyn Job>) {
+        self.owed.push(job);
+    }
+
+    /// The number of jobs that are owed.
+    pub(super) fn owed(&self) -> usize {
+        self.owed.len()
+    }
+}
