@@ -20,9 +20,9 @@ const DEFAULT_AT_ONCE: usize = 64;
 /// two rounds 4 MiB. Smaller leaks are found by the tests of the parts of a turn, such as its mailbox.
 const TOLERANCE: u64 = 4 * 1024 * 1024;
 /// Allowed growth of the number of threads in two rounds. Files are read and guards started on threads of a pool, which grows to as many as were
-/// ever needed at once, and which the profiles' checks of their files keep from shrinking. A thread left by each turn, or by every
-/// fourth, would be a hundred.
-const THREADS: usize = 64;
+/// ever needed at once, at most 128, and which the profiles' checks of their files keep from shrinking. A thread left by each turn, or by
+/// every second, would be two hundred.
+const THREADS: usize = 136;
 
 /// Writes the text of its message, waits for one line, then answers.
 const AGENT: &str = r#"#!/bin/sh

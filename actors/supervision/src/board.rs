@@ -196,7 +196,7 @@ impl StatusCell {
         let mut children = locked(&self.children);
         children.next += 1;
         let number = children.next;
-        let key = children.keys.take(number);
+        let key = children.keys.allocate(number);
         let cell = Self::with(path, key, kind, thread.clone(), mailbox, Arc::clone(&self.version));
         let cell = Arc::new(cell);
         children.cells.put(key, Arc::clone(&cell));
@@ -209,7 +209,7 @@ impl StatusCell {
             let mut children = locked(&self.children);
             let removed = children.cells.remove(child.key);
             if removed.is_some() {
-                children.keys.give_back(child.key);
+                children.keys.release(child.key);
             }
             removed
         };

@@ -101,8 +101,11 @@ where
     ) -> Result<u64, ExitReason> {
         let incarnation = launch.incarnation.clone();
         let start = StartContext::new(incarnation, self.mailbox.clone(), system.clone(), Arc::clone(cell));
+        // Made here, where incarnations are launched and mailboxes closed in order: an incarnation whose factory hangs would
+        // otherwise supersede its successor when it continues.
+        let reader = self.mailbox.reader();
         thread
-            .spawn(system.beat_every(), move || Runner::new(launch, start, self))
+            .spawn(system.beat_every(), move || Runner::new(launch, start, reader, self))
             .map_err(|error| ExitReason::Error(format!("thread {} cannot be started: {error}", thread.name())))
     }
 

@@ -4,7 +4,7 @@ use crate::child_event::ExitNotifier;
 use crate::fault::Fault;
 use crate::incarnation::Incarnation;
 
-/// The parameters of one incarnation, sent to its thread.
+/// The parameters of one incarnation.
 #[derive(Debug)]
 pub(crate) struct IncarnationLaunch {
     pub(crate) incarnation: Incarnation,

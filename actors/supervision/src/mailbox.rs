@@ -5,6 +5,7 @@
 //! [`Gauge`] counts and bounds at the sender.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
@@ -177,8 +178,10 @@ impl<A: Actor> AnyMailbox for MailboxState<A> {
         if let Some(waker) = superseded {
             waker.wake();
         }
-        // Not under the lock: the drop of a message may send others.
-        drop(dropped);
+        // Not under the lock: the drop of a message may send others. It may panic, too, and the caller is a supervisor.
+        for envelope in dropped {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(envelope)));
+        }
     }
 }
 

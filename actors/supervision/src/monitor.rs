@@ -98,9 +98,16 @@ impl HeartbeatMonitor {
     /// Finds actors that hang on a thread that runs, and requests a heartbeat of those that have run since the last one.
     fn check_actors(&self) {
         let (now, allowed) = (monotonic::now(), self.system.options().unresponsive_after);
-        let mut hanging = Vec::new();
+        let (mut hanging, mut left) = (Vec::new(), Vec::new());
         self.board.visit_running(&mut |child| {
-            if !child.permanent || child.incarnation.is_fenced() {
+            if child.incarnation.is_fenced() {
+                return;
+            }
+            if is_left_behind(child) {
+                left.push(child.clone());
+                return;
+            }
+            if !child.permanent {
                 return;
             }
             match child.incarnation.heartbeat().requested() {
@@ -109,6 +116,11 @@ impl HeartbeatMonitor {
                 None => {}
             }
         });
+        for child in left {
+            tracing::error!(actor = child.incarnation.path(), "actor was started on a thread that was being replaced");
+            report_unresponsive(&child);
+            child.incarnation.fence();
+        }
         for child in hanging {
             tracing::error!(
                 actor = child.incarnation.path(),
@@ -131,6 +143,12 @@ impl HeartbeatMonitor {
             .heartbeat()
             .is_some_and(|(number, thread)| number == child.thread_number && self.staleness.hangs(asked, thread.last()))
     }
+}
+
+/// Whether `child` was launched while its thread was being replaced, so that it was not among the children of the old thread.
+fn is_left_behind(child: &RunningChild) -> bool {
+    let present = child.worker_thread.heartbeat();
+    child.thread_number != WorkerThread::NO_THREAD && present.is_some_and(|(number, _)| number > child.thread_number)
 }
 
 /// Reports to the supervisor, before the fence: the runner of a fenced incarnation reports `Killed`, and the first report counts.

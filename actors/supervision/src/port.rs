@@ -1,7 +1,7 @@
 //! Sends messages to an actor.
 //!
-//! A port bounds the mailbox (see [`Gauge`](crate::Gauge)), drops what a fenced incarnation sends (see [`Incarnation`]), and is
-//! the only place that handles a `MailboxError`.
+//! A port drops what a fenced incarnation sends (see [`Incarnation`]). A [`Mailbox`](crate::Mailbox) behind it bounds and counts its
+//! messages (see [`Gauge`](crate::Gauge)); a plain actix address does not.
 
 use std::fmt;
 use std::pin::Pin;

@@ -14,6 +14,7 @@ use crate::fault::Fault;
 use crate::hook;
 use crate::incarnation::Incarnation;
 use crate::launch::IncarnationLaunch;
+use crate::mailbox::MailboxReader;
 use crate::pump::Pump;
 use crate::start_context::{Factory, StartContext};
 
@@ -29,24 +30,32 @@ pub(crate) struct Runner<A: Actor<Context = Context<A>>> {
 
 #[expect(clippy::large_enum_variant, reason = "the task is one allocation, and it is in the large state nearly always")]
 enum RunnerStage<A: Actor<Context = Context<A>>> {
-    NotStarted { start: StartContext<A>, factory: Arc<dyn Factory<A>> },
+    NotStarted { start: StartContext<A>, reader: Option<MailboxReader<A>>, factory: Arc<dyn Factory<A>> },
     Running { body: ContextFut<A, Context<A>>, started: bool },
     Ended,
 }
 
 impl<A: Actor<Context = Context<A>>> Runner<A> {
-    pub(crate) fn new(launch: IncarnationLaunch, start: StartContext<A>, factory: Arc<dyn Factory<A>>) -> Self {
-        Self { launch, stage: RunnerStage::NotStarted { start, factory }, stop_forwarded: false, slow_stop: None }
+    pub(crate) fn new(
+        launch: IncarnationLaunch,
+        start: StartContext<A>,
+        reader: MailboxReader<A>,
+        factory: Arc<dyn Factory<A>>,
+    ) -> Self {
+        let stage = RunnerStage::NotStarted { start, reader: Some(reader), factory };
+        Self { launch, stage, stop_forwarded: false, slow_stop: None }
     }
 
     fn start(&mut self) -> Result<(), ExitReason> {
-        let RunnerStage::NotStarted { start, factory } = &self.stage else { return Ok(()) };
+        let RunnerStage::NotStarted { start, reader, factory } = &mut self.stage else { return Ok(()) };
         let launch = &self.launch;
         let body = contain(&launch.incarnation, || {
             assert!(launch.fault != Some(Fault::PanicInFactory), "injected: panic in the factory");
             let actor = factory.build(start);
             let mut ctx = Context::new();
-            ctx.spawn(Pump::new(start.mailbox().reader(), &launch.incarnation));
+            if let Some(reader) = reader.take() {
+                ctx.spawn(Pump::new(reader, &launch.incarnation));
+            }
             ctx.into_future(actor)
         })?;
         self.stage = RunnerStage::Running { body, started: false };
@@ -119,6 +128,10 @@ impl<A: Actor<Context = Context<A>>> Future for Runner<A> {
         }
         if let Err(reason) = this.start() {
             return this.end(reason);
+        }
+        if this.launch.incarnation.is_fenced() {
+            // It was replaced while its factory ran.
+            return this.end(ExitReason::Killed);
         }
         this.forward_stop(task);
         match this.poll_actor(task) {

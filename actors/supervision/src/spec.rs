@@ -49,7 +49,7 @@ pub(crate) struct NestedSupervisor {
 
 /// A child whose actor type is erased.
 pub(crate) trait ErasedChild: Send + Sync {
-    /// Sends an incarnation to its thread; returns the thread's number.
+    /// Starts an incarnation on its thread; returns the thread's number.
     fn start(
         self: Arc<Self>,
         launch: IncarnationLaunch,

@@ -46,10 +46,6 @@ impl<A: Actor<Context = Context<A>>> StartContext<A> {
     {
         self.mailbox.port()
     }
-
-    pub(crate) fn mailbox(&self) -> &Mailbox<A> {
-        &self.mailbox
-    }
 }
 
 /// Builds one incarnation after another, on the thread where it runs.

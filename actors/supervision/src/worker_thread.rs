@@ -6,12 +6,17 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
+use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::heartbeat::Heartbeat;
 use crate::incarnation_future::spawn_outside;
 use crate::locked::locked;
+
+/// Threads for blocking work (`spawn_blocking`) of one worker thread, at most: further work waits. A burst of it on a busy machine makes no
+/// hundreds of threads, which remain for some seconds. More than the turns that start at once, each of which may wait for a disk.
+const BLOCKING_THREADS: usize = 128;
 
 /// A thread for actors, by name. Started together with its first child. Cheap to clone; clones are the same thread.
 ///
@@ -41,7 +46,7 @@ pub(crate) struct ArbiterThread {
     arbiter: Option<Arbiter>,
     heartbeat: Heartbeat,
     /// Set when it runs.
-    system_id: Arc<OnceLock<ThreadId>>,
+    thread_id: Arc<OnceLock<ThreadId>>,
     /// Closed when the thread's tasks have been dropped.
     alive: watch::Receiver<()>,
 }
@@ -66,7 +71,7 @@ impl WorkerThread {
     pub(crate) fn root(beat_every: Duration) -> Self {
         let handle = Arbiter::current();
         let thread = ArbiterThread::of(1, handle, None, beat_every);
-        let _ = thread.system_id.set(std::thread::current().id());
+        let _ = thread.thread_id.set(std::thread::current().id());
         Self::with("root", false, Some(thread))
     }
 
@@ -88,8 +93,8 @@ impl WorkerThread {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Runs the future that `make` returns on the thread, which is started if there is none. Returns the thread's number. From the
-    /// thread itself it costs no message to it.
+    /// Runs the future that `make` returns on the thread, which is started if there is none. Returns the thread's number. A caller on
+    /// the same thread spawns it directly, without a message.
     pub(crate) fn spawn<F: Future<Output = ()> + 'static>(
         &self,
         beat_every: Duration,
@@ -140,15 +145,17 @@ impl WorkerThread {
 
 impl ArbiterThread {
     fn start(number: u64, beat_every: Duration) -> io::Result<Self> {
-        let arbiter = Arbiter::try_new()?;
+        let arbiter = Arbiter::try_with_tokio_rt(|| {
+            Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()
+        })?;
         Ok(Self::of(number, arbiter.handle(), Some(arbiter), beat_every))
     }
 
     /// Spawns a task behind `handle` that beats a heartbeat as long as the thread's event loop runs.
     fn of(number: u64, handle: ArbiterHandle, arbiter: Option<Arbiter>, beat_every: Duration) -> Self {
-        let (heartbeat, system_id) = (Heartbeat::new(), Arc::new(OnceLock::new()));
+        let (heartbeat, thread_id) = (Heartbeat::new(), Arc::new(OnceLock::new()));
         let (guard, alive) = watch::channel(());
-        let (beats, runs_on) = (heartbeat.clone(), Arc::clone(&system_id));
+        let (beats, runs_on) = (heartbeat.clone(), Arc::clone(&thread_id));
         handle.spawn(async move {
             let _guard = guard;
             let _ = runs_on.set(std::thread::current().id());
@@ -159,12 +166,12 @@ impl ArbiterThread {
                 beats.beat();
             }
         });
-        Self { number, handle, arbiter, heartbeat, system_id, alive }
+        Self { number, handle, arbiter, heartbeat, thread_id, alive }
     }
 
     /// Whether the caller runs on it.
     fn is_current(&self) -> bool {
-        self.system_id.get() == Some(&std::thread::current().id())
+        self.thread_id.get() == Some(&std::thread::current().id())
     }
 
     /// Whether its tasks still exist. An unresponsive thread that runs again drops them and ends.

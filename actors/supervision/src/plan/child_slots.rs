@@ -34,7 +34,7 @@ pub(crate) struct ChildSlots<T> {
 
 impl ChildKeys {
     /// A new key; `number` is higher than those before it.
-    pub(crate) fn take(&mut self, number: u64) -> ChildKey {
+    pub(crate) fn allocate(&mut self, number: u64) -> ChildKey {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots += 1;
             self.slots - 1
@@ -42,8 +42,8 @@ impl ChildKeys {
         ChildKey { number, slot }
     }
 
-    /// The child of a key that was taken is removed.
-    pub(crate) fn give_back(&mut self, key: ChildKey) {
+    /// The child of an allocated key is removed.
+    pub(crate) fn release(&mut self, key: ChildKey) {
         self.free.push(key.slot);
         if self.free.len() == self.slots && self.slots > KEPT_SLOTS {
             *self = Self::default();
@@ -110,7 +110,7 @@ mod tests {
     impl Slots {
         fn add(&mut self) -> ChildKey {
             self.next += 1;
-            let key = self.keys.take(self.next);
+            let key = self.keys.allocate(self.next);
             self.numbers.put(key, self.next);
             key
         }
@@ -118,7 +118,7 @@ mod tests {
         fn remove(&mut self, key: ChildKey) -> Option<u64> {
             let removed = self.numbers.remove(key);
             if removed.is_some() {
-                self.keys.give_back(key);
+                self.keys.release(key);
             }
             removed
         }

@@ -56,7 +56,7 @@ impl PlannedChild {
 
 impl PlannedChildren {
     pub(super) fn add(&mut self, number: u64, options: ChildOptions) -> ChildKey {
-        let key = self.keys.take(number);
+        let key = self.keys.allocate(number);
         let child = PlannedChild::new(key, options);
         self.move_between([false; INDEXES], child.indexed(), key);
         self.all.put(key, child);
@@ -66,7 +66,7 @@ impl PlannedChildren {
 
     pub(super) fn remove(&mut self, key: ChildKey) {
         if let Some(child) = self.all.remove(key) {
-            self.keys.give_back(key);
+            self.keys.release(key);
             self.move_between(child.indexed(), [false; INDEXES], key);
         }
     }

@@ -35,7 +35,7 @@ pub(crate) struct SupervisorPlan {
     children: PlannedChildren,
     closing: Option<Closing>,
     finished: bool,
-    /// Next key or run.
+    /// The last number given to a key or a run.
     next: u64,
     steps: VecDeque<SupervisorStep>,
 }

@@ -137,6 +137,8 @@ impl Supervisor {
     fn on(&mut self, event: SupervisorEvent, ctx: &mut Context<Self>) {
         self.decide(event, ctx);
         self.publish();
+        // Of a child that was given up without a report of its runner.
+        self.report_new_exits(ctx);
     }
 
     fn decide(&mut self, event: SupervisorEvent, ctx: &mut Context<Self>) {
@@ -220,7 +222,7 @@ impl Supervisor {
         }
     }
 
-    /// Handles the end of an incarnation: fences it, because its thread may still run it, and notes the exit for the report.
+    /// Handles the end of an incarnation: fences it, because its thread may still run it, and queues the exit, which the caller reports.
     fn on_exit(&mut self, key: ChildKey, reason: ExitReason, ctx: &mut Context<Self>) {
         let Some(child) = self.running.get_mut(key) else { return };
         let Some(CurrentIncarnation { incarnation, until_ready }) = child.current.take() else { return };

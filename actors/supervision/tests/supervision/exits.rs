@@ -158,3 +158,66 @@ async fn exits_of_children_on_the_replaced_thread_of_their_supervisor_are_report
     assert_eq!((last.id(), last.reason.clone()), ("turn-3", ExitReason::Shutdown));
     assert!(exits.try_recv().is_err(), "each exit is reported once");
 }
+
+#[actix::test]
+async fn exit_of_a_child_that_is_given_up_on_a_blocked_thread_is_reported() {
+    let (root, turns, mut exits) = tree_with_exit_reports();
+    let subject = Subject::new("turn-1", &EventLog::default());
+    let spec = subject.spec().restart(Restart::Temporary).grace(Duration::from_millis(20));
+    let spec = spec.on(&WorkerThread::not_replaceable("blocked"));
+    turns.port().ask(StartChild(spec), CEILING).await.unwrap().unwrap();
+    subject.ping().await;
+    inject(&root, "turns/turn-1", Fault::HangThread(HANG)).await;
+    subject.mailbox.port::<Ping>().tell(Ping).unwrap();
+    let begun = std::time::Instant::now();
+    turns.port().ask(StopChild { id: "turn-1".to_owned() }, CEILING).await.unwrap().unwrap();
+    let exited = within("the exit", exits.recv()).await.expect("it is reported");
+    assert_eq!((exited.id(), exited.reason.word()), ("turn-1", "killed"));
+    assert!(begun.elapsed() < HANG, "before the thread runs again");
+}
+
+/// Panics when it is dropped.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        panic!("requested: panic in the drop of a message");
+    }
+}
+
+struct Receiver;
+
+impl Actor for Receiver {
+    type Context = Context<Self>;
+}
+
+impl Handler<PanicsInDrop> for Receiver {
+    type Result = ();
+    fn handle(&mut self, message: PanicsInDrop, _: &mut Self::Context) {
+        std::mem::forget(message);
+    }
+}
+
+#[actix::test]
+async fn messages_that_panic_when_a_closed_mailbox_drops_them_do_not_end_the_supervisor() {
+    let (_root, turns, mut exits) = tree_with_exit_reports();
+    let mailbox = Mailbox::<Receiver>::new();
+    // They wait, because the child ends before it takes one.
+    for _ in 0..3 {
+        mailbox.port().tell(PanicsInDrop).unwrap();
+    }
+    let factory = |start: &caduceus_supervision::StartContext<Receiver>| {
+        assert!(start.incarnation().generation() == 0, "requested: panic in the factory");
+        Receiver
+    };
+    let spec = ChildSpec::worker("turn-1", &mailbox, factory).restart(Restart::Temporary);
+    turns.port().ask(StartChild(spec), CEILING).await.unwrap().unwrap();
+    let exited = within("the exit", exits.recv()).await.expect("it is reported");
+    assert_eq!(exited.reason.word(), "panic");
+    let other = Subject::new("turn-2", &EventLog::default());
+    let spec = other.spec().restart(Restart::Temporary);
+    turns.port().ask(StartChild(spec), CEILING).await.unwrap().unwrap();
+    assert_eq!(other.ping().await, 1, "the same supervisor starts others");
+}

@@ -199,3 +199,47 @@ async fn idle_actor_is_polled_once_in_the_time_after_which_it_is_unresponsive() 
     let age = root.board().snapshot().find("idle").and_then(|node| node.heartbeat_age_ms);
     assert!(age.is_some(), "its age is that of its thread's heartbeat");
 }
+
+/// Answers with its generation. Its first factory blocks.
+struct SlowToBuild(u64);
+
+impl Actor for SlowToBuild {
+    type Context = Context<Self>;
+}
+
+#[derive(Message)]
+#[rtype(result = "u64")]
+struct GetGeneration;
+
+impl Handler<GetGeneration> for SlowToBuild {
+    type Result = u64;
+    fn handle(&mut self, _: GetGeneration, _: &mut Self::Context) -> u64 {
+        self.0
+    }
+}
+
+#[actix::test]
+async fn incarnation_whose_factory_returns_after_it_was_replaced_takes_no_message_from_its_successor() {
+    hook();
+    let mailbox = Mailbox::<SlowToBuild>::new();
+    let (returned, mut returns) = tokio::sync::mpsc::unbounded_channel();
+    let factory = move |start: &caduceus_supervision::StartContext<SlowToBuild>| {
+        let generation = start.incarnation().generation();
+        if generation == 1 {
+            std::thread::sleep(HANG);
+            returned.send(()).expect("the test receives");
+        }
+        SlowToBuild(generation)
+    };
+    let spec = ChildSpec::worker("slow", &mailbox, factory).on(&WorkerThread::new("data"));
+    let root = start(supervisor(Strategy::OneForOne, [spec]), with_hang_detection());
+    let port: Port<GetGeneration> = mailbox.port();
+    assert_eq!(port.ask(GetGeneration, CEILING).await, Ok(2));
+    within("the first factory", returns.recv()).await.expect("it returns");
+    for _ in 0..100 {
+        assert_eq!(port.ask(GetGeneration, CEILING).await, Ok(2));
+        tokio::task::yield_now().await;
+    }
+    within("the stop", root.stop()).await;
+    assert_eq!(root.join_threads(CEILING).await, 0);
+}
