@@ -19,6 +19,7 @@ pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
 use wiring::{GatewayCounts, Mailboxes, Wiring};
 
 use crate::config::ServedProfiles;
+use crate::drain::permit::Gate;
 use crate::files::FileEvents;
 use crate::ledger::{CloseError, LedgerWriter, OpenError, place};
 use crate::profile::{CallTimings, Caller, ProfileDependencies};
@@ -99,6 +100,7 @@ impl Gateway {
             control,
             data,
             counts,
+            gate: Gate::default(),
         };
         let tree = SupervisorSpec::new(Strategy::OneForOne)
             .child(wiring.ledger(&writer))

@@ -7,14 +7,14 @@ use std::time::Duration;
 use futures_util::future::FutureExt as _;
 use tracing::{debug, error};
 
-use crate::hand_over::{LEDGER_TIMEOUT, hand_over};
+use crate::hand_over::{LEDGER_TIMEOUT, hand_over, hand_over_and_wait};
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::{LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
 use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::wire::action::{Action, ActionResult};
 use caduceus_contract::wire::action_result::NotSent;
-use caduceus_supervision::{AskError, Port, PortsTo};
+use caduceus_supervision::{AskError, Port, PortsTo, spawn};
 
 /// Timeout of one action: the link itself answers within 30 s.
 const SEND_TIMEOUT: Duration = Duration::from_secs(45);
@@ -36,12 +36,9 @@ pub(crate) enum NotRecorded {
     /// The process is stopping, or the sender was replaced: another attempt cannot help.
     #[error("the ledger is closed")]
     Closed,
-    /// Nothing is on disk: worth another attempt.
+    /// Worth another attempt.
     #[error("{0}")]
-    Refused(LedgerError),
-    /// It may be on disk: worth another attempt if the message has a number.
-    #[error("{0}")]
-    NoAnswer(AskError),
+    NoAnswer(String),
 }
 
 impl Outbox {
@@ -70,21 +67,32 @@ impl Outbox {
             match recorded.await {
                 Ok(Ok(row)) => Ok(row),
                 Ok(Err(LedgerError::Closed)) | Err(AskError::Fenced) => Err(NotRecorded::Closed),
-                Ok(Err(error)) => Err(NotRecorded::Refused(error)),
-                Err(error) => Err(NotRecorded::NoAnswer(error)),
+                Ok(Err(error)) => Err(NotRecorded::NoAnswer(error.to_string())),
+                Err(error) => Err(NotRecorded::NoAnswer(error.to_string())),
             }
         }
+    }
+
+    /// Records a notice of the gateway before it is sent. The ledger has the request before any later one, whether or not the future is
+    /// polled, and owes it to the disk. Waits for as long as the disk takes: such notices are few, because without the ledger no event
+    /// arrives.
+    pub(crate) fn record_notice(
+        &self,
+        notice: RecordOutbound,
+    ) -> impl Future<Output = Result<OutboundId, LedgerError>> + use<> {
+        hand_over_and_wait(&self.0.record, notice, None)
     }
 
     /// Records that a message is about to be sent, and counts the attempt. It must not be sent if this fails: after a crash it would be
     /// sent again without a mark that it may be a repeat.
     pub(crate) async fn begin_sending(&self, row: OutboundId) -> Result<(), LedgerError> {
-        hand_over(
-            &self.0.mark,
-            MarkOutbound { id: row, state: OutboundState::Sending, message_id: None, error: None },
-            None,
-        )
-        .await
+        let mark = MarkOutbound { id: row, state: OutboundState::Sending, message_id: None, error: None };
+        hand_over(&self.0.mark, mark, None).await
+    }
+
+    /// Takes back an attempt of a message that was never sent: [`Outbox::begin_sending`] failed, and may still be carried out.
+    pub(crate) fn take_back(&self, row: OutboundId) {
+        spawn(self.mark(MarkOutbound { id: row, state: OutboundState::Pending, message_id: None, error: None }));
     }
 
     /// Changes the state of a message. The ledger has the request before any later one, whether or not the future is polled. A failure
@@ -116,10 +124,10 @@ impl Outbox {
         })
     }
 
-    /// Reports a message that is sent again when its link is up.
-    pub(crate) fn report_pending(&self, row: OutboundId, link: LinkId) {
+    /// Reports that there may be a message that is sent again when its link is up, such as that of `row`.
+    pub(crate) fn report_pending(&self, row: Option<OutboundId>, link: LinkId) {
         if let Err(error) = self.0.pending.tell(ReplyPending { link }) {
-            debug!(row = row.0, %error, "message waits until its link is up again");
+            debug!(row = row.map(|row| row.0), %error, "message waits until its link is up again");
         }
     }
 }

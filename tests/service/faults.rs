@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use crate::support::{SOON, client, wait_for};
 use crate::world::World;
-use traffic::{HIGH_INTENSITY, doubled, node, report, settled, start_echoing, under_traffic, until_restarted};
+use traffic::{
+    HIGH_INTENSITY, doubled, node, report, settled, start_asking, start_using, under_traffic, until_restarted,
+};
 
 /// Panics of each kind.
 const PANICS: u64 = 100;
@@ -47,7 +49,7 @@ async fn inject(world: &World, path: &str, fault: &Value) {
 
 /// The assertions for every kind of actor.
 async fn survives_panics(path: &str, fault: &str) -> World {
-    let world = start_echoing(HIGH_INTENSITY).await;
+    let world = start_using(path, HIGH_INTENSITY).await;
     let ((mut running, mut serving), seen) = under_traffic(&world, panic_repeatedly(&world, path, fault)).await;
 
     let notices = settled(&world, &seen.ids).await;
@@ -101,6 +103,18 @@ async fn a_hundred_panics_of_honcho_lose_nothing() {
 #[actix_web::test]
 async fn a_hundred_panics_of_the_dispatcher_lose_nothing() {
     survives_panics("dispatch", "panic_in_handler").await;
+}
+
+#[actix_web::test]
+async fn a_dispatcher_that_panics_cuts_off_no_turn() {
+    // A turn that runs continues, and the event of one that has not started waits again.
+    let world = start_asking(HIGH_INTENSITY).await;
+    let (_, seen) = under_traffic(&world, panic_repeatedly(&world, "dispatch", "panic_in_handler")).await;
+    let notices = settled(&world, &seen.ids).await;
+    assert_eq!(notices, 0, "no chat is notified of an interrupted turn");
+    assert_eq!(doubled(&world).await, Vec::<String>::new(), "each message is answered once");
+    let log = world.gateway().log();
+    assert!(log.contains("turn was not started; its event waits again"), "no panic came between a permit and a start");
 }
 
 #[actix_web::test]

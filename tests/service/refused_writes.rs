@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::hung_disk::build_library;
-use crate::support::get;
-use crate::world::World;
+use crate::support::{SOON, get, wait_for};
+use crate::world::{BOOKKEEPER, World};
 
 /// Writes to the ledger's files do what the file in `DISK` says, for as long as it is there: `full`, `broken`, or `stalled`.
 const SICK_DISK: &str = r#"
@@ -125,7 +125,7 @@ async fn a_reply_that_a_stalled_disk_records_late_is_recorded_and_sent_once() {
     world.write("disk", "stalled");
     world.write("end", "");
     // The turn has no answer about its reply, and requests the record again.
-    crate::support::wait_for("a reply that waits", crate::support::SOON, || async {
+    wait_for("a reply that waits", SOON, || async {
         world.gateway().log().contains("reply waits for the ledger").then_some(())
     })
     .await;
@@ -135,4 +135,22 @@ async fn a_reply_that_a_stalled_disk_records_late_is_recorded_and_sent_once() {
     let status = world.until("the turn done", done).await;
     assert_eq!(status["ledger"]["outbound"], json!({"delivered": 1}), "one row");
     assert_eq!(world.texts("c1").await, ["shown"]);
+}
+
+#[actix_web::test]
+async fn an_event_whose_record_is_late_is_answered_once_and_its_turn_that_never_started_is_withdrawn() {
+    let world = on_sick_disk(BOOKKEEPER, "turns:\n  interrupted: drop\n").await;
+    world.write("disk", "stalled");
+    world.push("m1", "work", "c1", None).await;
+    // Its record has no answer, so it is not acknowledged; the record is carried out nevertheless, when the disk continues.
+    wait_for("an event without an answer", SOON, || async {
+        world.gateway().log().contains("events not written to the ledger").then_some(())
+    })
+    .await;
+    fs::remove_file(world.path("disk")).unwrap();
+    world.answer("m1").await;
+    let status = world.until("the turn done", |status| status["ledger"]["inbound"]["done"] == 1).await;
+    assert_eq!(status["ledger"]["inbound"], json!({"done": 1}), "one row");
+    let attempts: Vec<_> = world.agent_account(None).into_iter().map(|(_, attempt, _)| attempt).collect();
+    assert_eq!(attempts, [1], "it ran once, and this was the first attempt");
 }

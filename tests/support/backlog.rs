@@ -71,6 +71,7 @@ impl Backlog<'_> {
             profile,
             event: raw.to_string(),
             state: self.state,
+            turn: None,
             note: None,
         }
     }

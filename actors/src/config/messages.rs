@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::Message;
 
+use crate::profile::agent::AgentSettings;
 use crate::profile::messages::ProfilePorts;
 use crate::settings::OpenSettings;
 use caduceus_contract::profile_name::ProfileName;
@@ -25,6 +26,8 @@ pub struct Served {
     pub name: ProfileName,
     /// Its directory.
     pub home: PathBuf,
+    /// The configuration of its agent.
+    pub agent: Arc<AgentSettings>,
     /// The ports of its actor.
     pub ports: ProfilePorts,
 }

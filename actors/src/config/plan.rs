@@ -27,6 +27,8 @@ pub(super) enum ReloadStep {
     Close(ProfileName),
     /// Notify the other actors of the settings in force.
     Announce,
+    /// Notify the dispatcher of the agents of the profiles, which it passes to its turns.
+    AnnounceAgents,
 }
 
 /// The state of one profile.
@@ -123,7 +125,11 @@ impl ReloadPlan {
             }
         }
         self.wanted = diff.profiles;
-        steps.extend(announce.then_some(ReloadStep::Announce));
+        if announce {
+            steps.push(ReloadStep::Announce);
+        } else if !steps.is_empty() {
+            steps.push(ReloadStep::AnnounceAgents);
+        }
         steps
     }
 

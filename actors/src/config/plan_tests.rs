@@ -162,7 +162,7 @@ fn a_changed_file_of_a_profile_changes_that_profile_only() {
     let home = ReloadHome::new(&["one", "other"]);
     let mut bench = home.bench();
     home.write("profiles/one/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
-    assert_eq!(bench.read(&home), [ReloadStep::Change(name("one"))]);
+    assert_eq!(bench.read(&home), [ReloadStep::Change(name("one")), ReloadStep::AnnounceAgents]);
 }
 
 #[test]
@@ -171,7 +171,8 @@ fn a_changed_agent_of_the_home_changes_every_profile_that_runs_it() {
     home.write("profiles/own/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
     let mut bench = home.bench();
     home.write("caduceus.yaml", "agent: {backend: exec, command: [other]}\n");
-    assert_eq!(bench.read(&home), [ReloadStep::Change(name("default")), ReloadStep::Change(name("plain"))]);
+    let changed = ["default", "plain"].map(|profile| ReloadStep::Change(name(profile)));
+    assert_eq!(bench.read(&home), changed.into_iter().chain([ReloadStep::AnnounceAgents]).collect::<Vec<_>>());
 }
 
 #[test]

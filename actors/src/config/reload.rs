@@ -232,6 +232,7 @@ impl Reload {
                 self.ports.touched.report();
             }
             ReloadStep::Announce => self.announce().await,
+            ReloadStep::AnnounceAgents => self.announce_agents(),
         }
         Vec::new()
     }
@@ -274,19 +275,32 @@ impl Reload {
         }
     }
 
+    /// Sends the dispatcher the profiles that it serves already, with their agents.
+    fn announce_agents(&mut self) {
+        if let Err(error) = self.ports.dispatch.tell(SettingsChanged(Arc::new(self.in_force_of_announced()))) {
+            warn!(%error, "agents of profiles not sent to the dispatcher; sent again at the next reload");
+            self.announce_again = true;
+        }
+    }
+
+    /// The settings in force with those profiles that were announced.
+    fn in_force_of_announced(&self) -> InForce {
+        let mut in_force = InForce::clone(&self.present.in_force());
+        in_force.profiles.retain(|served| self.announced.contains(&served.name));
+        in_force
+    }
+
     /// Notifies the other actors of the settings in force. The order matters: the dispatcher refuses events of a removed profile before
     /// the gate discards its drain, and serves a new profile after the gate has read its marker.
     async fn announce(&mut self) {
         let all = self.present.in_force();
-        let known: Vec<_> =
-            all.profiles.iter().filter(|served| self.announced.contains(&served.name)).cloned().collect();
-        if known.len() < self.announced.len() {
-            for name in self.announced.iter().filter(|name| known.iter().all(|served| served.name != **name)) {
+        let known = self.in_force_of_announced();
+        if known.profiles.len() < self.announced.len() {
+            for name in self.announced.iter().filter(|name| known.profiles.iter().all(|served| served.name != **name)) {
                 info!(profile = %name, "profile no longer served; its running turns continue");
             }
         }
-        let before = Arc::new(InForce { profiles: known, ..(*all).clone() });
-        let mut sent = self.ports.dispatch.tell(SettingsChanged(before)).map_err(|error| error.to_string());
+        let mut sent = self.ports.dispatch.tell(SettingsChanged(Arc::new(known))).map_err(|error| error.to_string());
         if let Err(error) = self.ports.drain.ask(SettingsChanged(Arc::clone(&all)), MARKER_TIMEOUT).await {
             error!(%error, "gate has not read the drain markers of all profiles yet");
             sent = Err(error.to_string());

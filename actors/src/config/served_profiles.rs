@@ -124,7 +124,8 @@ impl ServedState {
         let served = |name: &ProfileName| {
             let profile = by_name.get(name)?;
             let ports = self.children.get(name)?.ports.clone();
-            Some(Served { name: name.clone(), home: profile.home.clone(), ports })
+            let agent = Arc::new(profile.agent.clone());
+            Some(Served { name: name.clone(), home: profile.home.clone(), agent, ports })
         };
         let profiles = self.plan.served().filter_map(served).collect();
         InForce { settings: Arc::new(settings.in_force(&self.first)), profiles }

@@ -5,6 +5,7 @@
 //! operators; sends requests to the ledger and the gate, and starts turns. A restart loses the queues; they are rebuilt from the ledger and
 //! the gate's list of turns.
 
+mod beginning; // Events whose turns start as soon as they are recorded.
 mod ending; // The end of a turn.
 mod handlers; // One per message.
 mod links; // A link comes up or goes down.
@@ -27,14 +28,14 @@ use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, TurnFactory};
 use super::sending;
 use super::settings::DispatchSettings;
-use super::start::StartingTurn;
+use super::start::{PermittedTurn, StartingTurn};
 use super::started::StartedTurns;
+use crate::drain::permit::TurnPermit;
 use crate::hand_over::hand_over;
 use crate::in_order::{InOrder, Place};
-use crate::profile::messages::ProfilePorts;
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound, Recorded};
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::{ActorTasks, Incarnation, Port, StartContext};
@@ -53,12 +54,14 @@ pub struct DispatchActor {
     incarnation: Incarnation,
     turn_factory: TurnFactory,
     /// The runtime may deliver the answers of the ledger in any order, but a session runs its events in order of arrival.
-    arrivals: InOrder<Vec<RecordedEvent>>,
+    arrivals: InOrder<Vec<AnsweredOffer>>,
     /// Requests to other actors, of which a turn in flight has one.
     tasks: ActorTasks<Self>,
     own: Port<RecordAnswered>,
-    /// Turns to start at the end of this poll, each with the ports of its profile.
-    to_start: Vec<(ProfilePorts, StartingTurn)>,
+    /// Turns that need a permit, at the end of this poll.
+    to_start: Vec<StartingTurn>,
+    /// Turns whose events are in the ledger as running, to start at the end of this poll.
+    begun: Vec<PermittedTurn>,
     started_turns: StartedTurns,
     notices: NoticeLimit,
     /// The next slice of waiting events is scheduled.
@@ -100,11 +103,25 @@ struct EarlyEvents {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct RecordAnswered {
-    place: Place,
-    /// The generation of the incarnation that assigned the place.
-    generation: u64,
-    /// Those with an action that follows, in order of arrival.
-    events: Vec<RecordedEvent>,
+    /// Their place among the answers, and the generation of the incarnation that assigned it; `None` for events whose place was
+    /// answered before.
+    place: Option<(u64, Place)>,
+    /// In order of arrival.
+    offers: Vec<AnsweredOffer>,
+}
+
+/// An event that was offered.
+struct Offer {
+    job: DispatchJob,
+    /// What follows once it is on disk.
+    action: EventAction,
+}
+
+/// An event that was offered, with the answer of the ledger.
+struct AnsweredOffer {
+    offer: Offer,
+    /// `None`: it is not on disk, or not known to be.
+    recorded: Option<Recorded>,
 }
 
 /// An event that is on disk, with the action that follows.
@@ -116,6 +133,10 @@ struct RecordedEvent {
 
 #[derive(Debug)]
 enum EventAction {
+    /// It is recorded as running: its turn starts.
+    Begin(TurnId, TurnPermit),
+    /// Its turn never started: it waits in order of arrival.
+    Return,
     Run,
     /// It waits for the end of a drain, and the chat is notified.
     Hold,
@@ -143,6 +164,7 @@ impl DispatchActor {
             own: start.own(),
             jobs: HashMap::new(),
             to_start: Vec::new(),
+            begun: Vec::new(),
             started_turns: StartedTurns::default(),
             notices: NoticeLimit::default(),
             next_slice_due: false,
@@ -185,6 +207,11 @@ impl DispatchActor {
 
     fn process(&mut self, RecordedEvent { id, job, action }: RecordedEvent, ctx: &mut Context<Self>) {
         match action {
+            EventAction::Begin(turn, permit) => self.begin(turn, permit, id, job, ctx),
+            EventAction::Return => {
+                let steps = self.plan.returned(id, &job.session, &job.target.link);
+                self.carry_out(steps, ctx);
+            }
             // The rebuild has queued it already.
             EventAction::Run | EventAction::Hold if self.plan.contains(id) => {}
             EventAction::Run => {

@@ -116,7 +116,10 @@ impl DispatchPlan {
     /// The gate refused a turn.
     pub(super) fn refused(&mut self, turn: TurnId, refusal: Refusal, hold: bool) -> Vec<DispatchStep> {
         let Some((key, current)) = self.remove_turn(turn) else { return Vec::new() };
-        let CurrentTurn { line, waiting, requested_at, .. } = current;
+        let CurrentTurn { line, waiting: Some(waiting), requested_at, .. } = current else {
+            self.update_places(&key, true);
+            return self.start_next();
+        };
         let WaitingEvent { event, waited, .. } = waiting;
         let queued = WaitingEvent { waited: true, ..waiting };
         let mut steps = Vec::new();
@@ -153,7 +156,7 @@ impl DispatchPlan {
 
     /// The link of a turn's event went down before the turn could start: the event waits for it.
     pub(super) fn no_link(&mut self, turn: TurnId) -> Vec<DispatchStep> {
-        if let Some((key, CurrentTurn { line, waiting, .. })) = self.remove_turn(turn) {
+        if let Some((key, CurrentTurn { line, waiting: Some(waiting), .. })) = self.remove_turn(turn) {
             self.requeue(&key, line, WaitingEvent { waited: true, ..waiting });
         }
         self.start_next()
@@ -168,7 +171,9 @@ impl DispatchPlan {
     /// The same without starting the next: [`DispatchPlan::start_next`] has to follow.
     pub(super) fn drop_turn(&mut self, turn: TurnId) {
         if let Some((key, current)) = self.remove_turn(turn) {
-            self.events.remove(&current.waiting.event);
+            if let Some(waiting) = current.waiting {
+                self.events.remove(&waiting.event);
+            }
             self.update_places(&key, true);
         }
     }
@@ -204,14 +209,14 @@ impl DispatchPlan {
         self.has_free_slot() && self.lines.has_next()
     }
 
-    /// The event that a turn runs.
+    /// The event that a turn runs; `None` while it is being recorded.
     pub(super) fn event_of(&self, turn: TurnId) -> Option<InboundId> {
-        self.current(turn).map(|current| current.waiting.event)
+        Some(self.current(turn)?.waiting?.event)
     }
 
     /// Whether the event that a turn runs is from a person or from the gateway itself.
     pub(super) fn origin_of(&self, turn: TurnId) -> Option<Origin> {
-        self.current(turn).map(|current| current.waiting.origin)
+        Some(self.current(turn)?.waiting?.origin)
     }
 
     /// The session of a turn.
@@ -288,6 +293,13 @@ impl DispatchPlan {
         self.update_places(key, false);
     }
 
+    /// Puts an event of a person into the queue of its session and link, in order of arrival.
+    fn enqueue_in_order(&mut self, key: &Arc<SessionKey>, line: LineId, event: InboundId) {
+        self.enqueue(key, line, WaitingEvent { event, waited: true, origin: Origin::External }, |queue| {
+            queue.partition_point(|first| first.origin == Origin::Internal || first.event < event)
+        });
+    }
+
     /// Puts an event back to the front of its queue. Internal events, which pass a drain, do not wait behind external ones.
     fn requeue(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
         self.enqueue(key, line, waiting, |queue| match waiting.origin {
@@ -340,11 +352,11 @@ impl DispatchPlan {
 
     fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) -> DispatchStep {
         let turn = self.ids.make();
-        self.take_slot(turn, key, line, waiting);
+        self.take_slot(turn, key, line, Some(waiting));
         DispatchStep::RequestPermit(turn, waiting.event)
     }
 
-    fn take_slot(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
+    fn take_slot(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: Option<WaitingEvent>) {
         let requested_at = self.gate_reports;
         if let Some(session) = self.sessions.get_mut(key) {
             session.current = Some(Box::new(CurrentTurn { turn, line, waiting, requested_at, pending_stop: None }));
@@ -369,7 +381,7 @@ impl DispatchPlan {
     }
 
     fn remove_if_idle(&mut self, key: &SessionKey) {
-        if self.sessions.get(key).is_some_and(|session| session.current.is_none() && session.queues.is_empty()) {
+        if self.sessions.get(key).is_some_and(SessionState::is_empty) {
             self.sessions.remove(key);
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counts::DispatchCounts;
+use crate::drain::permit::Gate;
 use crate::drain::permit::messages::{ListTurns, RequestPermits};
 use crate::outbox::Outbox;
 use crate::profile::messages::ProfilePorts;
@@ -15,7 +16,7 @@ use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
     LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, NoteRestart, ReadInbound,
-    RecordInbound, RecordRefusalNotices, SettleTurn,
+    RecordInbound, RecordRefusalNotices, SettleTurn, WithdrawTurns,
 };
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
@@ -34,7 +35,9 @@ pub(super) const GATE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct DispatchPorts {
     /// The ledger.
     pub ledger: LedgerPorts,
-    /// The gate.
+    /// The gate, from which turns take their permits.
+    pub permits: Gate,
+    /// Its actor.
     pub gate: GatePorts,
     /// Starts turns, as children of the `turns` supervisor.
     pub start_children: Port<StartChildren>,
@@ -75,13 +78,15 @@ port_set! {
         pub list_outbound: Port<ListOutbound>,
         /// Records the end of a turn.
         pub settle_turn: Port<SettleTurn>,
+        /// Takes back turns that never started.
+        pub withdraw_turns: Port<WithdrawTurns>,
     }
 }
 
 port_set! {
     /// The ports of the dispatcher to the gate.
     pub struct GatePorts {
-        /// Requests permits for turns.
+        /// Requests permits for turns whose marker has not been read yet.
         pub permits: Port<RequestPermits>,
         /// Lists the running turns.
         pub turns: Port<ListTurns>,

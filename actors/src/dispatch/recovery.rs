@@ -53,7 +53,9 @@ pub(super) async fn read_running(
     }
     let turns = ports.gate.turns.ask(ListTurns, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
     let running: HashSet<TurnId> = turns.iter().map(|running| running.ticket.id).collect();
-    let is_interrupted = |row: &&InboundRow| !row.turn.is_some_and(|turn| running.contains(&turn));
+    // A turn that never started has no agent, and is no sign of a turn that crashes the process.
+    let runs_or_never_did = |turn: TurnId| running.contains(&turn) || ports.permits.never_started(turn);
+    let is_interrupted = |row: &&InboundRow| !row.turn.is_some_and(runs_or_never_did);
     let orphans: Vec<TurnId> = rows.iter().filter(is_interrupted).filter_map(|row| row.turn).collect();
     let any_interrupted = rows.iter().any(|row| is_interrupted(&row));
     if !orphans.is_empty() {

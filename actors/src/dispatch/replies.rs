@@ -23,8 +23,8 @@ pub(super) async fn resend_all(ports: Arc<DispatchPorts>, link: LinkId, process_
     let request = ListOutbound { states, after: None, limit: PAGE };
     let rows = match ports.ledger.list_outbound.ask(request, LEDGER_TIMEOUT).await {
         Ok(Ok(rows)) => rows,
-        Ok(Err(error)) => return warn!(%error, "waiting replies of the link not read from the ledger"),
-        Err(error) => return warn!(%error, "waiting replies of the link not read from the ledger"),
+        Ok(Err(error)) => return read_later(&ports, link, &error.to_string()),
+        Err(error) => return read_later(&ports, link, &error.to_string()),
     };
     for row in rows.into_iter().filter(|row| row.target.link == link) {
         // This process is sending it, and waits for the answer.
@@ -40,9 +40,15 @@ pub(super) async fn resend_all(ports: Arc<DispatchPorts>, link: LinkId, process_
             AfterResend::Continue => {}
             // They are sent again when the link comes up.
             AfterResend::LinkDown => return,
-            AfterResend::Pause => return ports.outbox.report_pending(id, link),
+            AfterResend::Pause => return ports.outbox.report_pending(Some(id), link),
         }
     }
+}
+
+/// After a pause, because the link is up and reports no change.
+fn read_later(ports: &DispatchPorts, link: LinkId, error: &str) {
+    warn!(link = %link.0, error, "waiting replies of the link not read from the ledger yet");
+    ports.outbox.report_pending(None, link);
 }
 
 fn is_given_up(row: &OutboundRow) -> bool {

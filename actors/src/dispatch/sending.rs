@@ -1,12 +1,11 @@
 //! Sends notices of the gateway itself to a chat, and replies again that may not have arrived.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{debug, error, warn};
 
 use super::ports::{DispatchPorts, GATE_TIMEOUT};
-use crate::outbox::{NotRecorded, Outbox, is_pending, mark_after};
+use crate::outbox::{Outbox, is_pending, mark_after};
 use crate::turn::fit::fit;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
@@ -19,8 +18,7 @@ use caduceus_contract::wire::descriptor::Descriptor;
 const RESEND_REFUSED: &str = "An earlier answer, or a part of it, could not be delivered: the chat refused it.";
 
 /// Sends `text` to the chat of `target`. The ledger receives it before any later request, whether or not the future is
-/// polled: an event must not be marked as notified before the notice is on disk. Waits for a ledger that refuses writes: such notices are
-/// few, because without the ledger no event arrives.
+/// polled: an event must not be marked as notified before the notice is on disk.
 pub(super) fn send_notice(
     ports: Arc<DispatchPorts>,
     target: Arc<Target>,
@@ -37,17 +35,9 @@ pub(super) fn send_notice(
         action: written,
         state: OutboundState::Sending,
     };
-    let recorded = ports.outbox.record(record.clone());
+    let recorded = ports.outbox.record_notice(record);
     async move {
-        let mut recorded = recorded.await;
-        if let Err(error @ NotRecorded::Refused(_)) = &recorded {
-            warn!(%error, "notice waits for the ledger");
-        }
-        while matches!(recorded, Err(NotRecorded::Refused(_))) {
-            tokio::time::sleep(LEDGER_PAUSE).await;
-            recorded = ports.outbox.record(record.clone()).await;
-        }
-        match recorded {
+        match recorded.await {
             Ok(id) => {
                 let link = target.link.clone();
                 let result = send_parts(&ports, target, action, false).await;
@@ -57,9 +47,6 @@ pub(super) fn send_notice(
         }
     }
 }
-
-/// Pause before a notice that the ledger refused is recorded again.
-const LEDGER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether the other replies of the same link can be sent after one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +70,7 @@ pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> Afte
     let plain = row.state == OutboundState::Pending;
     if plain && let Err(error) = ports.outbox.begin_sending(row.id).await {
         warn!(row = row.id.0, %error, "reply not sent again yet");
+        ports.outbox.take_back(row.id);
         return AfterResend::Pause;
     }
     let target = row.target;
@@ -153,7 +141,7 @@ async fn record_result(ports: &Arc<DispatchPorts>, id: OutboundId, link: LinkId,
     }
     ports.outbox.mark(mark).await;
     if is_pending(state) {
-        ports.outbox.report_pending(id, link);
+        ports.outbox.report_pending(Some(id), link);
     }
 }
 

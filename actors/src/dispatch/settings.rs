@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::event::Rules;
 use super::home::HomeNotices;
-use crate::config::messages::InForce;
-use crate::profile::messages::ProfilePorts;
+use crate::config::messages::{InForce, Served};
 use crate::settings::{Interrupted, OpenSettings, Values};
 use caduceus_contract::profile_name::ProfileName;
 
@@ -15,8 +14,8 @@ use caduceus_contract::profile_name::ProfileName;
 pub struct DispatchSettings {
     /// The profiles served, and the rules of sessions.
     pub rules: Rules,
-    /// The ports of the profiles.
-    pub profiles: BTreeMap<ProfileName, ProfilePorts>,
+    /// The profiles served.
+    pub profiles: BTreeMap<ProfileName, Served>,
     /// The settings of sessions, turns and drains.
     pub open: Arc<OpenSettings>,
     /// The process restarts repeatedly: interrupted turns are not run again, independent of `turns.interrupted`.
@@ -41,7 +40,7 @@ impl DispatchSettings {
                 routes: settings.routes.clone(),
                 sessions: settings.session_rules,
             },
-            profiles: profiles.iter().map(|served| (served.name.clone(), served.ports.clone())).collect(),
+            profiles: profiles.iter().map(|served| (served.name.clone(), served.clone())).collect(),
             open: Arc::clone(settings),
             in_crash_loop: false,
             home,

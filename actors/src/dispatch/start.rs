@@ -1,39 +1,36 @@
-//! The start of turns: permits, ledger, children. Those of one profile that start at the same time share each request.
+//! The start of turns: permits, ledger, children. Those that start at the same time share each request.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use futures_util::future::join;
+use std::time::Instant;
 
 use super::event::DispatchJob;
 use super::ports::{DispatchPorts, GATE_TIMEOUT, PERMIT_TIMEOUT, TurnFactory};
 use super::started::StartedTurn;
-use crate::drain::permit::TurnPermit;
-use crate::drain::permit::messages::{PermitRequest, RequestPermits};
-use crate::hand_over::LEDGER_TIMEOUT;
+use crate::config::messages::Served;
+use crate::drain::permit::messages::RequestPermits;
+use crate::drain::permit::{Gate, PermitRequest, TakenPermits, TurnPermit};
+use crate::hand_over::{LEDGER_TIMEOUT, hand_over_and_wait};
 use crate::profile::agent::AgentSettings;
-use crate::profile::agent::messages::GetAgent;
-use crate::profile::messages::ProfilePorts;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::drain::{Refusal, TurnTicket};
-use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound, WithdrawTurns};
 use caduceus_contract::turn_id::TurnId;
-use caduceus_supervision::StartChildren;
-
-/// Timeout of the profile for its agent's configuration; after it each turn asks by itself. Short, because until then a turn cannot be
-/// stopped.
-const AGENT_TIMEOUT: Duration = Duration::from_millis(100);
+use caduceus_supervision::{AskError, StartChildren, spawn};
 
 /// A turn to start.
 pub(super) struct StartingTurn {
     pub(super) turn: TurnId,
     pub(super) event: InboundId,
     pub(super) job: DispatchJob,
+    pub(super) profile: Served,
 }
 
 /// A turn with its permit.
-pub(super) type PermittedTurn = (StartingTurn, TurnPermit);
+pub(super) struct PermittedTurn {
+    pub(super) starting: StartingTurn,
+    pub(super) permit: TurnPermit,
+}
 
 /// Why a turn did not start.
 pub(super) enum NotStarted {
@@ -50,61 +47,94 @@ pub(super) enum NotStarted {
 /// What became of each turn.
 pub(super) type StartOutcomes = Vec<(TurnId, InboundId, Result<StartedTurn, NotStarted>)>;
 
-/// Requests permits from the gate. Returns the turns with one, and what became of the others.
-pub(super) async fn request_permits(
-    ports: Arc<DispatchPorts>,
-    turns: Vec<StartingTurn>,
-) -> (Vec<PermittedTurn>, StartOutcomes) {
-    let request = |StartingTurn { turn, job, .. }: &StartingTurn| {
-        let ticket = TurnTicket { id: *turn, profile: job.profile.clone(), session: job.session.clone() };
-        PermitRequest { ticket, origin: job.origin }
-    };
-    let requests = RequestPermits(turns.iter().map(request).collect());
-    let (mut permitted, mut outcomes) = (Vec::new(), Vec::new());
-    match ports.gate.permits.ask(requests, PERMIT_TIMEOUT).await {
-        Ok(answers) => {
-            for (starting, answer) in turns.into_iter().zip(answers) {
-                match answer {
-                    Ok(permit) => permitted.push((starting, permit)),
-                    Err(refusal) => outcomes.push((starting.turn, starting.event, Err(NotStarted::Refused(refusal)))),
-                }
-            }
-        }
-        Err(error) => {
-            let no_answer = || NotStarted::NoAnswer(format!("the gate: {error}"));
-            outcomes.extend(turns.iter().map(|starting| (starting.turn, starting.event, Err(no_answer()))));
-        }
-    }
-    (permitted, outcomes)
+/// What became of turns that need a permit.
+#[derive(Default)]
+pub(super) struct PermitOutcomes {
+    pub(super) permitted: Vec<PermittedTurn>,
+    pub(super) refused: StartOutcomes,
+    /// The gate has not read the marker of their profile yet: they are requested from its actor.
+    pub(super) unread: Vec<StartingTurn>,
 }
 
-/// Marks the events as running, and starts the turns, which are all of one profile.
+impl PermitOutcomes {
+    fn add(&mut self, starting: StartingTurn, answer: Result<TurnPermit, Refusal>) {
+        match answer {
+            Ok(permit) => self.permitted.push(PermittedTurn { starting, permit }),
+            Err(refusal) => self.refused.push((starting.turn, starting.event, Err(NotStarted::Refused(refusal)))),
+        }
+    }
+}
+
+/// The request for the permit of a turn.
+pub(super) fn permit_request(turn: TurnId, job: &DispatchJob) -> PermitRequest {
+    let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
+    PermitRequest { ticket, origin: job.origin }
+}
+
+/// Takes the permits of turns from the gate.
+pub(super) fn take_permits(gate: &Gate, turns: Vec<StartingTurn>) -> PermitOutcomes {
+    let turns = turns.into_iter().map(|starting| {
+        let request = permit_request(starting.turn, &starting.job);
+        (starting, request)
+    });
+    let TakenPermits { answered, unread } = gate.take_permits(turns);
+    let mut outcomes = PermitOutcomes { unread, ..PermitOutcomes::default() };
+    for (starting, answer) in answered {
+        outcomes.add(starting, answer);
+    }
+    outcomes
+}
+
+/// Requests permits from the gate's actor, which answers once it has read the markers on which the turns depend.
+pub(super) async fn request_permits(ports: Arc<DispatchPorts>, turns: Vec<StartingTurn>) -> PermitOutcomes {
+    let requests = turns.iter().map(|starting| permit_request(starting.turn, &starting.job)).collect();
+    let mut outcomes = PermitOutcomes::default();
+    match ports.gate.permits.ask(RequestPermits(requests), PERMIT_TIMEOUT).await {
+        Ok(answers) => turns.into_iter().zip(answers).for_each(|(starting, answer)| outcomes.add(starting, answer)),
+        Err(error) => {
+            let no_answer = || NotStarted::NoAnswer(format!("the gate: {error}"));
+            outcomes.refused.extend(turns.iter().map(|starting| (starting.turn, starting.event, Err(no_answer()))));
+        }
+    }
+    outcomes
+}
+
+/// Marks the events as running, and starts the turns.
 pub(super) async fn start_turns(
     ports: Arc<DispatchPorts>,
     turn_factory: TurnFactory,
-    profile: ProfilePorts,
     permitted: Vec<PermittedTurn>,
 ) -> StartOutcomes {
     let mut outcomes = Vec::with_capacity(permitted.len());
-    let agent = profile.agent.get.ask(GetAgent, AGENT_TIMEOUT);
-    let (running, agent) = join(mark_running(&ports, permitted, &mut outcomes), agent).await;
-    // A turn without it asks again, for longer.
-    let agent = agent.ok();
-    let starting = running.into_iter().map(|(StartingTurn { turn, event, job }, permit)| {
-        let child = turn_factory(order(turn, event, job, agent.clone(), permit), &profile);
+    let running = mark_running(&ports, permitted, &mut outcomes).await;
+    outcomes.extend(start_children(&ports, &turn_factory, running).await);
+    outcomes
+}
+
+/// Starts the children of turns whose events are marked as running. The request is sent before the future is first polled.
+pub(super) fn start_children(
+    ports: &DispatchPorts,
+    turn_factory: &TurnFactory,
+    running: Vec<PermittedTurn>,
+) -> impl Future<Output = StartOutcomes> + use<> {
+    let start = |PermittedTurn { starting, permit }| {
+        let StartingTurn { turn, event, job, profile } = starting;
+        let child = turn_factory(order(turn, event, job, profile.agent, permit), &profile.ports);
         let started = StartedTurn { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
         ((turn, event, started), child.spec)
-    });
-    let (turns, specs): (Vec<_>, Vec<_>) = starting.unzip();
-    match ports.start_children.ask(StartChildren(specs), GATE_TIMEOUT).await {
-        Ok(answers) => outcomes.extend(turns.into_iter().zip(answers).map(|((turn, event, started), answer)| {
-            (turn, event, answer.map(|()| started).map_err(|error| NotStarted::Failed(error.to_string())))
-        })),
-        Err(error) => outcomes.extend(
-            turns.into_iter().map(|(turn, event, _)| (turn, event, Err(NotStarted::Failed(error.to_string())))),
-        ),
+    };
+    let (turns, specs): (Vec<_>, Vec<_>) = running.into_iter().map(start).unzip();
+    let answered = ports.start_children.ask(StartChildren(specs), GATE_TIMEOUT);
+    async move {
+        let answers = match answered.await {
+            Ok(answers) => answers.into_iter().map(|answer| answer.map_err(|error| error.to_string())).collect(),
+            Err(error) => vec![Err(error.to_string()); turns.len()],
+        };
+        let outcome = |((turn, event, started), answer): (_, Result<(), String>)| {
+            (turn, event, answer.map(|()| started).map_err(NotStarted::Failed))
+        };
+        turns.into_iter().zip(answers).map(outcome).collect()
     }
-    outcomes
 }
 
 /// The turns whose events are marked as running in the ledger.
@@ -113,23 +143,30 @@ async fn mark_running(
     permitted: Vec<PermittedTurn>,
     outcomes: &mut StartOutcomes,
 ) -> Vec<PermittedTurn> {
-    let mark = |(StartingTurn { turn, event, .. }, _): &PermittedTurn| MarkInbound {
-        id: *event,
+    let mark = |PermittedTurn { starting, .. }: &PermittedTurn| MarkInbound {
+        id: starting.event,
         state: InboundState::Running,
-        turn: Some(*turn),
+        turn: Some(starting.turn),
         note: None,
     };
     let marks = Batch(permitted.iter().map(mark).collect());
     let marked = match ports.ledger.mark_running.ask(marks, LEDGER_TIMEOUT).await {
         Ok(Ok(marked)) => marked,
         Ok(Err(error)) => permitted.iter().map(|_| Err(error.clone())).collect(),
-        Err(error) => permitted.iter().map(|_| Err(LedgerError::Unwritable(error.to_string()))).collect(),
+        Err(error) => {
+            if let AskError::Timeout | AskError::Closed = error {
+                // It may still be carried out, and would show turns as running that never start.
+                let withdraw = WithdrawTurns { turns: permitted.iter().map(|turn| turn.starting.turn).collect() };
+                spawn(hand_over_and_wait(&ports.ledger.withdraw_turns, withdraw, None));
+            }
+            permitted.iter().map(|_| Err(LedgerError::Unwritable(error.to_string()))).collect()
+        }
     };
     let mut running = Vec::with_capacity(permitted.len());
-    for ((starting, permit), marked) in permitted.into_iter().zip(marked) {
+    for (PermittedTurn { starting, permit }, marked) in permitted.into_iter().zip(marked) {
         let why = match marked {
             Ok(()) => {
-                running.push((starting, permit));
+                running.push(PermittedTurn { starting, permit });
                 continue;
             }
             Err(LedgerError::Final { .. }) => NotStarted::EventEnded,
@@ -140,13 +177,7 @@ async fn mark_running(
     running
 }
 
-fn order(
-    turn: TurnId,
-    event: InboundId,
-    job: DispatchJob,
-    agent: Option<Arc<AgentSettings>>,
-    permit: TurnPermit,
-) -> TurnOrder {
+fn order(turn: TurnId, event: InboundId, job: DispatchJob, agent: Arc<AgentSettings>, permit: TurnPermit) -> TurnOrder {
     TurnOrder {
         id: turn,
         inbound: event,

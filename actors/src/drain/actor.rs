@@ -19,8 +19,8 @@ use actix::{Actor, AsyncContext, Context, Message};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::permit::Gate;
-use super::permit::messages::{PermitAnswers, PermitRequest, RequestPermits};
+use super::permit::messages::{PermitAnswers, RequestPermits};
+use super::permit::{Gate, PermitRequest};
 use super::plan::{Change, DrainScope, GatePlan};
 use super::readings::{Hanging, Readings};
 use super::watch::{MarkerTouched, MarkerWatch};
@@ -200,8 +200,11 @@ impl DrainActor {
         self.run_next(scope, ctx);
     }
 
-    /// Markers were read, or timed out: answers the callers that waited for them.
-    fn after_reading(&mut self) {
+    /// The marker of `scope` was read, or timed out: answers the callers that waited for it.
+    fn after_reading(&mut self, scope: &DrainScope) {
+        if self.markers.is_known(scope) {
+            self.gate.set_read(self.owner(), scope);
+        }
         self.first_reading_done();
         self.answer_early_requests();
         self.answer_homes_waiters();
@@ -220,7 +223,7 @@ impl DrainActor {
             } else {
                 error!(?scope, "disk of a home does not answer: its last known drain state applies");
             }
-            self.after_reading();
+            self.after_reading(&scope);
         }
     }
 
@@ -250,9 +253,17 @@ impl DrainActor {
             return;
         }
         self.read_once = true;
+        self.publish_unread();
         // The previous owner may have crashed between a change of the gate and its report.
         self.notify_change();
         self.incarnation.ready();
+    }
+
+    /// Shows the gate which markers are not known yet, once that of the gateway is.
+    pub(super) fn publish_unread(&self) {
+        if self.read_once {
+            self.gate.set_unread(self.owner(), self.markers.unknown());
+        }
     }
 
     /// Whether the markers on which turns of `profile` depend have been read.

@@ -14,6 +14,7 @@ impl DrainActor {
     pub(super) fn watch_homes(&mut self) {
         let homes = self.homes();
         self.markers.set_homes(homes.iter().map(|(scope, _)| scope.clone()));
+        self.publish_unread();
         if let Some(watch) = &mut self.watch {
             watch.set_homes(&homes);
         }

@@ -98,6 +98,11 @@ impl<J> Readings<J> {
         self.0.get(scope).is_none_or(|home| home.read_at.is_some() || home.hangs)
     }
 
+    /// The homes whose drain state is not known yet.
+    pub(super) fn unknown(&self) -> BTreeSet<DrainScope> {
+        self.0.keys().filter(|scope| !self.is_known(scope)).cloned().collect()
+    }
+
     /// Whether each home was read since the set of homes was `version`, or cannot be.
     pub(super) fn is_settled(&self, version: u64) -> bool {
         self.0.values().all(|home| home.hangs || home.read_at.is_some_and(|read| read >= version))

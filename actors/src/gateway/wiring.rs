@@ -73,6 +73,8 @@ pub(super) struct Wiring {
     pub(super) control: WorkerThread,
     pub(super) data: WorkerThread,
     pub(super) counts: GatewayCounts,
+    /// The gate, which outlives its actor and from which the dispatcher takes permits.
+    pub(super) gate: Gate,
 }
 
 /// The counts, for as long as the process runs: each is passed to every incarnation of the actor that counts.
@@ -135,7 +137,7 @@ impl Wiring {
     pub(super) fn drain(&self) -> ChildSpec {
         let (served_profiles, events) = (self.served_profiles.clone(), self.events.clone());
         let ports = DrainPorts { changes: self.mailboxes.dispatch.port(), status: self.changes.clone() };
-        let gate = Gate::default();
+        let gate = self.gate.clone();
         let factory = move |start: &_| {
             let settings = DrainSettings::of(&served_profiles.in_force(), Some(events.clone()));
             DrainActor::new(gate.clone(), settings, ports.clone(), start)
@@ -179,6 +181,7 @@ impl Wiring {
         let (boxes, turn_factory) = (&self.mailboxes, self.turn_factory());
         let ports = DispatchPorts {
             ledger: LedgerPorts::of(&boxes.ledger),
+            permits: self.gate.clone(),
             gate: GatePorts::of(&boxes.drain),
             start_children: boxes.turns.port(),
             links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),

@@ -2,6 +2,8 @@
 //!
 //! A mark changes a short row beside that of the event, so that it writes few pages whatever the length of the event.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
@@ -13,8 +15,9 @@ use super::store::{Failure, ListedTable, Store, Work};
 use super::unread;
 use caduceus_contract::messages::ledger::{
     InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
-    REFUSED_BY_DRAIN, ReadInbound, RecordInbound, Recorded, WaitingRow,
+    REFUSED_BY_DRAIN, ReadInbound, RecordInbound, Recorded, WaitingRow, WithdrawTurns,
 };
+use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
 /// The table's name in SQL and in errors.
@@ -85,7 +88,8 @@ fn insert(message: &RecordInbound, hashes: KeyHashes, store: &mut Store<'_>) -> 
         .prepare_cached("INSERT INTO inbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
         .execute(params(values))?;
     let attempts = i64::from(message.state == InboundState::Running);
-    let state = state_values(message.state, attempts, None, message.note.as_deref(), store.now_ms);
+    let turn = message.turn.map(|turn| turn.to_string());
+    let state = state_values(message.state, attempts, turn.as_deref(), message.note.as_deref(), store.now_ms);
     let values = std::iter::once(ValueRef::Integer(id))
         .chain(state)
         .chain([ValueRef::Integer(checksum(STATE, id, &state))])
@@ -192,6 +196,39 @@ pub(super) fn apply(mark: &MarkInbound, store: &mut Store<'_>) -> Result<Marked,
     }
     store.moved(RowKind::Inbound, row, Some(inbound_code(before.state)), inbound_code(mark.state));
     Ok(Marked::Now)
+}
+
+impl Work for WithdrawTurns {
+    type Answer = Vec<(TurnId, InboundId)>;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure> {
+        let mut turns: BTreeMap<String, TurnId> = self.turns.iter().map(|turn| (turn.to_string(), *turn)).collect();
+        let mut withdrawn = Vec::new();
+        let running = store.memory.open_rows(RowKind::Inbound, inbound_code(InboundState::Running));
+        // They were recorded last.
+        let rows: Vec<i64> = running.into_iter().flatten().rev().copied().collect();
+        for row in rows {
+            if turns.is_empty() {
+                break;
+            }
+            let before = match read_state(store, row) {
+                Ok(before) => before,
+                // A corrupt row is not that of one of them, as far as can be known.
+                Err(Failure::Answered(_)) => continue,
+                Err(failure) => return Err(failure),
+            };
+            let Some(turn) = before.turn.as_ref().and_then(|turn| turns.remove(turn)) else { continue };
+            let (state, attempts) = (InboundState::Received, before.attempts - 1);
+            write_state(store, row, state_values(state, attempts, None, before.note.as_deref(), store.now_ms))?;
+            store.moved(RowKind::Inbound, row, Some(inbound_code(before.state)), inbound_code(state));
+            withdrawn.push((turn, InboundId(row)));
+        }
+        Ok(withdrawn)
+    }
+
+    fn is_owed(&self) -> bool {
+        true
+    }
 }
 
 /// Whether the chat of an event is to be notified that a drain refused it.

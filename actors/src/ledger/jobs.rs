@@ -31,6 +31,9 @@ pub(super) trait Job: Send {
     /// Whether it must be done, now or later.
     fn is_owed(&self) -> bool;
 
+    /// Counts a failure of this work alone, while the disk accepts other writes. Returns how many there were.
+    fn failed_alone(&mut self) -> u32;
+
     /// Does the work, and keeps the answer.
     ///
     /// # Errors
@@ -47,13 +50,14 @@ type AnswerReceiver<W> = oneshot::Receiver<Result<<W as Work>::Answer, LedgerErr
 /// A job that does `work`, and the receiver of its answer.
 pub(super) fn job<W: Work>(work: W) -> (Box<dyn Job>, AnswerReceiver<W>) {
     let (answer, answered) = oneshot::channel();
-    (Box::new(AnyJob { work, answer, outcome: None }), answered)
+    (Box::new(AnyJob { work, answer, outcome: None, failures: 0 }), answered)
 }
 
 struct AnyJob<W: Work> {
     work: W,
     answer: oneshot::Sender<Result<W::Answer, LedgerError>>,
     outcome: Option<Result<W::Answer, LedgerError>>,
+    failures: u32,
 }
 
 impl<W: Work> Job for AnyJob<W> {
@@ -63,6 +67,11 @@ impl<W: Work> Job for AnyJob<W> {
 
     fn is_owed(&self) -> bool {
         self.work.is_owed()
+    }
+
+    fn failed_alone(&mut self) -> u32 {
+        self.failures += 1;
+        self.failures
     }
 
     fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()> {
@@ -90,6 +99,10 @@ impl Job for WakeWriter {
 
     fn is_owed(&self) -> bool {
         false
+    }
+
+    fn failed_alone(&mut self) -> u32 {
+        0
     }
 
     fn run(&mut self, _: &mut Store<'_>) -> rusqlite::Result<()> {

@@ -74,6 +74,10 @@ impl Work for RecordOutbound {
         store.delta.written += 1;
         Ok(OutboundId(id))
     }
+
+    fn is_owed(&self) -> bool {
+        self.turn.is_none()
+    }
 }
 
 impl Work for MarkOutbound {

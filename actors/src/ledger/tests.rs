@@ -100,6 +100,7 @@ fn event(number: u64) -> RecordInbound {
         session: session("chat"),
         event: format!("{{\"text\":\"number {number}\"}}"),
         state: InboundState::Received,
+        turn: None,
         note: None,
     }
 }

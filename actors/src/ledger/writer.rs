@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{ErrorCode, Transaction, TransactionBehavior, ffi};
 
 use super::jobs::{Job, JobQueue, JobSender, Waiting, job, queue};
 use super::marks_check::MarksCheck;
@@ -26,6 +26,8 @@ use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
 /// Interval of attempts to write while the disk accepts no writes and there is no work.
 const PROBE: Duration = Duration::from_secs(1);
+/// Failures of one operation at a part of the file that cannot be read after which it is given up: everything else waits behind it.
+const FAILURES_ALONE: u32 = 10;
 /// Interval of checks whether the files are still there.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Interval of slices of the check of all marks, until it is done.
@@ -137,6 +139,8 @@ enum Wrote {
 struct Writer {
     opened: Opened,
     queue: JobQueue,
+    /// When the owed operations were last done one by one.
+    separated_at: Option<Instant>,
     retention: Retention,
     marks_check: MarksCheck,
     /// The time of the last notification.
@@ -149,7 +153,7 @@ struct Writer {
 impl Writer {
     fn new(opened: Opened, queue: JobQueue, shared: Arc<SharedView>) -> Self {
         let (retention, marks_check) = (Retention::default(), MarksCheck::new());
-        Self { opened, queue, retention, marks_check, notified: None, changed: false, shared }
+        Self { opened, queue, separated_at: None, retention, marks_check, notified: None, changed: false, shared }
     }
 
     fn run(mut self) {
@@ -227,9 +231,54 @@ impl Writer {
         let owed = all.len();
         all.extend(jobs);
         self.run_together(all);
+        if self.queue.owed() > 0 && self.separated_at.is_none_or(|at| at.elapsed() >= PROBE) {
+            self.separated_at = Some(Instant::now());
+            self.separate_owed();
+        }
         if owed > 0 && self.queue.owed() == 0 {
             tracing::info!(operations = owed, "what the ledger owed to the disk is written");
         }
+    }
+
+    /// Does the owed operations one by one, in order. One that meets a part of the file that cannot be read is passed over, and given up
+    /// after some rounds; any other failure ends the round.
+    fn separate_owed(&mut self) {
+        self.shared.begin();
+        if let Err(error) = super::schema::touch(&self.opened.connection) {
+            return self.show(Some(error.to_string()));
+        }
+        let mut write_error = None;
+        let mut left = self.queue.take_owed().into_iter();
+        while let Some(job) = left.next() {
+            let mut one = vec![job];
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut one)));
+            self.opened.rows.memory.undo_to(0);
+            let Some(mut job) = one.pop() else { continue };
+            let error = match outcome {
+                Ok(Ok(_)) => {
+                    job.answer(None);
+                    continue;
+                }
+                Ok(Err(error)) => error,
+                Err(panic) => {
+                    job.answer(Some(&LedgerError::Unwritable(panic_text(panic.as_ref()))));
+                    continue;
+                }
+            };
+            write_error = Some(error.to_string());
+            if is_unreadable(&error) && job.failed_alone() >= FAILURES_ALONE {
+                tracing::error!(%error, "an operation of the ledger is given up: a part of the file cannot be read");
+                job.answer(Some(&LedgerError::Unwritable(error.to_string())));
+                continue;
+            }
+            let passed_over = is_unreadable(&error);
+            self.queue.owe(job);
+            if !passed_over {
+                left.by_ref().for_each(|job| self.queue.owe(job));
+            }
+        }
+        self.show(write_error.filter(|_| self.queue.owed() > 0));
+        self.shared.set_owed(self.queue.owed());
     }
 
     /// Does all of `jobs` in one transaction, and then answers them.
@@ -256,6 +305,10 @@ impl Writer {
         for job in jobs {
             match &failure {
                 Some(_) if can_pass && job.is_owed() => self.queue.owe(job),
+                Some(error) if job.is_owed() => {
+                    tracing::error!(%error, "an operation of the ledger is given up: it can never succeed");
+                    job.answer(failure.as_ref());
+                }
                 _ => job.answer(failure.as_ref()),
             }
         }
@@ -334,6 +387,12 @@ impl Writer {
             self.shared.notify();
         }
     }
+}
+
+/// Whether a part of the file cannot be read, although the disk may accept writes.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_CORRUPTFS].map(Some).contains(&code)
 }
 
 /// Whether the same transaction can succeed later. Of other errors the work itself, or the part of the file that it uses, is the cause.

@@ -91,6 +91,7 @@ fn event(number: u8) -> RecordInbound {
         session,
         event: "{}".to_owned(),
         state: InboundState::Received,
+        turn: None,
         note: None,
     }
 }
@@ -248,4 +249,40 @@ fn a_full_queue_takes_what_is_owed_and_refuses_the_rest() {
     }
     assert_eq!(found, taken + 1);
     assert_eq!(sender.send(job(event(1)).0), Ok(()), "there is room again");
+}
+
+/// Says what has happened, and meets a part of the file that cannot be read.
+struct Unreadable;
+
+impl Work for Unreadable {
+    type Answer = ();
+
+    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_READ), None).into())
+    }
+
+    fn is_owed(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn an_operation_that_never_succeeds_while_the_disk_accepts_others_blocks_them_only_for_some_seconds() {
+    let home = tempfile::tempdir().unwrap();
+    let mut writer = writer(&home);
+    run(&mut writer, event(1));
+    let (unreadable, mut given_up) = job(Unreadable);
+    let (done, mut done_answered) = job(mark(1, InboundState::Done));
+    writer.run_group(vec![unreadable, done]);
+    assert_eq!(done_answered.try_recv(), Ok(Ok(())), "it is done alone");
+    for failure in 2..=FAILURES_ALONE {
+        assert!(given_up.try_recv().is_err(), "failure {failure}");
+        // In the same second nothing is tried alone.
+        assert!(matches!(run(&mut writer, event(2)), Some(Err(_))), "what is owed is before anything else");
+        writer.separated_at = None;
+        writer.probe();
+    }
+    assert!(matches!(given_up.try_recv(), Ok(Err(LedgerError::Unwritable(_)))));
+    assert!(matches!(run(&mut writer, event(2)), Some(Ok(_))));
+    assert_eq!(writer.shared.view().write_error, None);
 }

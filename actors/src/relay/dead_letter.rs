@@ -67,6 +67,7 @@ impl DeadLetter {
             session,
             event: json!({"dead_letter": letter}).to_string(),
             state: InboundState::Dead,
+            turn: None,
             note: Some(self.reason.clone()),
         }
     }

@@ -55,7 +55,11 @@ impl Actor for TurnActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some((work, commands)) = self.work.take() else { return };
-        self.permit.attach(self.ports.stop.clone());
+        if !self.permit.attach(self.ports.stop.clone()) {
+            // It started so late that its event runs in another turn.
+            self.incarnation.end_with(ExitReason::Normal);
+            return ctx.stop();
+        }
         let (id, ended) = (work.id, self.ports.ended.clone());
         let turn = driver::run(work, self.ports.clone(), commands);
         let report = async move {

@@ -175,7 +175,7 @@ impl ReplyDelivery {
         }
         // The dispatcher looks for it in the ledger.
         self.outbox.mark(mark).await;
-        self.outbox.report_pending(row, self.target.link.clone());
+        self.outbox.report_pending(Some(row), self.target.link.clone());
         if state == OutboundState::Pending {
             // For the turn it is done: the ledger has it.
             return ActionResult { message_id: None, ..ActionResult::ambiguous("it waits for the link") };

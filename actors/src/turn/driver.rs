@@ -1,9 +1,8 @@
-//! Runs one turn, from the query of its agent to the last message in the chat.
+//! Runs one turn, from its agent to the last message in the chat.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::future::{Either, ready};
 use tracing::warn;
 
 use super::backends::BACKENDS;
@@ -12,20 +11,17 @@ use super::ports::TurnPorts;
 use super::state::TurnState;
 use super::verdict;
 use super::work::TurnWork;
-use crate::profile::agent::AgentSettings;
-use crate::profile::agent::messages::GetAgent;
-use caduceus_contract::messages::ledger::{HistoryEntry, LoadHistory};
+use caduceus_contract::messages::ledger::{HistoryEntry, LedgerError, LoadHistory};
 use caduceus_contract::messages::turn::{TurnEnded, TurnOutcome};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{AskError, Port};
 
-/// Timeout of the profile for its agent's configuration.
-const AGENT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Timeout of one request for it.
-const AGENT_RETRY: Duration = Duration::from_secs(2);
 /// Timeout of the ledger for a conversation, and the failures tolerated.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
 const HISTORY_TRIES: u32 = 10;
+/// Attempts while the ledger accepts no writes, and their interval. A part of the file that cannot be read is refused in the same way.
+const HISTORY_WAITS: u32 = 60;
+const HISTORY_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs `work`; all messages are in the ledger when it returns, the results of the last ones excepted.
 pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnCommands) -> TurnEnded {
@@ -54,24 +50,21 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
     }
 }
 
-/// The configuration of the profile's agent. A profile that fails or hangs is restarted within seconds, so the request is repeated.
-async fn get_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskError> {
-    let deadline = Instant::now() + AGENT_TIMEOUT;
-    loop {
-        let answer = profile.ask(GetAgent, AGENT_RETRY).await;
-        if answer.as_ref().err() != Some(&AskError::Timeout) || Instant::now() > deadline {
-            return answer;
-        }
-    }
-}
-
-/// The conversation so far. A request that a restart of the ledger lost is sent again; if all attempts fail, the turn runs
-/// without its history.
+/// The conversation so far. Waits a minute for a ledger whose disk accepts no writes. A request that a restart of the ledger lost is sent
+/// again; if all attempts fail, the turn runs without its history.
 async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -> Vec<HistoryEntry> {
-    for _ in 0..HISTORY_TRIES {
+    let (mut lost, mut refused) = (0, 0);
+    while lost < HISTORY_TRIES {
         match ledger.ask(LoadHistory { session: session.clone(), limit }, HISTORY_TIMEOUT).await {
             Ok(Ok(history)) => return history,
-            Err(AskError::Closed) => {}
+            Ok(Err(LedgerError::Unwritable(error))) if refused < HISTORY_WAITS => {
+                if refused == 0 {
+                    warn!(error, "turn waits for its history");
+                }
+                refused += 1;
+                tokio::time::sleep(HISTORY_RETRY).await;
+            }
+            Err(AskError::Closed) => lost += 1,
             Ok(Err(error)) => {
                 warn!(%error, "turn runs without its history");
                 return Vec::new();
@@ -88,22 +81,7 @@ async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -
 
 impl TurnState {
     async fn run(&mut self, commands: &mut TurnCommands) -> TurnOutcome {
-        let answer = match self.work.agent.take() {
-            Some(agent) => Either::Left(ready(Ok(agent))),
-            None => Either::Right(get_agent(self.ports.agent.get.clone())),
-        };
-        let agent = tokio::select! {
-            biased;
-            cause = stopped(commands) => return TurnOutcome::Stopped(cause),
-            agent = answer => agent,
-        };
-        let agent = match agent {
-            Ok(agent) => agent,
-            Err(error) => {
-                warn!(turn = %self.work.id, %error, "profile did not return its agent's configuration");
-                return verdict::no_answer();
-            }
-        };
+        let agent = Arc::clone(&self.work.agent);
         if agent.reads_history() {
             self.keep = agent.history();
             let history = history(self.ports.load_history.clone(), self.work.session.clone(), self.keep);

@@ -35,8 +35,8 @@ pub struct TurnOrder {
     pub target: Arc<Target>,
     /// The descriptor of the chat's platform.
     pub descriptor: Arc<Descriptor>,
-    /// The configuration of the profile's agent; the turn asks for it if there is none.
-    pub agent: Option<Arc<AgentSettings>>,
+    /// The configuration of the profile's agent.
+    pub agent: Arc<AgentSettings>,
     /// The turn's place in the count.
     pub permit: TurnPermit,
 }

@@ -24,8 +24,8 @@ pub(super) struct TurnWork {
     pub(super) raw_event: Arc<Value>,
     pub(super) target: Arc<Target>,
     pub(super) descriptor: Arc<Descriptor>,
-    /// The configuration of the profile's agent, if it came with the order.
-    pub(super) agent: Option<Arc<AgentSettings>>,
+    /// The configuration of the profile's agent.
+    pub(super) agent: Arc<AgentSettings>,
     /// Oldest first; read once the number of entries for the agent is known.
     pub(super) history: Vec<HistoryEntry>,
 }

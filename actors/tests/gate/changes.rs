@@ -1,6 +1,7 @@
 //! The notifications of the gate to the dispatcher.
 
-use caduceus_actors::drain::permit::messages::{PermitRequest, RequestPermits};
+use caduceus_actors::drain::permit::PermitRequest;
+use caduceus_actors::drain::permit::messages::RequestPermits;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{BeginDrain, DrainChanged, GetDrain, Origin, TurnTicket};
 use caduceus_contract::profile_name::ProfileName;

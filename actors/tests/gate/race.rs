@@ -205,7 +205,11 @@ async fn request_until_refused(
 ) {
     loop {
         let sent_during = state.beginning.load(Ordering::SeqCst);
-        let answer = request(ports, ticket).await;
+        // Every second permit is taken without a message, as a dispatcher does.
+        let answer = match score.held.len() % 2 {
+            0 => request(ports, ticket).await,
+            _ => take(ports, ticket),
+        };
         let during = sent_during || state.beginning.load(Ordering::SeqCst);
         match answer {
             Ok(permit) => {
@@ -229,16 +233,23 @@ async fn request_until_refused(
     }
 }
 
-/// Requests a permit after the drain's answer.
+/// Requests permits after the drain's answer, with and without a message.
 async fn request_late(ports: &TestGatePorts, ticket: &TurnTicket, round: u64, score: &mut Score) {
-    match request(ports, ticket).await {
-        Ok(permit) => {
-            score.held.push(permit);
-            score.error = Some(GateError::LateAdmitted { round });
+    for answer in [take(ports, ticket), request(ports, ticket).await] {
+        match answer {
+            Ok(permit) => {
+                score.held.push(permit);
+                score.error = Some(GateError::LateAdmitted { round });
+            }
+            Err(Refusal::Draining) => score.late_refused += 1,
+            Err(why) => score.error = Some(GateError::Refused { round, why }),
         }
-        Err(Refusal::Draining) => score.late_refused += 1,
-        Err(why) => score.error = Some(GateError::Refused { round, why }),
     }
+}
+
+fn take(ports: &TestGatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
+    let ticket = TurnTicket { id: fresh_turn_id(), ..ticket.clone() };
+    ports.take(ticket, Origin::External).expect("the gate has read its marker")
 }
 
 async fn request(ports: &TestGatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {

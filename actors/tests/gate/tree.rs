@@ -8,10 +8,11 @@ use actix::clock::sleep;
 use actix::{Actor, Context, Handler};
 use caduceus_actors::config::messages::{InForce, Served, SettingsChanged};
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
-use caduceus_actors::drain::permit::messages::{PermitRequest, RequestPermits};
-use caduceus_actors::drain::permit::{Gate, TurnPermit};
+use caduceus_actors::drain::permit::messages::RequestPermits;
+use caduceus_actors::drain::permit::{Gate, PermitRequest, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::profile::ProfileActor;
+use caduceus_actors::profile::agent::AgentSettings;
 use caduceus_actors::profile::messages::ProfilePorts;
 use caduceus_actors::settings::OpenSettings;
 use caduceus_actors::status::changes::StatusChanges;
@@ -52,6 +53,8 @@ pub(crate) struct TestGatePorts {
     pub(crate) cancel: Port<CancelDrain>,
     pub(crate) view: Port<GetDrain>,
     pub(crate) shutdown: Port<BeginShutdown>,
+    /// The gate itself, from which a dispatcher takes permits.
+    pub(crate) gate: Gate,
 }
 
 impl TestGatePorts {
@@ -60,6 +63,12 @@ impl TestGatePorts {
         let requests = RequestPermits(vec![PermitRequest { ticket, origin }]);
         let answers = self.permits.ask(requests, TIMEOUT).await.expect("the gate answers");
         answers.into_iter().next().expect("each request has an answer")
+    }
+
+    /// Takes a permit for one turn without a message; `None` if the gate's actor has to be asked.
+    pub(crate) fn take(&self, ticket: TurnTicket, origin: Origin) -> Option<Result<TurnPermit, Refusal>> {
+        let taken = self.gate.take_permits([((), PermitRequest { ticket, origin })]);
+        taken.answered.into_iter().next().map(|((), answer)| answer)
     }
 }
 
@@ -98,7 +107,8 @@ impl Tree {
         let gate = Gate::default();
         let changes = DrainChanges::default();
         let record = Arc::clone(&changes);
-        let factory = move |start: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), start);
+        let own_gate = gate.clone();
+        let factory = move |start: &_| DrainActor::new(own_gate.clone(), settings.clone(), ports.clone(), start);
         let spec = SupervisorSpec::new(Strategy::OneForOne)
             .child(
                 ChildSpec::worker("recorder", &recorder, move |_: &_| ChangeRecorder(Arc::clone(&record)))
@@ -116,6 +126,7 @@ impl Tree {
             cancel: drain.port(),
             view: drain.port(),
             shutdown: drain.port(),
+            gate,
         };
         let root = Root::start(spec, options).expect("the tree starts");
         let tree = Self { root, ports, home, changes, settings: drain.port(), in_force };
@@ -168,7 +179,7 @@ fn in_force(home: &Path, profiles: Vec<Served>) -> InForce {
 /// A profile without an actor, which the gate does not need.
 fn served(name: ProfileName, home: PathBuf) -> Served {
     let mailbox: Mailbox<ProfileActor> = Mailbox::new();
-    Served { name, home, ports: ProfilePorts::of(&mailbox) }
+    Served { name, home, agent: Arc::new(AgentSettings::NONE), ports: ProfilePorts::of(&mailbox) }
 }
 
 /// A ticket for a turn that does not run.

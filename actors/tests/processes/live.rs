@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
-use caduceus_actors::profile::agent::messages::{GetAgent, SpawnChild};
+use caduceus_actors::profile::agent::messages::SpawnChild;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::profile::TokenChanged;
 use caduceus_contract::wire::event::Source;
@@ -18,8 +18,8 @@ async fn a_token_sent_to_an_agent_is_redacted_until_the_agent_has_ended() {
     let fixture = Fixture::new("agent:\n  backend: exec\n  command: [cat]\n  reply: jsonl\n  credentials: live\n");
     fixture.stub.state().token = Some("hch-at-the-first");
     let profile = fixture.profile("default", &[]);
-    let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
-    let order = SpawnChild { agent, turn: fresh_turn_id(), session: session(&Source::default()), attempt: 1 };
+    let order =
+        SpawnChild { agent: fixture.agent(), turn: fresh_turn_id(), session: session(&Source::default()), attempt: 1 };
     let child = Port::from(profile.clone()).ask(order, CEILING).await.unwrap().unwrap();
     let (_sender, changes) = mpsc::channel(1);
     let serving = caduceus_supervision::spawn(child.stdin.serve(changes).unwrap());

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use caduceus_actors::profile::agent::messages::{AuthorisedCall, Call, CallError, GetAgent};
+use caduceus_actors::profile::agent::messages::{AuthorisedCall, Call, CallError};
 use caduceus_actors::profile::{CallTimings, ProfileActor};
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::ledger::HistoryEntry;
@@ -48,9 +48,8 @@ pub(super) fn notice(ended: &TurnEnded) -> &str {
     }
 }
 
-async fn call(profile: &Addr<ProfileActor>) -> Result<Call, CallError> {
-    let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
-    let order = AuthorisedCall { agent, turn: fresh_turn_id(), body: "{}".into() };
+async fn call(fixture: &Fixture, profile: &Addr<ProfileActor>) -> Result<Call, CallError> {
+    let order = AuthorisedCall { agent: fixture.agent(), turn: fresh_turn_id(), body: "{}".into() };
     Port::from(profile.clone()).ask(order, CEILING).await.unwrap()
 }
 
@@ -224,7 +223,7 @@ async fn a_missing_key_degrades_the_profile_by_name_and_no_request_is_sent_witho
     assert!(server.requests().is_empty());
 
     fs::write(fixture.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
-    let answered = call(&profile).await.unwrap().head.await.unwrap().unwrap();
+    let answered = call(&fixture, &profile).await.unwrap().head.await.unwrap().unwrap();
     assert_eq!(answered.status, 200);
     assert_eq!(server.requests()[0].authorization.as_deref(), Some("Bearer sk-canary-7"));
     assert_eq!(view(&profile).await.state, ProfileState::Ready);
@@ -239,14 +238,14 @@ async fn a_named_profile_does_not_use_the_key_of_the_process() {
     fs::write(home.join("config.yaml"), "gateway:\n  multiplex_profiles: true\n").unwrap();
     fs::write(home.join(".env"), "MODEL_KEY=sk-canary-home\n").unwrap();
     let work = fixture.profile("work", &[("MODEL_KEY", "sk-canary-process")]);
-    assert!(matches!(call(&work).await, Err(CallError::Unusable(_))));
+    assert!(matches!(call(&fixture, &work).await, Err(CallError::Unusable(_))));
     assert!(server.requests().is_empty());
 }
 
 #[actix::test]
 async fn an_agent_that_is_a_command_is_not_called() {
     let fixture = Fixture::with_script("exit 0", "");
-    assert!(matches!(call(&fixture.profile("default", &[])).await, Err(CallError::NotAServer)));
+    assert!(matches!(call(&fixture, &fixture.profile("default", &[])).await, Err(CallError::NotAServer)));
 }
 
 #[actix::test]
@@ -254,7 +253,7 @@ async fn a_server_is_held_back_while_the_chat_does_not_take_text() {
     let (server, mut fixture) = fixture("");
     fixture.call_timings = CallTimings { idle: Duration::from_millis(300), ..CallTimings::default() };
     server.script(vec![stream_head(), Act::Flood(chunk(&[b'x'; 64 * 1024]))]);
-    let call = call(&fixture.profile("default", &[])).await.unwrap();
+    let call = call(&fixture, &fixture.profile("default", &[])).await.unwrap();
     call.head.await.unwrap().unwrap();
     let mut last = (0, Instant::now());
     let standing = || {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use actix::Addr;
 use caduceus_actors::profile::ProfileActor;
-use caduceus_actors::profile::agent::messages::{GetAgent, SpawnChild, SpawnError, SpawnedChild};
+use caduceus_actors::profile::agent::messages::{SpawnChild, SpawnError, SpawnedChild};
 use caduceus_actors::profile::messages::PrepareDial;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::profile::{GetProfile, ProfileState, ProfileView, TokenChanged};
@@ -18,15 +18,14 @@ use super::proc::{arguments_of, environment_of, marked};
 use super::support::{Fixture, session};
 use super::wait::{CEILING, until, until_async};
 
-async fn spawn(profile: &Addr<ProfileActor>) -> (TurnId, Result<SpawnedChild, SpawnError>) {
+async fn spawn(fixture: &Fixture, profile: &Addr<ProfileActor>) -> (TurnId, Result<SpawnedChild, SpawnError>) {
     let turn = fresh_turn_id();
-    let order = order(profile, turn).await;
+    let order = order(fixture, turn);
     (turn, Port::from(profile.clone()).ask(order, CEILING).await.unwrap())
 }
 
-async fn order(profile: &Addr<ProfileActor>, turn: TurnId) -> SpawnChild {
-    let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
-    SpawnChild { agent, turn, session: session(&Source::default()), attempt: 1 }
+fn order(fixture: &Fixture, turn: TurnId) -> SpawnChild {
+    SpawnChild { agent: fixture.agent(), turn, session: session(&Source::default()), attempt: 1 }
 }
 
 async fn view(profile: &Addr<ProfileActor>) -> ProfileView {
@@ -74,7 +73,7 @@ async fn children_of_two_profiles_get_their_own_secrets_and_not_each_others() {
     ];
     for (name, home, foreign) in [("default", &home, "canary-work"), ("work", &work, "canary-home")] {
         let profile = fixture.profile(name, &environment);
-        let (turn, child) = spawn(&profile).await;
+        let (turn, child) = spawn(&fixture, &profile).await;
         let child = child.unwrap();
         let pid = agent(turn).await;
         for process in [pid, child.guard.pid().as_raw_nonzero().get()] {
@@ -100,7 +99,7 @@ async fn a_child_whose_caller_is_gone_leaves_neither_an_agent_nor_a_zombie() {
     let fixture = Fixture::new(SLEEP);
     let profile = fixture.profile("default", &[]);
     let turn = fresh_turn_id();
-    let order = order(&profile, turn).await;
+    let order = order(&fixture, turn);
     let asking = caduceus_supervision::spawn(Port::from(profile).ask(order, CEILING));
     agent(turn).await;
     let processes = marked(&format!("CADUCEUS_TURN_ID={turn}"));
@@ -117,10 +116,10 @@ async fn a_child_whose_caller_is_gone_leaves_neither_an_agent_nor_a_zombie() {
 async fn a_value_just_written_applies_to_the_next_child_and_not_to_a_running_one() {
     let fixture = Fixture::new(SLEEP);
     let profile = fixture.profile("default", &[("KEY", "of the process")]);
-    let (first, one) = spawn(&profile).await;
+    let (first, one) = spawn(&fixture, &profile).await;
     let first = agent(first).await;
     fs::write(fixture.home.path().join(".env"), "KEY=of the file").unwrap();
-    let (second, two) = spawn(&profile).await;
+    let (second, two) = spawn(&fixture, &profile).await;
     assert_eq!(environment_of(agent(second).await)["KEY"], "of the file");
     assert_eq!(environment_of(first)["KEY"], "of the process");
     end(one.unwrap()).await;
@@ -144,7 +143,7 @@ async fn the_token_of_a_grant_reaches_the_child_and_the_redactor() {
     let fixture = Fixture::new(SLEEP);
     fixture.stub.state().token = Some("hch-at-fresh-token");
     let profile = fixture.profile("default", &[]);
-    let (turn, child) = spawn(&profile).await;
+    let (turn, child) = spawn(&fixture, &profile).await;
     assert_eq!(environment_of(agent(turn).await)["HONCHO_API_KEY"], "hch-at-fresh-token");
     assert_eq!(fixture.redactor.redact("a hch-at-fresh-token b"), "a [redacted:HONCHO_API_KEY] b");
     end(child.unwrap()).await;
@@ -160,7 +159,7 @@ async fn each_key_of_a_list_and_the_credentials_for_the_identity_provider_are_re
     fs::write(fixture.home.path().join(".env"), text).unwrap();
     let profile = fixture.profile("default", &[]);
     // The file has been read by then.
-    let (_, child) = spawn(&profile).await;
+    let (_, child) = spawn(&fixture, &profile).await;
     let [key, secret] = ["[redacted:GATEWAY_RELAY_DELIVERY_KEY]", "[redacted:GATEWAY_RELAY_IDP_CLIENT_SECRET]"];
     for (value, shown) in [("delivery-AAAA", key), ("delivery-BBBB", key), ("client-secret-1", secret)] {
         assert_eq!(fixture.redactor.redact(value), shown);
@@ -172,7 +171,7 @@ async fn each_key_of_a_list_and_the_credentials_for_the_identity_provider_are_re
 async fn a_missing_command_degrades_the_profile_until_it_exists() {
     let fixture = Fixture::new("agent:\n  backend: exec\n  command: [./agent.sh]\n");
     let profile = fixture.profile("default", &[]);
-    let (_, missing) = spawn(&profile).await;
+    let (_, missing) = spawn(&fixture, &profile).await;
     let Err(SpawnError::CommandNotFound { command, .. }) = missing else { panic!("{missing:?}") };
     assert_eq!(command, "./agent.sh");
     assert_eq!(view(&profile).await.state, ProfileState::Degraded);
@@ -182,11 +181,11 @@ async fn a_missing_command_degrades_the_profile_until_it_exists() {
     // By a process of its own: what a thread of this one has open for writing while another one starts a process is busy.
     let copied = std::process::Command::new("install").args(["-m", "600"]).args([&text, &script]).status();
     assert!(copied.unwrap().success());
-    let (_, forbidden) = spawn(&profile).await;
+    let (_, forbidden) = spawn(&fixture, &profile).await;
     assert!(matches!(forbidden, Err(SpawnError::CommandNotFound { .. })), "{forbidden:?}");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(&script, mode).unwrap();
-    let (_, child) = spawn(&profile).await;
+    let (_, child) = spawn(&fixture, &profile).await;
     end(child.unwrap()).await;
     assert_eq!(view(&profile).await.state, ProfileState::Ready);
 }
@@ -194,7 +193,7 @@ async fn a_missing_command_degrades_the_profile_until_it_exists() {
 #[actix::test]
 async fn a_missing_working_directory_is_not_reported_as_a_missing_command() {
     let fixture = Fixture::new("agent:\n  backend: exec\n  command: [sleep, '1']\n  cwd: nowhere\n");
-    let (_, started) = spawn(&fixture.profile("default", &[])).await;
+    let (_, started) = spawn(&fixture, &fixture.profile("default", &[])).await;
     assert!(started.unwrap_err().to_string().contains("working directory"));
 }
 
@@ -203,12 +202,12 @@ async fn references_are_resolved_in_the_profiles_own_scope_and_a_missing_one_is_
     let fixture = Fixture::new("agent:\n  backend: exec\n  command: [sleep, '300']\n  cwd: ${DIR}\n");
     fs::create_dir(fixture.home.path().join("sub")).unwrap();
     let profile = fixture.profile("default", &[]);
-    let (_, missing) = spawn(&profile).await;
+    let (_, missing) = spawn(&fixture, &profile).await;
     assert!(missing.unwrap_err().to_string().contains("agent.cwd needs DIR"));
     let seen = view(&profile).await;
     assert_eq!((seen.state, seen.missing), (ProfileState::Degraded, vec!["DIR".to_owned()]));
     fs::write(fixture.home.path().join(".env"), "DIR=sub\n").unwrap();
-    let (turn, child) = spawn(&profile).await;
+    let (turn, child) = spawn(&fixture, &profile).await;
     let pid = agent(turn).await;
     assert!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap().ends_with("sub"));
     assert_eq!(view(&profile).await.state, ProfileState::Ready);
@@ -225,7 +224,7 @@ async fn a_command_that_refers_to_a_secret_is_not_run_and_degrades_the_profile()
         assert_eq!((seen.state, seen.troubles.len()), (ProfileState::Degraded, 1), "{:?}", seen.troubles);
         assert!(seen.troubles[0].contains("agent.command refers to KEY,"), "{:?}", seen.troubles);
         assert!(!seen.troubles[0].contains("canary"), "{:?}", seen.troubles);
-        let (_, refused) = spawn(&profile).await;
+        let (_, refused) = spawn(&fixture, &profile).await;
         assert!(matches!(refused, Err(SpawnError::CommandNotFound { .. })), "attempt {attempt}: {refused:?}");
     }
 }
@@ -235,7 +234,7 @@ async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_degrades_the_profile(
     let fixture = Fixture::new(SLEEP);
     fs::write(fixture.home.path().join(".env"), b"KEY=\xff\xfe").unwrap();
     let profile = fixture.profile("default", &[]);
-    let (turn, child) = spawn(&profile).await;
+    let (turn, child) = spawn(&fixture, &profile).await;
     assert!(!environment_of(agent(turn).await).contains_key("KEY"));
     let seen = view(&profile).await;
     assert_eq!(seen.state, ProfileState::Degraded);

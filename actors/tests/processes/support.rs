@@ -8,11 +8,12 @@ use std::sync::Arc;
 use actix::prelude::*;
 use caduceus_actors::counts::CountBy;
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
-use caduceus_actors::drain::permit::messages::{PermitRequest, RequestPermits};
-use caduceus_actors::drain::permit::{Gate, TurnPermit};
+use caduceus_actors::drain::permit::messages::RequestPermits;
+use caduceus_actors::drain::permit::{Gate, PermitRequest, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::outbox::Outbox;
+use caduceus_actors::profile::agent::AgentSettings;
 use caduceus_actors::profile::agent::messages::AgentPorts;
 use caduceus_actors::profile::messages::ProfileConfig;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
@@ -122,6 +123,12 @@ impl Fixture {
         ProfileActor::new(config, guard_command(), self.redactor.clone(), dependencies, incarnation).start()
     }
 
+    /// The configuration of the agent of the default profile.
+    pub(crate) fn agent(&self) -> Arc<AgentSettings> {
+        let settings = Settings::load(self.home.path(), Environment::sort([])).unwrap();
+        Arc::new(settings.profiles[0].agent.clone())
+    }
+
     pub(crate) async fn permit(&self, id: TurnId, session: &SessionKey) -> TurnPermit {
         let ticket = TurnTicket { id, profile: session.profile().clone(), session: session.clone() };
         let requests = RequestPermits(vec![PermitRequest { ticket, origin: Origin::External }]);
@@ -172,7 +179,7 @@ impl Fixture {
                 thread_id: None,
             }),
             descriptor: Arc::new(params.descriptor),
-            agent: None,
+            agent: self.agent(),
         };
         self.stub.state().history = params.history;
         let (stub, profile) = (self.address.clone(), profile.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::inject;
-use super::traffic::{HIGH_INTENSITY, doubled, node, settled, start_echoing, under_traffic, until_restarted};
+use super::traffic::{HIGH_INTENSITY, doubled, node, settled, start_using, under_traffic, until_restarted};
 use crate::support::{SOON, pace, wait_for};
 
 /// How long the thread is blocked: many times longer than the replacement takes.
@@ -13,7 +13,7 @@ const HANG_S: u64 = 6;
 
 /// Hangs an actor under traffic and checks again after its thread has woken.
 async fn survives_a_hang(path: &str, fault: &str) {
-    let world = start_echoing(HIGH_INTENSITY).await;
+    let world = start_using(path, HIGH_INTENSITY).await;
     let before = until_restarted(&world, path, 0).await["generation"].as_u64().unwrap();
     let dials = world.account().await["gateways"]["world"]["dials"].clone();
     let ((), seen) = under_traffic(&world, async {

@@ -36,7 +36,7 @@ async fn a_profile_that_exceeds_its_restart_intensity_fails_and_a_reset_restarts
     world.profile("work", "");
     world.write(
         "caduceus.yaml",
-        "agent: {backend: echo}
+        "agent: {backend: exec, command: [/bin/echo, answered]}
 supervision:
   policies:
     profile: {max_restarts: 5, window_s: 60, backoff_floor_ms: 0, backoff_ceiling_ms: 0}

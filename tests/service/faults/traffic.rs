@@ -28,8 +28,27 @@ pub(super) const HIGH_INTENSITY: &str = "supervision:
 
 /// A world with the built-in agent, in which interrupted turns run again.
 pub(super) async fn start_echoing(more: &str) -> World {
+    start_with("{backend: echo}", more).await
+}
+
+/// The same for a fault of the actor at `path`, which every turn uses: turns of the built-in agent do not use their profile.
+pub(super) async fn start_using(path: &str, more: &str) -> World {
+    let uses_profile = path.starts_with("profiles/");
+    start_with(if uses_profile { "{backend: exec, command: [/bin/echo, answered]}" } else { "{backend: echo}" }, more)
+        .await
+}
+
+/// The same with the default for interrupted turns: their chats get a notice, and they do not run again.
+pub(super) async fn start_asking(more: &str) -> World {
     let mut world = World::prepare().await;
-    world.write("caduceus.yaml", &format!("agent: {{backend: echo}}\nturns: {{interrupted: rerun}}\n{more}"));
+    world.write("caduceus.yaml", &format!("agent: {{backend: echo}}\n{more}"));
+    world.serve().await;
+    world
+}
+
+async fn start_with(agent: &str, more: &str) -> World {
+    let mut world = World::prepare().await;
+    world.write("caduceus.yaml", &format!("agent: {agent}\nturns: {{interrupted: rerun}}\n{more}"));
     world.serve().await;
     world
 }

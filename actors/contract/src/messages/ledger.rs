@@ -18,12 +18,34 @@ use crate::turn_id::TurnId;
 use crate::wire::action::ActionResult;
 use crate::wire::session::SessionKey;
 
-/// A change of the state of a row, which may be handed over to the ledger more than once.
-pub trait ChangeOfState: Message<Result = Result<(), LedgerError>> + Clone + Send + 'static {}
+/// What may be handed over to the ledger more than once.
+pub trait ChangeOfState:
+    Message<Result = Result<<Self as ChangeOfState>::Answer, LedgerError>> + Clone + Send + 'static
+{
+    /// The answer, once it is on disk.
+    type Answer: Send + 'static;
+}
 
-impl ChangeOfState for MarkInbound {}
-impl ChangeOfState for MarkOutbound {}
-impl ChangeOfState for SettleTurn {}
+impl ChangeOfState for MarkInbound {
+    type Answer = ();
+}
+
+impl ChangeOfState for MarkOutbound {
+    type Answer = ();
+}
+
+impl ChangeOfState for SettleTurn {
+    type Answer = ();
+}
+
+impl ChangeOfState for WithdrawTurns {
+    type Answer = Vec<(TurnId, InboundId)>;
+}
+
+/// A notice of the gateway: it is not repeated, so it is recorded twice if the ledger's actor fails with it.
+impl ChangeOfState for RecordOutbound {
+    type Answer = OutboundId;
+}
 
 /// Row of an inbound event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -104,8 +126,11 @@ pub struct RecordInbound {
     pub session: SessionKey,
     /// The event as received, JSON.
     pub event: String,
-    /// `Received`, or `Held` / `Refused` when it is not to run now.
+    /// `Received`; `Held` or `Refused` if it is not to run now; `Running` if its turn starts as soon as this is answered, which
+    /// counts an attempt.
     pub state: InboundState,
+    /// The turn that is to run it at once.
+    pub turn: Option<TurnId>,
     /// The reason, as in [`MarkInbound`].
     pub note: Option<String>,
 }
@@ -140,6 +165,16 @@ pub struct MarkInbound {
     pub turn: Option<TurnId>,
     /// One word or sentence for people, without content; `None` leaves it unchanged.
     pub note: Option<String>,
+}
+
+/// Takes back turns that were to run events at once and never started, because there was no answer to [`RecordInbound`]. An event that was
+/// recorded nevertheless waits, and the attempt does not count. Answered with these turns and their events. The ledger owes it to the
+/// disk.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<(TurnId, InboundId)>, LedgerError>")]
+pub struct WithdrawTurns {
+    /// The turns.
+    pub turns: Vec<TurnId>,
 }
 
 /// The inbound events in the given states, oldest first. A corrupt row is left out, logged and counted in
@@ -244,7 +279,7 @@ pub struct InboundRow {
     pub event: String,
     /// Its state.
     pub state: InboundState,
-    /// How often it was marked `Running`.
+    /// How often it was recorded or marked as `Running`.
     pub attempts: u32,
     /// The turn that ran it last.
     pub turn: Option<TurnId>,
@@ -252,8 +287,9 @@ pub struct InboundRow {
     pub received_at_ms: i64,
 }
 
-/// Records a reply before it is sent. A repeated one, with the same turn and number, is answered with the row of the first: the
-/// sender repeats it when it has no answer, and cannot know whether it was carried out.
+/// Records a reply, or a notice of the gateway, before it is sent. The ledger owes a notice, which belongs to no turn, to the disk. A
+/// repeated reply, with the same turn and number, is answered with the row of the first: its sender repeats it when it has no answer,
+/// and cannot know whether it was carried out.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<OutboundId, LedgerError>")]
 pub struct RecordOutbound {

@@ -1,18 +1,22 @@
 //! The handlers of the messages.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::{Handler, MessageResult};
 use futures_util::future::FutureExt as _;
 use tracing::{error, info, warn};
 
-use super::super::event::{ChatCommand, DispatchJob};
+use super::super::event::ChatCommand;
 use super::super::notice::Notice;
 use super::super::plan::WaitingCounts;
+use super::super::ports::DispatchPorts;
 use super::super::settings::DispatchSettings;
-use super::{DispatchActor, EventAction, FULL_MAILBOX_PAUSE, GateState, RecordAnswered, RecordedEvent};
+use super::{
+    AnsweredOffer, DispatchActor, EventAction, FULL_MAILBOX_PAUSE, GateState, Offer, RecordAnswered, RecordedEvent,
+};
 use crate::config::messages::SettingsChanged;
-use crate::hand_over::LEDGER_TIMEOUT;
+use crate::hand_over::{LEDGER_TIMEOUT, hand_over_and_wait};
 use crate::settings::{Busy, WhenRefused};
 use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::dispatch::{
@@ -20,13 +24,16 @@ use caduceus_contract::messages::dispatch::{
     UnknownTurn,
 };
 use caduceus_contract::messages::drain::DrainChanged;
-use caduceus_contract::messages::ledger::{InboundState, RecordInbound, Recorded};
+use caduceus_contract::messages::ledger::{InboundState, LedgerError, RecordInbound, Recorded, WithdrawTurns};
 use caduceus_contract::messages::turn::{DispatcherNotReady, StopCause, TurnEnded};
 use caduceus_contract::wire::session::SessionKey;
-use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};
+use caduceus_supervision::{AskError, ChildExited, Port, ResponseFuture, TellError, spawn};
 
 /// Longest name of a profile in the log, in characters; no served profile has a longer one.
 const MAX_SHOWN_NAME: usize = 64;
+
+/// The answer of the ledger for events that were offered together.
+type BatchAnswer = Result<Result<Vec<Result<Recorded, LedgerError>>, LedgerError>, AskError>;
 
 impl Handler<OfferEvents> for DispatchActor {
     type Result = ResponseFuture<Vec<Result<(), NotRecorded>>>;
@@ -35,49 +42,90 @@ impl Handler<OfferEvents> for DispatchActor {
         let (records, offers): (Vec<_>, Vec<_>) = events.into_iter().map(|event| self.record_of(event)).unzip();
         let recorded = self.ports.ledger.record_inbound.ask(Batch(records), LEDGER_TIMEOUT);
         let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.reserve());
-        let counts = self.ports.counts.clone();
-        // The future outlives this incarnation: an event on disk is acknowledged and processed even if the incarnation fails meanwhile.
+        let ports = Arc::clone(&self.ports);
+        // The future outlives this incarnation. If that fails meanwhile it is fenced, and its successor finds the events in the ledger.
         ResponseFuture::new(async move {
-            let recorded = recorded.await;
-            let unavailable = || Err(NotRecorded::LedgerUnavailable);
-            if incarnation.is_fenced() {
+            let answer = recorded.await;
+            // The record may still be carried out, and would show turns as running that never start.
+            if let Err(AskError::Timeout | AskError::Closed) = answer {
+                withdraw(&ports, &own, &offers);
+            }
+            let recorded = if incarnation.is_fenced() {
                 // The thread resumed after its actors had been replaced. The new incarnation has read the ledger since, and the
                 // connector sends again the events that were not in it.
-                return offers.iter().map(|_| unavailable()).collect();
-            }
-            let (mut events, mut answers) = (Vec::new(), Vec::new());
-            match recorded {
-                Ok(Ok(recorded)) => {
-                    for (recorded, (job, action)) in recorded.into_iter().zip(offers) {
-                        answers.push(recorded.as_ref().map(drop).map_err(|error| {
-                            error!(%error, "event not written to the ledger, and not acknowledged");
-                            NotRecorded::LedgerUnavailable
-                        }));
-                        let Ok(recorded) = recorded else { continue };
-                        if matches!(recorded, Recorded::Duplicate { .. }) {
-                            counts.duplicate();
-                        }
-                        events.extend(RecordedEvent::of(recorded, job, action));
-                    }
-                }
-                Ok(Err(error)) => {
-                    error!(%error, "events not written to the ledger, and not acknowledged");
-                    answers.extend(offers.iter().map(|_| unavailable()));
-                }
-                Err(error) => {
-                    warn!(%error, "events not written to the ledger, and not acknowledged");
-                    answers.extend(offers.iter().map(|_| unavailable()));
-                }
-            }
-            send_recorded(&own, RecordAnswered { place, generation: incarnation.generation(), events }).await;
+                return offers.iter().map(|_| Err(NotRecorded::LedgerUnavailable)).collect();
+            } else {
+                recorded_of(answer, offers.len())
+            };
+            let duplicates = recorded.iter().filter(|recorded| matches!(recorded, Some(Recorded::Duplicate { .. })));
+            duplicates.for_each(|_| ports.counts.duplicate());
+            let answers = recorded.iter().map(|recorded| match recorded {
+                Some(_) => Ok(()),
+                None => Err(NotRecorded::LedgerUnavailable),
+            });
+            let answers = answers.collect();
+            let offers = offers.into_iter().zip(recorded).map(|(offer, recorded)| AnsweredOffer { offer, recorded });
+            let place = Some((incarnation.generation(), place));
+            send_recorded(&own, RecordAnswered { place, offers: offers.collect() }).await;
             answers
         })
     }
 }
 
+/// What the ledger recorded of events that were offered together; failures are logged.
+fn recorded_of(answer: BatchAnswer, number: usize) -> Vec<Option<Recorded>> {
+    let reason = match answer {
+        Ok(Ok(recorded)) => {
+            let one = |recorded: Result<Recorded, LedgerError>| {
+                recorded
+                    .inspect_err(|error| error!(%error, "event not written to the ledger, and not acknowledged"))
+                    .ok()
+            };
+            return recorded.into_iter().map(one).collect();
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    warn!(reason, "events not written to the ledger, and not acknowledged");
+    vec![None; number]
+}
+
+/// Takes back the turns of events whose record had no answer. What was recorded nevertheless is queued, whether or not the connector
+/// sends it again.
+fn withdraw(ports: &DispatchPorts, own: &Port<RecordAnswered>, offers: &[Offer]) {
+    let turn = |Offer { job, action }: &Offer| match action {
+        EventAction::Begin(turn, _) => Some((*turn, job.clone())),
+        EventAction::Return
+        | EventAction::Run
+        | EventAction::Hold
+        | EventAction::Refuse(_)
+        | EventAction::Execute(_) => None,
+    };
+    let mut jobs: HashMap<_, _> = offers.iter().filter_map(turn).collect();
+    if jobs.is_empty() {
+        return;
+    }
+    let withdraw = WithdrawTurns { turns: jobs.keys().copied().collect() };
+    let (withdrawn, own) = (hand_over_and_wait(&ports.ledger.withdraw_turns, withdraw, None), own.clone());
+    spawn(async move {
+        match withdrawn.await {
+            Ok(withdrawn) => {
+                let offer = |(turn, id)| {
+                    let offer = Offer { job: jobs.remove(&turn)?, action: EventAction::Return };
+                    Some(AnsweredOffer { offer, recorded: Some(Recorded::New(id)) })
+                };
+                // The newest is the first in the answer.
+                let offers: Vec<_> = withdrawn.into_iter().rev().filter_map(offer).collect();
+                send_recorded(&own, RecordAnswered { place: None, offers }).await;
+            }
+            Err(error) => error!(%error, "turns that did not start are not withdrawn in the ledger"),
+        }
+    });
+}
+
 impl DispatchActor {
-    /// The record of an event that was offered, and the action that follows once it is on disk.
-    fn record_of(&self, offered: OfferedEvent) -> (RecordInbound, (DispatchJob, EventAction)) {
+    /// The record of an event that was offered, and what follows once it is on disk.
+    fn record_of(&mut self, offered: OfferedEvent) -> (RecordInbound, Offer) {
         let (profile, unserved) = match self.settings.rules.profile(&offered) {
             Ok(profile) => (profile, false),
             Err(name) => {
@@ -99,9 +147,21 @@ impl DispatchActor {
                 WhenRefused::Hold => (InboundState::Held, EventAction::Hold),
             },
         };
+        let permitted = match &action {
+            EventAction::Run | EventAction::Hold => self.take_permit(&job),
+            EventAction::Begin(..) | EventAction::Return | EventAction::Refuse(_) | EventAction::Execute(_) => None,
+        };
+        let (state, turn, action) = match permitted {
+            Some((turn, permit)) => (InboundState::Running, Some(turn), EventAction::Begin(turn, permit)),
+            None => (state, None, action),
+        };
         let note = match &action {
             EventAction::Refuse(notice) => Some(notice.reason().to_owned()),
-            EventAction::Run | EventAction::Hold | EventAction::Execute(_) => None,
+            EventAction::Begin(..)
+            | EventAction::Return
+            | EventAction::Run
+            | EventAction::Hold
+            | EventAction::Execute(_) => None,
         };
         let record = RecordInbound {
             target: Arc::clone(&job.target),
@@ -112,24 +172,10 @@ impl DispatchActor {
             session: job.session.clone(),
             event: job.raw_event.to_string(),
             state,
+            turn,
             note,
         };
-        (record, (job, action))
-    }
-}
-
-impl RecordedEvent {
-    /// What follows for an event that is in the ledger; `None` if nothing does.
-    fn of(recorded: Recorded, job: DispatchJob, action: EventAction) -> Option<Self> {
-        match recorded {
-            Recorded::New(id) => Some(Self { id, job, action }),
-            // The answer to its first record may have been lost; an event is queued once at most.
-            Recorded::Duplicate { id, state: InboundState::Received } => {
-                Some(Self { id, job, action: EventAction::Run })
-            }
-            Recorded::Duplicate { id, state: InboundState::Held } => Some(Self { id, job, action: EventAction::Hold }),
-            Recorded::Duplicate { .. } => None,
-        }
+        (record, Offer { job, action })
     }
 }
 
@@ -138,7 +184,10 @@ async fn send_recorded(own: &Port<RecordAnswered>, mut answered: RecordAnswered)
     while let Err((error, returned)) = own.tell_or_return(answered) {
         answered = returned;
         if error != TellError::Full {
-            let rows: Vec<_> = answered.events.iter().map(|event| event.id.0).collect();
+            let row = |answered: &AnsweredOffer| match answered.recorded? {
+                Recorded::New(id) | Recorded::Duplicate { id, .. } => Some(id.0),
+            };
+            let rows: Vec<_> = answered.offers.iter().filter_map(row).collect();
             return error!(?rows, %error, "events on disk, but not queued before the next start");
         }
         tokio::time::sleep(FULL_MAILBOX_PAUSE).await;
@@ -149,14 +198,20 @@ impl Handler<RecordAnswered> for DispatchActor {
     type Result = ();
 
     fn handle(&mut self, answered: RecordAnswered, ctx: &mut Self::Context) {
-        let events = if answered.generation == self.incarnation.generation() {
-            self.arrivals.complete(answered.place, answered.events)
-        } else {
-            // An earlier incarnation assigned the place.
-            vec![answered.events]
+        let place = answered.place.and_then(|(generation, place)| {
+            // Not if an earlier incarnation assigned it.
+            (generation == self.incarnation.generation()).then_some(place)
+        });
+        let is_own = place.is_some();
+        let offers = match place {
+            Some(place) => self.arrivals.complete(place, answered.offers),
+            None => vec![answered.offers],
         };
-        for event in events.into_iter().flatten() {
-            self.process_or_defer(event, ctx);
+        for answered in offers.into_iter().flatten() {
+            let event = if is_own { self.settle_offer(answered, ctx) } else { RecordedEvent::of(answered) };
+            if let Some(event) = event {
+                self.process_or_defer(event, ctx);
+            }
         }
     }
 }
@@ -241,7 +296,7 @@ impl Handler<StopTurnById> for DispatchActor {
 
     fn handle(&mut self, order: StopTurnById, _: &mut Self::Context) -> Self::Result {
         // A turn that is being started can be stopped as well.
-        if self.plan.event_of(order.turn).is_none() {
+        if self.plan.session_of(order.turn).is_none() {
             return Err(UnknownTurn(order.turn));
         }
         self.stop_turn(order.turn, StopCause::Operator);

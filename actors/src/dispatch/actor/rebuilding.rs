@@ -16,12 +16,12 @@ use super::super::ports::{GATE_TIMEOUT, MAX_ATTEMPTS};
 use super::super::recovery::{MAX_RESTARTS, PAGE, RunningAtStart, read_running};
 use super::{DispatchActor, GateState};
 use crate::drain::permit::messages::{ListTurns, RunningTurn};
-use crate::hand_over::LEDGER_TIMEOUT;
+use crate::hand_over::{LEDGER_TIMEOUT, hand_over};
 use crate::settings::Interrupted;
 use crate::time::now_ms;
 use caduceus_contract::messages::drain::{DrainView, Origin};
 use caduceus_contract::messages::ledger::{
-    InboundId, InboundState, LastInterrupted, ListWaiting, ReadInbound, WaitingRow,
+    InboundId, InboundState, LastInterrupted, ListWaiting, ReadInbound, WaitingRow, WithdrawTurns,
 };
 use caduceus_contract::turn_id::TurnId;
 
@@ -95,6 +95,9 @@ impl DispatchActor {
                 self.started_turns.adopt(turn, running.stop.clone());
                 self.adopted.push(turn);
                 self.jobs.insert(id, job);
+            } else if let Some(turn) = turn.filter(|turn| self.ports.permits.never_started(*turn)) {
+                rebuild.waiting += 1;
+                self.start_anew(turn, id, &job, received, ctx);
             } else {
                 rebuild.interrupted += 1;
                 self.handle_interrupted(id, &job, received, ctx);
@@ -201,9 +204,18 @@ impl DispatchActor {
                     self.adopted.push(turn);
                 }
                 Some(RunningTurn { stop: None, .. }) => {
-                    warn!(%turn, "turn was not started; its event runs again");
+                    // If its child starts after this, it ends at once.
+                    if !self.ports.permits.forget(turn) {
+                        self.adopted.push(turn);
+                        continue;
+                    }
                     if let Some(job) = self.drop_turn(turn, event, ctx) {
-                        self.run_again(event, &job, now_ms(), ctx);
+                        self.start_anew(turn, event, &job, now_ms(), ctx);
+                    }
+                }
+                None if self.ports.permits.never_started(turn) => {
+                    if let Some(job) = self.drop_turn(turn, event, ctx) {
+                        self.start_anew(turn, event, &job, now_ms(), ctx);
                     }
                 }
                 // A turn is listed until its end was received.
@@ -215,6 +227,8 @@ impl DispatchActor {
                 }
             }
         }
+        let steps = self.plan.start_next();
+        self.carry_out(steps, ctx);
     }
 
     fn drop_turn(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<DispatchJob> {
@@ -225,9 +239,35 @@ impl DispatchActor {
                 self.run_again(steered, &job, now_ms(), ctx);
             }
         }
-        let steps = self.plan.ended(turn);
-        self.carry_out(steps, ctx);
+        // The next event starts once this one has its place again.
+        self.plan.drop_turn(turn);
         job
+    }
+
+    /// Queues the event of a turn that never started, because the dispatcher failed between its permit and its start.
+    fn start_anew(
+        &mut self,
+        turn: TurnId,
+        event: InboundId,
+        job: &DispatchJob,
+        received_at_ms: i64,
+        ctx: &mut Context<Self>,
+    ) {
+        info!(%turn, "turn was not started; its event waits again");
+        let withdraw = WithdrawTurns { turns: vec![turn] };
+        let withdrawn = hand_over(&self.ports.ledger.withdraw_turns, withdraw, Some(&self.incarnation));
+        self.tasks.spawn(withdrawn, move |withdrawn, _, _| {
+            if let Err(error) = withdrawn {
+                error!(row = event.0, %error, "event state not updated in the ledger");
+            }
+        });
+        let link = &job.target.link;
+        if self.ports.links.contains_key(link) {
+            let steps = self.plan.returned(event, &job.session, link);
+            self.carry_out(steps, ctx);
+        } else {
+            self.unlinked.push(link.clone(), received_at_ms, event);
+        }
     }
 
     /// Handles a turn that a crash interrupted, by `turns.interrupted`.

@@ -10,11 +10,13 @@ use tracing::{error, info, warn};
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
 use super::super::ports::GATE_TIMEOUT;
-use super::super::start::{NotStarted, StartOutcomes, StartingTurn, request_permits, start_turns};
+use super::super::start::{
+    NotStarted, PermitOutcomes, StartOutcomes, StartingTurn, request_permits, start_children, start_turns, take_permits,
+};
 use super::super::started::StartedTurn;
 use super::DispatchActor;
+use crate::config::messages::Served;
 use crate::hand_over::LEDGER_TIMEOUT;
-use crate::profile::messages::ProfilePorts;
 use crate::settings::WhenRefused;
 use caduceus_contract::messages::drain::Refusal;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow, InboundState, LedgerError, ReadInbound};
@@ -48,7 +50,7 @@ impl DispatchActor {
         &mut self,
         turn: TurnId,
         event: InboundId,
-        profile: ProfilePorts,
+        profile: Served,
         read: Result<Result<InboundRow, LedgerError>, AskError>,
         ctx: &mut Context<Self>,
     ) {
@@ -71,7 +73,7 @@ impl DispatchActor {
     }
 
     /// The turn starts with the others that come together.
-    fn launch(&mut self, turn: TurnId, event: InboundId, profile: ProfilePorts, ctx: &mut Context<Self>) {
+    fn launch(&mut self, turn: TurnId, event: InboundId, profile: Served, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&event) else { return };
         job.origin = self.plan.origin_of(turn).unwrap_or(job.origin);
         if job.descriptor.is_none() {
@@ -83,30 +85,40 @@ impl DispatchActor {
             let steps = self.plan.no_link(turn);
             return self.carry_out(steps, ctx);
         }
-        self.to_start.push((profile, StartingTurn { turn, event, job: job.clone() }));
+        self.to_start.push(StartingTurn { turn, event, job: job.clone(), profile });
         self.tasks.poll_again();
     }
 
-    /// Starts the turns that have come together, those of each profile by common requests.
-    pub(super) fn start_together(&mut self, _: &mut Context<Self>) {
-        let mut by_profile: BTreeMap<ProfileName, (ProfilePorts, Vec<StartingTurn>)> = BTreeMap::new();
-        for (profile, starting) in std::mem::take(&mut self.to_start) {
-            let name = starting.job.profile.clone();
-            by_profile.entry(name).or_insert_with(|| (profile, Vec::new())).1.push(starting);
+    /// Starts the turns that have come together.
+    pub(super) fn start_together(&mut self, ctx: &mut Context<Self>) {
+        let begun = std::mem::take(&mut self.begun);
+        if !begun.is_empty() {
+            let started = start_children(&self.ports, &self.turn_factory, begun);
+            self.tasks.spawn(started, |outcomes, actor, ctx| actor.settle_starts(outcomes, ctx));
         }
-        for (profile, turns) in by_profile.into_values() {
-            let permitted = request_permits(Arc::clone(&self.ports), turns);
-            self.tasks.spawn(permitted, |(permitted, refused), actor, ctx| {
-                // At once: they do not wait for the start of the others.
-                actor.settle_starts(refused, ctx);
-                if permitted.is_empty() {
-                    return;
-                }
-                let (ports, turn_factory) = (Arc::clone(&actor.ports), Arc::clone(&actor.turn_factory));
-                let started = start_turns(ports, turn_factory, profile, permitted);
-                actor.tasks.spawn(started, |outcomes, actor, ctx| actor.settle_starts(outcomes, ctx));
-            });
+        let turns = std::mem::take(&mut self.to_start);
+        if !turns.is_empty() {
+            let outcomes = take_permits(&self.ports.permits, turns);
+            self.settle_permits(outcomes, ctx);
         }
+    }
+
+    fn settle_permits(&mut self, outcomes: PermitOutcomes, ctx: &mut Context<Self>) {
+        let PermitOutcomes { permitted, refused, unread } = outcomes;
+        if !permitted.is_empty() {
+            let started = start_turns(Arc::clone(&self.ports), Arc::clone(&self.turn_factory), permitted);
+            self.tasks.spawn(started, |outcomes, actor, ctx| actor.settle_starts(outcomes, ctx));
+        }
+        // Those of a profile whose disk does not answer delay no other.
+        let mut by_profile: BTreeMap<ProfileName, Vec<StartingTurn>> = BTreeMap::new();
+        for starting in unread {
+            by_profile.entry(starting.job.profile.clone()).or_default().push(starting);
+        }
+        for turns in by_profile.into_values() {
+            let answered = request_permits(Arc::clone(&self.ports), turns);
+            self.tasks.spawn(answered, |outcomes, actor, ctx| actor.settle_permits(outcomes, ctx));
+        }
+        self.settle_starts(refused, ctx);
     }
 
     fn settle_starts(&mut self, outcomes: StartOutcomes, ctx: &mut Context<Self>) {

@@ -12,6 +12,46 @@ use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
 impl DispatchPlan {
+    /// An event is about to be recorded. If it waits for nothing, `admit` takes a permit for its turn, which then has a slot: the record
+    /// says that it runs, and [`DispatchPlan::begun`] or [`DispatchPlan::ended`] follows. Otherwise [`DispatchPlan::recorded`] follows.
+    pub(in crate::dispatch) fn offered<P>(
+        &mut self,
+        key: &SessionKey,
+        over: &LinkId,
+        admit: impl FnOnce(TurnId) -> Option<P>,
+    ) -> Option<(TurnId, P)> {
+        let line = self.lines.line(over, key.profile());
+        // It overtakes no session that may run.
+        let has_slot = self.is_open(key.profile()) && self.has_free_slot() && !self.lines.has_next();
+        let (key, session) = entry(&mut self.sessions, key);
+        if has_slot && session.is_empty() {
+            let turn = self.ids.make();
+            if let Some(permit) = admit(turn) {
+                self.take_slot(turn, &key, line, None);
+                return Some((turn, permit));
+            }
+        }
+        session.being_recorded += 1;
+        None
+    }
+
+    /// The event of a turn that [`DispatchPlan::offered`] returned is recorded. `false` if there is no such turn.
+    pub(in crate::dispatch) fn begun(&mut self, turn: TurnId, event: InboundId) -> bool {
+        let Some(current) = self.current_mut(turn) else { return false };
+        current.waiting = Some(WaitingEvent { event, waited: false, origin: Origin::External });
+        self.events.insert(event);
+        self.lines.entered(event);
+        true
+    }
+
+    /// The record of an event that waits afterwards was answered.
+    pub(in crate::dispatch) fn recorded(&mut self, key: &SessionKey) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.being_recorded = session.being_recorded.saturating_sub(1);
+            self.remove_if_idle(key);
+        }
+    }
+
     /// An event that was just recorded. `has_descriptor`: it arrived with the descriptor for its turn.
     pub(in crate::dispatch) fn arrived(
         &mut self,
@@ -93,13 +133,30 @@ impl DispatchPlan {
         self.start_next()
     }
 
+    /// An event whose turn never started: it waits in order of arrival, before later events of its session.
+    pub(in crate::dispatch) fn returned(
+        &mut self,
+        event: InboundId,
+        key: &SessionKey,
+        over: &LinkId,
+    ) -> Vec<DispatchStep> {
+        if !self.events.insert(event) {
+            return Vec::new();
+        }
+        self.lines.entered(event);
+        let line = self.lines.line(over, key.profile());
+        let (key, _) = entry(&mut self.sessions, key);
+        self.enqueue_in_order(&key, line, event);
+        self.start_next()
+    }
+
     /// A turn that an earlier incarnation started.
     pub(in crate::dispatch) fn adopted(&mut self, turn: TurnId, event: InboundId, key: &SessionKey, over: &LinkId) {
         self.events.insert(event);
         self.lines.entered(event);
         let line = self.lines.line(over, key.profile());
         let (key, _) = entry(&mut self.sessions, key);
-        self.take_slot(turn, &key, line, WaitingEvent { event, waited: true, origin: Origin::External });
+        self.take_slot(turn, &key, line, Some(WaitingEvent { event, waited: true, origin: Origin::External }));
     }
 
     /// A steered event that the running turn did not accept: it waits, if there is room. `during_drain`: it arrived during a drain; if
@@ -126,9 +183,7 @@ impl DispatchPlan {
         self.events.insert(event);
         let (key, _) = entry(&mut self.sessions, key);
         // Several are returned at once when their turn ends, in any order.
-        self.enqueue(&key, line, WaitingEvent { event, waited: true, origin: Origin::External }, |queue| {
-            queue.partition_point(|first| first.origin == Origin::Internal || first.event < event)
-        });
+        self.enqueue_in_order(&key, line, event);
         steps.extend(self.start_next());
         steps
     }

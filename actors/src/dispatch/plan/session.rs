@@ -15,6 +15,8 @@ pub(super) struct SessionState {
     /// One for each link with waiting events: a link that is down does not delay another.
     pub(super) queues: Vec<SessionQueue>,
     pub(super) current: Option<Box<CurrentTurn>>,
+    /// Events that are being recorded and wait afterwards; later ones do not overtake them.
+    pub(super) being_recorded: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,7 +31,8 @@ pub(super) struct SessionQueue {
 pub(super) struct CurrentTurn {
     pub(super) turn: TurnId,
     pub(super) line: LineId,
-    pub(super) waiting: WaitingEvent,
+    /// `None` until its event is recorded.
+    pub(super) waiting: Option<WaitingEvent>,
     /// The number of reports of the gate when the permit was requested.
     pub(super) requested_at: u64,
     /// It is stopped once it has started.
@@ -46,6 +49,11 @@ pub(super) struct WaitingEvent {
 }
 
 impl SessionState {
+    /// Whether it has neither a turn nor an event.
+    pub(super) fn is_empty(&self) -> bool {
+        self.current.is_none() && self.queues.is_empty() && self.being_recorded == 0
+    }
+
     /// Events that wait in the queue behind `line`.
     pub(super) fn len(&self, line: LineId) -> usize {
         self.queues.iter().find(|queue| queue.line == line).map_or(0, |queue| queue.events.len())

@@ -1,6 +1,7 @@
 //! Which event runs next.
 
 mod backlog; // Many events that wait, several links, and which is next.
+mod beginning; // Events that take a slot while they are recorded.
 mod model; // Random events, checked against a simple model.
 
 use std::collections::BTreeMap;

@@ -89,7 +89,7 @@ impl DrainActor {
             if answered && !counts {
                 actor.markers.request_reading(&scope);
             }
-            actor.after_reading();
+            actor.after_reading(&scope);
             actor.end_overdue(&scope, ctx);
             actor.run_next(&scope, ctx);
         }));

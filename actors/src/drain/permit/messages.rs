@@ -2,8 +2,8 @@
 
 use actix::Message;
 
-use super::TurnPermit;
-use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
+use super::{PermitRequest, TurnPermit};
+use caduceus_contract::messages::drain::{Refusal, TurnTicket};
 use caduceus_contract::messages::turn::StopTurn;
 use caduceus_supervision::Port;
 
@@ -15,15 +15,6 @@ pub struct RequestPermits(pub Vec<PermitRequest>);
 
 /// The answers to [`RequestPermits`].
 pub type PermitAnswers = Vec<Result<TurnPermit, Refusal>>;
-
-/// A turn that needs a permit. The permit is its place in the count; dropping it ends the turn.
-#[derive(Debug, Clone)]
-pub struct PermitRequest {
-    /// The turn.
-    pub ticket: TurnTicket,
-    /// Its cause.
-    pub origin: Origin,
-}
 
 /// The turns in flight with the port to stop each: for a restarted dispatcher, and for a shutdown.
 #[derive(Debug, Clone, Copy, Message)]

@@ -9,6 +9,7 @@ use super::super::steps::RefreshStep;
 use super::*;
 use crate::config::messages::{InForce, Served, SettingsChanged};
 use crate::profile::actor::ProfileActor;
+use crate::profile::agent::AgentSettings;
 use crate::profile::messages::ProfilePorts;
 use crate::settings::OpenSettings;
 use crate::status::changes::StatusChanges;
@@ -86,6 +87,7 @@ impl GrantActorBench {
         let served = |name: &&ProfileName| Served {
             name: (*name).clone(),
             home: trial.home.path().to_owned(),
+            agent: Arc::new(AgentSettings::NONE),
             ports: token_only(Port::from(address.clone())),
         };
         let settings = Arc::new(OpenSettings { home: trial.home.path().to_owned(), ..OpenSettings::default() });

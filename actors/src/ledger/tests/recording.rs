@@ -305,3 +305,42 @@ fn each_operation_of_a_batch_has_its_own_answer_and_all_are_one_commit() {
     assert_eq!(marked, [Ok(()), Err(LedgerError::Missing { table: "inbound", row: 7 }), Ok(())]);
     assert_eq!(writer.view().inbound[&InboundState::Running], 2);
 }
+
+#[test]
+fn an_event_recorded_with_its_turn_runs_from_then_on() {
+    let home = Home::new();
+    let (turn, running) = (fresh_turn_id(), InboundState::Running);
+    let writer = home.open();
+    let recorded = wait(writer.ask(RecordInbound { state: running, turn: Some(turn), ..event(1) })).unwrap();
+    let Recorded::New(id) = recorded else { panic!("{recorded:?}") };
+    let again = wait(writer.ask(RecordInbound { state: running, turn: Some(fresh_turn_id()), ..event(1) })).unwrap();
+    assert_eq!(again, Recorded::Duplicate { id, state: running });
+    close(&writer);
+    let rows = wait(home.open().ask(ListInbound { states: vec![running], after: None, limit: 2 })).unwrap();
+    let columns: Vec<_> = rows.iter().map(|row| (row.id, row.attempts, row.turn)).collect();
+    assert_eq!(columns, [(id, 1, Some(turn))]);
+}
+
+#[test]
+fn turns_that_never_started_are_withdrawn_and_no_others() {
+    let home = Home::new();
+    let turns = [1, 2, 3].map(|_| fresh_turn_id());
+    let writer = home.open();
+    for (number, turn) in (1..).zip(turns) {
+        let event = RecordInbound { state: InboundState::Running, turn: Some(turn), ..event(number) };
+        assert!(matches!(wait(writer.ask(event)), Ok(Recorded::New(_))));
+    }
+    // The first has ended, the third was never recorded.
+    let done = MarkInbound { turn: Some(turns[0]), ..mark(InboundId(1), InboundState::Done) };
+    wait(writer.ask(done)).unwrap();
+    let withdrawn = WithdrawTurns { turns: vec![turns[0], turns[1], fresh_turn_id()] };
+    for expected in [vec![(turns[1], InboundId(2))], vec![]] {
+        assert_eq!(wait(writer.ask(withdrawn.clone())), Ok(expected));
+    }
+    let states = [(InboundState::Received, 1), (InboundState::Running, 1), (InboundState::Done, 1)];
+    assert_eq!(writer.view().inbound, states.into());
+    let waiting = received(&writer);
+    assert_eq!((waiting[0].id, waiting[0].attempts), (InboundId(2), 0), "it was no attempt");
+    close(&writer);
+    assert_eq!(received(&home.open()).len(), 1);
+}

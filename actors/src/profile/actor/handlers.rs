@@ -8,10 +8,7 @@ use actix::{ActorFutureExt, WrapFuture};
 use tracing::{debug, info, warn};
 
 use super::ProfileActor;
-use crate::profile::agent::AgentSettings;
-use crate::profile::agent::messages::{
-    AuthorisedCall, Call, CallError, GetAgent, SpawnChild, SpawnError, SpawnedChild,
-};
+use crate::profile::agent::messages::{AuthorisedCall, Call, CallError, SpawnChild, SpawnError, SpawnedChild};
 use crate::profile::child_env::{ChildContext, child_env};
 use crate::profile::launch::Launch;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial, ProfileConfigChanged};
@@ -74,14 +71,6 @@ impl ProfileActor {
         let secrets = self.redactor.lease(self.profile().name.as_str());
         let token = order.agent.receives_tokens().then(|| self.token_sender.subscribe(&secrets));
         Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token, secrets })
-    }
-}
-
-impl Handler<GetAgent> for ProfileActor {
-    type Result = Arc<AgentSettings>;
-
-    fn handle(&mut self, _: GetAgent, _: &mut Self::Context) -> Self::Result {
-        Arc::clone(&self.agent)
     }
 }
 

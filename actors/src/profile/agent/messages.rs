@@ -20,8 +20,6 @@ use caduceus_supervision::{Port, port_set};
 port_set! {
     /// The ports of a turn to the profile that runs its agent.
     pub struct AgentPorts {
-        /// Reads the configuration of the agent.
-        pub get: Port<GetAgent>,
         /// Starts an agent that is a process.
         pub spawn: Port<SpawnChild>,
         /// Calls an agent that is a server.
@@ -29,16 +27,11 @@ port_set! {
     }
 }
 
-/// Requests the current configuration of the profile's agent.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Arc<AgentSettings>")]
-pub struct GetAgent;
-
 /// Starts the profile's agent for one turn, with the profile's secrets in its environment.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<SpawnedChild, SpawnError>")]
 pub struct SpawnChild {
-    /// The settings in the answer to [`GetAgent`]: later changes apply from the next turn on.
+    /// The settings when the turn started: later changes apply from the next turn on.
     pub agent: Arc<AgentSettings>,
     /// The turn.
     pub turn: TurnId,
