@@ -1,49 +1,52 @@
 //! JSON helpers of several formats that the original writes or reads as well.
 
-use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-/// JSON that is not parsed. Two are equal if their texts are.
-#[derive(Debug, Clone, Serialize)]
-#[serde(transparent)]
-pub struct RawJson(Box<RawValue>);
+/// The text of a JSON value. Two are equal if their texts are. A clone shares the text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RawJson(Arc<str>);
 
 impl RawJson {
     /// `value` as text, without a line break.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "a JSON value has a JSON form")]
     pub fn of(value: &Value) -> Self {
-        Self(serde_json::value::to_raw_value(value).expect("a JSON value has a JSON form"))
+        Self(serde_json::to_string(value).expect("a JSON value has a JSON form").into())
     }
 
     /// The text.
     #[must_use]
     pub fn get(&self) -> &str {
-        self.0.get()
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RawJson {
+    type Error = serde_json::Error;
+
+    /// Not every text is JSON.
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let _: &RawValue = serde_json::from_str(&text)?;
+        Ok(Self(text.into()))
     }
 }
 
 impl From<&RawValue> for RawJson {
     fn from(raw: &RawValue) -> Self {
-        Self(raw.to_owned())
+        Self(raw.get().into())
     }
 }
 
-impl PartialEq for RawJson {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
-    }
-}
-
-impl Eq for RawJson {}
-
-impl Hash for RawJson {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.get().hash(state);
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 

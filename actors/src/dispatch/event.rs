@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::relay::route::Routes;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::dispatch::OfferedEvent;
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::descriptor::Descriptor;
-use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::event::{InboundEvent, ReceivedEvent};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 /// An event with the data for its turn.
@@ -22,7 +21,7 @@ pub(super) struct DispatchJob {
     pub(super) session: SessionKey,
     pub(super) target: Arc<Target>,
     pub(super) event: Arc<InboundEvent>,
-    pub(super) raw_event: Arc<Value>,
+    pub(super) raw_event: RawJson,
     /// `None` for an event from the ledger, or one that arrived while its link was down: filled in when its turn starts.
     pub(super) descriptor: Option<Arc<Descriptor>>,
     /// Attempts already made.
@@ -93,7 +92,7 @@ impl Rules {
             profile,
             target: Arc::new(target),
             event: Arc::clone(&inbound.event),
-            raw_event: Arc::clone(&inbound.raw_event),
+            raw_event: inbound.raw_event.clone(),
             descriptor: inbound.descriptor.clone(),
             attempts: 0,
             origin: Origin::External,
@@ -104,14 +103,13 @@ impl Rules {
 impl DispatchJob {
     /// The job of a row of the ledger; `None` if its event is unreadable.
     pub(super) fn from_row(row: InboundRow) -> Option<(InboundId, Self)> {
-        let raw: Value = serde_json::from_str(&row.event).ok()?;
-        let event = InboundEvent::parse(&raw).ok()?;
+        let ReceivedEvent { event, raw } = ReceivedEvent::read(row.event.try_into().ok()?).ok()?;
         let job = Self {
             profile: row.profile,
             session: row.session,
             target: row.target,
-            event: Arc::new(event),
-            raw_event: Arc::new(raw),
+            event,
+            raw_event: raw,
             descriptor: None,
             attempts: row.attempts,
             origin: Origin::External,
@@ -149,7 +147,7 @@ mod tests {
             buffer_id: None,
             digest: [0; 32],
             event: Arc::new(InboundEvent::parse(&raw).unwrap()),
-            raw_event: Arc::new(raw),
+            raw_event: RawJson::of(&raw),
             descriptor: Some(Arc::default()),
         }
     }

@@ -19,24 +19,24 @@ impl Work for AppendHistory {
     type Answer = ();
 
     fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        let session = super::session_text(&self.session);
+        let session = self.session.stored();
         // Entries above the limit need not be written first.
         let entries = &self.entries[self.entries.len().saturating_sub(self.keep)..];
-        let digest = SessionDigest::of(&session);
-        let mut known = match find(store, &session, digest)? {
+        let digest = store.memory.session_digest(session);
+        let mut known = match find(store, session, digest)? {
             Some(known) => known,
             None if entries.is_empty() => return Ok(()),
-            None => create(store, &session)?,
+            None => create(store, session)?,
         };
         // No savepoint, which copies every page: after the row, which may be too large, only the end of the transaction fails.
         if !entries.is_empty() {
             store.ids.history += 1;
             let (length, content) = packed(entries);
-            let row = history_values(store.ids.history, &session, known.number, length, &content);
+            let row = history_values(store.ids.history, session, known.number, length, &content);
             store.connection.prepare_cached("INSERT INTO history VALUES (?,?,?,?,?)")?.execute(params(row))?;
             known.entries = known.entries.saturating_add(length);
         }
-        trim(store, &session, &mut known, i64::try_from(self.keep).unwrap_or(i64::MAX))?;
+        trim(store, session, &mut known, i64::try_from(self.keep).unwrap_or(i64::MAX))?;
         store.memory.set_session(digest, known);
         Ok(())
     }
@@ -51,9 +51,9 @@ impl Work for LoadHistory {
 
     /// A corrupt row is left out and logged: the conversation continues without it.
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<HistoryEntry>, Failure> {
-        let session = super::session_text(&self.session);
-        let digest = SessionDigest::of(&session);
-        let Some(known) = find(store, &session, digest)? else { return Ok(Vec::new()) };
+        let session = self.session.stored();
+        let digest = store.memory.session_digest(session);
+        let Some(known) = find(store, session, digest)? else { return Ok(Vec::new()) };
         store.memory.set_session(digest, known);
         let connection = store.connection;
         let mut statement = connection
@@ -63,7 +63,7 @@ impl Work for LoadHistory {
         while newest_first.len() < self.limit
             && let Some(row) = rows.next()?
         {
-            match entries(row, &session) {
+            match entries(row, session) {
                 Ok(entries) => newest_first.extend(entries.into_iter().rev()),
                 Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
             }

@@ -2,12 +2,13 @@
 //!
 //! A mark changes a short row beside that of the event, so that it writes few pages whatever the length of the event.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
 use super::duplicates::KeyHashes;
+use super::marks::{InboundMark, MARK_COLUMNS};
 use super::memory::RowKind;
 use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{inbound_code, inbound_state};
@@ -22,14 +23,10 @@ use caduceus_contract::wire::session::SessionKey;
 
 /// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "inbound";
-/// Part of the checksum over the columns that a mark changes.
-pub(super) const STATE: &str = "inbound.state";
-/// Columns that a mark changes: state, attempts, turn, note, `changed_at_ms`.
-pub(super) const STATE_COLUMNS: usize = 5;
 /// Columns that never change.
 const FIXED_COLUMNS: usize = TARGET_COLUMNS + 7;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
-const FIXED: usize = 1 + STATE_COLUMNS + 2;
+const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose event is missing is corrupt, not absent.
 pub(super) const READ: &str = "SELECT marks.id, state, attempts, turn, note, changed_at_ms, state_sum, inbound.* \
      FROM inbound_marks AS marks LEFT JOIN inbound ON inbound.id = marks.id";
@@ -62,7 +59,6 @@ impl Work for RecordInbound {
 /// Adds the row of `message`, and returns its number.
 fn insert(message: &RecordInbound, hashes: KeyHashes, store: &mut Store<'_>) -> rusqlite::Result<i64> {
     let id = store.ids.inbound + 1;
-    let session = super::session_text(&message.session);
     let [link, platform, chat, bot, scope, user, thread] = target_values(&message.target);
     let fixed: [ValueRef<'_>; FIXED_COLUMNS] = [
         link,
@@ -76,9 +72,9 @@ fn insert(message: &RecordInbound, hashes: KeyHashes, store: &mut Store<'_>) -> 
         ValueRef::Blob(&message.digest),
         maybe(message.message_id.as_deref()),
         text(message.profile.as_str()),
-        text(&session),
+        text(message.session.stored()),
         ValueRef::Integer(store.now_ms),
-        text(&message.event),
+        text(message.event.get()),
     ];
     let values =
         std::iter::once(ValueRef::Integer(id)).chain(fixed).chain([ValueRef::Integer(checksum(TABLE, id, &fixed))]);
@@ -88,13 +84,8 @@ fn insert(message: &RecordInbound, hashes: KeyHashes, store: &mut Store<'_>) -> 
         .prepare_cached("INSERT INTO inbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
         .execute(params(values))?;
     let attempts = i64::from(message.state == InboundState::Running);
-    let turn = message.turn.map(|turn| turn.to_string());
-    let state = state_values(message.state, attempts, turn.as_deref(), message.note.as_deref(), store.now_ms);
-    let values = std::iter::once(ValueRef::Integer(id))
-        .chain(state)
-        .chain([ValueRef::Integer(checksum(STATE, id, &state))])
-        .chain([hashes.frame, hashes.message].map(|hash| hash.map_or(ValueRef::Null, ValueRef::Integer)));
-    store.connection.prepare_cached("INSERT INTO inbound_marks VALUES (?,?,?,?,?,?,?,?,?)")?.execute(params(values))?;
+    let mark = InboundMark { state: message.state, attempts, turn: message.turn, note: message.note.clone() };
+    mark.insert(store, id, hashes)?;
     store.ids.inbound = id;
     Ok(id)
 }
@@ -169,9 +160,8 @@ impl Work for MarkInbound {
 /// Changes the state of an event.
 pub(super) fn apply(mark: &MarkInbound, store: &mut Store<'_>) -> Result<Marked, Failure> {
     let row = mark.id.0;
-    let before = read_state(store, row)?;
-    let turn = mark.turn.map(|turn| turn.to_string());
-    if turn.is_some() && before.turn == turn && before.state == mark.state {
+    let before = InboundMark::of_event(store, row)?;
+    if mark.turn.is_some() && before.turn == mark.turn && before.state == mark.state {
         return Ok(Marked::Before);
     }
     let is_final =
@@ -179,18 +169,21 @@ pub(super) fn apply(mark: &MarkInbound, store: &mut Store<'_>) -> Result<Marked,
     if mark.state == InboundState::Running && is_final {
         return Err(LedgerError::Final { row }.into());
     }
-    let attempts = before.attempts + i64::from(mark.state == InboundState::Running);
-    let turn = turn.or(before.turn);
-    let note = mark.note.as_deref().or(before.note.as_deref());
-    let values = state_values(mark.state, attempts, turn.as_deref(), note, store.now_ms);
-    match (is_unread(before.state, before.note.as_deref()), is_unread(mark.state, note)) {
-        (false, false) | (true, true) => write_state(store, row, values)?,
+    let was_unread = is_unread(before.state, before.note.as_deref());
+    let after = InboundMark {
+        state: mark.state,
+        attempts: before.attempts + i64::from(mark.state == InboundState::Running),
+        turn: mark.turn.or(before.turn),
+        note: mark.note.clone().or(before.note),
+    };
+    match (was_unread, is_unread(mark.state, after.note.as_deref())) {
+        (false, false) | (true, true) => after.write(store, row)?,
         (false, true) => store.atomically(|store| {
-            write_state(store, row, values)?;
+            after.write(store, row)?;
             Ok(unread::add(store, row)?)
         })?,
         (true, false) => store.atomically(|store| {
-            write_state(store, row, values)?;
+            after.write(store, row)?;
             Ok(unread::remove(store.connection, row)?)
         })?,
     }
@@ -202,7 +195,7 @@ impl Work for WithdrawTurns {
     type Answer = Vec<(TurnId, InboundId)>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure> {
-        let mut turns: BTreeMap<String, TurnId> = self.turns.iter().map(|turn| (turn.to_string(), *turn)).collect();
+        let mut turns: BTreeSet<TurnId> = self.turns.iter().copied().collect();
         let mut withdrawn = Vec::new();
         let running = store.memory.open_rows(RowKind::Inbound, inbound_code(InboundState::Running));
         // They were recorded last.
@@ -211,16 +204,16 @@ impl Work for WithdrawTurns {
             if turns.is_empty() {
                 break;
             }
-            let before = match read_state(store, row) {
+            let before = match InboundMark::of_event(store, row) {
                 Ok(before) => before,
                 // A corrupt row is not that of one of them, as far as can be known.
                 Err(Failure::Answered(_)) => continue,
                 Err(failure) => return Err(failure),
             };
-            let Some(turn) = before.turn.as_ref().and_then(|turn| turns.remove(turn)) else { continue };
-            let (state, attempts) = (InboundState::Received, before.attempts - 1);
-            write_state(store, row, state_values(state, attempts, None, before.note.as_deref(), store.now_ms))?;
-            store.moved(RowKind::Inbound, row, Some(inbound_code(before.state)), inbound_code(state));
+            let Some(turn) = before.turn.filter(|turn| turns.remove(turn)) else { continue };
+            let (from, state) = (before.state, InboundState::Received);
+            InboundMark { state, attempts: before.attempts - 1, turn: None, ..before }.write(store, row)?;
+            store.moved(RowKind::Inbound, row, Some(inbound_code(from)), inbound_code(state));
             withdrawn.push((turn, InboundId(row)));
         }
         Ok(withdrawn)
@@ -244,38 +237,12 @@ pub(super) struct NoteChange {
 
 impl NoteChange {
     pub(super) fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        let InboundMark { state, attempts, turn, .. } = read_state(store, self.id)?;
-        let values = state_values(state, attempts, turn.as_deref(), Some(self.note), store.now_ms);
+        let before = InboundMark::of_event(store, self.id)?;
         store.atomically(|store| {
-            write_state(store, self.id, values)?;
+            InboundMark { note: Some(self.note.to_owned()), ..before }.write(store, self.id)?;
             Ok(unread::remove(store.connection, self.id)?)
         })
     }
-}
-
-/// The columns that a mark changes, of row `row`.
-fn read_state(store: &mut Store<'_>, row: i64) -> Result<InboundMark, Failure> {
-    let connection = store.connection;
-    let found = connection
-        .prepare_cached(
-            "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound_marks WHERE id = ?",
-        )?
-        .query_row([row], |found| Ok(mark_of_row(found)))
-        .optional()?
-        .ok_or(LedgerError::Missing { table: TABLE, row })?;
-    found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
-}
-
-fn write_state(store: &Store<'_>, row: i64, state: [ValueRef<'_>; STATE_COLUMNS]) -> rusqlite::Result<()> {
-    let sum = ValueRef::Integer(checksum(STATE, row, &state));
-    store
-        .connection
-        .prepare_cached(
-            "UPDATE inbound_marks SET state = ?, attempts = ?, turn = ?, note = ?, changed_at_ms = ?, state_sum = ? \
-             WHERE id = ?",
-        )?
-        .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))
-        .map(|_| ())
 }
 
 impl Work for ListInbound {
@@ -315,7 +282,7 @@ impl Work for LastInterrupted {
     type Answer = Option<InboundRow>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Option<InboundRow>, Failure> {
-        let (session, connection) = (super::session_text(&self.session), store.connection);
+        let (session, connection) = (self.session.stored(), store.connection);
         let interrupted = inbound_code(InboundState::Interrupted);
         let mut of_session = connection.prepare_cached("SELECT 1 FROM inbound WHERE id = ? AND session = ?")?;
         let mut before = i64::MAX;
@@ -323,7 +290,7 @@ impl Work for LastInterrupted {
             let rows = store.memory.open_rows(RowKind::Inbound, interrupted);
             let Some(row) = rows.and_then(|rows| rows.range(..before).next_back().copied()) else { return Ok(None) };
             before = row;
-            if !of_session.exists(params([ValueRef::Integer(row), text(&session)]))? {
+            if !of_session.exists(params([ValueRef::Integer(row), text(session)]))? {
                 continue;
             }
             if let Some(Ok(row)) = store.read_in_state(LIST, row, interrupted, inbound_row)? {
@@ -331,34 +298,6 @@ impl Work for LastInterrupted {
             }
         }
     }
-}
-
-fn state_values<'a>(
-    state: InboundState,
-    attempts: i64,
-    turn: Option<&'a str>,
-    note: Option<&'a str>,
-    now_ms: i64,
-) -> [ValueRef<'a>; STATE_COLUMNS] {
-    [row::code(inbound_code(state)), ValueRef::Integer(attempts), maybe(turn), maybe(note), ValueRef::Integer(now_ms)]
-}
-
-/// The columns that a mark changes, as stored.
-struct InboundMark {
-    state: InboundState,
-    attempts: i64,
-    turn: Option<String>,
-    note: Option<String>,
-}
-
-fn mark_of_row(row: &Row<'_>) -> Result<InboundMark, CorruptRow> {
-    verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
-    Ok(InboundMark {
-        state: inbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
-        attempts: row.get(2)?,
-        turn: row.get(3)?,
-        note: row.get(4)?,
-    })
 }
 
 /// A waiting event, verified as a whole row is: its checksums are checked, and only its event is not returned.
@@ -369,7 +308,7 @@ fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, CorruptRow> {
 
 pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, CorruptRow> {
     let id = row.get(0)?;
-    let before = mark_of_row(row)?;
+    let before = InboundMark::of_row(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
     let after_target = FIXED + TARGET_COLUMNS;
     let profile: String = row.get(after_target + 3)?;
@@ -382,7 +321,7 @@ pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, CorruptRow> {
         event: row.get(after_target + 6)?,
         state: before.state,
         attempts: u32::try_from(before.attempts).map_err(|_| CorruptRow)?,
-        turn: before.turn.map(|turn| turn.parse()).transpose().map_err(|_| CorruptRow)?,
+        turn: before.turn,
         received_at_ms: row.get(after_target + 5)?,
     })
 }

@@ -4,6 +4,7 @@
 
 use rusqlite::Connection;
 
+use super::marks::{self, MARK_COLUMNS};
 use super::row::{CorruptRow, verify};
 use super::store::CorruptRows;
 use super::{inbound, outbound};
@@ -22,15 +23,15 @@ struct CheckedTable {
 const TABLES: [CheckedTable; 2] = [
     CheckedTable {
         name: inbound::TABLE,
-        part: inbound::STATE,
-        columns: inbound::STATE_COLUMNS,
+        part: marks::INBOUND,
+        columns: MARK_COLUMNS,
         sql: "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound_marks \
               WHERE id > ? ORDER BY id LIMIT ?",
     },
     CheckedTable {
         name: outbound::TABLE,
-        part: outbound::STATE,
-        columns: outbound::STATE_COLUMNS,
+        part: marks::OUTBOUND,
+        columns: MARK_COLUMNS,
         sql: "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound_marks \
               WHERE id > ? ORDER BY id LIMIT ?",
     },

@@ -3,12 +3,14 @@
 //! A change applies at once, so that later work of the same transaction finds it, and is undone with the transaction or the
 //! savepoint that it belongs to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::duplicates::{DuplicateKeys, HashKey, KeyHashes};
+use super::marks::{InboundMark, OutboundMark};
 use super::open_rows::OpenRows;
 use super::repeats::{LastReplies, ReplyKey};
 use super::sessions::{KnownSession, KnownSessions, SessionDigest};
+use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 
 /// Inbound or outbound rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,9 @@ pub(super) struct Memory {
     outbound: OpenRows,
     sessions: KnownSessions,
     replies: LastReplies,
+    /// Of the events that run and of the replies that are sent, so that the end of a turn reads nothing. Each takes some 100 bytes.
+    running: HashMap<i64, InboundMark>,
+    sending: HashMap<i64, OutboundMark>,
     /// The changes of the current transaction, oldest first.
     changes: Vec<MemoryChange>,
 }
@@ -38,13 +43,15 @@ enum MemoryChange {
     KeyRemoved(i64, i64),
     Session(SessionDigest),
     ReplyAdded(ReplyKey),
+    Mark(RowKind, i64),
 }
 
 impl Memory {
     /// The memory of a file that was just opened.
     pub(super) fn new(hash_key: HashKey, duplicates: DuplicateKeys, inbound: OpenRows, outbound: OpenRows) -> Self {
         let (sessions, replies) = (KnownSessions::default(), LastReplies::default());
-        Self { hash_key, duplicates, inbound, outbound, sessions, replies, changes: Vec::new() }
+        let (running, sending) = (HashMap::new(), HashMap::new());
+        Self { hash_key, duplicates, inbound, outbound, sessions, replies, running, sending, changes: Vec::new() }
     }
 
     /// The rows in an open state; `None` if the state is not open.
@@ -92,6 +99,11 @@ impl Memory {
         self.duplicates.len()
     }
 
+    /// The digest by which a session is found here.
+    pub(super) fn session_digest(&self, session: &str) -> SessionDigest {
+        self.sessions.digest(session)
+    }
+
     pub(super) fn session(&self, session: SessionDigest) -> Option<KnownSession> {
         self.sessions.get(session)
     }
@@ -111,6 +123,28 @@ impl Memory {
         self.changes.push(MemoryChange::ReplyAdded(reply));
     }
 
+    /// The mark of an event, if it runs and this process wrote it.
+    pub(super) fn inbound_mark(&self, row: i64) -> Option<&InboundMark> {
+        self.running.get(&row)
+    }
+
+    /// An event has this mark now.
+    pub(super) fn set_inbound_mark(&mut self, row: i64, mark: InboundMark) {
+        set(&mut self.running, row, mark.state == InboundState::Running, mark);
+        self.changes.push(MemoryChange::Mark(RowKind::Inbound, row));
+    }
+
+    /// The mark of a reply, if it is being sent and this process wrote it.
+    pub(super) fn outbound_mark(&self, row: i64) -> Option<&OutboundMark> {
+        self.sending.get(&row)
+    }
+
+    /// A reply has this mark now.
+    pub(super) fn set_outbound_mark(&mut self, row: i64, mark: OutboundMark) {
+        set(&mut self.sending, row, mark.state == OutboundState::Sending, mark);
+        self.changes.push(MemoryChange::Mark(RowKind::Outbound, row));
+    }
+
     /// The number of changes of this transaction so far, for [`Memory::undo_to`].
     pub(super) fn changes(&self) -> usize {
         self.changes.len()
@@ -125,6 +159,9 @@ impl Memory {
                 Some(MemoryChange::KeyRemoved(hash, row)) => self.duplicates.insert(hash, row),
                 Some(MemoryChange::Session(session)) => self.sessions.forget(session),
                 Some(MemoryChange::ReplyAdded(reply)) => self.replies.remove(reply),
+                // It is read from the file again.
+                Some(MemoryChange::Mark(RowKind::Inbound, row)) => drop(self.running.remove(&row)),
+                Some(MemoryChange::Mark(RowKind::Outbound, row)) => drop(self.sending.remove(&row)),
                 None => {}
             }
         }
@@ -133,5 +170,14 @@ impl Memory {
     /// The transaction is on disk.
     pub(super) fn committed(&mut self) {
         self.changes.clear();
+    }
+}
+
+/// Keeps a mark, or forgets that of a row that is not in flight any more.
+fn set<M>(marks: &mut HashMap<i64, M>, row: i64, in_flight: bool, mark: M) {
+    if in_flight {
+        marks.insert(row, mark);
+    } else {
+        marks.remove(&row);
     }
 }

@@ -10,6 +10,7 @@ mod history;
 mod inbound;
 mod jobs;
 mod loading;
+mod marks;
 mod marks_check;
 mod memory;
 mod migration;
@@ -44,7 +45,6 @@ pub use writer::{CloseError, LedgerWriter};
 
 use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::ledger::{GetLedger, LedgerError};
-use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{ExitReason, Fatal, Incarnation, ResponseFuture};
 use store::Work;
 
@@ -110,10 +110,4 @@ impl Handler<GetLedger> for LedgerActor {
     fn handle(&mut self, _: GetLedger, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.writer.view())
     }
-}
-
-/// A session as stored in the file. Its parts are its identity, so all of them are stored.
-fn session_text(session: &SessionKey) -> String {
-    // Six strings in a struct: serialisation cannot fail.
-    serde_json::to_string(session).unwrap_or_default()
 }

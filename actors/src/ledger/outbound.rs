@@ -1,26 +1,23 @@
 //! Outbound messages: recorded before they are sent, marked, listed. As with inbound events, a mark changes a short row.
 
+use rusqlite::Row;
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, Row};
 
+use super::marks::{MARK_COLUMNS, OutboundMark};
 use super::memory::RowKind;
 use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
-use super::states::{outbound_code, outbound_state};
+use super::states::outbound_code;
 use super::store::{Failure, ListedTable, Store, Work};
 use caduceus_contract::messages::ledger::{
-    InboundId, LedgerError, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
+    InboundId, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
 };
 
 /// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "outbound";
-/// Part of the checksum over the columns that a mark changes.
-pub(super) const STATE: &str = "outbound.state";
-/// Columns that a mark changes: state, attempts, `message_id`, error, `changed_at_ms`.
-pub(super) const STATE_COLUMNS: usize = 5;
 /// Columns that never change.
 const FIXED_COLUMNS: usize = TARGET_COLUMNS + 4;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
-const FIXED: usize = 1 + STATE_COLUMNS + 2;
+const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose action is missing is corrupt, not absent.
 const READ: &str = "SELECT marks.id, state, attempts, marks.message_id, error, changed_at_ms, state_sum, outbound.* \
      FROM outbound_marks AS marks LEFT JOIN outbound ON outbound.id = marks.id";
@@ -59,13 +56,7 @@ impl Work for RecordOutbound {
             .prepare_cached("INSERT INTO outbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)")?
             .execute(params(values))?;
         let attempts = i64::from(self.state == OutboundState::Sending);
-        let state = state_values(self.state, attempts, None, None, store.now_ms);
-        let values =
-            std::iter::once(ValueRef::Integer(id)).chain(state).chain([ValueRef::Integer(checksum(STATE, id, &state))]);
-        store
-            .connection
-            .prepare_cached("INSERT INTO outbound_marks VALUES (?,?,?,?,?,?,?)")?
-            .execute(params(values))?;
+        OutboundMark { state: self.state, attempts, message_id: None, error: None }.insert(store, id)?;
         store.ids.outbound = id;
         store.moved(RowKind::Outbound, id, None, outbound_code(self.state));
         if let Some(reply) = reply {
@@ -85,33 +76,19 @@ impl Work for MarkOutbound {
 
     fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
         let row = self.id.0;
-        let found = store
-            .connection
-            .prepare_cached(
-                "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound_marks \
-                 WHERE id = ?",
-            )?
-            .query_row([row], |found| Ok(mark_of_row(found)))
-            .optional()?
-            .ok_or(LedgerError::Missing { table: TABLE, row })?;
-        let Ok(before) = found else {
-            return Err(store.corrupt(TABLE, row).into());
-        };
+        let before = OutboundMark::of_reply(store, row)?;
         // A reply that waits again was not sent, so it was no attempt.
         let was_not_sent = before.state == OutboundState::Sending && self.state == OutboundState::Pending;
         let attempts = before.attempts + i64::from(self.state == OutboundState::Sending) - i64::from(was_not_sent);
-        let message = self.message_id.as_deref().or(before.message_id.as_deref());
-        let error = self.error.as_deref().or(before.error.as_deref());
-        let state = state_values(self.state, attempts, message, error, store.now_ms);
-        let sum = ValueRef::Integer(checksum(STATE, row, &state));
-        store
-            .connection
-            .prepare_cached(
-                "UPDATE outbound_marks SET state = ?, attempts = ?, message_id = ?, error = ?, changed_at_ms = ?, \
-                 state_sum = ? WHERE id = ?",
-            )?
-            .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))?;
-        store.moved(RowKind::Outbound, row, Some(outbound_code(before.state)), outbound_code(self.state));
+        let from = before.state;
+        let after = OutboundMark {
+            state: self.state,
+            attempts,
+            message_id: self.message_id.clone().or(before.message_id),
+            error: self.error.clone().or(before.error),
+        };
+        after.write(store, row)?;
+        store.moved(RowKind::Outbound, row, Some(outbound_code(from)), outbound_code(self.state));
         Ok(())
     }
 
@@ -129,43 +106,9 @@ impl Work for ListOutbound {
     }
 }
 
-fn state_values<'a>(
-    state: OutboundState,
-    attempts: i64,
-    message: Option<&'a str>,
-    error: Option<&'a str>,
-    now_ms: i64,
-) -> [ValueRef<'a>; STATE_COLUMNS] {
-    [
-        row::code(outbound_code(state)),
-        ValueRef::Integer(attempts),
-        maybe(message),
-        maybe(error),
-        ValueRef::Integer(now_ms),
-    ]
-}
-
-/// The columns that a mark changes, as stored.
-struct OutboundMark {
-    state: OutboundState,
-    attempts: i64,
-    message_id: Option<String>,
-    error: Option<String>,
-}
-
-fn mark_of_row(row: &Row<'_>) -> Result<OutboundMark, CorruptRow> {
-    verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
-    Ok(OutboundMark {
-        state: outbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
-        attempts: row.get(2)?,
-        message_id: row.get(3)?,
-        error: row.get(4)?,
-    })
-}
-
 fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, CorruptRow> {
     let id = row.get(0)?;
-    let before = mark_of_row(row)?;
+    let before = OutboundMark::of_row(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
     let after_target = FIXED + TARGET_COLUMNS;
     Ok(OutboundRow {

@@ -17,10 +17,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::LedgerWriter;
 use super::store::{Failure, Store, Work};
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::*;
 use caduceus_contract::profile_name::ProfileName;
@@ -98,7 +100,7 @@ fn event(number: u64) -> RecordInbound {
         message_id: Some(format!("message-{number}")),
         profile: ProfileName::default_profile(),
         session: session("chat"),
-        event: format!("{{\"text\":\"number {number}\"}}"),
+        event: RawJson::of(&json!({"text": format!("number {number}")})),
         state: InboundState::Received,
         turn: None,
         note: None,

@@ -1,5 +1,8 @@
 //! The thread without its queue.
 
+use serde_json::json;
+
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{
     InboundId, InboundState, ListInbound, MarkInbound, OutboundState, RecordInbound, RecordOutbound,
@@ -89,7 +92,7 @@ fn event(number: u8) -> RecordInbound {
         message_id: None,
         profile,
         session,
-        event: "{}".to_owned(),
+        event: RawJson::of(&json!({})),
         state: InboundState::Received,
         turn: None,
         note: None,

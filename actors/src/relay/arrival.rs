@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::dead_letter::DeadLetter;
-use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::json::RawJson;
+use caduceus_contract::wire::event::{InboundEvent, ReceivedEvent};
 use caduceus_contract::wire::frame::{FrameError, Inbound, PassthroughForward};
 use caduceus_contract::wire::interaction::{self, InteractionError};
 use caduceus_contract::wire::lines::{LineTooLong, SkippedLine};
@@ -41,7 +41,7 @@ pub(super) enum ArrivalContent {
 #[derive(Debug)]
 pub(super) struct ArrivedEvent {
     pub(super) event: Arc<InboundEvent>,
-    pub(super) raw_event: Arc<Value>,
+    pub(super) raw_event: RawJson,
     /// The identity that the frame names.
     pub(super) bot_id: Option<String>,
     /// Whether it was made from a forwarded request.
@@ -65,8 +65,8 @@ pub(super) enum ArrivalError {
 impl ArrivedEvent {
     /// The event of an `inbound` frame.
     pub(super) fn of_inbound(frame: &Inbound) -> Result<Self, ArrivalError> {
-        let (raw, event) = frame.read()?;
-        Ok(Self { event: Arc::new(event), raw_event: Arc::new(raw), bot_id: None, forwarded: false })
+        let ReceivedEvent { event, raw } = frame.read()?;
+        Ok(Self { event, raw_event: raw, bot_id: None, forwarded: false })
     }
 
     /// The event of a forwarded request.
@@ -74,11 +74,11 @@ impl ArrivedEvent {
         let forward = frame.read()?;
         let mut event = interaction::event(&forward.body)?;
         event.source.profile = forward.profile;
-        let mut raw = serde_json::to_value(&event).map_err(|_| FrameError::NotAnObject)?;
         // The connector holds the interaction token; the turn names it and never has it.
-        raw["follow_up"] = interaction::FOLLOW_UP_KIND.into();
+        event.follow_up = Some(interaction::FOLLOW_UP_KIND.to_owned());
+        let raw = serde_json::to_value(&event).map_err(|_| FrameError::NotAnObject)?;
         let bot_id = Some(forward.bot_id).filter(|id| !id.is_empty());
-        Ok(Self { event: Arc::new(event), raw_event: Arc::new(raw), bot_id, forwarded: true })
+        Ok(Self { event: Arc::new(event), raw_event: RawJson::of(&raw), bot_id, forwarded: true })
     }
 }
 

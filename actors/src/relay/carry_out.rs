@@ -235,7 +235,7 @@ impl RelayActor {
             buffer_id: arrival.buffer_id.clone(),
             digest: arrival.digest,
             event: Arc::clone(&event.event),
-            raw_event: Arc::clone(&event.raw_event),
+            raw_event: event.raw_event.clone(),
             descriptor: self.descriptor_of(&event.event.source.platform),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
@@ -65,7 +66,7 @@ impl DeadLetter {
             message_id: None,
             profile,
             session,
-            event: json!({"dead_letter": letter}).to_string(),
+            event: RawJson::of(&json!({"dead_letter": letter})),
             state: InboundState::Dead,
             turn: None,
             note: Some(self.reason.clone()),
@@ -82,7 +83,7 @@ mod tests {
     fn row(letter: &DeadLetter) -> Value {
         let record = letter.record(LinkId::process(), ProfileName::default_profile(), Some("b".into()), [7; 32]);
         assert_eq!((record.state, record.message_id, record.digest), (InboundState::Dead, None, [7; 32]));
-        serde_json::from_str::<Value>(&record.event).unwrap()["dead_letter"].take()
+        serde_json::from_str::<Value>(record.event.get()).unwrap()["dead_letter"].take()
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl RelayActor {
         let Some((url, event)) = host else {
             return self.complete(place, arrival);
         };
-        let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
+        let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), event.raw_event.clone());
         ctx.spawn(fetching.into_actor(self).map(move |(event, raw_event), link, _| {
             if link.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
                 return;

@@ -18,6 +18,7 @@ use tracing::warn;
 use crate::files::own;
 use crate::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 use crate::profile::messages::PrepareDial;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::url::RelayUrl;
 use caduceus_supervision::Port;
@@ -76,17 +77,19 @@ impl Fetcher {
         self,
         url: String,
         event: Arc<InboundEvent>,
-        raw: Arc<Value>,
-    ) -> (Arc<InboundEvent>, Arc<Value>) {
-        let (mut event, mut raw) = (event, raw);
+        raw: RawJson,
+    ) -> (Arc<InboundEvent>, RawJson) {
+        let mut event = event;
         let wanted = hosted(&event, &url);
         let Ok(_permit) = self.permits.acquire().await else { return (event, raw) };
         self.sweep().await;
+        // It was read as JSON before.
+        let mut fields: Value = serde_json::from_str(raw.get()).unwrap_or_default();
         for index in wanted {
             match self.fetch(&event.media_urls[index], &url).await {
                 Ok(path) => {
                     let path = path.to_string_lossy().into_owned();
-                    let shown = Arc::make_mut(&mut raw).get_mut("media_urls").and_then(|urls| urls.get_mut(index));
+                    let shown = fields.get_mut("media_urls").and_then(|urls| urls.get_mut(index));
                     if let Some(shown) = shown {
                         *shown = path.as_str().into();
                     }
@@ -98,7 +101,7 @@ impl Fetcher {
                 }
             }
         }
-        (event, raw)
+        (event, RawJson::of(&fields))
     }
 
     /// Deletes files above the limits of age, bytes or number.

@@ -1,11 +1,10 @@
 //! The commands of the actor to its running turn.
 
 use std::future::pending;
-use std::sync::Arc;
 
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::turn::{SteerError, StopCause};
 
 /// A command to a running turn.
@@ -13,7 +12,7 @@ pub(super) enum TurnCommand {
     /// End it.
     Stop(StopCause),
     /// Pass this event to the agent.
-    Steer(Arc<Value>, oneshot::Sender<Result<(), SteerError>>),
+    Steer(RawJson, oneshot::Sender<Result<(), SteerError>>),
 }
 
 pub(super) type TurnCommands = mpsc::UnboundedReceiver<TurnCommand>;

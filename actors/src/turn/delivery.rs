@@ -22,8 +22,6 @@ use caduceus_contract::wire::action_result::NotSent;
 use caduceus_contract::wire::descriptor::LenUnit;
 use caduceus_supervision::{Port, spawn};
 
-/// In a raw event: the kind of interaction token with which the chat is answered, instead of a separate message.
-const FOLLOW_UP: &str = "follow_up";
 /// Interval of attempts while the ledger accepts no writes.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
 /// Attempts at a link whose queue is full, and the pause between them.
@@ -58,7 +56,6 @@ pub(super) struct ReplyDelivery {
 impl ReplyDelivery {
     /// The delivery of the turn for `work`.
     pub(super) fn new(work: &TurnWork, ports: &TurnPorts) -> Self {
-        let kind = work.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
         Self {
             outbox: ports.outbox.clone(),
             link: ports.send.clone(),
@@ -66,7 +63,7 @@ impl ReplyDelivery {
             inbound: work.inbound,
             target: work.target.clone(),
             reply_to: work.event.message_id.clone(),
-            follow_up: kind.map(|kind| (work.session.text(), kind.to_owned())),
+            follow_up: work.event.follow_up.clone().map(|kind| (work.session.text(), kind)),
             limit: (work.descriptor.max_message_length, work.descriptor.len_unit),
             // Messages of an earlier, interrupted attempt may have arrived.
             repeats: work.attempt > 1,

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::drain::permit::TurnPermit;
 use crate::profile::agent::AgentSettings;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::InboundId;
 use caduceus_contract::profile_name::ProfileName;
@@ -30,7 +29,7 @@ pub struct TurnOrder {
     /// The event, parsed.
     pub event: Arc<InboundEvent>,
     /// The event, as received.
-    pub raw_event: Arc<Value>,
+    pub raw_event: RawJson,
     /// The destination of replies.
     pub target: Arc<Target>,
     /// The descriptor of the chat's platform.

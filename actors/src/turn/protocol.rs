@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::ledger::HistoryEntry;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::action::ActionResult;
@@ -15,7 +16,7 @@ pub(super) struct TurnOpening<'a> {
     pub(super) session_key: &'a str,
     pub(super) profile: &'a str,
     pub(super) attempt: u32,
-    pub(super) event: &'a Value,
+    pub(super) event: &'a RawJson,
     pub(super) history: &'a [HistoryEntry],
     pub(super) descriptor: &'a Descriptor,
 }
@@ -67,8 +68,13 @@ pub(super) fn result(id: &Value, result: &ActionResult) -> String {
 }
 
 /// An event for an agent that is steered.
-pub(super) fn event(raw: &Value) -> String {
-    line(&json!({"type": "event", "event": raw}))
+pub(super) fn event(raw: &RawJson) -> String {
+    #[derive(Serialize)]
+    #[serde(tag = "type", rename = "event")]
+    struct EventLine<'a> {
+        event: &'a RawJson,
+    }
+    line(&EventLine { event: raw })
 }
 
 /// `message` as one line with its end.
@@ -107,7 +113,7 @@ mod tests {
         let line = result(&json!("a"), &ActionResult::failed("line\nbreak"));
         assert_eq!(line.matches('\n').count(), 1);
         assert!(line.starts_with(r#"{"type":"result","id":"a","result":{"success":false"#), "{line}");
-        assert_eq!(event(&json!({"text": "x"})), "{\"type\":\"event\",\"event\":{\"text\":\"x\"}}\n");
+        assert_eq!(event(&RawJson::of(&json!({"text": "x"}))), "{\"type\":\"event\",\"event\":{\"text\":\"x\"}}\n");
     }
 
     proptest! {

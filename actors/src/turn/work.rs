@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::profile::agent::AgentSettings;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{HistoryEntry, InboundId};
 use caduceus_contract::profile_name::ProfileName;
@@ -21,7 +20,7 @@ pub(super) struct TurnWork {
     pub(super) session: SessionKey,
     pub(super) attempt: u32,
     pub(super) event: Arc<InboundEvent>,
-    pub(super) raw_event: Arc<Value>,
+    pub(super) raw_event: RawJson,
     pub(super) target: Arc<Target>,
     pub(super) descriptor: Arc<Descriptor>,
     /// The configuration of the profile's agent.

@@ -22,6 +22,7 @@ use caduceus_actors::status::changes::StatusChanges;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_actors::turn::order::TurnOrder;
 use caduceus_actors::turn::{TurnActor, TurnPorts};
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::drain::{Origin, TurnTicket};
 use caduceus_contract::messages::ledger::{HistoryEntry, InboundId};
@@ -166,9 +167,10 @@ impl Fixture {
                 text: params.text.into(),
                 channel_context: params.context.map(str::to_owned),
                 source,
+                follow_up: params.raw["follow_up"].as_str().map(str::to_owned),
                 ..InboundEvent::default()
             }),
-            raw_event: Arc::new(params.raw),
+            raw_event: RawJson::of(&params.raw),
             target: Arc::new(Target {
                 link: LinkId::process(),
                 platform: "discord".into(),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix::Arbiter;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::ledger::OutboundState;
 use caduceus_contract::messages::turn::{OPERATOR_STOPPED, SteerError, SteerTurn, StopCause, StopTurn, TurnOutcome};
 use caduceus_supervision::Port;
@@ -92,7 +93,7 @@ async fn an_agent_ends_with_its_turn() {
 
 #[actix::test]
 async fn a_jsonl_agent_can_be_steered_and_a_text_agent_cannot() {
-    let steer = SteerTurn { raw_event: std::sync::Arc::new(json!({"text": "left"})) };
+    let steer = SteerTurn { raw_event: RawJson::of(&json!({"text": "left"})) };
     let fixture = jsonl(
         r#"read opening; echo '{"type":"text","text":"up"}'; read event
         case "$event" in *'"type":"event","event":{"text":"left"}'*) echo '{"type":"final","text":" and steered"}';; esac"#,

@@ -1,6 +1,5 @@
 //! Signed deliveries. No part of a body is parsed before a profile has verified its signature.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
@@ -14,7 +13,7 @@ use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::wire::delivery::{
     self, EventDelivery, InterruptDelivery, MAX_SKEW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER,
 };
-use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::event::ReceivedEvent;
 use caduceus_contract::wire::provisioning::OkBody;
 use caduceus_contract::wire::session::names_session_of;
 use futures_util::future::{Either, select};
@@ -70,13 +69,13 @@ async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> De
     }
     let EventDelivery { event: raw } = EventDelivery::read(signed.fields()?)
         .map_err(|_| ApiError::WrongField { field: "event", expected: "an object" })?;
-    let event = InboundEvent::parse(&raw).map_err(ApiError::InvalidEvent)?;
+    let ReceivedEvent { event, raw } = ReceivedEvent::of(&raw).map_err(ApiError::InvalidEvent)?;
     let delivery = Deliver {
         owner: signed.route.owner.clone(),
         signature: signed.signature.clone(),
         digest: Sha256::digest(&signed.body).into(),
-        event: Arc::new(event),
-        raw_event: Arc::new(raw),
+        event,
+        raw_event: raw,
     };
     let receipt = ask_within(&signed.route.deliver, delivery, DELIVER_TIMEOUT).await?;
     debug!(?receipt, "signed delivery");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use actix::Message;
 use serde::Serialize;
-use serde_json::Value;
 
+use crate::json::RawJson;
 use crate::link::LinkId;
 use crate::messages::turn::StopCause;
 use crate::profile_name::ProfileName;
@@ -37,7 +37,7 @@ pub struct OfferedEvent {
     /// The event, parsed.
     pub event: Arc<InboundEvent>,
     /// The event, as received.
-    pub raw_event: Arc<Value>,
+    pub raw_event: RawJson,
     /// The descriptor of the chat's platform; `None` if the link that answers is not up: the event waits for it.
     pub descriptor: Option<Arc<Descriptor>>,
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::json::RawJson;
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;
@@ -124,8 +125,8 @@ pub struct RecordInbound {
     pub profile: ProfileName,
     /// The session.
     pub session: SessionKey,
-    /// The event as received, JSON.
-    pub event: String,
+    /// The event as received.
+    pub event: RawJson,
     /// `Received`; `Held` or `Refused` if it is not to run now; `Running` if its turn starts as soon as this is answered, which
     /// counts an attempt.
     pub state: InboundState,

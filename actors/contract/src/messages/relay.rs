@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use actix::Message;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::dispatch::NotRecorded;
+use crate::json::RawJson;
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
 use crate::wire::action::{Action, ActionResult};
@@ -178,5 +178,5 @@ pub struct Deliver {
     /// The event, parsed.
     pub event: Arc<InboundEvent>,
     /// The event, as received.
-    pub raw_event: Arc<Value>,
+    pub raw_event: RawJson,
 }

@@ -1,10 +1,8 @@
 //! The messages to a running turn, and of its end. Values only; the start of a turn is in `order.rs`.
 
-use std::sync::Arc;
-
 use actix::Message;
-use serde_json::Value;
 
+use crate::json::RawJson;
 use crate::messages::ledger::MarkOutbound;
 use crate::turn_id::TurnId;
 
@@ -39,7 +37,7 @@ pub const OPERATOR_STOPPED: &str = "An operator stopped the work on your last me
 #[rtype(result = "Result<(), SteerError>")]
 pub struct SteerTurn {
     /// The event, as received.
-    pub raw_event: Arc<Value>,
+    pub raw_event: RawJson,
 }
 
 /// Why an event was not passed; it is then queued.

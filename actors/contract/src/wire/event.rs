@@ -1,10 +1,13 @@
 //! An inbound event: one message in one chat, as the connector normalises it.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
+use super::borrowed::{BorrowedJson, JsonValue};
 use super::fields::{FieldError, Fields};
-use crate::json::identifier;
+use crate::json::{RawJson, identifier};
 
 /// The name in place of an unknown platform.
 pub const RELAY: &str = "relay";
@@ -181,6 +184,18 @@ pub struct InboundEvent {
     pub prompt_response: Option<Value>,
     /// Its origin.
     pub source: Source,
+    /// The kind of the token that the connector holds for the answer, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub follow_up: Option<String>,
+}
+
+/// An event and its text, of which the row in the ledger and the line for an agent are made.
+#[derive(Debug, Clone)]
+pub struct ReceivedEvent {
+    /// The event, parsed.
+    pub event: Arc<InboundEvent>,
+    /// The event as received, with unknown fields: one line, in which no name is repeated, so that all who read it read the same.
+    pub raw: RawJson,
 }
 
 /// The choice made in a prompt, as a connector sends it. A gateway passes it to the agent unchanged.
@@ -198,6 +213,39 @@ pub struct PromptResponse {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event: {0}")]
 pub struct EventError(pub FieldError);
+
+/// Why a text is not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventTextError {
+    /// It is not JSON that can be stored: an unpaired surrogate, or nested too deeply.
+    #[error("the event cannot be read: it contains an unpaired surrogate, or is nested too deeply")]
+    Unreadable,
+    /// It is not an event.
+    #[error(transparent)]
+    Event(#[from] EventError),
+}
+
+impl ReceivedEvent {
+    /// Reads the text of an event.
+    ///
+    /// # Errors
+    /// [`EventTextError`]: it must not run.
+    pub fn read(raw: RawJson) -> Result<Self, EventTextError> {
+        let json: BorrowedJson<'_> = serde_json::from_str(raw.get()).map_err(|_| EventTextError::Unreadable)?;
+        let event = Arc::new(InboundEvent::read(&json).map_err(EventError)?);
+        let is_plain = json.names_are_unique() && !raw.get().contains(['\n', '\r']);
+        let raw = if is_plain { raw } else { RawJson::of(&json.to_value()) };
+        Ok(Self { event, raw })
+    }
+
+    /// The event in `value`.
+    ///
+    /// # Errors
+    /// [`EventError`]: it must not run.
+    pub fn of(value: &Value) -> Result<Self, EventError> {
+        Ok(Self { event: Arc::new(InboundEvent::parse(value)?), raw: RawJson::of(value) })
+    }
+}
 
 impl InboundEvent {
     /// Reads an event from the wire; absent fields are empty.
@@ -228,7 +276,7 @@ impl InboundEvent {
         event
     }
 
-    fn read(value: &Value) -> Result<Self, FieldError> {
+    fn read<V: JsonValue>(value: &V) -> Result<Self, FieldError> {
         let fields = Fields::of(value, "event")?;
         let source = fields.object("source")?;
         Ok(Self {
@@ -238,10 +286,11 @@ impl InboundEvent {
             reply_to_message_id: id(fields, "reply_to_message_id")?,
             reply_to: fields.object("reply_to")?.map(ReplyTo::read).transpose()?,
             media_urls: fields.texts("media_urls")?,
-            media: fields.list("media")?.to_vec(),
-            channel_context: fields.get("context").and_then(reference_text),
-            prompt_response: fields.get("prompt_response").cloned(),
+            media: fields.list("media")?.iter().map(V::to_value).collect(),
+            channel_context: fields.get("context").map(V::to_value).as_ref().and_then(reference_text),
+            prompt_response: fields.get("prompt_response").map(V::to_value),
             source: source.map_or_else(|| Ok(Source::empty()), Source::read)?,
+            follow_up: lenient_text(fields, "follow_up").map(str::to_owned),
         })
     }
 }
@@ -251,7 +300,7 @@ fn is_sent(name: &str, value: &Value) -> bool {
 }
 
 impl ReplyTo {
-    fn read(fields: Fields<'_>) -> Result<Self, FieldError> {
+    fn read<V: JsonValue>(fields: Fields<'_, V>) -> Result<Self, FieldError> {
         let is_own = fields.flag("is_own")?.unwrap_or_default();
         Ok(Self { text: fields.text("text")?, author: fields.text("author")?, is_own })
     }
@@ -263,7 +312,7 @@ impl Source {
         Self { platform: RELAY.into(), chat_type: "dm".into(), ..Self::default() }
     }
 
-    fn read(fields: Fields<'_>) -> Result<Self, FieldError> {
+    fn read<V: JsonValue>(fields: Fields<'_, V>) -> Result<Self, FieldError> {
         Ok(Self {
             platform: known_platform(lenient_text(fields, "platform").unwrap_or(RELAY)),
             chat_id: id(fields, "chat_id")?.unwrap_or_default(),
@@ -285,14 +334,14 @@ impl Source {
 }
 
 /// An identifier.
-fn id(fields: Fields<'_>, name: &'static str) -> Result<Option<String>, FieldError> {
+fn id<V: JsonValue>(fields: Fields<'_, V>, name: &'static str) -> Result<Option<String>, FieldError> {
     let id = fields.text(name)?;
     if id.as_ref().is_some_and(|id| id.len() > MAX_ID) { Err(FieldError::TooLong(name)) } else { Ok(id) }
 }
 
 /// A string whose value is not checked; a value of another type counts as absent.
-fn lenient_text<'a>(fields: Fields<'a>, name: &str) -> Option<&'a str> {
-    fields.get(name).and_then(Value::as_str)
+fn lenient_text<'a, V: JsonValue>(fields: Fields<'a, V>, name: &str) -> Option<&'a str> {
+    fields.get(name).and_then(V::as_text)
 }
 
 fn known_platform(name: &str) -> String {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::action::Action;
 use super::action_result::ActionResult;
 use super::descriptor::Descriptor;
-use super::event::InboundEvent;
+use super::event::ReceivedEvent;
 use super::scan;
 use crate::json::RawJson;
 use line::Line;
@@ -294,14 +294,12 @@ impl Inbound {
         Self { event: RawJson::of(event), buffer_id }
     }
 
-    /// The event as received, and parsed.
+    /// The event.
     ///
     /// # Errors
     /// [`FrameError`] if it is not an event.
-    pub fn read(&self) -> Result<(Value, InboundEvent), FrameError> {
-        let raw: Value = serde_json::from_str(self.event.get()).map_err(|_| FrameError::Unreadable)?;
-        let event = InboundEvent::parse(&raw)?;
-        Ok((raw, event))
+    pub fn read(&self) -> Result<ReceivedEvent, FrameError> {
+        Ok(ReceivedEvent::read(self.event.clone())?)
     }
 
     /// The message id of the event, if it has one.

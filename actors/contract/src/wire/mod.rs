@@ -2,6 +2,7 @@
 
 pub mod action;
 pub mod action_result;
+mod borrowed;
 pub mod delivery;
 pub mod descriptor;
 pub mod event;

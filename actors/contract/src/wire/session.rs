@@ -1,8 +1,11 @@
 //! The conversation that an event belongs to.
 
-use std::sync::Arc;
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::event::Source;
 use crate::profile_name::ProfileName;
@@ -23,12 +26,18 @@ impl Default for SessionRules {
 }
 
 /// One conversation. Compared by its parts, because two conversations can have the same text. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SessionKey(Arc<SessionParts>);
+#[derive(Clone)]
+pub struct SessionKey(Arc<SharedParts>);
+
+/// The parts, with the text that is made of them.
+struct SharedParts {
+    parts: SessionParts,
+    /// Made when it is first used, and shared by all clones.
+    stored: OnceLock<Box<str>>,
+}
 
 /// The parts of a conversation's identity.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct SessionParts {
     profile: ProfileName,
     platform: String,
@@ -54,31 +63,97 @@ impl SessionKey {
         } else {
             rules.group_sessions_per_user && (thread.is_none() || rules.thread_sessions_per_user)
         };
-        Self(Arc::new(SessionParts {
+        Self::of(SessionParts {
             profile: profile.clone(),
             platform: source.platform.clone(),
             chat_type: source.chat_type.clone(),
             chat,
             thread,
             user: stable_id(user, &source.platform).filter(|_| by_user),
-        }))
+        })
     }
 
     /// The profile this conversation runs under.
     #[must_use]
     pub fn profile(&self) -> &ProfileName {
-        &self.0.profile
+        &self.0.parts.profile
     }
 
     /// The text on the wire and in the environment of a turn.
     #[must_use]
     pub fn text(&self) -> String {
-        let parts = &*self.0;
+        let parts = &self.0.parts;
         let profile = if parts.profile.is_default() { "main" } else { parts.profile.as_str() };
         // The user of a direct message takes the place of an unknown chat.
         let last = if parts.chat_type == "dm" { [&parts.user, &parts.thread] } else { [&parts.thread, &parts.user] };
         let ids = std::iter::once(&parts.chat).chain(last).flatten().map(String::as_str);
         ["agent", profile, &parts.platform, &parts.chat_type].into_iter().chain(ids).collect::<Vec<_>>().join(":")
+    }
+
+    /// The text under which it is stored: JSON of all its parts, which are its identity.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "six texts have a JSON form")]
+    pub fn stored(&self) -> &str {
+        let text = || serde_json::to_string(&self.0.parts).expect("six texts have a JSON form").into();
+        self.0.stored.get_or_init(text)
+    }
+
+    fn of(parts: SessionParts) -> Self {
+        Self(Arc::new(SharedParts { parts, stored: OnceLock::new() }))
+    }
+}
+
+impl SessionParts {
+    /// The parts that differ most often first, because two sessions are compared for each event.
+    fn order(&self) -> (&Option<String>, &Option<String>, &Option<String>, &str, &str, &ProfileName) {
+        (&self.chat, &self.user, &self.thread, &self.platform, &self.chat_type, &self.profile)
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SessionKey").field(&self.0.parts).finish()
+    }
+}
+
+impl PartialEq for SessionKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.parts.order() == other.0.parts.order()
+    }
+}
+
+impl Eq for SessionKey {}
+
+impl Ord for SessionKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
+        self.0.parts.order().cmp(&other.0.parts.order())
+    }
+}
+
+impl PartialOrd for SessionKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for SessionKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.parts.hash(state);
+    }
+}
+
+impl Serialize for SessionKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.parts.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        SessionParts::deserialize(deserializer).map(Self::of)
     }
 }
 

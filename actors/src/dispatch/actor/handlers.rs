@@ -170,7 +170,7 @@ impl DispatchActor {
             message_id: job.event.message_id.clone(),
             profile: job.profile.clone(),
             session: job.session.clone(),
-            event: job.raw_event.to_string(),
+            event: job.raw_event.clone(),
             state,
             turn,
             note,

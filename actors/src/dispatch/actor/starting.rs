@@ -208,7 +208,7 @@ impl DispatchActor {
     pub(super) fn steer(&mut self, turn: TurnId, event: InboundId, during_drain: bool) {
         let Some(job) = self.jobs.get(&event) else { return };
         let (key, link) = (job.session.clone(), job.target.link.clone());
-        let request = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
+        let request = SteerTurn { raw_event: job.raw_event.clone() };
         let steer = self.started_turns.steer(turn);
         // Sent now and not when the future is polled, so that the agent receives events in order.
         let answer = steer.map(|steer| steer.ask(request, GATE_TIMEOUT));

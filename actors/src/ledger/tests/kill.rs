@@ -46,7 +46,7 @@ fn everything_acknowledged_before_a_kill_is_present_after_it() {
     let rows = received(&home.open());
     for (id, number) in acknowledged {
         let row = rows.iter().find(|row| row.id.0 == id).unwrap_or_else(|| panic!("row {id} is lost"));
-        assert_eq!(row.event, event(number).event);
+        assert_eq!(row.event, event(number).event.get());
     }
 }
 

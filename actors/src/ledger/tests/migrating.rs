@@ -4,7 +4,6 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::super::row::{checksum, text};
-use super::super::session_text;
 use super::retrying::restart;
 use super::*;
 use crate::turn::id::fresh_turn_id;
@@ -29,8 +28,9 @@ fn version_3() -> Home {
     for (id, chat, role, content) in
         [(1, "a", "user", "one"), (2, "b", "user", "two"), (3, "a", "assistant", "three"), (4, "a", "user", "four")]
     {
-        let session = session_text(&session(chat));
-        let sum = checksum("history", id, &[text(&session), text(role), text(content)]);
+        let session = session(chat);
+        let session = session.stored();
+        let sum = checksum("history", id, &[text(session), text(role), text(content)]);
         file.execute("INSERT INTO history VALUES (?,?,?,?,?)", (id, session, role, content, sum)).unwrap();
     }
     file.execute("UPDATE history SET content = 'tree' WHERE id = 3", ()).unwrap();
@@ -41,7 +41,7 @@ fn version_3() -> Home {
 fn inbound(file: &Connection, id: i64, code: i64) {
     let event = event(id.unsigned_abs());
     let (integer, now) = (ValueRef::Integer, jiff::Timestamp::now().as_millisecond());
-    let (turn, session) = (fresh_turn_id().to_string(), session_text(&event.session));
+    let (turn, session) = (fresh_turn_id().to_string(), event.session.stored());
     let note = if code == 6 { "drain" } else { "note" };
     let state = [integer(code), integer(code + 1), text(&turn), text(note), integer(now)];
     let fixed = [
@@ -56,9 +56,9 @@ fn inbound(file: &Connection, id: i64, code: i64) {
         ValueRef::Blob(&event.digest),
         text(event.message_id.as_deref().unwrap()),
         text("default"),
-        text(&session),
+        text(session),
         integer(now),
-        text(&event.event),
+        text(event.event.get()),
     ];
     insert(file, ("inbound", "inbound.state"), id, &state, &fixed);
 }
@@ -100,7 +100,7 @@ fn a_file_of_version_3_is_migrated_with_its_rows_in_every_state() {
         let rows = wait(writer.ask(ListInbound { states: vec![state], after: None, limit: 9 })).unwrap();
         let columns: Vec<_> = rows.iter().map(|row| (row.id.0, row.state, row.attempts)).collect();
         assert_eq!(columns, [(id, state, u32::try_from(id).unwrap())]);
-        assert_eq!(rows[0].event, event(id.unsigned_abs()).event);
+        assert_eq!(rows[0].event, event(id.unsigned_abs()).event.get());
     }
     assert_eq!(writer.view().corrupt, 1, "row 9");
     for (state, id) in [

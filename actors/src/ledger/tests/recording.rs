@@ -26,7 +26,7 @@ fn everything_recorded_is_there_after_reopening() {
     let columns: Vec<_> = rows.iter().map(|row| (row.id, row.state, row.attempts, row.turn)).collect();
     assert_eq!(columns, [(first, InboundState::Running, 1, Some(turn)), (second, InboundState::Received, 0, None)]);
     let source = event(1);
-    assert_eq!((&rows[0].target, &rows[0].event), (&source.target, &source.event));
+    assert_eq!((&rows[0].target, rows[0].event.as_str()), (&source.target, source.event.get()));
     assert_eq!((&rows[0].session, &rows[0].profile), (&source.session, &source.profile));
     assert!(rows[0].received_at_ms > 1_600_000_000_000);
 
@@ -343,4 +343,37 @@ fn turns_that_never_started_are_withdrawn_and_no_others() {
     assert_eq!((waiting[0].id, waiting[0].attempts), (InboundId(2), 0), "it was no attempt");
     close(&writer);
     assert_eq!(received(&home.open()).len(), 1);
+}
+
+#[test]
+fn what_is_in_flight_is_not_read_again_and_another_program_cannot_change_how_it_ends() {
+    let home = Home::new();
+    let writer = home.open();
+    let event = record(&writer, 1);
+    wait(writer.ask(mark(event, InboundState::Running))).unwrap();
+    let sent = wait(writer.ask(reply(Some(event), OutboundState::Sending))).unwrap();
+    let peek = home.peek();
+    peek.execute("UPDATE inbound_marks SET attempts = 9, state = 4", ()).unwrap();
+    peek.execute("UPDATE outbound_marks SET attempts = 9, error = 'other'", ()).unwrap();
+
+    let delivered = MarkOutbound { id: sent, state: OutboundState::Ambiguous, message_id: None, error: None };
+    wait(writer.ask(delivered)).unwrap();
+    wait(writer.ask(mark(event, InboundState::Interrupted))).unwrap();
+    let attempts = |table| peek.query_row(&format!("SELECT attempts FROM {table}"), (), |row| row.get::<_, i64>(0));
+    assert_eq!((attempts("inbound_marks"), attempts("outbound_marks")), (Ok(1), Ok(1)));
+    let rows =
+        wait(writer.ask(ListInbound { states: vec![InboundState::Interrupted], after: None, limit: 9 })).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>(), [(event, 1)]);
+    assert_eq!(writer.view().corrupt, 0);
+}
+
+#[test]
+fn a_row_in_flight_that_another_program_deleted_is_missing() {
+    let home = Home::new();
+    let writer = home.open();
+    let event = record(&writer, 1);
+    wait(writer.ask(mark(event, InboundState::Running))).unwrap();
+    home.peek().execute("DELETE FROM inbound_marks", ()).unwrap();
+    let ended = wait(writer.ask(mark(event, InboundState::Done)));
+    assert_eq!(ended, Err(LedgerError::Missing { table: "inbound", row: event.0 }));
 }

@@ -132,7 +132,7 @@ fn a_refusing_disk_is_reported_until_it_accepts_writes_again() {
     let (notify, notified) = channel();
     writer.adopt(1, move || notify.send(()).unwrap_or_default());
     wait(writer.ask(SetPages(1))).unwrap();
-    let long = RecordInbound { event: "x".repeat(100_000), ..event(2) };
+    let long = RecordInbound { event: RawJson::of(&json!("x".repeat(100_000))), ..event(2) };
     assert!(matches!(wait(writer.ask(long.clone())), Err(LedgerError::Unwritable(text)) if text.contains("full")));
     assert!(writer.view().write_error.is_some());
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());

@@ -61,7 +61,7 @@ fn every_unusable_frame_that_would_be_sent_again_is_kept_and_acknowledged() {
             send_line(&mut peer, line).await;
             let (record, answer) = bench.letter().await;
             assert_eq!((record.buffer_id.as_deref(), record.state), (Some("b"), InboundState::Dead), "{shown}");
-            let kept: Value = serde_json::from_str(&record.event).unwrap();
+            let kept: Value = serde_json::from_str(record.event.get()).unwrap();
             assert_eq!(kept["dead_letter"]["frame"], &*shown);
             answer.send(Ok(new(number.try_into().unwrap()))).unwrap();
             assert_eq!(peer.frame().await, ack("b"), "{shown}");
@@ -138,7 +138,7 @@ fn line_above_the_limit_is_a_dead_letter_without_its_body_in_one_message_or_in_m
             }
             peer.send_text("\n").await;
             let (record, answer) = bench.letter().await;
-            let letter: Value = serde_json::from_str(&record.event).unwrap();
+            let letter: Value = serde_json::from_str(record.event.get()).unwrap();
             assert_eq!(letter["dead_letter"]["frame"], Value::Null);
             assert_eq!(letter["dead_letter"]["bytes"], json!(line.len()));
             answer.send(Ok(new(1))).unwrap();

@@ -7,6 +7,7 @@ use super::peer::{event, frame};
 use super::rig::{LinkBench, identity, quick};
 use super::waits::{never, run, within};
 use super::*;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::dispatch::NotRecorded;
 
 fn ack(buffer_id: &str) -> Value {
@@ -20,7 +21,7 @@ fn event_is_acknowledged_only_after_the_dispatcher_has_answered() {
         peer.inbound("m1", Some("b1")).await;
         let (inbound, answer) = bench.offer().await;
         assert_eq!(inbound.event.message_id.as_deref(), Some("m1"));
-        assert_eq!((inbound.buffer_id.as_deref(), &*inbound.raw_event), (Some("b1"), &event("m1")));
+        assert_eq!((inbound.buffer_id.as_deref(), inbound.raw_event), (Some("b1"), RawJson::of(&event("m1"))));
         assert_eq!(inbound.descriptor.unwrap().platform, "discord");
         never("an acknowledgement", peer.read()).await;
         answer.send(Ok(())).unwrap();

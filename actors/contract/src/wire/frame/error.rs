@@ -3,7 +3,7 @@
 use crate::wire::action::ActionError;
 use crate::wire::action_result::ActionResultError;
 use crate::wire::descriptor::DescriptorError;
-use crate::wire::event::EventError;
+use crate::wire::event::EventTextError;
 use crate::wire::fields::FieldError;
 
 /// Why a line was skipped; the link stays up. Contains nothing of the line.
@@ -12,9 +12,6 @@ pub enum FrameError {
     /// It is not JSON, not an object, or nested too deeply.
     #[error("the line is not a JSON object")]
     NotAnObject,
-    /// The event is not JSON that can be stored: an unpaired surrogate, or nested too deeply.
-    #[error("the event cannot be read: it contains an unpaired surrogate, or is nested too deeply")]
-    Unreadable,
     /// A field of the frame itself is missing or of the wrong type.
     #[error("{frame} frame: {error}")]
     Field {
@@ -31,7 +28,7 @@ pub enum FrameError {
     Descriptor(#[from] DescriptorError),
     /// The event in it was refused.
     #[error(transparent)]
-    Event(#[from] EventError),
+    Event(#[from] EventTextError),
     /// The action in it was refused.
     #[error(transparent)]
     Action(#[from] ActionError),
