@@ -9,7 +9,6 @@ mod lines; // Which session is next for a slot.
 mod session; // The waiting events of one session.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use crate::settings::{SessionValues, TurnValues, Values};
 use crate::turn::id::TurnIds;
@@ -56,12 +55,10 @@ pub(super) struct DispatchPlan {
     turn_values: TurnValues,
     /// Nothing starts: the queues are not rebuilt yet, or the process is stopping.
     paused: bool,
-    sessions: BTreeMap<Arc<SessionKey>, SessionState>,
+    sessions: BTreeMap<SessionKey, SessionState>,
     lines: StartLines,
     /// Turns that have a slot: requested, starting or running.
-    turns: BTreeMap<TurnId, Arc<SessionKey>>,
-    /// The same by their session's key as text on the wire: two sessions can have the same text.
-    by_text: BTreeMap<String, Vec<TurnId>>,
+    turns: BTreeMap<TurnId, SessionKey>,
     /// Events that were steered into a running turn.
     steered: BTreeMap<TurnId, Vec<InboundId>>,
     /// Events in the plan, so that none is added twice.
@@ -82,7 +79,6 @@ impl DispatchPlan {
             sessions: BTreeMap::new(),
             lines: StartLines::new(),
             turns: BTreeMap::new(),
-            by_text: BTreeMap::new(),
             steered: BTreeMap::new(),
             events: BTreeSet::new(),
             ids,
@@ -220,7 +216,7 @@ impl DispatchPlan {
     }
 
     /// The session of a turn.
-    pub(super) fn session_of(&self, turn: TurnId) -> Option<Arc<SessionKey>> {
+    pub(super) fn session_of(&self, turn: TurnId) -> Option<SessionKey> {
         self.turns.get(&turn).cloned()
     }
 
@@ -240,9 +236,10 @@ impl DispatchPlan {
         self.sessions.get(session)?.current.as_ref().map(|current| current.turn)
     }
 
-    /// The turns of every session whose key has this text on the wire.
+    /// The turns of every session whose key has this text on the wire: two sessions can have the same text. Compares the turns with a slot
+    /// only, and makes no text.
     pub(super) fn turns_of(&self, text: &str) -> Vec<TurnId> {
-        self.by_text.get(text).cloned().unwrap_or_default()
+        self.turns.iter().filter(|(_, session)| session.has_text(text)).map(|(turn, _)| *turn).collect()
     }
 
     /// Sessions with work.
@@ -277,7 +274,7 @@ impl DispatchPlan {
     /// Puts an event into the queue of its session and link, at the index that `at` returns, and the session in line.
     fn enqueue(
         &mut self,
-        key: &Arc<SessionKey>,
+        key: &SessionKey,
         line: LineId,
         waiting: WaitingEvent,
         at: impl FnOnce(&VecDeque<WaitingEvent>) -> usize,
@@ -294,14 +291,14 @@ impl DispatchPlan {
     }
 
     /// Puts an event of a person into the queue of its session and link, in order of arrival.
-    fn enqueue_in_order(&mut self, key: &Arc<SessionKey>, line: LineId, event: InboundId) {
+    fn enqueue_in_order(&mut self, key: &SessionKey, line: LineId, event: InboundId) {
         self.enqueue(key, line, WaitingEvent { event, waited: true, origin: Origin::External }, |queue| {
             queue.partition_point(|first| first.origin == Origin::Internal || first.event < event)
         });
     }
 
     /// Puts an event back to the front of its queue. Internal events, which pass a drain, do not wait behind external ones.
-    fn requeue(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
+    fn requeue(&mut self, key: &SessionKey, line: LineId, waiting: WaitingEvent) {
         self.enqueue(key, line, waiting, |queue| match waiting.origin {
             Origin::Internal => 0,
             Origin::External => queue.partition_point(|first| first.origin == Origin::Internal),
@@ -309,7 +306,7 @@ impl DispatchPlan {
     }
 
     /// Updates the place of a session in each line: that of its first event there, or none while it runs a turn.
-    fn update_places(&mut self, key: &Arc<SessionKey>, has_run: bool) {
+    fn update_places(&mut self, key: &SessionKey, has_run: bool) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let idle = session.current.is_none();
         for queue in &mut session.queues {
@@ -327,7 +324,7 @@ impl DispatchPlan {
             }
             if let Some(first) = first {
                 let place = self.lines.place(queue.line, first.event, first.origin, has_run);
-                self.lines.insert(queue.line, place, first.origin, Arc::clone(key));
+                self.lines.insert(queue.line, place, first.origin, key.clone());
                 queue.place = Some((place, first.origin));
             }
         }
@@ -336,7 +333,7 @@ impl DispatchPlan {
     }
 
     /// Starts the first event of a session that may run, over any link.
-    fn start_first(&mut self, key: &Arc<SessionKey>) -> Option<DispatchStep> {
+    fn start_first(&mut self, key: &SessionKey) -> Option<DispatchStep> {
         let lines = &self.lines;
         let session = self.sessions.get_mut(key)?;
         let order = |queue: &SessionQueue| {
@@ -350,32 +347,24 @@ impl DispatchPlan {
         Some(self.start(key, line, first))
     }
 
-    fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) -> DispatchStep {
+    fn start(&mut self, key: &SessionKey, line: LineId, waiting: WaitingEvent) -> DispatchStep {
         let turn = self.ids.make();
         self.take_slot(turn, key, line, Some(waiting));
         DispatchStep::RequestPermit(turn, waiting.event)
     }
 
-    fn take_slot(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: Option<WaitingEvent>) {
+    fn take_slot(&mut self, turn: TurnId, key: &SessionKey, line: LineId, waiting: Option<WaitingEvent>) {
         let requested_at = self.gate_reports;
         if let Some(session) = self.sessions.get_mut(key) {
             session.current = Some(Box::new(CurrentTurn { turn, line, waiting, requested_at, pending_stop: None }));
         }
-        self.turns.insert(turn, Arc::clone(key));
-        self.by_text.entry(key.text()).or_default().push(turn);
+        self.turns.insert(turn, key.clone());
         self.update_places(key, false);
     }
 
     /// Removes a turn from its session.
-    fn remove_turn(&mut self, turn: TurnId) -> Option<(Arc<SessionKey>, CurrentTurn)> {
+    fn remove_turn(&mut self, turn: TurnId) -> Option<(SessionKey, CurrentTurn)> {
         let key = self.turns.remove(&turn)?;
-        let text = key.text();
-        if let Some(turns) = self.by_text.get_mut(&text) {
-            turns.retain(|other| *other != turn);
-            if turns.is_empty() {
-                self.by_text.remove(&text);
-            }
-        }
         let current = self.sessions.get_mut(&key)?.current.take_if(|current| current.turn == turn)?;
         Some((key, *current))
     }

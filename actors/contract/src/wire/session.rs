@@ -82,12 +82,29 @@ impl SessionKey {
     /// The text on the wire and in the environment of a turn.
     #[must_use]
     pub fn text(&self) -> String {
+        self.text_parts().collect::<Vec<_>>().join(":")
+    }
+
+    fn text_parts(&self) -> impl Iterator<Item = &str> {
         let parts = &self.0.parts;
         let profile = if parts.profile.is_default() { "main" } else { parts.profile.as_str() };
         // The user of a direct message takes the place of an unknown chat.
         let last = if parts.chat_type == "dm" { [&parts.user, &parts.thread] } else { [&parts.thread, &parts.user] };
         let ids = std::iter::once(&parts.chat).chain(last).flatten().map(String::as_str);
-        ["agent", profile, &parts.platform, &parts.chat_type].into_iter().chain(ids).collect::<Vec<_>>().join(":")
+        ["agent", profile, &parts.platform, &parts.chat_type].into_iter().chain(ids)
+    }
+
+    /// Whether [`SessionKey::text`] is `text`; makes no text.
+    #[must_use]
+    pub fn has_text(&self, text: &str) -> bool {
+        let mut rest = Some(text);
+        for (at, part) in self.text_parts().enumerate() {
+            if at > 0 {
+                rest = rest.and_then(|rest| rest.strip_prefix(':'));
+            }
+            rest = rest.and_then(|rest| rest.strip_prefix(part));
+        }
+        rest == Some("")
     }
 
     /// The text under which it is stored: JSON of all its parts, which are its identity.
@@ -202,6 +219,29 @@ mod tests {
         let (one, other) = (key("group", "c:2", None, None), key("group", "c", Some("2"), None));
         assert_eq!(one.text(), other.text());
         assert_ne!(one, other);
+        assert!(one.has_text(&other.text()));
+    }
+
+    #[test]
+    fn a_session_has_its_own_text_and_no_other() {
+        let session = key("group", "c", Some("t"), None);
+        assert!(session.has_text("agent:main:slack:group:c:t"));
+        for other in
+            ["agent:main:slack:group:c:", "agent:main:slack:group:c:t:u", "agent:main:slack:group:c", "", "agent"]
+        {
+            assert!(!session.has_text(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_stored_session_reads_back_as_itself() {
+        let session = key("group", "c", Some("t"), Some("u"));
+        let read: SessionKey = serde_json::from_str(session.stored()).unwrap();
+        assert_eq!((&read, read.stored()), (&session, session.stored()));
+        assert_eq!(
+            session.stored(),
+            r#"{"profile":"default","platform":"slack","chat_type":"group","chat":"c","thread":"t","user":null}"#
+        );
     }
 
     #[test]

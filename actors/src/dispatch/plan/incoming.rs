@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::session::{SessionQueue, WaitingEvent, entry};
+use super::session::{SessionQueue, WaitingEvent};
 use super::{DispatchPlan, DispatchStep, MAX_QUEUE};
 use crate::settings::Busy;
 use caduceus_contract::link::LinkId;
@@ -23,11 +23,11 @@ impl DispatchPlan {
         let line = self.lines.line(over, key.profile());
         // It overtakes no session that may run.
         let has_slot = self.is_open(key.profile()) && self.has_free_slot() && !self.lines.has_next();
-        let (key, session) = entry(&mut self.sessions, key);
+        let session = self.sessions.entry(key.clone()).or_default();
         if has_slot && session.is_empty() {
             let turn = self.ids.make();
             if let Some(permit) = admit(turn) {
-                self.take_slot(turn, &key, line, None);
+                self.take_slot(turn, key, line, None);
                 return Some((turn, permit));
             }
         }
@@ -65,7 +65,7 @@ impl DispatchPlan {
         }
         self.lines.entered(event);
         let (open, line) = (self.is_open(key.profile()), self.lines.line(over, key.profile()));
-        let (key, session) = entry(&mut self.sessions, key);
+        let session = self.sessions.entry(key.clone()).or_default();
         let waits = session.queues.iter().any(|queue| self.lines.admits(queue.line, queue.origin()));
         // A session that waits for a slot is as busy as one that has it.
         if self.session_values.busy == Busy::Reject && (session.current.is_some() || waits) {
@@ -79,7 +79,7 @@ impl DispatchPlan {
         // Events held for the gate have no limit.
         if (open || running.is_some()) && session.len(line) >= MAX_QUEUE {
             self.events.remove(&event);
-            self.remove_if_idle(&key);
+            self.remove_if_idle(key);
             return vec![DispatchStep::Overflow(event)];
         }
         // Events that wait for another link that is down do not block this one.
@@ -92,9 +92,9 @@ impl DispatchPlan {
             && self.has_free_slot()
             && !(open && self.lines.has_next())
         {
-            return vec![self.start(&key, line, waiting)];
+            return vec![self.start(key, line, waiting)];
         }
-        self.enqueue(&key, line, WaitingEvent { waited: true, ..waiting }, VecDeque::len);
+        self.enqueue(key, line, WaitingEvent { waited: true, ..waiting }, VecDeque::len);
         // A running turn is not stopped for an event that may not start.
         let interrupted = running.filter(|_| self.session_values.busy == Busy::Interrupt && open);
         let mut steps: Vec<_> = interrupted.map(DispatchStep::Interrupt).into_iter().collect();
@@ -124,9 +124,9 @@ impl DispatchPlan {
         }
         self.lines.entered(event);
         let line = self.lines.line(over, key.profile());
-        let (key, _) = entry(&mut self.sessions, key);
+        self.sessions.entry(key.clone()).or_default();
         // Internal events, which pass a drain, do not wait behind external ones.
-        self.enqueue(&key, line, WaitingEvent { event, waited: true, origin }, |queue| match origin {
+        self.enqueue(key, line, WaitingEvent { event, waited: true, origin }, |queue| match origin {
             Origin::Internal => queue.partition_point(|first| first.origin == Origin::Internal),
             Origin::External => queue.len(),
         });
@@ -145,8 +145,8 @@ impl DispatchPlan {
         }
         self.lines.entered(event);
         let line = self.lines.line(over, key.profile());
-        let (key, _) = entry(&mut self.sessions, key);
-        self.enqueue_in_order(&key, line, event);
+        self.sessions.entry(key.clone()).or_default();
+        self.enqueue_in_order(key, line, event);
         self.start_next()
     }
 
@@ -155,8 +155,8 @@ impl DispatchPlan {
         self.events.insert(event);
         self.lines.entered(event);
         let line = self.lines.line(over, key.profile());
-        let (key, _) = entry(&mut self.sessions, key);
-        self.take_slot(turn, &key, line, Some(WaitingEvent { event, waited: true, origin: Origin::External }));
+        self.sessions.entry(key.clone()).or_default();
+        self.take_slot(turn, key, line, Some(WaitingEvent { event, waited: true, origin: Origin::External }));
     }
 
     /// A steered event that the running turn did not accept: it waits, if there is room. `during_drain`: it arrived during a drain; if
@@ -181,9 +181,9 @@ impl DispatchPlan {
         }
         let mut steps: Vec<_> = during_drain.then_some(DispatchStep::Hold(event, true)).into_iter().collect();
         self.events.insert(event);
-        let (key, _) = entry(&mut self.sessions, key);
+        self.sessions.entry(key.clone()).or_default();
         // Several are returned at once when their turn ends, in any order.
-        self.enqueue_in_order(&key, line, event);
+        self.enqueue_in_order(key, line, event);
         steps.extend(self.start_next());
         steps
     }

@@ -4,7 +4,6 @@
 //! check of each line, independent of its length.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::Origin;
@@ -58,9 +57,9 @@ struct StartLine {
     link_open: bool,
     profile_open: bool,
     /// Sessions whose first event is from a person.
-    external: BTreeMap<LinePlace, Arc<SessionKey>>,
+    external: BTreeMap<LinePlace, SessionKey>,
     /// Sessions whose first event the gateway itself runs again: such an event passes a closed gate.
-    internal: BTreeMap<LinePlace, Arc<SessionKey>>,
+    internal: BTreeMap<LinePlace, SessionKey>,
     scheduled: bool,
     /// Events that wait, of all sessions.
     events: usize,
@@ -71,7 +70,7 @@ impl StartLine {
         self.link_open && (self.profile_open || origin == Origin::Internal)
     }
 
-    fn of(&mut self, origin: Origin) -> &mut BTreeMap<LinePlace, Arc<SessionKey>> {
+    fn of(&mut self, origin: Origin) -> &mut BTreeMap<LinePlace, SessionKey> {
         match origin {
             Origin::Internal => &mut self.internal,
             Origin::External => &mut self.external,
@@ -200,7 +199,7 @@ impl StartLines {
         }
     }
 
-    pub(super) fn insert(&mut self, line: LineId, place: LinePlace, origin: Origin, session: Arc<SessionKey>) {
+    pub(super) fn insert(&mut self, line: LineId, place: LinePlace, origin: Origin, session: SessionKey) {
         self.all[line.0].of(origin).insert(place, session);
         self.schedule(line);
     }
@@ -223,7 +222,7 @@ impl StartLines {
     }
 
     /// The session that is next, from the line that is next; the caller removes it from there.
-    pub(super) fn next(&mut self) -> Option<Arc<SessionKey>> {
+    pub(super) fn next(&mut self) -> Option<SessionKey> {
         if !self.has_next() {
             return None;
         }
@@ -231,8 +230,8 @@ impl StartLines {
         // It moves to the end also if it is empty now: that is checked when it is next.
         self.round_robin.push_back(number);
         let line = &self.all[number.0];
-        let first = |origin, sessions: &BTreeMap<LinePlace, Arc<SessionKey>>| {
-            line.admits(origin).then(|| sessions.first_key_value().map(|(_, session)| Arc::clone(session))).flatten()
+        let first = |origin, sessions: &BTreeMap<LinePlace, SessionKey>| {
+            line.admits(origin).then(|| sessions.first_key_value().map(|(_, session)| session.clone())).flatten()
         };
         first(Origin::Internal, &line.internal).or_else(|| first(Origin::External, &line.external))
     }

@@ -1,14 +1,12 @@
 //! A session of the plan: its waiting events and its running turn.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 
 use super::lines::{LineId, LinePlace};
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::InboundId;
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
-use caduceus_contract::wire::session::SessionKey;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct SessionState {
@@ -65,13 +63,4 @@ impl SessionQueue {
     pub(super) fn origin(&self) -> Origin {
         self.events.front().map_or(Origin::External, |first| first.origin)
     }
-}
-
-/// The session of `key`, with the shared copy of that key.
-pub(super) fn entry<'a>(
-    sessions: &'a mut BTreeMap<Arc<SessionKey>, SessionState>,
-    key: &SessionKey,
-) -> (Arc<SessionKey>, &'a mut SessionState) {
-    let shared = sessions.get_key_value(key).map_or_else(|| Arc::new(key.clone()), |(shared, _)| Arc::clone(shared));
-    (Arc::clone(&shared), sessions.entry(shared).or_default())
 }
