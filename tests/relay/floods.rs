@@ -49,10 +49,12 @@ const CEILING: Duration = Duration::from_mins(5);
 /// Sends the flood until the gateway has counted all of it: on a busy machine the connection may break during a flood.
 async fn seen(connector: &mut HostileConnector, (what, line, count): FloodKind, lines: usize) {
     let before = count(&connector.world.status().await["relay"][0]);
+    // Before there is a connection: on a busy machine it takes longer than the gateway waits for a silent connector.
+    let flood = flood(lines, line);
     let seen = async {
         loop {
             let mut wire = connector.wire().await;
-            send_all(&mut wire, flood(lines, line)).await;
+            send_all(&mut wire, flood.iter().cloned()).await;
             connector.still_serves(what, Some(wire)).await;
             if count(&connector.world.status().await["relay"][0]) >= before + lines as u64 {
                 return;

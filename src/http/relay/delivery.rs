@@ -1,5 +1,6 @@
 //! Signed deliveries. No part of a body is parsed before a profile has verified its signature.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
