@@ -44,18 +44,35 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, failure: Option<&LedgerError>);
 }
 
-/// Receives the answer to some work.
-type AnswerReceiver<W> = oneshot::Receiver<Result<<W as Work>::Answer, LedgerError>>;
+/// Sends the answer to some work.
+pub(super) type AnswerSender<A> = oneshot::Sender<Result<A, LedgerError>>;
 
-/// A job that does `work`, and the receiver of its answer.
-pub(super) fn job<W: Work>(work: W) -> (Box<dyn Job>, AnswerReceiver<W>) {
-    let (answer, answered) = oneshot::channel();
-    (Box::new(AnyJob { work, answer, outcome: None, failures: 0 }), answered)
+/// A job that does `work`, and answers the caller behind `to`, if there is one.
+pub(super) fn job<W: Work>(work: W, to: Option<AnswerSender<W::Answer>>) -> Box<dyn Job> {
+    Box::new(AnyJob { work, caller: Caller(to), outcome: None, failures: 0 })
+}
+
+/// The caller, who is told if the work is dropped before it is done.
+struct Caller<A>(Option<AnswerSender<A>>);
+
+impl<A> Caller<A> {
+    fn answer(&mut self, outcome: Result<A, LedgerError>) {
+        if let Some(to) = self.0.take() {
+            // The caller may have timed out; the work is done nevertheless.
+            drop(to.send(outcome));
+        }
+    }
+}
+
+impl<A> Drop for Caller<A> {
+    fn drop(&mut self) {
+        self.answer(Err(LedgerError::Closed));
+    }
 }
 
 struct AnyJob<W: Work> {
     work: W,
-    answer: oneshot::Sender<Result<W::Answer, LedgerError>>,
+    caller: Caller<W::Answer>,
     outcome: Option<Result<W::Answer, LedgerError>>,
     failures: u32,
 }
@@ -79,13 +96,12 @@ impl<W: Work> Job for AnyJob<W> {
         Ok(())
     }
 
-    fn answer(self: Box<Self>, failure: Option<&LedgerError>) {
+    fn answer(mut self: Box<Self>, failure: Option<&LedgerError>) {
         let outcome = match failure {
             Some(error) => Err(error.clone()),
-            None => self.outcome.unwrap_or(Err(LedgerError::Closed)),
+            None => self.outcome.take().unwrap_or(Err(LedgerError::Closed)),
         };
-        // The caller may have timed out; the work is done nevertheless.
-        drop(self.answer.send(outcome));
+        self.caller.answer(outcome);
     }
 }
 
@@ -145,16 +161,15 @@ pub(super) fn queue() -> (JobSender, JobQueue) {
 }
 
 impl JobSender {
-    /// Appends a job.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unwritable`] if too much waits and it is not owed, [`LedgerError::Closed`] if the thread has ended.
-    pub(super) fn send(&self, job: Box<dyn Job>) -> Result<(), LedgerError> {
+    /// Appends a job. Answers it with [`LedgerError::Unwritable`] if too much waits and it is not owed, and with
+    /// [`LedgerError::Closed`] if the thread has ended.
+    pub(super) fn send(&self, job: Box<dyn Job>) {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE && !job.is_owed() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(LedgerError::Unwritable("too much is waiting to be written".to_owned()));
+            return job.answer(Some(&LedgerError::Unwritable("too much is waiting to be written".to_owned())));
         }
-        self.jobs.send(job).map_err(|_| LedgerError::Closed)
+        // Without a thread the job is dropped, and its caller told.
+        let _ = self.jobs.send(job);
     }
 
     /// Wakes the thread.

@@ -38,6 +38,7 @@ mod tests;
 
 use std::time::Duration;
 
+use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult};
 
 pub use open::OpenError;
@@ -45,7 +46,7 @@ pub use writer::{CloseError, LedgerWriter};
 
 use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::ledger::{GetLedger, LedgerError};
-use caduceus_supervision::{ExitReason, Fatal, Incarnation, ResponseFuture};
+use caduceus_supervision::{ExitReason, Fatal, Incarnation};
 use store::Work;
 
 /// Interval of checks whether the thread hangs or has ended; no message reports either.
@@ -97,10 +98,26 @@ impl<M> Handler<M> for LedgerActor
 where
     M: Work + Message<Result = Result<<M as Work>::Answer, LedgerError>>,
 {
-    type Result = ResponseFuture<Result<M::Answer, LedgerError>>;
+    type Result = AnsweredByWriter<M>;
 
     fn handle(&mut self, message: M, _: &mut Self::Context) -> Self::Result {
-        ResponseFuture::new(self.writer.ask(message))
+        AnsweredByWriter { writer: self.writer.clone(), work: message }
+    }
+}
+
+/// The answer to a message, which the writer's thread sends to the caller itself: no task of this thread waits for it.
+#[derive(Debug)]
+pub struct AnsweredByWriter<M> {
+    writer: LedgerWriter,
+    work: M,
+}
+
+impl<M> MessageResponse<LedgerActor, M> for AnsweredByWriter<M>
+where
+    M: Work + Message<Result = Result<<M as Work>::Answer, LedgerError>>,
+{
+    fn handle(self, _: &mut Context<LedgerActor>, to: Option<OneshotSender<M::Result>>) {
+        self.writer.ask_for(self.work, to);
     }
 }
 

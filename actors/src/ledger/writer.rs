@@ -14,8 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{ErrorCode, Transaction, TransactionBehavior, ffi};
+use tokio::sync::oneshot;
 
-use super::jobs::{Job, JobQueue, JobSender, Waiting, job, queue};
+use super::jobs::{AnswerSender, Job, JobQueue, JobSender, Waiting, job, queue};
 use super::marks_check::MarksCheck;
 use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
@@ -78,20 +79,18 @@ impl LedgerWriter {
     /// [`LedgerError::Unwritable`] at once when the queue is full, unless the work is owed; [`LedgerError::Closed`] after
     /// [`LedgerWriter::close`], and whatever the work answers.
     pub fn ask<W: Work>(&self, work: W) -> impl Future<Output = Result<W::Answer, LedgerError>> + use<W> {
-        let (job, answered) = job(work);
-        let sent = self.send(job);
-        async move {
-            sent?;
-            // Without an answer the thread dropped the work before doing it.
-            answered.await.unwrap_or(Err(LedgerError::Closed))
-        }
+        let (to, answered) = oneshot::channel();
+        self.ask_for(work, Some(to));
+        async move { answered.await.unwrap_or(Err(LedgerError::Closed)) }
     }
 
-    fn send(&self, job: Box<dyn Job>) -> Result<(), LedgerError> {
+    /// As [`LedgerWriter::ask`]; the thread answers the caller behind `to`, if there is one.
+    pub(super) fn ask_for<W: Work>(&self, work: W, to: Option<AnswerSender<W::Answer>>) {
+        let job = job(work, to);
         if self.shared.is_closing() {
-            return Err(LedgerError::Closed);
+            return job.answer(Some(&LedgerError::Closed));
         }
-        self.jobs.send(job)
+        self.jobs.send(job);
     }
 
     /// The view of the ledger, without the thread.

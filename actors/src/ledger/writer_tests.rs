@@ -15,6 +15,15 @@ use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use super::*;
 use crate::ledger::store::Failure;
 
+/// Receives the answer to some work.
+type Answered<W> = oneshot::Receiver<Result<<W as Work>::Answer, LedgerError>>;
+
+/// A job, and the receiver of its answer.
+fn asked<W: Work>(work: W) -> (Box<dyn Job>, Answered<W>) {
+    let (to, answered) = oneshot::channel();
+    (job(work, Some(to)), answered)
+}
+
 /// Runs some SQL.
 struct Sql(&'static str);
 
@@ -48,7 +57,7 @@ fn writer(home: &tempfile::TempDir) -> Writer {
 
 /// Runs `work` as a group of its own. Returns its answer; `None` while it is owed.
 fn run<W: Work>(writer: &mut Writer, work: W) -> Option<Result<W::Answer, LedgerError>> {
-    let (job, mut answered) = job(work);
+    let (job, mut answered) = asked(work);
     writer.run_group(vec![job]);
     answered.try_recv().ok()
 }
@@ -119,8 +128,8 @@ fn a_mark_that_the_disk_refuses_is_owed_and_written_before_anything_else() {
     run(&mut writer, event(1));
     assert_eq!(run(&mut writer, mark(1, InboundState::Running)), Some(Ok(())));
     refuse_writes(&writer, true);
-    let (done, mut answered) = job(mark(1, InboundState::Done));
-    let (second, mut second_answered) = job(event(2));
+    let (done, mut answered) = asked(mark(1, InboundState::Done));
+    let (second, mut second_answered) = asked(event(2));
     writer.run_group(vec![done, second]);
     assert!(matches!(second_answered.try_recv(), Ok(Err(LedgerError::Unwritable(_)))), "an event is refused");
     assert!(answered.try_recv().is_err(), "what has happened is not refused");
@@ -210,9 +219,9 @@ fn work_that_can_never_succeed_is_answered_and_fails_neither_the_others_nor_the_
         let home = tempfile::tempdir().unwrap();
         let mut writer = writer(&home);
         run(&mut writer, event(1));
-        let (first, mut first_answered) = job(event(2));
-        let (failing, mut failing_answered) = job(Failing(corrupt));
-        let (done, mut done_answered) = job(mark(1, InboundState::Done));
+        let (first, mut first_answered) = asked(event(2));
+        let (failing, mut failing_answered) = asked(Failing(corrupt));
+        let (done, mut done_answered) = asked(mark(1, InboundState::Done));
         writer.run_group(vec![first, failing, done]);
         assert!(matches!(first_answered.try_recv(), Ok(Ok(_))));
         assert!(matches!(failing_answered.try_recv(), Ok(Err(LedgerError::Unwritable(_)))));
@@ -228,7 +237,7 @@ fn no_work_overtakes_what_is_owed_when_each_runs_alone() {
     run(&mut writer, event(1));
     refuse_writes(&writer, true);
     assert_eq!(run(&mut writer, mark(1, InboundState::Held)), None);
-    let jobs = [mark(1, InboundState::Received), mark(1, InboundState::Dead)].map(|mark| job(mark).0);
+    let jobs = [mark(1, InboundState::Received), mark(1, InboundState::Dead)].map(|mark| job(mark, None));
     let owed = writer.queue.take_owed();
     writer.run_each_alone(owed.into_iter().chain(jobs).collect());
     assert_eq!(writer.queue.owed(), 3);
@@ -242,16 +251,22 @@ fn a_full_queue_takes_what_is_owed_and_refuses_the_rest() {
     let (sender, mut queue) = queue();
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..5_000 {
-        if sender.send(job(event(1)).0).is_ok() { taken += 1 } else { refused += 1 }
+        let (job, mut answered) = asked(event(1));
+        sender.send(job);
+        if answered.try_recv().is_err() { taken += 1 } else { refused += 1 }
     }
-    assert_eq!(sender.send(job(mark(1, InboundState::Done)).0), Ok(()));
+    let (owed, mut answered) = asked(mark(1, InboundState::Done));
+    sender.send(owed);
+    assert!(answered.try_recv().is_err(), "it was refused");
     assert!(refused > 0);
     let mut found = 0;
     while let Waiting::Group(group) = queue.next_now() {
         found += group.len();
     }
     assert_eq!(found, taken + 1);
-    assert_eq!(sender.send(job(event(1)).0), Ok(()), "there is room again");
+    let (job, mut answered) = asked(event(1));
+    sender.send(job);
+    assert!(answered.try_recv().is_err(), "there is room again");
 }
 
 /// Says what has happened, and meets a part of the file that cannot be read.
@@ -274,8 +289,8 @@ fn an_operation_that_never_succeeds_while_the_disk_accepts_others_blocks_them_on
     let home = tempfile::tempdir().unwrap();
     let mut writer = writer(&home);
     run(&mut writer, event(1));
-    let (unreadable, mut given_up) = job(Unreadable);
-    let (done, mut done_answered) = job(mark(1, InboundState::Done));
+    let (unreadable, mut given_up) = asked(Unreadable);
+    let (done, mut done_answered) = asked(mark(1, InboundState::Done));
     writer.run_group(vec![unreadable, done]);
     assert_eq!(done_answered.try_recv(), Ok(Ok(())), "it is done alone");
     for failure in 2..=FAILURES_ALONE {
@@ -288,4 +303,16 @@ fn an_operation_that_never_succeeds_while_the_disk_accepts_others_blocks_them_on
     assert!(matches!(given_up.try_recv(), Ok(Err(LedgerError::Unwritable(_)))));
     assert!(matches!(run(&mut writer, event(2)), Some(Ok(_))));
     assert_eq!(writer.shared.view().write_error, None);
+}
+
+#[test]
+fn work_that_is_dropped_before_it_is_done_is_answered_as_closed() {
+    let (sender, queue) = queue();
+    let (waits, mut answered) = asked(event(1));
+    sender.send(waits);
+    drop(queue);
+    assert_eq!(answered.try_recv(), Ok(Err(LedgerError::Closed)));
+    let (late, mut answered) = asked(event(2));
+    sender.send(late);
+    assert_eq!(answered.try_recv(), Ok(Err(LedgerError::Closed)));
 }

@@ -61,7 +61,8 @@ impl Actor for TurnActor {
             return ctx.stop();
         }
         let (id, ended) = (work.id, self.ports.ended.clone());
-        let turn = driver::run(work, self.ports.clone(), commands);
+        // Boxed here: inside the next future it would be there twice, and be copied with it.
+        let turn = Box::pin(driver::run(work, self.ports.clone(), commands));
         let report = async move {
             let end = turn.await;
             // With an answer: the turn counts until the dispatcher has answered.

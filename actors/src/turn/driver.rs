@@ -39,7 +39,8 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
         }
     };
     if let Some(notice) = notice {
-        turn.notify_chat(notice.to_owned(), &mut commands).await;
+        // Boxed, because few turns have a notice, and the future of each would have room for it.
+        Box::pin(turn.notify_chat(notice.to_owned(), &mut commands)).await;
     }
     TurnEnded {
         id: turn.work.id,
