@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 
 /// A turn makes and frees some hundred small values, many of them on another thread than the one that made them: with this allocator it
-/// takes a fifth less CPU than with that of the C library (`docs/performance.md`).
+/// takes a quarter less CPU than with that of the C library (`docs/performance.md`).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
