@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{self, Poll, Waker};
 
 use actix::fut::ActorFuture;
-use actix::{Actor, AsyncContext, Context};
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use futures_util::StreamExt as _;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::FuturesUnordered;
@@ -91,6 +91,16 @@ impl<A: Actor<Context = Context<A>>> ActorTasks<A> {
             future.map(|result| -> Continuation<A> { Box::new(move |actor, ctx| then(result, actor, ctx)) });
         self.0.borrow_mut().futures.push(continued.boxed_local());
         self.poll_again();
+    }
+
+    /// Polls `future` from now on; the actor handles its result as a message to itself, in the same poll, so that it does not wait
+    /// behind the messages in the mailbox.
+    pub fn notify<M>(&self, future: impl Future<Output = M> + 'static)
+    where
+        A: Handler<M, Result = ()>,
+        M: Message<Result = ()> + 'static,
+    {
+        self.spawn(future, |message, actor, ctx| actor.handle(message, ctx));
     }
 }
 

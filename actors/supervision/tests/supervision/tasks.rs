@@ -111,6 +111,9 @@ impl Handler<Wanted> for Together {
                 actor.tasks.poll_again();
             });
         }
+        if number == 4 {
+            self.tasks.notify(async { Wanted(5) });
+        }
     }
 }
 
@@ -122,6 +125,8 @@ async fn what_comes_in_one_poll_is_handled_together_after_it() {
         actor.try_send(Wanted(number)).unwrap();
     }
     assert_eq!(within("the answer", answers.recv()).await, Some(vec![1, 2, 3]));
+    actor.try_send(Wanted(4)).unwrap();
+    assert_eq!(within("the answer", answers.recv()).await, Some(vec![4, 5]), "the message of a future is one of them");
     actor.try_send(Wanted(0)).unwrap();
     let mut later = within("the answer", answers.recv()).await.unwrap();
     if later.len() == 1 {
