@@ -16,6 +16,8 @@ pub(super) struct Descriptors {
     /// The platforms named in a hello on this connection.
     named: Vec<String>,
     known: Vec<Arc<Descriptor>>,
+    /// The time for the descriptors of all identities has passed.
+    settled: bool,
 }
 
 /// Why a descriptor is not stored; the former one stays in force. Contains none of the connector's text.
@@ -30,7 +32,7 @@ pub(super) enum NotKept {
 impl Descriptors {
     /// A new connection, whose hello has these platforms.
     pub(super) fn named<'a>(platforms: impl IntoIterator<Item = &'a str>) -> Self {
-        Self { named: platforms.into_iter().map(str::to_owned).collect(), known: Vec::new() }
+        Self { named: platforms.into_iter().map(str::to_owned).collect(), ..Self::default() }
     }
 
     /// Stores `descriptor` and replaces the one of the same platform.
@@ -58,6 +60,27 @@ impl Descriptors {
         let in_its_place = |known: &&Arc<Descriptor>| known.platform == RELAY || !self.named.contains(&known.platform);
         self.named.iter().any(|named| named == RELAY)
             && self.known.iter().find(in_its_place).is_none_or(|known| known.platform == platform)
+    }
+
+    /// The time for the descriptors of all identities has passed: they count as complete. `false` if it had passed before.
+    pub(super) fn settle(&mut self) -> bool {
+        !std::mem::replace(&mut self.settled, true)
+    }
+
+    /// Whether the connector has described every identity, or the time for that has passed.
+    pub(super) fn is_complete(&self) -> bool {
+        self.settled || self.named.iter().all(|named| self.known.iter().any(|known| known.platform == *named))
+    }
+
+    /// Whether exactly this descriptor is stored.
+    pub(super) fn contains(&self, descriptor: &Descriptor) -> bool {
+        self.known.iter().any(|known| **known == *descriptor)
+    }
+
+    /// The capabilities of a platform; the default ones count only once all are complete.
+    pub(super) fn of(&self, platform: &str) -> Option<Arc<Descriptor>> {
+        let known = Descriptor::of(&self.known, platform)?;
+        (known.platform == platform || self.is_complete()).then(|| known.clone())
     }
 
     /// All of them, in the order of their first arrival.

@@ -55,6 +55,22 @@ pub(super) enum SocketEvent {
     Ended(Loss),
 }
 
+impl SocketEvent {
+    /// The kind of its frame, as counted in the view.
+    pub(super) fn frame_kind(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Frame(frame) => frame.kind(),
+            Self::Arrived(arrival) => match &arrival.content {
+                ArrivalContent::Event(ArrivedEvent { forwarded: true, .. }) => "passthrough_forward",
+                ArrivalContent::Event(_) => "inbound",
+                ArrivalContent::Dead(_) => return None,
+            },
+            Self::Unknown => "unknown",
+            Self::AckRequested(_) | Self::Skipped(_) | Self::Ended(_) => return None,
+        })
+    }
+}
+
 /// The actor's end of a connection. Dropping it cuts the connection at once.
 #[derive(Debug)]
 pub(super) struct Connection {

@@ -1,14 +1,18 @@
 //! What a link does on a frame from the connector that carries no event.
 
-use actix::prelude::*;
-use tracing::{debug, warn};
+use actix::{AsyncContext, Context, Handler, Message};
+use tracing::debug;
 
-use super::actor::RelayActor;
-use caduceus_contract::messages::dispatch::StopSession;
-use caduceus_contract::messages::turn::StopCause;
+use super::RelayActor;
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::frame::FromConnector;
-use caduceus_contract::wire::session::names_session_of;
+
+/// The time for the descriptors of all identities has passed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct DescriptorsDue {
+    generation: u64,
+}
 
 impl RelayActor {
     /// Handles a frame that carries no event.
@@ -16,40 +20,24 @@ impl RelayActor {
         match frame {
             FromConnector::Descriptor { descriptor } => self.described(generation, *descriptor, ctx),
             FromConnector::OutboundResult { request_id, result } => {
-                if !self.pending.settle(&request_id, result) {
-                    debug!(link = %self.link.0, "result without a pending send");
+                if !self.socket.settle(&request_id, result) {
+                    debug!(link = %self.context.link().0, "result without a pending send");
                 }
             }
-            FromConnector::InterruptInbound { session_key, .. } if !self.may_stop(&session_key) => {
-                warn!(link = %self.link.0, "interrupt for another profile's session dropped");
-            }
-            FromConnector::InterruptInbound { session_key, .. } => {
-                let stop = StopSession { session_key, cause: StopCause::Interrupt };
-                if let Err(error) = self.ports.stop_session.tell(stop) {
-                    warn!(link = %self.link.0, %error, "interrupt not delivered");
-                }
-            }
+            FromConnector::InterruptInbound { session_key, .. } => self.context.stop_session(session_key),
             FromConnector::GoingIdleAck => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
             // They come as `SocketEvent::Arrived`, with a place in the queue of events.
             FromConnector::Inbound(_) | FromConnector::PassthroughForward(_) => {}
         }
     }
 
-    /// The time for the descriptors of all identities has passed: the link counts as described.
-    fn settle_descriptors(&mut self, generation: u64) {
-        if generation == self.plan.generation() && self.plan.is_up() && self.described != Some(generation) {
-            self.described = Some(generation);
-            self.send_change();
-        }
-    }
-
     fn described(&mut self, generation: u64, descriptor: Descriptor, ctx: &mut Context<Self>) {
-        let changed = !self.descriptors.all().iter().any(|known| **known == descriptor);
+        let changed = !self.descriptors.contains(&descriptor);
         if let Err(reason) = self.descriptors.keep(descriptor) {
-            return self.skipped(&reason.to_string());
+            return self.context.skipped(&reason.to_string());
         }
-        self.ports.status.report();
-        let was_up = self.plan.is_up();
+        self.context.report();
+        let was_up = self.driver.is_up();
         self.decide(ctx, |plan, at| {
             plan.described(generation, at);
             Vec::new()
@@ -57,14 +45,20 @@ impl RelayActor {
         if was_up && changed {
             // The change of state reported the first descriptor; this is another, or one that changed.
             self.send_change();
-        } else if !was_up && self.plan.is_up() {
-            self.declare_policies(ctx);
-            ctx.run_later(self.timings.handshake, move |link, _| link.settle_descriptors(generation));
+        } else if !was_up && self.driver.is_up() {
+            self.declare_policies();
+            ctx.notify_later(DescriptorsDue { generation }, self.context.timings().handshake);
         }
     }
+}
 
-    /// A link of a profile's own reaches only that profile's sessions.
-    fn may_stop(&self, session_key: &str) -> bool {
-        self.owner.as_ref().is_none_or(|owner| names_session_of(session_key, owner))
+impl Handler<DescriptorsDue> for RelayActor {
+    type Result = ();
+
+    /// The link counts as described.
+    fn handle(&mut self, DescriptorsDue { generation }: DescriptorsDue, _: &mut Self::Context) {
+        if self.driver.is_up_as(generation) && self.descriptors.settle() {
+            self.send_change();
+        }
     }
 }

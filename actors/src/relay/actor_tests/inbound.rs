@@ -8,7 +8,9 @@ use super::rig::{LinkBench, identity, quick};
 use super::waits::{never, run, within};
 use super::*;
 use caduceus_contract::json::RawJson;
+use crate::relay::arrival::PLACES;
 use caduceus_contract::messages::dispatch::NotRecorded;
+use caduceus_contract::messages::relay::LinkChanged;
 
 fn ack(buffer_id: &str) -> Value {
     json!({"type": "inbound_ack", "bufferId": buffer_id})

@@ -17,6 +17,7 @@ use super::*;
 use crate::profile::messages::NoConnectParams;
 use crate::relay::claims::{ClaimRefused, GatewayKey};
 use caduceus_contract::messages::relay::{GoDormant, GoIdle, IdleAnswer, LinkState};
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::Action;
 use peer::descriptor;
 use rig::{LinkBench, identity, quick};
