@@ -5,144 +5,67 @@
 //! operators; sends requests to the ledger and the gate, and starts turns. A restart loses the queues; they are rebuilt from the ledger and
 //! the gate's list of turns.
 
+mod adopting; // Turns of an earlier incarnation.
 mod beginning; // Events whose turns start as soon as they are recorded.
 mod ending; // The end of a turn.
 mod handlers; // One per message.
+mod interrupted; // Turns that a restart interrupted.
 mod links; // A link comes up or goes down.
+mod offering; // Records events, and processes them in order.
 mod rebuilding; // Reads the queues again after a start.
 mod refusals; // Reports to chats after a drain.
 mod starting; // Starts the turn of an event that has a slot.
+mod steering; // Steers an event into a running turn.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, AsyncContext, Context, Message};
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use tracing::{error, info};
 use uuid::Uuid;
 
 use super::event::{ChatCommand, DispatchJob};
-use super::links::{LinkDescriptors, UnlinkedEvents};
+use super::gate::GateState;
+use super::links::LinkTable;
 use super::notice::{Notice, NoticeLimit};
+use super::offers::OfferOrder;
 use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, TurnFactory};
+use super::recorded::{EventAction, RecordedEvent};
 use super::sending;
 use super::settings::DispatchSettings;
-use super::start::{PermittedTurn, StartingTurn};
-use super::started::StartedTurns;
-use crate::drain::permit::TurnPermit;
+use super::turns::DispatchTurns;
 use crate::hand_over::hand_over;
-use crate::in_order::{InOrder, Place};
 use crate::turn::id::TurnIds;
-use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound, Recorded};
+use caduceus_contract::link::Target;
+use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound};
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
-use caduceus_supervision::{ActorTasks, Incarnation, Port, StartContext};
-
-/// Pause before a full mailbox is tried again.
-const FULL_MAILBOX_PAUSE: Duration = Duration::from_millis(5);
+use caduceus_supervision::{ActorTasks, Incarnation, StartContext};
 
 /// Turns events into turns.
 pub struct DispatchActor {
     settings: DispatchSettings,
     /// Shared with the requests in flight.
     ports: Arc<DispatchPorts>,
-    plan: DispatchPlan,
-    /// The content of events that have a turn, were steered into one, or have just arrived; that of others is in the ledger.
-    jobs: HashMap<InboundId, DispatchJob>,
     incarnation: Incarnation,
-    turn_factory: TurnFactory,
-    /// The runtime may deliver the answers of the ledger in any order, but a session runs its events in order of arrival.
-    arrivals: InOrder<Vec<AnsweredOffer>>,
     /// Requests to other actors, of which a turn in flight has one.
     tasks: ActorTasks<Self>,
-    own: Port<RecordAnswered>,
-    /// Turns that need a permit, at the end of this poll.
-    to_start: Vec<StartingTurn>,
-    /// Turns whose events are in the ledger as running, to start at the end of this poll.
-    begun: Vec<PermittedTurn>,
-    started_turns: StartedTurns,
-    notices: NoticeLimit,
-    /// The next slice of waiting events is scheduled.
-    next_slice_due: bool,
+    /// The sessions and their queues.
+    plan: DispatchPlan,
+    /// Events that are being recorded.
+    offers: OfferOrder,
+    /// Events that have a slot, and their turns.
+    turns: DispatchTurns,
     gate: GateState,
-    /// Messages that arrived before the queues were rebuilt, processed afterwards; `None` once the queues are rebuilt.
-    early: Option<EarlyEvents>,
-    /// Turns of an earlier incarnation that still run.
-    adopted: Vec<TurnId>,
-    /// Links whose replies are being sent again; `true` if more were added meanwhile.
-    resending: HashMap<LinkId, bool>,
-    /// Descriptors of the links that are up.
-    links: LinkDescriptors,
-    /// Events of links that are no longer configured.
-    unlinked: UnlinkedEvents,
-    /// Chats are being notified of messages that a drain refused; `true` if there may be more since that began.
-    reporting_refusals: Option<bool>,
+    links: LinkTable,
+    notices: NoticeLimit,
 }
 
-/// The last state of the gate that was received.
-#[derive(Debug, Default)]
-struct GateState {
-    draining: bool,
-    /// The process is stopping.
-    stopping: bool,
-    /// It is a notification of the gate; otherwise it is an answer to a query.
-    reported: bool,
-}
-
-/// Messages that arrived before the queues were rebuilt.
-#[derive(Default)]
-struct EarlyEvents {
-    recorded: Vec<RecordedEvent>,
-    /// Turns that exited without reporting how they ended.
-    exited: HashSet<TurnId>,
-}
-
-/// The ledger has answered about events that arrived together.
+/// The next slice of waiting events is due.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct RecordAnswered {
-    /// Their place among the answers, and the generation of the incarnation that assigned it; `None` for events whose place was
-    /// answered before.
-    place: Option<(u64, Place)>,
-    /// In order of arrival.
-    offers: Vec<AnsweredOffer>,
-}
-
-/// An event that was offered.
-struct Offer {
-    job: DispatchJob,
-    /// What follows once it is on disk.
-    action: EventAction,
-}
-
-/// An event that was offered, with the answer of the ledger.
-struct AnsweredOffer {
-    offer: Offer,
-    /// `None`: it is not on disk, or not known to be.
-    recorded: Option<Recorded>,
-}
-
-/// An event that is on disk, with the action that follows.
-struct RecordedEvent {
-    id: InboundId,
-    job: DispatchJob,
-    action: EventAction,
-}
-
-#[derive(Debug)]
-enum EventAction {
-    /// It is recorded as running: its turn starts.
-    Begin(TurnId, TurnPermit),
-    /// Its turn never started: it waits in order of arrival.
-    Return,
-    Run,
-    /// It waits for the end of a drain, and the chat is notified.
-    Hold,
-    Refuse(Notice),
-    Execute(ChatCommand),
-}
+struct SliceDue;
 
 impl DispatchActor {
     /// A dispatcher that makes turns with `turn_factory`.
@@ -153,56 +76,28 @@ impl DispatchActor {
         turn_factory: TurnFactory,
         start: &StartContext<Self>,
     ) -> Self {
+        let incarnation = start.incarnation().clone();
         Self {
             plan: DispatchPlan::new(settings.values(), TurnIds::seeded(Uuid::now_v7())),
             settings,
             ports: Arc::new(ports),
-            turn_factory,
-            incarnation: start.incarnation().clone(),
-            arrivals: InOrder::default(),
             tasks: ActorTasks::default(),
-            own: start.own(),
-            jobs: HashMap::new(),
-            to_start: Vec::new(),
-            begun: Vec::new(),
-            started_turns: StartedTurns::default(),
-            notices: NoticeLimit::default(),
-            next_slice_due: false,
+            offers: OfferOrder::new(start.own(), incarnation.clone()),
+            incarnation,
+            turns: DispatchTurns::new(turn_factory),
             gate: GateState::default(),
-            early: Some(EarlyEvents::default()),
-            adopted: Vec::new(),
-            resending: HashMap::new(),
-            links: LinkDescriptors::default(),
-            unlinked: UnlinkedEvents::default(),
-            reporting_refusals: None,
+            links: LinkTable::default(),
+            notices: NoticeLimit::default(),
         }
-    }
-
-    /// Whether a turn exited before the queues were rebuilt: no further message about it follows.
-    fn exited_early(&self, turn: TurnId) -> bool {
-        self.early.as_ref().is_some_and(|early| early.exited.contains(&turn))
-    }
-
-    /// Whether the queues are not rebuilt yet.
-    fn is_early(&self) -> bool {
-        self.early.is_some()
     }
 
     /// The queues are rebuilt: processes what arrived before, and lets turns start.
     fn open(&mut self, ctx: &mut Context<Self>) {
-        for event in self.early.take().unwrap_or_default().recorded {
+        for event in self.offers.open() {
             self.process(event, ctx);
         }
         let steps = self.plan.open();
         self.carry_out(steps, ctx);
-    }
-
-    /// Processes an event, or defers it until the queues are rebuilt.
-    fn process_or_defer(&mut self, event: RecordedEvent, ctx: &mut Context<Self>) {
-        match &mut self.early {
-            Some(early) => early.recorded.push(event),
-            None => self.process(event, ctx),
-        }
     }
 
     fn process(&mut self, RecordedEvent { id, job, action }: RecordedEvent, ctx: &mut Context<Self>) {
@@ -217,7 +112,7 @@ impl DispatchActor {
             EventAction::Run => {
                 let (key, link) = (job.session.clone(), job.target.link.clone());
                 let has_descriptor = job.descriptor.is_some();
-                self.jobs.insert(id, job);
+                self.turns.hold_job(id, job);
                 let steps = self.plan.arrived(id, &key, &link, has_descriptor);
                 self.carry_out_for(id, steps, ctx);
             }
@@ -227,7 +122,7 @@ impl DispatchActor {
                     info!(row = id.0, "event held until the drain ends");
                     self.notify(&job.target, &Notice::Held);
                 }
-                self.jobs.insert(id, job);
+                self.turns.hold_job(id, job);
                 self.carry_out_for(id, steps, ctx);
             }
             EventAction::Refuse(notice) => {
@@ -236,7 +131,7 @@ impl DispatchActor {
                 self.notify(&job.target, &notice);
                 self.ports.status.report();
             }
-            EventAction::Execute(command) => self.execute(command, &job, ctx),
+            EventAction::Execute(command) => self.execute(command, &job),
         }
     }
 
@@ -246,7 +141,7 @@ impl DispatchActor {
         let needed = steps.iter().any(needs_content);
         self.carry_out(steps, ctx);
         if !needed {
-            self.jobs.remove(&event);
+            self.turns.take_job(event);
         }
     }
 
@@ -254,9 +149,9 @@ impl DispatchActor {
         for step in steps {
             match step {
                 DispatchStep::RequestPermit(turn, event) => self.start(turn, event, ctx),
-                DispatchStep::Refuse(event) => self.refuse(event, &Notice::Maintenance, ctx),
-                DispatchStep::Overflow(event) => self.refuse(event, &Notice::QueueFull, ctx),
-                DispatchStep::Busy(event) => self.refuse(event, &Notice::Busy, ctx),
+                DispatchStep::Refuse(event) => self.refuse(event, &Notice::Maintenance),
+                DispatchStep::Overflow(event) => self.refuse(event, &Notice::QueueFull),
+                DispatchStep::Busy(event) => self.refuse(event, &Notice::Busy),
                 DispatchStep::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
                 DispatchStep::Steer(turn, event, during_drain) => self.steer(turn, event, during_drain),
                 DispatchStep::Hold(event, during_drain) => self.hold(event, during_drain),
@@ -264,27 +159,21 @@ impl DispatchActor {
         }
         self.ports.status.report();
         // The rest follows in slices: other actors on this thread and its heartbeat run in between.
-        if !self.next_slice_due && self.plan.has_more() {
-            self.next_slice_due = true;
-            ctx.run_later(Duration::ZERO, |actor, ctx| {
-                actor.next_slice_due = false;
-                let steps = actor.plan.start_next();
-                actor.carry_out(steps, ctx);
-            });
+        if self.plan.schedule_slice() {
+            ctx.notify_later(SliceDue, Duration::ZERO);
         }
     }
 
     fn hold(&mut self, event: InboundId, during_drain: bool) {
-        if during_drain && let Some(job) = self.jobs.get(&event) {
+        if during_drain && let Some(target) = self.turns.target(event) {
             info!(row = event.0, "event held until the drain ends");
-            let target = job.target.clone();
             self.notify(&target, &Notice::Held);
         }
         self.mark(event, InboundState::Held, None, None);
     }
 
     fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
-        if !self.started_turns.stop(turn, cause) {
+        if !self.turns.running().stop(turn, cause) {
             // It is being started, and is stopped as soon as its port exists.
             self.plan.stop_once_started(turn, cause);
         }
@@ -293,11 +182,12 @@ impl DispatchActor {
     fn mark(&self, id: InboundId, state: InboundState, turn: Option<TurnId>, note: Option<String>) {
         let mark = MarkInbound { id, state, turn, note };
         let marked = hand_over(&self.ports.ledger.mark_inbound, mark, Some(&self.incarnation));
-        self.tasks.spawn(marked, move |marked, _, _| {
-            if let Err(error) = marked {
+        let marked = async move {
+            if let Err(error) = marked.await {
                 error!(row = id.0, ?state, %error, "event state not updated in the ledger");
             }
-        });
+        };
+        self.tasks.spawn(marked, |(), _, _| ());
     }
 
     /// Sends a notice to a chat, unless the same notice was sent there within the interval.
@@ -308,7 +198,7 @@ impl DispatchActor {
         }
     }
 
-    fn execute(&mut self, command: ChatCommand, job: &DispatchJob, ctx: &mut Context<Self>) {
+    fn execute(&mut self, command: ChatCommand, job: &DispatchJob) {
         let turn = self.plan.turn_in(&job.session);
         match command {
             ChatCommand::Stop => {
@@ -320,10 +210,10 @@ impl DispatchActor {
             }
             ChatCommand::Status => {
                 let (running, turns) = (turn.is_some(), self.plan.slots_in_use());
-                let notice = Notice::Status { running, turns, draining: self.gate.draining };
+                let notice = Notice::Status { running, turns, draining: self.gate.is_draining() };
                 self.notify(&job.target, &notice);
             }
-            ChatCommand::Retry => self.retry(job.clone(), ctx),
+            ChatCommand::Retry => self.retry(job.clone()),
         }
     }
 }
@@ -333,7 +223,16 @@ impl Actor for DispatchActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.tasks.attach_with(ctx, Self::start_together);
-        self.rebuild(ctx);
+        self.rebuild();
         Self::watch_links(ctx);
+    }
+}
+
+impl Handler<SliceDue> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, _: SliceDue, ctx: &mut Self::Context) {
+        let steps = self.plan.next_slice();
+        self.carry_out(steps, ctx);
     }
 }

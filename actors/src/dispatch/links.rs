@@ -1,4 +1,4 @@
-//! Which links are up, with their descriptors; and events whose link is no longer configured.
+//! Which links are up, with their descriptors, whose replies are being sent again; and events whose link is no longer configured.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,15 +8,19 @@ use caduceus_contract::messages::ledger::InboundId;
 use caduceus_contract::messages::relay::LinkChanged;
 use caduceus_contract::wire::descriptor::Descriptor;
 
-/// Descriptors of the links that are up.
+/// The links as last reported.
 #[derive(Debug, Default)]
-pub(super) struct LinkDescriptors {
+pub(super) struct LinkTable {
+    /// Descriptors of the links that are up.
     descriptors: HashMap<LinkId, Arc<[Arc<Descriptor>]>>,
     /// Links for which it was logged that events wait, since they were last up.
     waiting_logged: BTreeSet<LinkId>,
+    /// Links whose replies are being sent again; `true` if more were added meanwhile.
+    resending: HashMap<LinkId, bool>,
+    unlinked: UnlinkedEvents,
 }
 
-impl LinkDescriptors {
+impl LinkTable {
     /// The descriptor of a chat's platform; `None` while its link is not up.
     pub(super) fn descriptor(&self, target: &Target) -> Option<Arc<Descriptor>> {
         Descriptor::of(self.descriptors.get(&target.link)?, &target.platform).cloned()
@@ -40,6 +44,34 @@ impl LinkDescriptors {
     /// Whether it is to be logged that events wait for this link: `true` once, until it is up again.
     pub(super) fn log_waiting(&mut self, link: &LinkId) -> bool {
         self.waiting_logged.insert(link.clone())
+    }
+
+    /// Whether the replies that wait for this link are to be sent now: not while it is down. One round at a time, or a reply would be
+    /// sent twice; if one is under way, another follows it.
+    pub(super) fn begin_resend(&mut self, link: &LinkId) -> bool {
+        if !self.is_up(link) {
+            return false;
+        }
+        if let Some(more) = self.resending.get_mut(link) {
+            *more = true;
+            return false;
+        }
+        self.resending.insert(link.clone(), false);
+        true
+    }
+
+    /// The replies of this link were sent. Whether more were added meanwhile.
+    pub(super) fn end_resend(&mut self, link: &LinkId) -> bool {
+        self.resending.remove(link) == Some(true)
+    }
+
+    /// The events whose link is no longer configured.
+    pub(super) fn unlinked(&self) -> &UnlinkedEvents {
+        &self.unlinked
+    }
+
+    pub(super) fn unlinked_mut(&mut self) -> &mut UnlinkedEvents {
+        &mut self.unlinked
     }
 }
 

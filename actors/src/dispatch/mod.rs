@@ -3,14 +3,18 @@
 pub mod actor;
 pub mod counts;
 pub mod event;
+mod gate;
 pub mod home;
 mod links;
 mod notice;
+mod offers;
 mod plan;
 pub mod ports;
+mod recorded;
 mod recovery;
 mod replies;
 mod sending;
 pub mod settings;
 mod start;
 mod started;
+mod turns;

@@ -67,6 +67,8 @@ pub(super) struct DispatchPlan {
     ids: TurnIds,
     /// Counts the reports of the gate; a refusal of a request made before the last report is older than that report.
     gate_reports: u64,
+    /// The next slice of waiting events is scheduled.
+    slice_due: bool,
 }
 
 impl DispatchPlan {
@@ -83,6 +85,7 @@ impl DispatchPlan {
             events: BTreeSet::new(),
             ids,
             gate_reports: 0,
+            slice_due: false,
         }
     }
 
@@ -198,6 +201,19 @@ impl DispatchPlan {
             steps.push(step);
         }
         steps
+    }
+
+    /// Whether the rest is to follow in another slice, by [`DispatchPlan::next_slice`]. Only one is scheduled at a time.
+    pub(super) fn schedule_slice(&mut self) -> bool {
+        let is_new = !self.slice_due && self.has_more();
+        self.slice_due |= is_new;
+        is_new
+    }
+
+    /// The slice that was scheduled.
+    pub(super) fn next_slice(&mut self) -> Vec<DispatchStep> {
+        self.slice_due = false;
+        self.start_next()
     }
 
     /// Whether [`DispatchPlan::start_next`] would return anything.

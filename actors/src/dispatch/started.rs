@@ -18,26 +18,56 @@ pub(super) struct StartedTurn {
 
 /// The turns that this incarnation of the dispatcher started, or adopted.
 #[derive(Default)]
-pub(super) struct StartedTurns(HashMap<TurnId, StartedTurn>);
+pub(super) struct StartedTurns {
+    turns: HashMap<TurnId, StartedTurn>,
+    /// Turns of an earlier incarnation that may report nothing more. Some have a permit, and were not started.
+    adopted: Vec<TurnId>,
+}
 
 impl StartedTurns {
     pub(super) fn insert(&mut self, turn: TurnId, started: StartedTurn) {
-        self.0.insert(turn, started);
+        self.turns.insert(turn, started);
     }
 
     /// A turn that another incarnation started. The time since its start is kept if it is listed already.
     pub(super) fn adopt(&mut self, turn: TurnId, stop: Option<Port<StopTurn>>) {
-        let since = self.0.get(&turn).map_or_else(Instant::now, |started| started.since);
-        self.0.insert(turn, StartedTurn { stop, steer: None, since });
+        let since = self.turns.get(&turn).map_or_else(Instant::now, |started| started.since);
+        self.turns.insert(turn, StartedTurn { stop, steer: None, since });
+        self.adopted.push(turn);
+    }
+
+    /// An adopted turn is still to be checked.
+    pub(super) fn keep_adopted(&mut self, turn: TurnId) {
+        self.adopted.push(turn);
+    }
+
+    /// A turn is started by this incarnation, and not by an earlier one.
+    pub(super) fn start_own(&mut self, turn: TurnId) {
+        self.adopted.retain(|adopted| *adopted != turn);
+    }
+
+    /// Keeps the adopted turns for which `runs` holds. Whether any is left.
+    pub(super) fn retain_adopted(&mut self, runs: impl Fn(TurnId) -> bool) -> bool {
+        self.adopted.retain(|turn| runs(*turn));
+        !self.adopted.is_empty()
+    }
+
+    pub(super) fn has_adopted(&self) -> bool {
+        !self.adopted.is_empty()
+    }
+
+    /// Takes the adopted turns, to check them.
+    pub(super) fn take_adopted(&mut self) -> Vec<TurnId> {
+        std::mem::take(&mut self.adopted)
     }
 
     pub(super) fn remove(&mut self, turn: TurnId) -> Option<StartedTurn> {
-        self.0.remove(&turn)
+        self.turns.remove(&turn)
     }
 
     /// Orders a turn to stop. `false` if it is not listed.
     pub(super) fn stop(&self, turn: TurnId, cause: StopCause) -> bool {
-        let Some(started) = self.0.get(&turn) else { return false };
+        let Some(started) = self.turns.get(&turn) else { return false };
         if let Some(stop) = &started.stop
             && let Err(error) = stop.tell(StopTurn { cause })
         {
@@ -49,10 +79,10 @@ impl StartedTurns {
 
     /// The port of a turn for a steered event.
     pub(super) fn steer(&self, turn: TurnId) -> Option<&Port<SteerTurn>> {
-        self.0.get(&turn)?.steer.as_ref()
+        self.turns.get(&turn)?.steer.as_ref()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.turns.len()
     }
 }

@@ -7,8 +7,9 @@ use tracing::warn;
 
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
-use super::super::start::{PermittedTurn, StartingTurn, permit_request};
-use super::{AnsweredOffer, DispatchActor, EventAction, Offer, RecordedEvent};
+use super::super::recorded::{AnsweredOffer, EventAction, Offer, RecordedEvent};
+use super::super::start::permit_request;
+use super::DispatchActor;
 use crate::drain::permit::TurnPermit;
 use caduceus_contract::messages::ledger::{InboundId, InboundState, Recorded};
 use caduceus_contract::turn_id::TurnId;
@@ -68,37 +69,22 @@ impl DispatchActor {
             return;
         }
         // It is started here, and not by an earlier incarnation.
-        self.adopted.retain(|adopted| *adopted != turn);
+        self.turns.running_mut().start_own(turn);
         let Some(profile) = self.settings.profiles.get(&job.profile).cloned() else {
             // It was served when the event was accepted; an event never runs under another profile instead.
             warn!(%turn, profile = %job.profile, "event refused: its profile is no longer served");
-            self.jobs.insert(event, job);
-            self.refuse(event, &Notice::UnservedProfile, ctx);
+            self.turns.hold_job(event, job);
+            self.refuse(event, &Notice::UnservedProfile);
             drop(permit);
             let steps = self.plan.ended(turn);
             return self.carry_out(steps, ctx);
         };
-        self.jobs.insert(event, job.clone());
+        self.turns.hold_job(event, job.clone());
         if let Some(cause) = self.plan.take_pending_stop(turn) {
             drop(permit);
             return self.stopped_early(turn, cause, ctx);
         }
-        self.begun.push(PermittedTurn { starting: StartingTurn { turn, event, job, profile }, permit });
+        self.turns.begin(turn, event, job, profile, permit);
         self.tasks.poll_again();
-    }
-}
-
-impl RecordedEvent {
-    /// What follows for an event that was offered; `None` if nothing does.
-    pub(super) fn of(AnsweredOffer { offer: Offer { job, action }, recorded }: AnsweredOffer) -> Option<Self> {
-        match recorded? {
-            Recorded::New(id) => Some(Self { id, job, action }),
-            // The answer to its first record may have been lost; an event is queued once at most.
-            Recorded::Duplicate { id, state: InboundState::Received } => {
-                Some(Self { id, job, action: EventAction::Run })
-            }
-            Recorded::Duplicate { id, state: InboundState::Held } => Some(Self { id, job, action: EventAction::Hold }),
-            Recorded::Duplicate { .. } => None,
-        }
     }
 }

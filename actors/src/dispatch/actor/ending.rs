@@ -17,8 +17,7 @@ use caduceus_contract::wire::session::SessionKey;
 impl DispatchActor {
     /// A turn that exited without reporting how it ended.
     pub(super) fn crashed(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
-        if let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event)) {
-            let target = job.target.clone();
+        if let Some(target) = self.plan.event_of(turn).and_then(|event| self.turns.target(event)) {
             self.notify(&target, &Notice::TurnFailed);
         }
         let notice = Notice::TurnFailed.text();
@@ -33,9 +32,8 @@ impl DispatchActor {
     /// A turn that was stopped before it started, and so cannot notify its chat.
     pub(super) fn stopped_early(&mut self, turn: TurnId, cause: StopCause, ctx: &mut Context<Self>) {
         if let Some(notice) = Notice::of_stop(cause)
-            && let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event))
+            && let Some(target) = self.plan.event_of(turn).and_then(|event| self.turns.target(event))
         {
-            let target = job.target.clone();
             self.notify(&target, &notice);
         }
         self.end_unreported(turn, TurnOutcome::Stopped(cause), ctx);
@@ -50,7 +48,7 @@ impl DispatchActor {
     /// Removes a turn; resolves when the ledger has its new state.
     pub(super) fn end_turn(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
         let TurnEnded { id: turn, outcome, reply, keep, replies } = ended;
-        let started = self.started_turns.remove(turn);
+        let started = self.turns.running_mut().remove(turn);
         let Some(event) = self.plan.event_of(turn) else {
             return self.settled_turn(turn, SettleTurn { event: None, replies, history: None });
         };
@@ -59,9 +57,9 @@ impl DispatchActor {
             // It stays `running` in the ledger: the next start treats it as interrupted by `turns.interrupted`. Events that
             // were steered into it stay `received`, and run then.
             self.ports.counts.stopped();
-            self.jobs.remove(&event);
+            self.turns.take_job(event);
             for event in steered {
-                self.jobs.remove(&event);
+                self.turns.take_job(event);
             }
             self.plan.drop_turn(turn);
             return self.settled_turn(turn, SettleTurn { event: None, replies, history: None });
@@ -78,13 +76,13 @@ impl DispatchActor {
         }
         let mut messages = Vec::new();
         for event in steered {
-            messages.extend(self.jobs.remove(&event).map(|job| job.event.text.clone()));
+            messages.extend(self.turns.take_job(event).map(|job| job.event.text.clone()));
             // After a stop, `/retry` runs the turn's own event again.
             let state = if state == InboundState::Failed { state } else { InboundState::Done };
             self.mark(event, state, Some(turn), Some("steered".to_owned()));
         }
         let history =
-            self.jobs.remove(&event).filter(|_| state == InboundState::Done && !reply.is_empty()).map(|job| {
+            self.turns.take_job(event).filter(|_| state == InboundState::Done && !reply.is_empty()).map(|job| {
                 messages.insert(0, job.event.text.clone());
                 conversation(job.session, messages, reply, keep)
             });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{AsyncContext, Context, Handler, Message};
 use tracing::{debug, warn};
 
 use super::super::replies::resend_all;
@@ -24,6 +24,16 @@ const UNLINKED_BATCH: usize = 500;
 /// Pause before a reply that could not be sent is tried again, if its link is up.
 const REPLY_PAUSE: Duration = Duration::from_secs(1);
 
+/// The replies that wait for a link were sent, as far as that was possible.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RepliesResent(LinkId);
+
+/// The replies that wait for a link are to be sent.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ResendReplies(LinkId);
+
 impl DispatchActor {
     /// From now on checks the links every [`LINK_CHECK_INTERVAL`].
     pub(super) fn watch_links(ctx: &mut Context<Self>) {
@@ -36,8 +46,8 @@ impl DispatchActor {
         let steps = self.plan.link(&changed.link, changed.descriptors.is_some());
         self.carry_out(steps, ctx);
         if changed.descriptors.is_some() {
-            self.resend_replies(changed.link.clone(), ctx);
-            self.announce_start(ctx);
+            self.resend_replies(changed.link.clone());
+            self.announce_start();
         }
     }
 
@@ -61,7 +71,7 @@ impl DispatchActor {
         }
         self.request_link_states(self.ports.links.keys().filter(|link| !self.links.is_up(link)));
         let age = i64::try_from(UNLINKED_MAX_AGE.as_millis()).unwrap_or(i64::MAX);
-        let old = self.unlinked.take_old(now_ms() - age, UNLINKED_BATCH);
+        let old = self.links.unlinked_mut().take_old(now_ms() - age, UNLINKED_BATCH);
         if !old.is_empty() {
             warn!(
                 events = old.len(),
@@ -75,30 +85,24 @@ impl DispatchActor {
     }
 
     /// Announces the start in the home channel once; again at the next link change, if that failed.
-    fn announce_start(&self, ctx: &mut Context<Self>) {
+    fn announce_start(&self) {
         if let Some(home) = &self.settings.home
             && let Some(announced) = home.announce_start(&self.ports)
         {
-            ctx.spawn(announced.into_actor(self));
+            self.tasks.spawn(announced, |(), _, _| ());
         }
     }
 
-    /// Sends the replies that wait for `link`, if it is up. One round at a time, or a reply would be sent twice.
-    pub(super) fn resend_replies(&mut self, link: LinkId, ctx: &mut Context<Self>) {
-        if !self.links.is_up(&link) {
+    /// Sends the replies that wait for `link`, if it is up.
+    pub(super) fn resend_replies(&mut self, link: LinkId) {
+        if !self.links.begin_resend(&link) {
             return;
         }
-        if let Some(more) = self.resending.get_mut(&link) {
-            *more = true;
-            return;
-        }
-        self.resending.insert(link.clone(), false);
         let resent = resend_all(Arc::clone(&self.ports), link.clone(), self.settings.process_started_ms);
-        ctx.spawn(resent.into_actor(self).map(move |(), actor, ctx| {
-            if actor.resending.remove(&link) == Some(true) {
-                actor.resend_replies(link, ctx);
-            }
-        }));
+        self.tasks.notify(async move {
+            resent.await;
+            RepliesResent(link)
+        });
     }
 }
 
@@ -116,6 +120,24 @@ impl Handler<ReplyPending> for DispatchActor {
     // The link may have come up since its last report. After a pause, because a link that accepts nothing would be tried as fast
     // as the disk writes.
     fn handle(&mut self, reply: ReplyPending, ctx: &mut Self::Context) {
-        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.resend_replies(reply.link, ctx));
+        ctx.notify_later(ResendReplies(reply.link), REPLY_PAUSE);
+    }
+}
+
+impl Handler<ResendReplies> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, ResendReplies(link): ResendReplies, _: &mut Self::Context) {
+        self.resend_replies(link);
+    }
+}
+
+impl Handler<RepliesResent> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, RepliesResent(link): RepliesResent, _: &mut Self::Context) {
+        if self.links.end_resend(&link) {
+            self.resend_replies(link);
+        }
     }
 }

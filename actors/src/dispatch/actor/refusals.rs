@@ -4,53 +4,89 @@
 
 use std::time::Duration;
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{AsyncContext, Context, Handler, Message};
 use tracing::{info, warn};
 
 use super::super::notice;
 use super::DispatchActor;
 use crate::hand_over::LEDGER_TIMEOUT;
-use caduceus_contract::link::Target;
-use caduceus_contract::messages::ledger::{ListRefusals, RecordRefusalNotices};
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::ledger::{LedgerError, ListRefusals, RecordRefusalNotices};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::Action;
+use caduceus_supervision::AskError;
 
 /// Chats notified at once.
 const CHATS: usize = 50;
 /// Pause before a request that the ledger did not answer is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The ledger has listed the profiles with chats to notify.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RefusalsListed(Result<Result<Vec<ProfileName>, LedgerError>, AskError>);
+
+/// The ledger has recorded notices to chats of the last of `profiles`.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RefusalsNoted {
+    profiles: Vec<ProfileName>,
+    /// The links of these chats.
+    links: Result<Result<Vec<LinkId>, LedgerError>, AskError>,
+}
+
+/// The pause after a request without an answer is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RefusalReportsDue;
+
 impl DispatchActor {
     /// Notifies every chat whose profile is no longer drained. One round at a time.
-    pub(super) fn report_refusals(&mut self, ctx: &mut Context<Self>) {
-        if self.is_early() || self.gate.stopping {
+    pub(super) fn report_refusals(&mut self) {
+        if self.offers.is_early() || !self.gate.begin_refusal_reports() {
             return;
         }
-        if let Some(more) = &mut self.reporting_refusals {
-            *more = true;
-            return;
-        }
-        self.reporting_refusals = Some(false);
         let found = self.ports.ledger.list_refusals.ask(ListRefusals, LEDGER_TIMEOUT);
-        ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
-            Ok(Ok(profiles)) => actor.report_profiles(profiles, ctx),
-            Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
-            Err(error) => Self::report_later(&error.to_string(), ctx),
-        }));
+        self.tasks.notify(async move { RefusalsListed(found.await) });
     }
 
-    fn report_profiles(&mut self, mut profiles: Vec<ProfileName>, ctx: &mut Context<Self>) {
+    fn report_profiles(&mut self, mut profiles: Vec<ProfileName>) {
         // The gate may have closed again meanwhile.
         profiles.retain(|profile| self.plan.is_open(profile));
         let Some(profile) = profiles.last().cloned() else {
-            if self.reporting_refusals.take() == Some(true) {
-                self.report_refusals(ctx);
+            if self.gate.end_refusal_reports() {
+                self.report_refusals();
             }
             return;
         };
         let request = RecordRefusalNotices { profile, chats: CHATS, make_action: refusal_notice };
-        let notified = self.ports.ledger.record_refusal_notices.ask(request, LEDGER_TIMEOUT);
-        ctx.spawn(notified.into_actor(self).map(move |notified, actor, ctx| match notified {
+        let noted = self.ports.ledger.record_refusal_notices.ask(request, LEDGER_TIMEOUT);
+        self.tasks.notify(async move { RefusalsNoted { profiles, links: noted.await } });
+    }
+
+    fn report_later(error: &str, ctx: &mut Context<Self>) {
+        warn!(error, "chats not notified yet of messages that a drain refused");
+        ctx.notify_later(RefusalReportsDue, PAUSE);
+    }
+}
+
+impl Handler<RefusalsListed> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, RefusalsListed(found): RefusalsListed, ctx: &mut Self::Context) {
+        match found {
+            Ok(Ok(profiles)) => self.report_profiles(profiles),
+            Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
+            Err(error) => Self::report_later(&error.to_string(), ctx),
+        }
+    }
+}
+
+impl Handler<RefusalsNoted> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, RefusalsNoted { mut profiles, links }: RefusalsNoted, ctx: &mut Self::Context) {
+        match links {
             Ok(Ok(links)) => {
                 if links.is_empty() {
                     profiles.pop();
@@ -58,21 +94,23 @@ impl DispatchActor {
                     info!(chats = links.len(), "chats notified of messages that a drain refused");
                 }
                 for link in links {
-                    actor.resend_replies(link, ctx);
+                    self.resend_replies(link);
                 }
-                actor.report_profiles(profiles, ctx);
+                self.report_profiles(profiles);
             }
             Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
             Err(error) => Self::report_later(&error.to_string(), ctx),
-        }));
+        }
     }
+}
 
-    fn report_later(error: &str, ctx: &mut Context<Self>) {
-        warn!(error, "chats not notified yet of messages that a drain refused");
-        ctx.run_later(PAUSE, |actor, ctx| {
-            actor.reporting_refusals = None;
-            actor.report_refusals(ctx);
-        });
+impl Handler<RefusalReportsDue> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, _: RefusalReportsDue, _: &mut Self::Context) {
+        // The round starts again from the beginning.
+        self.gate.end_refusal_reports();
+        self.report_refusals();
     }
 }
 

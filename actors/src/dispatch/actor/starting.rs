@@ -1,32 +1,63 @@
-//! Starts the turn of an event that has a slot, steers it into a running turn, or refuses it.
+//! Starts the turn of an event that has a slot, or refuses the event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{AsyncContext, Context};
+use actix::{AsyncContext, Context, Handler, Message};
 use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
-use super::super::ports::GATE_TIMEOUT;
-use super::super::start::{
-    NotStarted, PermitOutcomes, StartOutcomes, StartingTurn, request_permits, start_children, start_turns, take_permits,
-};
+use super::super::start::{NotStarted, PermitOutcomes, StartOutcomes, StartingTurn, request_permits, take_permits};
 use super::super::started::StartedTurn;
+use super::super::turns::Launch;
 use super::DispatchActor;
 use crate::config::messages::Served;
 use crate::hand_over::LEDGER_TIMEOUT;
 use crate::settings::WhenRefused;
 use caduceus_contract::messages::drain::Refusal;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow, InboundState, LedgerError, ReadInbound};
-use caduceus_contract::messages::turn::SteerTurn;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::AskError;
 
 /// Pause before a request that the gate or the ledger did not answer is repeated.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// The ledger has answered with the event of a turn that is to start.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct EventRead {
+    turn: TurnId,
+    event: InboundId,
+    profile: Served,
+    row: Result<Result<InboundRow, LedgerError>, AskError>,
+}
+
+/// The gate has answered for turns that need a permit.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct PermitsAnswered(PermitOutcomes);
+
+/// Turns have started, or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct StartsAnswered(StartOutcomes);
+
+/// The pause after a start without an answer is over.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RestartDue(TurnId);
+
+/// The ledger has answered with an event that is refused.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RefusedRead {
+    event: InboundId,
+    notice: Notice,
+    row: Option<InboundRow>,
+}
 
 impl DispatchActor {
     /// Starts the turn of an event that has a slot. An event that waited is read from the ledger first.
@@ -35,68 +66,36 @@ impl DispatchActor {
         let Some(profile) = self.settings.profiles.get(session.profile()).cloned() else {
             // It was served when the event was accepted; an event never runs under another profile instead.
             warn!(%turn, profile = %session.profile(), "event refused: its profile is no longer served");
-            self.refuse(event, &Notice::UnservedProfile, ctx);
+            self.refuse(event, &Notice::UnservedProfile);
             return self.plan.drop_turn(turn);
         };
-        if self.jobs.contains_key(&event) {
+        if self.turns.job(event).is_some() {
             return self.launch(turn, event, profile, ctx);
         }
-        let read = self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT);
-        self.tasks.spawn(read, move |read, actor, ctx| actor.launch_from_row(turn, event, profile, read, ctx));
-    }
-
-    /// Continues [`DispatchActor::start`] with the row of the event.
-    fn launch_from_row(
-        &mut self,
-        turn: TurnId,
-        event: InboundId,
-        profile: Served,
-        read: Result<Result<InboundRow, LedgerError>, AskError>,
-        ctx: &mut Context<Self>,
-    ) {
-        let reason = match read {
-            Ok(Ok(row)) => match DispatchJob::from_row(row) {
-                Some((_, job)) => {
-                    self.jobs.insert(event, job);
-                    return self.launch(turn, event, profile, ctx);
-                }
-                None => "unreadable".to_owned(),
-            },
-            Ok(Err(error @ (LedgerError::Corrupt { .. } | LedgerError::Missing { .. }))) => error.to_string(),
-            Ok(Err(error)) => return Self::retry_later(turn, &format!("the ledger: {error}"), ctx),
-            Err(error) => return Self::retry_later(turn, &format!("the ledger: {error}"), ctx),
-        };
-        error!(row = event.0, reason, "unreadable event in the ledger, given up");
-        self.mark(event, InboundState::Dead, None, Some("unreadable".to_owned()));
-        let steps = self.plan.ended(turn);
-        self.carry_out(steps, ctx);
+        let row = self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT);
+        self.tasks.notify(async move { EventRead { row: row.await, turn, event, profile } });
     }
 
     /// The turn starts with the others that come together.
     fn launch(&mut self, turn: TurnId, event: InboundId, profile: Served, ctx: &mut Context<Self>) {
-        let Some(job) = self.jobs.get_mut(&event) else { return };
-        job.origin = self.plan.origin_of(turn).unwrap_or(job.origin);
-        if job.descriptor.is_none() {
-            job.descriptor = self.links.descriptor(&job.target);
+        let (origin, links) = (self.plan.origin_of(turn), &self.links);
+        match self.turns.launch(turn, event, profile, origin, |target| links.descriptor(target)) {
+            Launch::Queued => self.tasks.poll_again(),
+            Launch::NoLink => {
+                // It went down in the same moment.
+                let steps = self.plan.no_link(turn);
+                self.carry_out(steps, ctx);
+            }
+            Launch::NoJob => {}
         }
-        if job.descriptor.is_none() {
-            // The link went down in the same moment.
-            self.jobs.remove(&event);
-            let steps = self.plan.no_link(turn);
-            return self.carry_out(steps, ctx);
-        }
-        self.to_start.push(StartingTurn { turn, event, job: job.clone(), profile });
-        self.tasks.poll_again();
     }
 
     /// Starts the turns that have come together.
     pub(super) fn start_together(&mut self, ctx: &mut Context<Self>) {
-        let begun = std::mem::take(&mut self.begun);
-        if !begun.is_empty() {
-            let started = start_children(&self.ports, &self.turn_factory, begun);
-            self.tasks.spawn(started, |outcomes, actor, ctx| actor.settle_starts(outcomes, ctx));
+        if let Some(started) = self.turns.start_begun(&self.ports) {
+            self.tasks.notify(async move { StartsAnswered(started.await) });
         }
-        let turns = std::mem::take(&mut self.to_start);
+        let turns = self.turns.take_to_start();
         if !turns.is_empty() {
             let outcomes = take_permits(&self.ports.permits, turns);
             self.settle_permits(outcomes, ctx);
@@ -106,8 +105,8 @@ impl DispatchActor {
     fn settle_permits(&mut self, outcomes: PermitOutcomes, ctx: &mut Context<Self>) {
         let PermitOutcomes { permitted, refused, unread } = outcomes;
         if !permitted.is_empty() {
-            let started = start_turns(Arc::clone(&self.ports), Arc::clone(&self.turn_factory), permitted);
-            self.tasks.spawn(started, |outcomes, actor, ctx| actor.settle_starts(outcomes, ctx));
+            let started = self.turns.start_permitted(&self.ports, permitted);
+            self.tasks.notify(async move { StartsAnswered(started.await) });
         }
         // Those of a profile whose disk does not answer delay no other.
         let mut by_profile: BTreeMap<ProfileName, Vec<StartingTurn>> = BTreeMap::new();
@@ -116,7 +115,7 @@ impl DispatchActor {
         }
         for turns in by_profile.into_values() {
             let answered = request_permits(Arc::clone(&self.ports), turns);
-            self.tasks.spawn(answered, |outcomes, actor, ctx| actor.settle_permits(outcomes, ctx));
+            self.tasks.notify(async move { PermitsAnswered(answered.await) });
         }
         self.settle_starts(refused, ctx);
     }
@@ -133,7 +132,7 @@ impl DispatchActor {
     fn started(&mut self, turn: TurnId, started: StartedTurn) {
         // The turn may have ended already.
         if self.plan.event_of(turn).is_some() {
-            self.started_turns.insert(turn, started);
+            self.turns.started(turn, started);
             if let Some(cause) = self.plan.take_pending_stop(turn) {
                 self.stop_turn(turn, cause);
             }
@@ -149,7 +148,7 @@ impl DispatchActor {
             }
             NotStarted::NoAnswer(error) => Self::retry_later(turn, &error, ctx),
             NotStarted::EventEnded => {
-                self.jobs.remove(&event);
+                self.turns.take_job(event);
                 let steps = self.plan.ended(turn);
                 self.carry_out(steps, ctx);
             }
@@ -162,7 +161,7 @@ impl DispatchActor {
 
     fn retry_later(turn: TurnId, error: &str, ctx: &mut Context<Self>) {
         warn!(%turn, %error, "turn not started yet");
-        ctx.run_later(PAUSE, move |actor, ctx| actor.requeue_or_refuse(turn, Refusal::Superseded, true, ctx));
+        ctx.notify_later(RestartDue(turn), PAUSE);
     }
 
     /// The event of a turn that was not started waits or is refused; if the turn is to stop, no other turn runs the event.
@@ -176,58 +175,84 @@ impl DispatchActor {
     }
 
     /// Refuses an event and sends the reason to its chat.
-    pub(super) fn refuse(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
+    pub(super) fn refuse(&mut self, event: InboundId, notice: &Notice) {
         self.ports.counts.refused();
         info!(row = event.0, reason = notice.reason(), "event refused");
-        if let Some(job) = self.jobs.remove(&event) {
-            return self.refuse_job(event, Some(&job), notice, ctx);
+        if let Some(job) = self.turns.take_job(event) {
+            return self.refuse_job(event, Some(&job), notice);
         }
-        let (notice, read) =
+        let (notice, row) =
             (notice.clone(), self.ports.ledger.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT));
-        self.tasks.spawn(read, move |read, actor, ctx| {
-            let row = read.ok().and_then(Result::ok);
-            if row.is_none() {
-                warn!(row = event.0, "event refused, and its chat not notified: not read from the ledger");
-            }
-            let job = row.and_then(DispatchJob::from_row);
-            actor.refuse_job(event, job.as_ref().map(|(_, job)| job), &notice, ctx);
-        });
+        self.tasks.notify(async move { RefusedRead { row: row.await.ok().and_then(Result::ok), event, notice } });
     }
 
-    fn refuse_job(&mut self, event: InboundId, job: Option<&DispatchJob>, notice: &Notice, ctx: &mut Context<Self>) {
+    fn refuse_job(&mut self, event: InboundId, job: Option<&DispatchJob>, notice: &Notice) {
         if let Some(job) = job {
             self.notify(&job.target, notice);
         }
         self.mark(event, InboundState::Refused, None, Some(notice.reason().to_owned()));
         // The drain may have ended before this row was written, and so without a report of it.
         if *notice == Notice::Maintenance && job.is_some_and(|job| self.plan.is_open(&job.profile)) {
-            self.report_refusals(ctx);
+            self.report_refusals();
         }
     }
+}
 
-    pub(super) fn steer(&mut self, turn: TurnId, event: InboundId, during_drain: bool) {
-        let Some(job) = self.jobs.get(&event) else { return };
-        let (key, link) = (job.session.clone(), job.target.link.clone());
-        let request = SteerTurn { raw_event: job.raw_event.clone() };
-        let steer = self.started_turns.steer(turn);
-        // Sent now and not when the future is polled, so that the agent receives events in order.
-        let answer = steer.map(|steer| steer.ask(request, GATE_TIMEOUT));
-        let steered = async move { Some(answer?.await) };
-        self.tasks.spawn(steered, move |steered, actor, ctx| {
-            if let Some(Ok(Ok(()))) = steered {
-                // It is done only when its turn is: if the process is killed meanwhile, the event runs as a separate turn.
-                let state = if actor.plan.steered(turn, event) {
-                    InboundState::Received
-                } else {
-                    actor.jobs.remove(&event);
-                    InboundState::Done
-                };
-                actor.mark(event, state, Some(turn), Some("steered".to_owned()));
-            } else {
-                let hold = actor.settings.values().drain.refused == WhenRefused::Hold;
-                let steps = actor.plan.not_steered(event, &key, &link, during_drain, hold);
-                actor.carry_out_for(event, steps, ctx);
-            }
-        });
+impl Handler<EventRead> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, EventRead { turn, event, profile, row }: EventRead, ctx: &mut Self::Context) {
+        let reason = match row {
+            Ok(Ok(row)) => match DispatchJob::from_row(row) {
+                Some((_, job)) => {
+                    self.turns.hold_job(event, job);
+                    return self.launch(turn, event, profile, ctx);
+                }
+                None => "unreadable".to_owned(),
+            },
+            Ok(Err(error @ (LedgerError::Corrupt { .. } | LedgerError::Missing { .. }))) => error.to_string(),
+            Ok(Err(error)) => return Self::retry_later(turn, &format!("the ledger: {error}"), ctx),
+            Err(error) => return Self::retry_later(turn, &format!("the ledger: {error}"), ctx),
+        };
+        error!(row = event.0, reason, "unreadable event in the ledger, given up");
+        self.mark(event, InboundState::Dead, None, Some("unreadable".to_owned()));
+        let steps = self.plan.ended(turn);
+        self.carry_out(steps, ctx);
+    }
+}
+
+impl Handler<PermitsAnswered> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, PermitsAnswered(outcomes): PermitsAnswered, ctx: &mut Self::Context) {
+        self.settle_permits(outcomes, ctx);
+    }
+}
+
+impl Handler<StartsAnswered> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, StartsAnswered(outcomes): StartsAnswered, ctx: &mut Self::Context) {
+        self.settle_starts(outcomes, ctx);
+    }
+}
+
+impl Handler<RestartDue> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, RestartDue(turn): RestartDue, ctx: &mut Self::Context) {
+        self.requeue_or_refuse(turn, Refusal::Superseded, true, ctx);
+    }
+}
+
+impl Handler<RefusedRead> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, RefusedRead { event, notice, row }: RefusedRead, _: &mut Self::Context) {
+        if row.is_none() {
+            warn!(row = event.0, "event refused, and its chat not notified: not read from the ledger");
+        }
+        let job = row.and_then(DispatchJob::from_row);
+        self.refuse_job(event, job.as_ref().map(|(_, job)| job), &notice);
     }
 }

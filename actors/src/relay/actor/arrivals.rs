@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::{AsyncContext, Context, Handler, Message, StreamHandler};
-use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::arrival::{Arrival, ArrivalContent, ArrivedEvent};
@@ -13,6 +12,7 @@ use super::super::socket::SocketEvent;
 use super::super::unacked::{NextAction, Seq};
 use super::RelayActor;
 use crate::in_order::Place;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::dispatch::OfferedEvent;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::frame::ToConnector;
@@ -25,7 +25,7 @@ struct MediaFetched {
     place: Place,
     arrival: Arrival,
     event: Arc<InboundEvent>,
-    raw_event: Arc<Value>,
+    raw_event: RawJson,
 }
 
 /// The dispatcher has answered for events that were offered together.
@@ -80,7 +80,7 @@ impl RelayActor {
         let Some((url, event)) = host else {
             return self.arrivals.complete(place, arrival);
         };
-        let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
+        let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), event.raw_event.clone());
         self.tasks.notify(async move {
             let (event, raw_event) = fetching.await;
             MediaFetched { generation, place, arrival, event, raw_event }

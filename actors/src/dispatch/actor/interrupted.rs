@@ -1,0 +1,124 @@
+//! Turns that a restart interrupted: their events run again, or their chats are notified.
+
+use actix::{Context, Handler, Message};
+use tracing::{error, info, warn};
+
+use super::super::event::DispatchJob;
+use super::super::notice::Notice;
+use super::super::ports::MAX_ATTEMPTS;
+use super::DispatchActor;
+use crate::hand_over::{LEDGER_TIMEOUT, hand_over};
+use crate::settings::Interrupted;
+use crate::time::now_ms;
+use caduceus_contract::messages::drain::Origin;
+use caduceus_contract::messages::ledger::{
+    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, WithdrawTurns,
+};
+use caduceus_contract::turn_id::TurnId;
+use caduceus_supervision::AskError;
+
+/// The ledger has answered which event `/retry` runs again.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct InterruptedFound {
+    command: DispatchJob,
+    found: Result<Result<Option<InboundRow>, LedgerError>, AskError>,
+}
+
+impl DispatchActor {
+    /// Queues the event of a turn that never started, because the dispatcher failed between its permit and its start.
+    pub(super) fn start_anew(
+        &mut self,
+        turn: TurnId,
+        event: InboundId,
+        job: &DispatchJob,
+        received_at_ms: i64,
+        ctx: &mut Context<Self>,
+    ) {
+        info!(%turn, "turn was not started; its event waits again");
+        let withdraw = WithdrawTurns { turns: vec![turn] };
+        let withdrawn = hand_over(&self.ports.ledger.withdraw_turns, withdraw, Some(&self.incarnation));
+        let withdrawn = async move {
+            if let Err(error) = withdrawn.await {
+                error!(row = event.0, %error, "event state not updated in the ledger");
+            }
+        };
+        self.tasks.spawn(withdrawn, |(), _, _| ());
+        let link = &job.target.link;
+        if self.ports.links.contains_key(link) {
+            let steps = self.plan.returned(event, &job.session, link);
+            self.carry_out(steps, ctx);
+        } else {
+            self.links.unlinked_mut().push(link.clone(), received_at_ms, event);
+        }
+    }
+
+    /// Handles a turn that a crash interrupted, by `turns.interrupted`.
+    pub(super) fn handle_interrupted(
+        &mut self,
+        id: InboundId,
+        job: &DispatchJob,
+        received_at_ms: i64,
+        ctx: &mut Context<Self>,
+    ) {
+        let mark = |state, note: &str| (state, Some(note.to_owned()));
+        let (state, note) = match self.settings.interrupted() {
+            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
+                let job = DispatchJob { origin: Origin::Internal, ..job.clone() };
+                return self.run_again(id, &job, received_at_ms, ctx);
+            }
+            Interrupted::Rerun => {
+                self.notify(&job.target, &Notice::GivenUp);
+                mark(InboundState::Dead, Notice::GivenUp.reason())
+            }
+            Interrupted::Ask => {
+                self.notify(&job.target, &Notice::Interrupted);
+                mark(InboundState::Interrupted, "restart")
+            }
+            Interrupted::Drop => mark(InboundState::Interrupted, "restart, dropped"),
+        };
+        self.mark(id, state, None, note);
+    }
+
+    /// Queues an event again; its content is in the ledger.
+    pub(super) fn run_again(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
+        let link = &job.target.link;
+        if self.ports.links.contains_key(link) {
+            let steps = self.plan.restored(id, &job.session, link, job.origin);
+            self.carry_out(steps, ctx);
+        } else {
+            self.links.unlinked_mut().push(link.clone(), received_at_ms, id);
+        }
+    }
+
+    /// Runs the last interrupted event of a session again.
+    pub(super) fn retry(&mut self, command: DispatchJob) {
+        let request = LastInterrupted { session: command.session.clone() };
+        let found = self.ports.ledger.last_interrupted.ask(request, LEDGER_TIMEOUT);
+        self.tasks.notify(async move { InterruptedFound { found: found.await, command } });
+    }
+
+    fn cannot_retry(&mut self, command: &DispatchJob, error: &str) {
+        warn!(error, "event to run again not read from the ledger");
+        self.notify(&command.target, &Notice::TurnFailed);
+    }
+}
+
+impl Handler<InterruptedFound> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, InterruptedFound { command, found }: InterruptedFound, ctx: &mut Self::Context) {
+        match found {
+            Ok(Ok(row)) => match row.and_then(DispatchJob::from_row) {
+                Some((id, job)) => {
+                    // The command is marked as done in the ledger, so the event must not be lost after this.
+                    self.mark(id, InboundState::Received, None, Some("retried".to_owned()));
+                    self.run_again(id, &job, now_ms(), ctx);
+                }
+                None => self.notify(&command.target, &Notice::NothingToRetry),
+            },
+            Ok(Err(error)) => self.cannot_retry(&command, &error.to_string()),
+            Err(error) => self.cannot_retry(&command, &error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! An event that was offered, and what follows once the ledger has answered.
+
+use actix::Message;
+
+use super::event::{ChatCommand, DispatchJob};
+use super::notice::Notice;
+use crate::drain::permit::TurnPermit;
+use crate::in_order::Place;
+use caduceus_contract::messages::ledger::{InboundId, InboundState, Recorded};
+use caduceus_contract::turn_id::TurnId;
+
+/// An event that was offered.
+pub(super) struct Offer {
+    pub(super) job: DispatchJob,
+    /// What follows once it is on disk.
+    pub(super) action: EventAction,
+}
+
+/// An event that was offered, with the answer of the ledger.
+pub(super) struct AnsweredOffer {
+    pub(super) offer: Offer,
+    /// `None`: it is not on disk, or not known to be.
+    pub(super) recorded: Option<Recorded>,
+}
+
+/// The ledger has answered about events that arrived together.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct RecordAnswered {
+    /// `None` for events whose place was answered before.
+    pub(super) place: Option<OfferPlace>,
+    /// In order of arrival.
+    pub(super) offers: Vec<AnsweredOffer>,
+}
+
+/// The place of events among the answers, and the generation of the incarnation that assigned it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfferPlace {
+    pub(super) generation: u64,
+    pub(super) place: Place,
+}
+
+/// An event that is on disk, with the action that follows.
+pub(super) struct RecordedEvent {
+    pub(super) id: InboundId,
+    pub(super) job: DispatchJob,
+    pub(super) action: EventAction,
+}
+
+#[derive(Debug)]
+pub(super) enum EventAction {
+    /// It is recorded as running: its turn starts.
+    Begin(TurnId, TurnPermit),
+    /// Its turn never started: it waits in order of arrival.
+    Return,
+    Run,
+    /// It waits for the end of a drain, and the chat is notified.
+    Hold,
+    Refuse(Notice),
+    Execute(ChatCommand),
+}
+
+impl RecordedEvent {
+    /// What follows for an event that was offered; `None` if nothing does.
+    pub(super) fn of(AnsweredOffer { offer: Offer { job, action }, recorded }: AnsweredOffer) -> Option<Self> {
+        match recorded? {
+            Recorded::New(id) => Some(Self { id, job, action }),
+            // The answer to its first record may have been lost; an event is queued once at most.
+            Recorded::Duplicate { id, state: InboundState::Received } => {
+                Some(Self { id, job, action: EventAction::Run })
+            }
+            Recorded::Duplicate { id, state: InboundState::Held } => Some(Self { id, job, action: EventAction::Hold }),
+            Recorded::Duplicate { .. } => None,
+        }
+    }
+}
