@@ -54,3 +54,26 @@ impl GateState {
         self.reporting_refusals.take() == Some(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_of_the_gate_takes_precedence_over_an_answer_that_arrives_later() {
+        let mut gate = GateState::default();
+        assert!(gate.answered(&DrainView { draining: true, ..DrainView::default() }) && gate.is_draining());
+        gate.changed(&DrainChanged { draining: false, stopping: false, profiles: Vec::new() });
+        assert!(!gate.answered(&DrainView { draining: true, ..DrainView::default() }) && !gate.is_draining());
+    }
+
+    #[test]
+    fn one_round_of_reports_runs_at_a_time_and_another_follows_if_it_was_wanted_meanwhile() {
+        let mut gate = GateState::default();
+        assert!(gate.begin_refusal_reports() && !gate.begin_refusal_reports());
+        assert!(gate.end_refusal_reports(), "another was wanted");
+        assert!(gate.begin_refusal_reports() && !gate.end_refusal_reports());
+        gate.changed(&DrainChanged { draining: true, stopping: true, profiles: Vec::new() });
+        assert!(!gate.begin_refusal_reports(), "the process is stopping");
+    }
+}

@@ -107,6 +107,20 @@ impl UnlinkedEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use caduceus_contract::messages::relay::LinkState;
+
+    #[test]
+    fn replies_are_sent_again_one_round_at_a_time_and_not_while_their_link_is_down() {
+        let (mut links, link) = (LinkTable::default(), LinkId::process());
+        assert!(!links.begin_resend(&link));
+        let descriptors = Some(Arc::from([]));
+        links.set(&LinkChanged { link: link.clone(), state: LinkState::Connected, descriptors });
+        assert!(links.begin_resend(&link) && !links.begin_resend(&link));
+        assert!(links.end_resend(&link), "more were added meanwhile");
+        assert!(links.begin_resend(&link) && !links.end_resend(&link));
+        links.set(&LinkChanged { link: link.clone(), state: LinkState::Waiting, descriptors: None });
+        assert!(!links.begin_resend(&link));
+    }
 
     #[test]
     fn events_of_a_removed_link_are_given_up_by_age_a_few_at_a_time() {

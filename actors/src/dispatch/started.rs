@@ -86,3 +86,26 @@ impl StartedTurns {
         self.turns.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::turn::id::TurnIds;
+
+    #[test]
+    fn an_adopted_turn_is_checked_until_it_ends_or_is_started_again() {
+        let (mut started, mut ids) = (StartedTurns::default(), TurnIds::seeded(Uuid::nil()));
+        let turns = [ids.make(), ids.make(), ids.make()];
+        for turn in turns {
+            started.adopt(turn, None);
+        }
+        started.start_own(turns[0]);
+        assert!(started.retain_adopted(|turn| turn != turns[1]));
+        assert_eq!(started.take_adopted(), [turns[2]]);
+        assert!(!started.has_adopted());
+        started.keep_adopted(turns[2]);
+        assert!(started.has_adopted() && started.len() == 3);
+    }
+}

@@ -142,4 +142,17 @@ mod tests {
         assert_eq!(kept.keep(of("matrix", 3)), Ok(()));
         assert_eq!(platforms(&kept), ["matrix"]);
     }
+
+    #[test]
+    fn the_default_descriptor_counts_for_a_platform_only_when_no_other_is_awaited() {
+        let mut kept = Descriptors::named(["discord", "telegram"]);
+        assert_eq!(kept.keep(of("discord", 1)), Ok(()));
+        let limit = |kept: &Descriptors, platform: &str| kept.of(platform).map(|known| known.max_message_length);
+        assert_eq!((kept.is_complete(), limit(&kept, "discord"), limit(&kept, "telegram")), (false, Some(1), None));
+        assert!(kept.settle() && !kept.settle(), "the time has passed once");
+        assert_eq!((kept.is_complete(), limit(&kept, "telegram")), (true, Some(1)));
+        let mut kept = Descriptors::named(["discord"]);
+        assert_eq!(kept.keep(of("discord", 1)), Ok(()));
+        assert!(kept.is_complete() && kept.contains(&of("discord", 1)) && !kept.contains(&of("discord", 2)));
+    }
 }
