@@ -187,14 +187,14 @@ impl DispatchActor {
                 error!(row = id.0, ?state, %error, "event state not updated in the ledger");
             }
         };
-        self.tasks.spawn(marked, |(), _, _| ());
+        self.tasks.run(marked);
     }
 
     /// Sends a notice to a chat, unless the same notice was sent there within the interval.
     fn notify(&mut self, target: &Arc<Target>, notice: &Notice) {
         if self.notices.allows(notice, target, Instant::now()) {
             let sent = sending::send_notice(Arc::clone(&self.ports), target.clone(), notice.text());
-            self.tasks.spawn(sent, |(), _, _| ());
+            self.tasks.run(sent);
         }
     }
 

@@ -152,7 +152,7 @@ impl RelayActor {
 
     fn sweep_media(&mut self, _: &mut Context<Self>) {
         let fetcher = self.fetcher.clone();
-        self.tasks.spawn(async move { fetcher.sweep().await }, |(), _, _| ());
+        self.tasks.run(async move { fetcher.sweep().await });
     }
 
     fn go_idle(&mut self, how: Idleness, ctx: &mut Context<Self>) -> ResponseFuture<IdleAnswer> {

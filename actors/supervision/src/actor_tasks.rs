@@ -93,6 +93,11 @@ impl<A: Actor<Context = Context<A>>> ActorTasks<A> {
         self.poll_again();
     }
 
+    /// Polls `future` from now on; nothing follows.
+    pub fn run(&self, future: impl Future<Output = ()> + 'static) {
+        self.spawn(future, |(), _, _| ());
+    }
+
     /// Polls `future` from now on; the actor handles its result as a message to itself, in the same poll, so that it does not wait
     /// behind the messages in the mailbox.
     pub fn notify<M>(&self, future: impl Future<Output = M> + 'static)

@@ -42,7 +42,7 @@ impl DispatchActor {
     fn end_unreported(&mut self, turn: TurnId, outcome: TurnOutcome, ctx: &mut Context<Self>) {
         let ended = TurnEnded { id: turn, outcome, reply: String::new(), keep: 0, replies: Vec::new() };
         let written = self.end_turn(ended, ctx);
-        self.tasks.spawn(written, |(), _, _| ());
+        self.tasks.run(written);
     }
 
     /// Removes a turn; resolves when the ledger has its new state.

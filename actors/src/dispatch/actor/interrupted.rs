@@ -43,7 +43,7 @@ impl DispatchActor {
                 error!(row = event.0, %error, "event state not updated in the ledger");
             }
         };
-        self.tasks.spawn(withdrawn, |(), _, _| ());
+        self.tasks.run(withdrawn);
         let link = &job.target.link;
         if self.ports.links.contains_key(link) {
             let steps = self.plan.returned(event, &job.session, link);

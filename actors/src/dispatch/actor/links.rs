@@ -89,7 +89,7 @@ impl DispatchActor {
         if let Some(home) = &self.settings.home
             && let Some(announced) = home.announce_start(&self.ports)
         {
-            self.tasks.spawn(announced, |(), _, _| ());
+            self.tasks.run(announced);
         }
     }
 

@@ -84,7 +84,7 @@ impl RelayActor {
     pub(super) fn declare_policies(&mut self) {
         if let Some(declaration) = self.params.take_declaration() {
             let declared = declare(self.context.client().clone(), self.context.link().clone(), declaration);
-            self.tasks.spawn(declared, |(), _, _| ());
+            self.tasks.run(declared);
         }
     }
 }
