@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::ledger::{LedgerWriter, place};
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
@@ -69,7 +70,7 @@ impl Backlog<'_> {
             message_id: Some(id),
             session: SessionKey::new(&source, &profile, SessionRules::default()),
             profile,
-            event: raw.to_string(),
+            event: RawJson::of(&raw),
             state: self.state,
             turn: None,
             note: None,
