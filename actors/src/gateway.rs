@@ -21,7 +21,7 @@ use wiring::{GatewayCounts, Mailboxes, Wiring};
 use crate::config::ServedProfiles;
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
-use crate::ledger::{CloseError, LedgerWriter, OpenError, place};
+use crate::ledger::{CloseError, LedgerWriter, OpenError, SqliteStore, place};
 use crate::profile::{CallTimings, Caller, ProfileDependencies};
 use crate::settings::Settings;
 use crate::status::changes::StatusChanges;
@@ -36,7 +36,7 @@ pub struct Gateway {
     pub ports: GatewayPorts,
     tree: SupervisorSpec,
     board: Arc<OnceLock<Board>>,
-    writer: LedgerWriter,
+    writer: LedgerWriter<SqliteStore>,
     served_profiles: ServedProfiles,
 }
 
@@ -46,7 +46,7 @@ pub struct RunningGateway {
     pub root: RootHandle,
     /// The ports of the gateway.
     pub ports: GatewayPorts,
-    writer: LedgerWriter,
+    writer: LedgerWriter<SqliteStore>,
     served_profiles: ServedProfiles,
 }
 

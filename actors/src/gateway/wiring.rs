@@ -20,7 +20,7 @@ use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoContext, HonchoOwnPorts, HonchoPorts, HonchoRefreshActor, HonchoSettings};
-use crate::ledger::{LedgerActor, LedgerWriter};
+use crate::ledger::{LedgerActor, LedgerWriter, SqliteStore};
 use crate::locked::locked;
 use crate::outbox::Outbox;
 use crate::profile::messages::ProfilePorts;
@@ -52,7 +52,7 @@ const TURN_GRACE: Duration = Duration::from_secs(8);
 
 /// The mailboxes of all children that exist from the start to the end.
 pub(super) struct Mailboxes {
-    pub(super) ledger: Mailbox<LedgerActor>,
+    pub(super) ledger: Mailbox<LedgerActor<SqliteStore>>,
     pub(super) status: Mailbox<StatusActor>,
     pub(super) profiles: Mailbox<Supervisor>,
     pub(super) drain: Mailbox<DrainActor>,
@@ -94,7 +94,7 @@ impl Wiring {
         policy(&self.policies, kind)
     }
 
-    pub(super) fn ledger(&self, writer: &LedgerWriter) -> ChildSpec {
+    pub(super) fn ledger(&self, writer: &LedgerWriter<SqliteStore>) -> ChildSpec {
         let (writer, changes) = (writer.clone(), self.changes.clone());
         let factory = move |start: &_| LedgerActor::new(writer.clone(), incarnation(start), changes.clone());
         ChildSpec::worker("ledger", &self.mailboxes.ledger, factory).on(&self.data).policy(self.policy("ledger"))

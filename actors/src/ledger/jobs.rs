@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::failure::StoreError;
 use super::repeats::LIMIT;
-use super::store::{Store, Work, run_for_caller};
+use super::store::Store;
+use super::work::{LedgerTransaction, Work, run_for_caller};
 use caduceus_contract::messages::ledger::LedgerError;
 
 /// Length of the queue of the thread. Without the disk it is full within a second of real load, and later callers are answered at once.
@@ -24,7 +26,7 @@ const GROUP: usize = 512;
 const _: () = assert!(LIMIT >= 2 * QUEUE);
 
 /// Some work, with the sender of its answer.
-pub(super) trait Job: Send {
+pub(super) trait Job<S: Store>: Send {
     /// Number of operations.
     fn operations(&self) -> usize;
 
@@ -38,7 +40,7 @@ pub(super) trait Job: Send {
     ///
     /// # Errors
     /// The transaction has failed for all.
-    fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()>;
+    fn run(&mut self, ledger: &mut LedgerTransaction<'_, S::Transaction<'_>>) -> Result<(), StoreError>;
 
     /// Sends the answer, or `failure` if the transaction is not on disk.
     fn answer(self: Box<Self>, failure: Option<&LedgerError>);
@@ -48,11 +50,11 @@ pub(super) trait Job: Send {
 pub(super) type AnswerSender<A> = oneshot::Sender<Result<A, LedgerError>>;
 
 /// A job that does `work`, and answers the caller behind `to`, if there is one.
-pub(super) fn job<W: Work>(work: W, to: Option<AnswerSender<W::Answer>>) -> Box<dyn Job> {
+pub(super) fn job<W: Work, S: Store>(work: W, to: Option<AnswerSender<W::Answer>>) -> Box<dyn Job<S>> {
     Box::new(AnyJob { work, caller: Caller(to), outcome: None, failures: 0 })
 }
 
-/// The caller, who is told if the work is dropped before it is done.
+/// The caller, who is answered if the work is dropped before it is done.
 struct Caller<A>(Option<AnswerSender<A>>);
 
 impl<A> Caller<A> {
@@ -77,7 +79,7 @@ struct AnyJob<W: Work> {
     failures: u32,
 }
 
-impl<W: Work> Job for AnyJob<W> {
+impl<W: Work, S: Store> Job<S> for AnyJob<W> {
     fn operations(&self) -> usize {
         self.work.operations()
     }
@@ -91,8 +93,8 @@ impl<W: Work> Job for AnyJob<W> {
         self.failures
     }
 
-    fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()> {
-        self.outcome = Some(run_for_caller(&self.work, store)?);
+    fn run(&mut self, ledger: &mut LedgerTransaction<'_, S::Transaction<'_>>) -> Result<(), StoreError> {
+        self.outcome = Some(run_for_caller(&self.work, ledger)?);
         Ok(())
     }
 
@@ -108,7 +110,7 @@ impl<W: Work> Job for AnyJob<W> {
 /// Wakes the thread.
 struct WakeWriter;
 
-impl Job for WakeWriter {
+impl<S: Store> Job<S> for WakeWriter {
     fn operations(&self) -> usize {
         0
     }
@@ -121,7 +123,7 @@ impl Job for WakeWriter {
         0
     }
 
-    fn run(&mut self, _: &mut Store<'_>) -> rusqlite::Result<()> {
+    fn run(&mut self, _: &mut LedgerTransaction<'_, S::Transaction<'_>>) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -129,24 +131,30 @@ impl Job for WakeWriter {
 }
 
 /// The end of the queue for callers. The thread ends when the last clone is dropped.
-#[derive(Clone)]
-pub(super) struct JobSender {
-    jobs: Sender<Box<dyn Job>>,
+pub(super) struct JobSender<S: Store> {
+    jobs: Sender<Box<dyn Job<S>>>,
     waiting: Arc<AtomicUsize>,
+}
+
+// Without a clone of the database.
+impl<S: Store> Clone for JobSender<S> {
+    fn clone(&self) -> Self {
+        Self { jobs: self.jobs.clone(), waiting: Arc::clone(&self.waiting) }
+    }
 }
 
 /// The end of the queue for the thread, and what it owes.
-pub(super) struct JobQueue {
-    jobs: Receiver<Box<dyn Job>>,
+pub(super) struct JobQueue<S: Store> {
+    jobs: Receiver<Box<dyn Job<S>>>,
     waiting: Arc<AtomicUsize>,
     /// What a failed transaction left, oldest first.
-    owed: Vec<Box<dyn Job>>,
+    owed: Vec<Box<dyn Job<S>>>,
 }
 
 /// What the thread found in its queue.
-pub(super) enum Waiting {
+pub(super) enum Waiting<S: Store> {
     /// Work for one transaction.
-    Group(Vec<Box<dyn Job>>),
+    Group(Vec<Box<dyn Job<S>>>),
     /// Nothing within the time.
     Nothing,
     /// Nothing, and all senders are dropped.
@@ -154,21 +162,21 @@ pub(super) enum Waiting {
 }
 
 /// A queue without work.
-pub(super) fn queue() -> (JobSender, JobQueue) {
+pub(super) fn queue<S: Store>() -> (JobSender<S>, JobQueue<S>) {
     let (sender, jobs) = channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     (JobSender { jobs: sender, waiting: Arc::clone(&waiting) }, JobQueue { jobs, waiting, owed: Vec::new() })
 }
 
-impl JobSender {
+impl<S: Store> JobSender<S> {
     /// Appends a job. Answers it with [`LedgerError::Unwritable`] if too much waits and it is not owed, and with
     /// [`LedgerError::Closed`] if the thread has ended.
-    pub(super) fn send(&self, job: Box<dyn Job>) {
+    pub(super) fn send(&self, job: Box<dyn Job<S>>) {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE && !job.is_owed() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return job.answer(Some(&LedgerError::Unwritable("too much is waiting to be written".to_owned())));
         }
-        // Without a thread the job is dropped, and its caller told.
+        // Without a thread the job is dropped, which answers its caller.
         let _ = self.jobs.send(job);
     }
 
@@ -180,9 +188,9 @@ impl JobSender {
     }
 }
 
-impl JobQueue {
+impl<S: Store> JobQueue<S> {
     /// Waits at most `timeout` for work, and takes all that waits then, up to [`GROUP`] operations.
-    pub(super) fn next(&mut self, timeout: Duration) -> Waiting {
+    pub(super) fn next(&mut self, timeout: Duration) -> Waiting<S> {
         match self.jobs.recv_timeout(timeout) {
             Ok(first) => Waiting::Group(self.group(first)),
             Err(RecvTimeoutError::Timeout) => Waiting::Nothing,
@@ -191,7 +199,7 @@ impl JobQueue {
     }
 
     /// As [`JobQueue::next`], without a wait.
-    pub(super) fn next_now(&mut self) -> Waiting {
+    pub(super) fn next_now(&mut self) -> Waiting<S> {
         match self.jobs.try_recv() {
             Ok(first) => Waiting::Group(self.group(first)),
             Err(TryRecvError::Empty) => Waiting::Nothing,
@@ -199,7 +207,7 @@ impl JobQueue {
         }
     }
 
-    fn group(&mut self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
+    fn group(&mut self, first: Box<dyn Job<S>>) -> Vec<Box<dyn Job<S>>> {
         let mut operations = first.operations();
         let mut group = vec![first];
         while operations < GROUP
@@ -213,12 +221,12 @@ impl JobQueue {
     }
 
     /// What is owed, for the next transaction, before anything else.
-    pub(super) fn take_owed(&mut self) -> Vec<Box<dyn Job>> {
+    pub(super) fn take_owed(&mut self) -> Vec<Box<dyn Job<S>>> {
         std::mem::take(&mut self.owed)
     }
 
     /// Keeps a job that a failed transaction did not do.
-    pub(super) fn owe(&mut self, job: Box<dyn Job>) {
+    pub(super) fn owe(&mut self, job: Box<dyn Job<S>>) {
         self.owed.push(job);
     }
 

@@ -3,34 +3,22 @@
 //! [`LedgerActor`] passes its messages to the [`LedgerWriter`], whose thread alone uses the database, and owns
 //! nothing itself. Dispatch, turns and HTTP send it messages; it notifies the status. A restart loses nothing: the writer outlives
 //! it, the new incarnation adopts the writer, and pending answers reach their callers past the old one.
+//!
+//! Thread, jobs and operations are for any database, behind the trait `Store`. The files of `sqlite` alone use SQLite.
 
-mod duplicates;
-mod file_check; // Whether the files are still at their paths.
-mod history;
-mod inbound;
+mod events;
+mod failure;
 mod jobs;
-mod loading;
-mod marks;
-mod marks_check;
-mod memory;
-mod migration;
-mod open;
-mod open_rows;
-mod outbound;
-pub mod peek;
-pub mod place;
-mod refusals;
+mod notices;
 mod repeats;
-mod restarts;
+mod replies;
 mod retention;
-mod row;
-mod schema;
-mod sessions;
 mod settle;
 mod shared;
+mod sqlite;
 mod states;
 mod store;
-mod unread;
+mod work;
 mod writer;
 
 #[cfg(test)]
@@ -41,31 +29,32 @@ use std::time::Duration;
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult};
 
-pub use open::OpenError;
+pub use sqlite::{OpenError, SqliteStore, peek, place};
 pub use writer::{CloseError, LedgerWriter};
 
 use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::ledger::{GetLedger, LedgerError};
 use caduceus_supervision::{ExitReason, Fatal, Incarnation};
-use store::Work;
+use store::Store;
+use work::Work;
 
 /// Interval of checks whether the thread hangs or has ended; no message reports either.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The actor of the ledger in the tree.
 #[derive(Debug)]
-pub struct LedgerActor {
-    writer: LedgerWriter,
+pub struct LedgerActor<S: Store> {
+    writer: LedgerWriter<S>,
     incarnation: Incarnation,
     status: StatusChanges,
     /// The error that was last reported to the status.
     write_error: Option<String>,
 }
 
-impl LedgerActor {
+impl<S: Store> LedgerActor<S> {
     /// An incarnation that adopts `writer`.
     #[must_use]
-    pub fn new(writer: LedgerWriter, incarnation: Incarnation, status: StatusChanges) -> Self {
+    pub fn new(writer: LedgerWriter<S>, incarnation: Incarnation, status: StatusChanges) -> Self {
         Self { writer, incarnation, status, write_error: None }
     }
 
@@ -83,7 +72,7 @@ impl LedgerActor {
     }
 }
 
-impl Actor for LedgerActor {
+impl<S: Store> Actor for LedgerActor<S> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -94,11 +83,12 @@ impl Actor for LedgerActor {
     }
 }
 
-impl<M> Handler<M> for LedgerActor
+impl<M, S> Handler<M> for LedgerActor<S>
 where
+    S: Store,
     M: Work + Message<Result = Result<<M as Work>::Answer, LedgerError>>,
 {
-    type Result = AnsweredByWriter<M>;
+    type Result = AnsweredByWriter<M, S>;
 
     fn handle(&mut self, message: M, _: &mut Self::Context) -> Self::Result {
         AnsweredByWriter { writer: self.writer.clone(), work: message }
@@ -107,21 +97,22 @@ where
 
 /// The answer to a message, which the writer's thread sends to the caller itself: no task of this thread waits for it.
 #[derive(Debug)]
-pub struct AnsweredByWriter<M> {
-    writer: LedgerWriter,
+pub struct AnsweredByWriter<M, S: Store> {
+    writer: LedgerWriter<S>,
     work: M,
 }
 
-impl<M> MessageResponse<LedgerActor, M> for AnsweredByWriter<M>
+impl<M, S> MessageResponse<LedgerActor<S>, M> for AnsweredByWriter<M, S>
 where
+    S: Store,
     M: Work + Message<Result = Result<<M as Work>::Answer, LedgerError>>,
 {
-    fn handle(self, _: &mut Context<LedgerActor>, to: Option<OneshotSender<M::Result>>) {
+    fn handle(self, _: &mut Context<LedgerActor<S>>, to: Option<OneshotSender<M::Result>>) {
         self.writer.ask_for(self.work, to);
     }
 }
 
-impl Handler<GetLedger> for LedgerActor {
+impl<S: Store> Handler<GetLedger> for LedgerActor<S> {
     type Result = MessageResult<GetLedger>;
 
     fn handle(&mut self, _: GetLedger, _: &mut Self::Context) -> Self::Result {

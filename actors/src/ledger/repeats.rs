@@ -18,6 +18,8 @@ pub(super) struct LastReplies {
     rows: HashMap<ReplyKey, i64>,
     /// Oldest first.
     order: VecDeque<ReplyKey>,
+    /// Those of the current transaction.
+    added: Vec<ReplyKey>,
 }
 
 impl LastReplies {
@@ -31,6 +33,7 @@ impl LastReplies {
         if self.rows.insert(reply, row).is_none() {
             self.order.push_back(reply);
         }
+        self.added.push(reply);
         if self.order.len() > LIMIT
             && let Some(oldest) = self.order.pop_front()
         {
@@ -38,11 +41,18 @@ impl LastReplies {
         }
     }
 
-    /// The record of a reply is undone. It is among the newest.
-    pub(super) fn remove(&mut self, reply: ReplyKey) {
-        self.rows.remove(&reply);
-        if let Some(at) = self.order.iter().rposition(|recorded| *recorded == reply) {
-            self.order.remove(at);
+    /// The transaction is on disk.
+    pub(super) fn committed(&mut self) {
+        self.added.clear();
+    }
+
+    /// Forgets the replies of a transaction that is not on disk. They are among the newest.
+    pub(super) fn undo(&mut self) {
+        while let Some(reply) = self.added.pop() {
+            self.rows.remove(&reply);
+            if let Some(at) = self.order.iter().rposition(|recorded| *recorded == reply) {
+                self.order.remove(at);
+            }
         }
     }
 }
@@ -59,13 +69,14 @@ mod tests {
         let key = |number| (TurnId::from(Uuid::nil()), number);
         let limit = u32::try_from(LIMIT).unwrap();
         for number in 0..=limit {
+            replies.committed();
             replies.insert(key(number), i64::from(number) + 1);
         }
         assert_eq!(
             (replies.row(key(0)), replies.row(key(1)), replies.row(key(limit))),
             (None, Some(2), Some(1 + i64::from(limit)))
         );
-        replies.remove(key(limit));
+        replies.undo();
         assert_eq!((replies.row(key(limit)), replies.order.len(), replies.rows.len()), (None, LIMIT - 1, LIMIT - 1));
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn outbound_state(code: usize) -> Option<OutboundState> {
 
 /// How many rows are in each state, or how a transaction changes that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct RowCounts {
+pub struct RowCounts {
     pub(super) inbound: [i64; INBOUND.len()],
     pub(super) outbound: [i64; OUTBOUND.len()],
     /// Events and outbound messages written.

@@ -1,27 +1,21 @@
-//! The ledger through its actor and its owner, on a real disk.
+//! The ledger through its actor and its owner, on a real disk; and what the tests of every database use.
 
-mod conversations;
-mod damage;
-mod kill;
-mod migrating;
-mod place;
-mod recording;
-mod retrying;
-mod settling;
-mod waiting;
+mod requests;
+mod suite;
 mod writing;
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::LedgerWriter;
-use super::store::{Failure, Store, Work};
+use super::failure::{ErrorClass, Failure, StoreError};
+use super::store::{Store, StoreTransaction};
+use super::work::{LedgerTransaction, Work};
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::*;
@@ -29,45 +23,39 @@ use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
+pub(super) use requests::*;
+
 /// Timeout of anything that should happen.
-const CEILING: Duration = Duration::from_secs(20);
+pub(super) const CEILING: Duration = Duration::from_secs(20);
 
-/// A ledger in a separate directory.
-struct Home {
-    _directory: TempDir,
-    path: PathBuf,
-}
+/// A database of one kind, empty at first.
+pub(super) trait TestHome: Sized {
+    type Store: Store;
 
-impl Home {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("ledger.db");
-        Self { _directory: directory, path }
-    }
+    fn new() -> Self;
 
-    fn open(&self) -> LedgerWriter {
-        LedgerWriter::open(&self.path).unwrap()
-    }
+    /// Opens the database, or opens it again when it is closed.
+    fn open_store(&self) -> Self::Store;
 
-    /// Another connection to the same file.
-    fn peek(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(&self.path).unwrap()
+    /// Opens it, and starts its thread.
+    fn open(&self) -> LedgerWriter<Self::Store> {
+        LedgerWriter::start(self.open_store(), PathBuf::new()).unwrap()
     }
 }
 
 /// Waits for an answer, without an actor.
-fn wait<T>(answer: impl Future<Output = T>) -> T {
+pub(super) fn wait<T>(answer: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async {
         tokio::time::timeout(CEILING, answer).await.expect("the ledger did not answer within the timeout")
     })
 }
 
-fn close(writer: &LedgerWriter) {
+pub(super) fn close<S: Store>(writer: &LedgerWriter<S>) {
     writer.close(CEILING).unwrap();
 }
 
-fn target() -> Arc<Target> {
+pub(super) fn target() -> Arc<Target> {
     Arc::new(Target {
         link: LinkId::process(),
         platform: "slack".to_owned(),
@@ -79,7 +67,7 @@ fn target() -> Arc<Target> {
     })
 }
 
-fn session(chat: &str) -> SessionKey {
+pub(super) fn session(chat: &str) -> SessionKey {
     let source = Source {
         platform: "slack".to_owned(),
         chat_type: "group".to_owned(),
@@ -90,7 +78,7 @@ fn session(chat: &str) -> SessionKey {
 }
 
 /// An event that is not a duplicate of any with another number.
-fn event(number: u64) -> RecordInbound {
+pub(super) fn event(number: u64) -> RecordInbound {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&number.to_le_bytes());
     RecordInbound {
@@ -107,7 +95,7 @@ fn event(number: u64) -> RecordInbound {
     }
 }
 
-fn reply(inbound: Option<InboundId>, state: OutboundState) -> RecordOutbound {
+pub(super) fn reply(inbound: Option<InboundId>, state: OutboundState) -> RecordOutbound {
     RecordOutbound {
         inbound,
         turn: None,
@@ -118,23 +106,23 @@ fn reply(inbound: Option<InboundId>, state: OutboundState) -> RecordOutbound {
     }
 }
 
-fn mark(id: InboundId, state: InboundState) -> MarkInbound {
+pub(super) fn mark(id: InboundId, state: InboundState) -> MarkInbound {
     MarkInbound { id, state, turn: None, note: None }
 }
 
-fn record(writer: &LedgerWriter, number: u64) -> InboundId {
+pub(super) fn record<S: Store>(writer: &LedgerWriter<S>, number: u64) -> InboundId {
     match wait(writer.ask(event(number))).unwrap() {
         Recorded::New(id) => id,
         Recorded::Duplicate { id, .. } => panic!("event {number} is a duplicate of {id:?}"),
     }
 }
 
-fn received(writer: &LedgerWriter) -> Vec<InboundRow> {
+pub(super) fn received<S: Store>(writer: &LedgerWriter<S>) -> Vec<InboundRow> {
     wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: usize::MAX })).unwrap()
 }
 
 /// Keeps the thread inside a transaction until the returned sender is used or dropped.
-fn hold(writer: &LedgerWriter) -> Sender<()> {
+pub(super) fn hold<S: Store>(writer: &LedgerWriter<S>) -> Sender<()> {
     let (release, released) = channel();
     let (begun, begins) = channel();
     drop(writer.ask(Hold { begun, released: std::sync::Mutex::new(released) }));
@@ -142,6 +130,7 @@ fn hold(writer: &LedgerWriter) -> Sender<()> {
     release
 }
 
+/// Keeps the thread inside its transaction.
 struct Hold {
     begun: Sender<()>,
     released: std::sync::Mutex<Receiver<()>>,
@@ -149,7 +138,7 @@ struct Hold {
 
 impl Work for Hold {
     type Answer = ();
-    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+    fn run<T: StoreTransaction>(&self, _: &mut LedgerTransaction<'_, T>) -> Result<(), Failure> {
         self.begun.send(()).unwrap();
         // Used or dropped, it continues either way.
         let _ = self.released.lock().unwrap().recv_timeout(CEILING);
@@ -162,25 +151,17 @@ struct PanickingWork;
 
 impl Work for PanickingWork {
     type Answer = ();
-    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+    fn run<T: StoreTransaction>(&self, _: &mut LedgerTransaction<'_, T>) -> Result<(), Failure> {
         panic!("panic requested by the test")
     }
 }
 
 /// Fails its transaction, as a full disk does.
-struct RefusedByDisk;
+pub(super) struct RefusedByDisk;
 
 impl Work for RefusedByDisk {
     type Answer = ();
-    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
-        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None).into())
+    fn run<T: StoreTransaction>(&self, _: &mut LedgerTransaction<'_, T>) -> Result<(), Failure> {
+        Err(StoreError { class: ErrorClass::Temporary, text: "the disk is full".to_owned() }.into())
     }
-}
-
-/// Commits in the write-ahead log: its frames with the size of the database after them.
-fn commits_in_log(path: &Path) -> usize {
-    let log = std::fs::read(format!("{}-wal", path.display())).unwrap();
-    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
-    let page = usize::try_from(number(&log[8..12])).unwrap();
-    log[32..].chunks_exact(24 + page).filter(|frame| number(&frame[4..8]) != 0).count()
 }

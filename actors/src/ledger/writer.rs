@@ -7,21 +7,23 @@
 
 use std::any::Any;
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{ErrorCode, Transaction, TransactionBehavior, ffi};
 use tokio::sync::oneshot;
 
+use super::failure::StoreError;
 use super::jobs::{AnswerSender, Job, JobQueue, JobSender, Waiting, job, queue};
-use super::marks_check::MarksCheck;
-use super::open::{OpenError, Opened, open};
-use super::retention::Retention;
+use super::repeats::LastReplies;
+use super::retention::{Retention, expiry};
 use super::shared::{Ended, SharedView};
-use super::store::{Store, Work};
+use super::states::RowCounts;
+use super::store::{Store, Wrote};
+use super::work::{LedgerTransaction, Work};
 use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
@@ -31,17 +33,23 @@ const PROBE: Duration = Duration::from_secs(1);
 const FAILURES_ALONE: u32 = 10;
 /// Interval of checks whether the files are still there.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// Interval of slices of the check of all marks, until it is done.
-const CHECK_MARKS_EVERY: Duration = Duration::from_millis(20);
+/// Interval of slices of the check of all rows, until it is done.
+const CHECK_ROWS_EVERY: Duration = Duration::from_millis(20);
 /// Least time between two notifications, so that a flood of events does not become one of notifications.
 const NOTIFY_EVERY: Duration = Duration::from_millis(100);
 
 /// The handle of the thread that owns the database. Cheap to clone; the thread ends, with all its work done, when the
 /// last handle is dropped or [`LedgerWriter::close`] is called.
-#[derive(Clone)]
-pub struct LedgerWriter {
-    jobs: JobSender,
+pub struct LedgerWriter<S: Store> {
+    jobs: JobSender<S>,
     shared: Arc<SharedView>,
+}
+
+// Without a clone of the database.
+impl<S: Store> Clone for LedgerWriter<S> {
+    fn clone(&self) -> Self {
+        Self { jobs: self.jobs.clone(), shared: Arc::clone(&self.shared) }
+    }
 }
 
 /// Not everything was written in time. The thread continues to try until the process ends.
@@ -49,24 +57,21 @@ pub struct LedgerWriter {
 #[error("the ledger's thread did not end within {0:?}")]
 pub struct CloseError(pub Duration);
 
-impl LedgerWriter {
-    /// Opens the ledger at `path`, creating it if necessary, and starts its thread. Blocks for some milliseconds.
+impl<S: Store> LedgerWriter<S> {
+    /// Starts the thread of an open database. The view shows `path` as its place.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing is deleted in any case.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let opened = open(path)?;
+    /// The system starts no thread.
+    pub(super) fn start(store: S, path: PathBuf) -> io::Result<Self> {
         let (jobs, queue) = queue();
-        let shared = Arc::new(SharedView::new(path.to_owned(), opened.rows.row_counts));
-        let writer = Writer::new(opened, queue, Arc::clone(&shared));
+        let shared = Arc::new(SharedView::new(path, store.row_counts()));
+        let writer = Writer::new(store, queue, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
-        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-            // Set last, when the writer and with it the connection and the lock are dropped.
+        thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+            // Set last, when the writer and with it the database are dropped.
             let _ended = ended;
             writer.run();
-        });
-        thread.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+        })?;
         Ok(Self { jobs, shared })
     }
 
@@ -78,7 +83,7 @@ impl LedgerWriter {
     /// # Errors
     /// [`LedgerError::Unwritable`] at once when the queue is full, unless the work is owed; [`LedgerError::Closed`] after
     /// [`LedgerWriter::close`], and whatever the work answers.
-    pub fn ask<W: Work>(&self, work: W) -> impl Future<Output = Result<W::Answer, LedgerError>> + use<W> {
+    pub fn ask<W: Work>(&self, work: W) -> impl Future<Output = Result<W::Answer, LedgerError>> + use<W, S> {
         let (to, answered) = oneshot::channel();
         self.ask_for(work, Some(to));
         async move { answered.await.unwrap_or(Err(LedgerError::Closed)) }
@@ -86,7 +91,11 @@ impl LedgerWriter {
 
     /// As [`LedgerWriter::ask`]; the thread answers the caller behind `to`, if there is one.
     pub(super) fn ask_for<W: Work>(&self, work: W, to: Option<AnswerSender<W::Answer>>) {
-        let job = job(work, to);
+        self.send(job(work, to));
+    }
+
+    /// Passes a job to the thread, or answers it.
+    pub(super) fn send(&self, job: Box<dyn Job<S>>) {
         if self.shared.is_closing() {
             return job.answer(Some(&LedgerError::Closed));
         }
@@ -122,26 +131,23 @@ impl LedgerWriter {
     }
 }
 
-impl fmt::Debug for LedgerWriter {
+impl<S: Store> fmt::Debug for LedgerWriter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LedgerWriter").field("shared", &self.shared).finish_non_exhaustive()
     }
 }
 
-/// Whether a transaction had anything to write to disk.
-enum Wrote {
-    Something,
-    Nothing,
-}
-
 /// The state of the thread.
-struct Writer {
-    opened: Opened,
-    queue: JobQueue,
+struct Writer<S: Store> {
+    store: S,
+    queue: JobQueue<S>,
+    replies: LastReplies,
+    row_counts: RowCounts,
     /// When the owed operations were last done one by one.
     separated_at: Option<Instant>,
     retention: Retention,
-    marks_check: MarksCheck,
+    /// Whether rows are left to check.
+    unchecked: bool,
     /// The time of the last notification.
     notified: Option<Instant>,
     /// Whether anything has changed since.
@@ -149,16 +155,26 @@ struct Writer {
     shared: Arc<SharedView>,
 }
 
-impl Writer {
-    fn new(opened: Opened, queue: JobQueue, shared: Arc<SharedView>) -> Self {
-        let (retention, marks_check) = (Retention::default(), MarksCheck::new());
-        Self { opened, queue, separated_at: None, retention, marks_check, notified: None, changed: false, shared }
+impl<S: Store> Writer<S> {
+    fn new(store: S, queue: JobQueue<S>, shared: Arc<SharedView>) -> Self {
+        Self {
+            row_counts: store.row_counts(),
+            store,
+            queue,
+            replies: LastReplies::default(),
+            separated_at: None,
+            retention: Retention::default(),
+            unchecked: true,
+            notified: None,
+            changed: false,
+            shared,
+        }
     }
 
     fn run(mut self) {
         let mut swept_at = Instant::now();
         let mut checked_at = Instant::now();
-        let mut marks_checked_at = None;
+        let mut rows_checked_at = None;
         loop {
             match self.queue.next(self.idle_wait()) {
                 Waiting::Group(jobs) => self.run_group(jobs),
@@ -170,15 +186,13 @@ impl Writer {
                 break;
             }
             let now = Instant::now();
-            if self.retention.is_due(now.duration_since(swept_at), &self.opened.rows.row_counts) {
+            if self.retention.is_due(now.duration_since(swept_at), &self.row_counts) {
                 self.sweep();
             }
             swept_at = now;
-            if !self.marks_check.is_done()
-                && marks_checked_at.is_none_or(|at| now.duration_since(at) >= CHECK_MARKS_EVERY)
-            {
-                marks_checked_at = Some(now);
-                self.check_marks();
+            if self.unchecked && rows_checked_at.is_none_or(|at| now.duration_since(at) >= CHECK_ROWS_EVERY) {
+                rows_checked_at = Some(now);
+                self.check_rows();
             }
             if now.duration_since(checked_at) >= CHECK_EVERY {
                 checked_at = now;
@@ -201,31 +215,30 @@ impl Writer {
             .changed
             .then(|| self.notified.map_or(Duration::ZERO, |notified| NOTIFY_EVERY.saturating_sub(notified.elapsed())));
         let probe = self.shared.cannot_write().then_some(PROBE);
-        let marks = (!self.marks_check.is_done()).then_some(CHECK_MARKS_EVERY);
-        [on_change, probe, marks].into_iter().flatten().fold(self.retention.due_in().min(CHECK_EVERY), Duration::min)
+        let rows = self.unchecked.then_some(CHECK_ROWS_EVERY);
+        [on_change, probe, rows].into_iter().flatten().fold(self.retention.due_in().min(CHECK_EVERY), Duration::min)
     }
 
     /// Checks whether the files are at their paths.
     fn check_files(&mut self) {
         self.shared.begin();
-        let missing = self.opened.files.check();
+        let missing = self.store.check_files();
         self.changed |= self.shared.set_missing(missing);
         self.show(self.shared.write_error());
     }
 
-    /// Checks a slice of the marks.
-    fn check_marks(&mut self) {
+    /// Checks a slice of the rows. After a failure the rest stays unchecked until the next start.
+    fn check_rows(&mut self) {
         self.shared.begin();
-        let rows = &mut self.opened.rows;
-        if let Err(error) = self.marks_check.check(&self.opened.connection, &mut rows.corrupt) {
+        self.unchecked = self.store.check_rows().unwrap_or_else(|error| {
             tracing::warn!(%error, "marks of the ledger not all checked");
-            self.marks_check.stop();
-        }
+            false
+        });
         self.show(self.shared.write_error());
     }
 
     /// Does what is owed and then `jobs` in one transaction.
-    fn run_group(&mut self, jobs: Vec<Box<dyn Job>>) {
+    fn run_group(&mut self, jobs: Vec<Box<dyn Job<S>>>) {
         let mut all = self.queue.take_owed();
         let owed = all.len();
         all.extend(jobs);
@@ -243,15 +256,14 @@ impl Writer {
     /// after some rounds; any other failure ends the round.
     fn separate_owed(&mut self) {
         self.shared.begin();
-        if let Err(error) = super::schema::touch(&self.opened.connection) {
+        if let Err(error) = self.store.probe() {
             return self.show(Some(error.to_string()));
         }
         let mut write_error = None;
         let mut left = self.queue.take_owed().into_iter();
         while let Some(job) = left.next() {
             let mut one = vec![job];
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut one)));
-            self.opened.rows.memory.undo_to(0);
+            let outcome = self.try_commit(&mut one);
             let Some(mut job) = one.pop() else { continue };
             let error = match outcome {
                 Ok(Ok(_)) => {
@@ -265,12 +277,12 @@ impl Writer {
                 }
             };
             write_error = Some(error.to_string());
-            if is_unreadable(&error) && job.failed_alone() >= FAILURES_ALONE {
+            if error.is_unreadable() && job.failed_alone() >= FAILURES_ALONE {
                 tracing::error!(%error, "an operation of the ledger is given up: a part of the file cannot be read");
                 job.answer(Some(&LedgerError::Unwritable(error.to_string())));
                 continue;
             }
-            let passed_over = is_unreadable(&error);
+            let passed_over = error.is_unreadable();
             self.queue.owe(job);
             if !passed_over {
                 left.by_ref().for_each(|job| self.queue.owe(job));
@@ -281,17 +293,15 @@ impl Writer {
     }
 
     /// Does all of `jobs` in one transaction, and then answers them.
-    fn run_together(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+    fn run_together(&mut self, mut jobs: Vec<Box<dyn Job<S>>>) {
         self.shared.begin();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut jobs)));
-        // Nothing to undo after a commit.
-        self.opened.rows.memory.undo_to(0);
+        let outcome = self.try_commit(&mut jobs);
         let before = self.shared.write_error();
         let (failure, write_error, can_pass) = match outcome {
             Ok(Ok(Wrote::Something)) => (None, None, true),
             // Reads succeed on a full disk.
             Ok(Ok(Wrote::Nothing)) => (None, before, true),
-            Ok(Err(error)) => (Some(error.to_string()), Some(error.to_string()), can_pass(&error)),
+            Ok(Err(error)) => (Some(error.to_string()), Some(error.to_string()), error.can_pass()),
             Err(panic) => (Some(panic_text(panic.as_ref())), before, false),
         };
         // One of them is at fault, and the others must not suffer from it.
@@ -315,7 +325,7 @@ impl Writer {
     }
 
     /// Does each of `jobs` in a transaction of its own, until the disk refuses one that is owed: no later one may overtake it.
-    fn run_each_alone(&mut self, jobs: Vec<Box<dyn Job>>) {
+    fn run_each_alone(&mut self, jobs: Vec<Box<dyn Job<S>>>) {
         for job in jobs {
             if self.queue.owed() == 0 {
                 self.run_together(vec![job]);
@@ -328,20 +338,23 @@ impl Writer {
         self.shared.set_owed(self.queue.owed());
     }
 
-    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<Wrote> {
-        let opened = &mut self.opened;
-        let rows = &mut opened.rows;
-        let changes = opened.connection.total_changes();
-        let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let mut store = Store::new(&transaction, &mut opened.ids, &mut rows.corrupt, &mut rows.memory, now_ms());
+    /// Does `jobs` in one transaction. The outer error is a panic of one of them.
+    fn try_commit(&mut self, jobs: &mut [Box<dyn Job<S>>]) -> thread::Result<Result<Wrote, StoreError>> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(jobs)));
+        // Nothing to undo after a commit.
+        self.replies.undo();
+        outcome
+    }
+
+    fn commit(&mut self, jobs: &mut [Box<dyn Job<S>>]) -> Result<Wrote, StoreError> {
+        let mut ledger = LedgerTransaction::new(self.store.begin(now_ms())?, &mut self.replies);
         for job in jobs {
-            job.run(&mut store)?;
+            job.run(&mut ledger)?;
         }
-        let delta = store.delta;
-        transaction.commit()?;
-        opened.rows.row_counts.add(&delta);
-        opened.rows.memory.committed();
-        Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
+        let (wrote, delta) = ledger.commit()?;
+        self.row_counts.add(&delta);
+        self.replies.committed();
+        Ok(wrote)
     }
 
     /// Writes what is owed, or without effect, to check whether the disk accepts writes again.
@@ -350,34 +363,24 @@ impl Writer {
             return self.run_group(Vec::new());
         }
         self.shared.begin();
-        let outcome = super::schema::touch(&self.opened.connection);
+        let outcome = self.store.probe();
         self.show(outcome.err().map(|error| error.to_string()));
     }
 
     fn sweep(&mut self) {
         self.shared.begin();
-        let outcome = self.delete_expired();
-        // Nothing to undo after a commit.
-        self.opened.rows.memory.undo_to(0);
-        // It has no caller, and the next write shows whether the disk works.
-        if let Err(error) = outcome {
-            tracing::warn!(%error, "old rows of the ledger not deleted");
+        let outcome = self.store.delete_expired(&expiry(&self.row_counts, now_ms()));
+        self.retention.swept(&outcome);
+        match outcome {
+            Ok(deleted) => self.row_counts.add(&deleted.delta),
+            // It has no caller, and the next write shows whether the disk works.
+            Err(error) => tracing::warn!(%error, "old rows of the ledger not deleted"),
         }
         self.show(self.shared.write_error());
     }
 
-    fn delete_expired(&mut self) -> rusqlite::Result<()> {
-        let opened = &mut self.opened;
-        let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let delta = self.retention.sweep(&transaction, &mut opened.rows.memory, &opened.rows.row_counts, now_ms())?;
-        transaction.commit()?;
-        opened.rows.row_counts.add(&delta);
-        opened.rows.memory.committed();
-        Ok(())
-    }
-
     fn show(&mut self, write_error: Option<String>) {
-        self.changed |= self.shared.show(self.opened.rows.row_counts, self.opened.rows.corrupt.count(), write_error);
+        self.changed |= self.shared.show(self.row_counts, self.store.corrupt_rows(), write_error);
     }
 
     fn notify(&mut self) {
@@ -386,31 +389,6 @@ impl Writer {
             self.shared.notify();
         }
     }
-}
-
-/// Whether a part of the file cannot be read, although the disk may accept writes.
-fn is_unreadable(error: &rusqlite::Error) -> bool {
-    let code = error.sqlite_error().map(|error| error.extended_code);
-    [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_CORRUPTFS].map(Some).contains(&code)
-}
-
-/// Whether the same transaction can succeed later. Of other errors the work itself, or the part of the file that it uses, is the cause.
-fn can_pass(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code().is_some_and(|code| {
-        matches!(
-            code,
-            ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-                | ErrorCode::ReadOnly
-                | ErrorCode::CannotOpen
-                | ErrorCode::PermissionDenied
-                | ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::FileLockingProtocolFailed
-                | ErrorCode::OperationInterrupted
-                | ErrorCode::OutOfMemory
-        )
-    })
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

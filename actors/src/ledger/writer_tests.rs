@@ -4,81 +4,58 @@ use serde_json::json;
 
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{
-    InboundId, InboundState, ListInbound, MarkInbound, OutboundState, RecordInbound, RecordOutbound,
-};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, ListInbound, MarkInbound, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 use super::*;
-use crate::ledger::store::Failure;
+use crate::ledger::failure::{ErrorClass, Failure};
+use crate::ledger::sqlite::SqliteStore;
+use crate::ledger::sqlite::tests::Home;
+use crate::ledger::store::StoreTransaction;
+use crate::ledger::tests::TestHome as _;
 
 /// Receives the answer to some work.
 type Answered<W> = oneshot::Receiver<Result<<W as Work>::Answer, LedgerError>>;
 
 /// A job, and the receiver of its answer.
-fn asked<W: Work>(work: W) -> (Box<dyn Job>, Answered<W>) {
+fn asked<W: Work>(work: W) -> (Box<dyn Job<SqliteStore>>, Answered<W>) {
     let (to, answered) = oneshot::channel();
     (job(work, Some(to)), answered)
 }
 
-/// Runs some SQL.
-struct Sql(&'static str);
-
-impl Work for Sql {
-    type Answer = ();
-    fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        Ok(store.connection.execute_batch(self.0)?)
-    }
-}
-
 #[test]
 fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let mut writer = writer(&home);
-    let mut cannot_write_after = |sql| {
-        run(&mut writer, Sql(sql));
-        writer.shared.cannot_write()
+    let pages = |writer: &Writer<SqliteStore>, pages: i64| {
+        writer.store.connection().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
     };
-    assert!(!cannot_write_after("PRAGMA max_page_count = 1"));
-    assert!(cannot_write_after("INSERT INTO sessions VALUES (1, hex(zeroblob(99999)))"));
-    assert!(cannot_write_after("SELECT count(*) FROM sessions"));
-    assert!(!cannot_write_after("PRAGMA max_page_count = 99999; INSERT INTO sessions VALUES (2, 's')"));
+    pages(&writer, 1);
+    assert_eq!(run(&mut writer, list(InboundState::Received)), Some(Ok(Vec::new())));
+    assert!(!writer.shared.cannot_write());
+    let long = RecordInbound { event: RawJson::of(&json!("x".repeat(99_999))), ..event(1) };
+    run(&mut writer, long);
+    assert!(writer.shared.cannot_write());
+    assert_eq!(run(&mut writer, list(InboundState::Received)), Some(Ok(Vec::new())));
+    assert!(writer.shared.cannot_write());
+    pages(&writer, 99_999);
+    run(&mut writer, event(1));
+    assert!(!writer.shared.cannot_write());
 }
 
-fn writer(home: &tempfile::TempDir) -> Writer {
-    let path = home.path().join("ledger");
-    let opened = open(&path).unwrap();
-    let shared = Arc::new(SharedView::new(path, opened.rows.row_counts));
-    Writer::new(opened, queue().1, shared)
+fn writer(home: &Home) -> Writer<SqliteStore> {
+    let store = home.open_store();
+    let shared = Arc::new(SharedView::new(home.path.clone(), store.row_counts()));
+    Writer::new(store, queue().1, shared)
 }
 
 /// Runs `work` as a group of its own. Returns its answer; `None` while it is owed.
-fn run<W: Work>(writer: &mut Writer, work: W) -> Option<Result<W::Answer, LedgerError>> {
+fn run<W: Work>(writer: &mut Writer<SqliteStore>, work: W) -> Option<Result<W::Answer, LedgerError>> {
     let (job, mut answered) = asked(work);
     writer.run_group(vec![job]);
     answered.try_recv().ok()
-}
-
-#[test]
-fn the_retention_removes_the_keys_of_the_rows_that_it_deletes_and_keeps_those_of_others() {
-    let home = tempfile::tempdir().unwrap();
-    let mut writer = writer(&home);
-    for number in 0..4_u8 {
-        let message_id = (number > 0).then(|| format!("message-{number}"));
-        let event = RecordInbound { message_id, state: InboundState::Done, ..event(number) };
-        run(&mut writer, event);
-    }
-    assert_eq!(writer.opened.rows.memory.keys(), 7);
-    run(&mut writer, Sql("UPDATE inbound_marks SET changed_at_ms = 0 WHERE id IN (1, 3)"));
-    run(&mut writer, Sql("CREATE TRIGGER refuse BEFORE DELETE ON inbound BEGIN SELECT RAISE(ABORT, 'no'); END"));
-    writer.sweep();
-    assert_eq!(writer.opened.rows.memory.keys(), 7, "a sweep that failed removes none");
-    run(&mut writer, Sql("DROP TRIGGER refuse"));
-    writer.sweep();
-    assert_eq!(writer.opened.rows.memory.keys(), 4);
 }
 
 /// An event that waits for its turn.
@@ -117,13 +94,13 @@ fn list(state: InboundState) -> ListInbound {
 }
 
 /// Makes the disk refuse every write, or accept them again.
-fn refuse_writes(writer: &Writer, refuse: bool) {
-    writer.opened.connection.pragma_update(None, "query_only", refuse).unwrap();
+fn refuse_writes(writer: &Writer<SqliteStore>, refuse: bool) {
+    writer.store.connection().pragma_update(None, "query_only", refuse).unwrap();
 }
 
 #[test]
 fn a_mark_that_the_disk_refuses_is_owed_and_written_before_anything_else() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let mut writer = writer(&home);
     run(&mut writer, event(1));
     assert_eq!(run(&mut writer, mark(1, InboundState::Running)), Some(Ok(())));
@@ -145,7 +122,7 @@ fn a_mark_that_the_disk_refuses_is_owed_and_written_before_anything_else() {
 
 #[test]
 fn what_is_owed_is_written_without_further_work() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let mut writer = writer(&home);
     run(&mut writer, event(1));
     refuse_writes(&writer, true);
@@ -161,7 +138,7 @@ fn what_is_owed_is_written_without_further_work() {
 
 #[test]
 fn a_turn_begins_now_or_never() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let mut writer = writer(&home);
     run(&mut writer, event(1));
     refuse_writes(&writer, true);
@@ -172,40 +149,15 @@ fn a_turn_begins_now_or_never() {
     assert_eq!(writer.shared.view().inbound, [(InboundState::Received, 1)].into());
 }
 
-#[test]
-fn a_repeated_record_of_a_reply_is_answered_with_the_row_of_the_first() {
-    let home = tempfile::tempdir().unwrap();
-    let mut writer = writer(&home);
-    let turn = Some(TurnId::from(uuid::Uuid::nil()));
-    let reply = |number| RecordOutbound {
-        inbound: None,
-        turn,
-        number,
-        target: event(1).target,
-        action: "{}".to_owned(),
-        state: OutboundState::Sending,
-    };
-    refuse_writes(&writer, true);
-    assert!(matches!(run(&mut writer, reply(Some(0))), Some(Err(_))), "it was never recorded");
-    refuse_writes(&writer, false);
-    let rows: Vec<_> = [Some(0), Some(0), Some(1), None, None]
-        .map(|number| run(&mut writer, reply(number)).unwrap().unwrap().0)
-        .into();
-    assert_eq!(rows[0], rows[1]);
-    assert!(rows[1..].is_sorted_by(|one, next| one < next), "{rows:?}");
-    assert_eq!(writer.shared.view().outbound, [(OutboundState::Sending, 4)].into());
-}
-
 /// Panics, or fails as if a part of the file were corrupt; says what has happened.
 struct Failing(bool);
 
 impl Work for Failing {
     type Answer = ();
 
-    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+    fn run<T: StoreTransaction>(&self, _: &mut LedgerTransaction<'_, T>) -> Result<(), Failure> {
         assert!(self.0, "panic requested by the test");
-        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-        Err(rusqlite::Error::SqliteFailure(corrupt, None).into())
+        Err(StoreError { class: ErrorClass::Permanent, text: "a part of the file is corrupt".to_owned() }.into())
     }
 
     fn is_owed(&self) -> bool {
@@ -216,7 +168,7 @@ impl Work for Failing {
 #[test]
 fn work_that_can_never_succeed_is_answered_and_fails_neither_the_others_nor_the_thread() {
     for corrupt in [false, true] {
-        let home = tempfile::tempdir().unwrap();
+        let home = Home::new();
         let mut writer = writer(&home);
         run(&mut writer, event(1));
         let (first, mut first_answered) = asked(event(2));
@@ -232,7 +184,7 @@ fn work_that_can_never_succeed_is_answered_and_fails_neither_the_others_nor_the_
 
 #[test]
 fn no_work_overtakes_what_is_owed_when_each_runs_alone() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let mut writer = writer(&home);
     run(&mut writer, event(1));
     refuse_writes(&writer, true);
@@ -248,7 +200,7 @@ fn no_work_overtakes_what_is_owed_when_each_runs_alone() {
 
 #[test]
 fn a_full_queue_takes_what_is_owed_and_refuses_the_rest() {
-    let (sender, mut queue) = queue();
+    let (sender, mut queue) = queue::<SqliteStore>();
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..5_000 {
         let (job, mut answered) = asked(event(1));
@@ -275,8 +227,8 @@ struct Unreadable;
 impl Work for Unreadable {
     type Answer = ();
 
-    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
-        Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_READ), None).into())
+    fn run<T: StoreTransaction>(&self, _: &mut LedgerTransaction<'_, T>) -> Result<(), Failure> {
+        Err(StoreError { class: ErrorClass::Unreadable, text: "a part of the file cannot be read".to_owned() }.into())
     }
 
     fn is_owed(&self) -> bool {
@@ -286,7 +238,7 @@ impl Work for Unreadable {
 
 #[test]
 fn an_operation_that_never_succeeds_while_the_disk_accepts_others_blocks_them_only_for_some_seconds() {
-    let home = tempfile::tempdir().unwrap();
+    let home = Home::new();
     let mut writer = writer(&home);
     run(&mut writer, event(1));
     let (unreadable, mut given_up) = asked(Unreadable);

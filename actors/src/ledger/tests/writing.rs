@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use actix::{Actor, Context, Handler, Message, System};
 
 use super::*;
-use crate::ledger::{CloseError, LedgerActor};
+use crate::ledger::jobs::Job;
+use crate::ledger::sqlite::tests::{Home, commits_in_log};
+use crate::ledger::{CloseError, LedgerActor, SqliteStore};
 use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_supervision::{ExitReason, Incarnation, Port};
@@ -48,34 +50,27 @@ fn nothing_is_answered_before_it_is_committed() {
     assert!(matches!(wait(recorded), Ok(Recorded::New(_))));
 }
 
-/// Writes a row that conflicts with itself, in two steps of which the first succeeds.
-struct ConflictingInsert;
-
-impl Work for ConflictingInsert {
-    type Answer = ();
-    fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        let insert = "INSERT INTO restarts VALUES (77, 0)";
-        store.atomically(|store| {
-            store.connection.execute(insert, [])?;
-            store.connection.execute(insert, [])?;
-            Ok(())
-        })
-    }
-}
-
 #[test]
 fn a_failed_operation_does_not_affect_the_others_of_its_group() {
     let home = Home::new();
     let writer = home.open();
+    // An event that a drain refused is added in two steps, of which the first succeeds.
+    let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON unread BEGIN SELECT RAISE(ABORT, 'no'); END";
+    home.peek().execute_batch(trigger).unwrap();
     let release = hold(&writer);
     let good = writer.ask(event(1));
-    let bad = writer.ask(ConflictingInsert);
-    let also_good = writer.ask(event(2));
+    let bad = writer.ask(refused(2, "chat"));
+    let also_good = writer.ask(event(3));
     drop(release);
     assert!(wait(good).is_ok() && wait(also_good).is_ok());
     assert!(matches!(wait(bad), Err(LedgerError::Unwritable(_))));
-    let left = home.peek().query_row("SELECT count(*) FROM restarts", [], |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(left, 0, "half of a failed operation stayed");
+    let left = |table| -> i64 {
+        home.peek().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((left("inbound"), left("inbound_marks")), (2, 2), "half of a failed operation stayed");
+    assert_eq!(writer.view().inbound, [(InboundState::Received, 2)].into());
+    home.peek().execute_batch("DROP TRIGGER refuse").unwrap();
+    assert!(matches!(wait(writer.ask(refused(2, "chat"))), Ok(Recorded::New(_))), "its keys stayed in memory");
     assert_eq!(writer.view().write_error, None);
 }
 
@@ -131,7 +126,7 @@ fn a_refusing_disk_is_reported_until_it_accepts_writes_again() {
     record(&writer, 1);
     let (notify, notified) = channel();
     writer.adopt(1, move || notify.send(()).unwrap_or_default());
-    wait(writer.ask(SetPages(1))).unwrap();
+    writer.send(Box::new(SetPages(1)));
     let long = RecordInbound { event: RawJson::of(&json!("x".repeat(100_000))), ..event(2) };
     assert!(matches!(wait(writer.ask(long.clone())), Err(LedgerError::Unwritable(text)) if text.contains("full")));
     assert!(writer.view().write_error.is_some());
@@ -142,19 +137,35 @@ fn a_refusing_disk_is_reported_until_it_accepts_writes_again() {
     while writer.view().write_error.is_some() {
         notified.recv_timeout(CEILING).expect("the thread did not report the end of the error within the timeout");
     }
-    wait(writer.ask(SetPages(i64::from(u32::MAX - 1)))).unwrap();
+    writer.send(Box::new(SetPages(i64::from(u32::MAX - 1))));
     assert!(matches!(wait(writer.ask(long)), Ok(Recorded::New(_))));
 }
 
 /// Limits the file to this many pages: the effect of a full disk.
 struct SetPages(i64);
 
-impl Work for SetPages {
-    type Answer = ();
-    fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        store.connection.pragma_update_and_check(None, "max_page_count", self.0, |_| Ok(()))?;
+impl Job<SqliteStore> for SetPages {
+    fn operations(&self) -> usize {
+        1
+    }
+
+    fn is_owed(&self) -> bool {
+        false
+    }
+
+    fn failed_alone(&mut self) -> u32 {
+        0
+    }
+
+    fn run(
+        &mut self,
+        ledger: &mut LedgerTransaction<'_, <SqliteStore as Store>::Transaction<'_>>,
+    ) -> Result<(), StoreError> {
+        ledger.store.connection().pragma_update_and_check(None, "max_page_count", self.0, |_| Ok(()))?;
         Ok(())
     }
+
+    fn answer(self: Box<Self>, _: Option<&LedgerError>) {}
 }
 
 /// Counts the notifications of the status.
@@ -175,7 +186,7 @@ impl Handler<StatusTouched> for Status {
 #[rtype(result = "()")]
 struct PanicLedgerActor;
 
-impl Handler<PanicLedgerActor> for LedgerActor {
+impl Handler<PanicLedgerActor> for LedgerActor<SqliteStore> {
     type Result = ();
     fn handle(&mut self, _: PanicLedgerActor, _: &mut Self::Context) {
         panic!("panic requested by the test")

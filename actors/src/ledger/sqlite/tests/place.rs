@@ -3,8 +3,9 @@
 use std::fs;
 
 use super::*;
-use crate::ledger::open::{OpenError, with_ending};
-use crate::ledger::place::{FORMER_PATH, PATH, find, prepare};
+use crate::ledger::sqlite::open::{OpenError, with_ending};
+use crate::ledger::sqlite::place::{FORMER_PATH, PATH, find, prepare};
+use crate::ledger::tests::received;
 
 /// A home with a ledger of three events at its former path, one of which is only in the log.
 fn home_of_an_earlier_version() -> tempfile::TempDir {

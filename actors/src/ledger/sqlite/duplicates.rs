@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_hash_depends_on_the_key_and_on_the_border_of_the_columns() {
-        let text = crate::ledger::row::text;
+        let text = crate::ledger::sqlite::row::text;
         let key = HashKey([1; 16]);
         let hash = |key: &HashKey, [a, b, c, d]: [&str; 4]| key.message([text(a), text(b), text(c), text(d)]);
         let base = hash(&key, ["a", "b", "c", "d"]);

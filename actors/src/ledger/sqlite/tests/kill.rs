@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::ledger::tests::received;
 
 /// Marks the run of this test binary that is to be killed; for the test harness it is a filter that matches nothing.
 const CHILD: &str = "ledger-child=";
@@ -19,7 +20,7 @@ fn everything_acknowledged_before_a_kill_is_present_after_it() {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "ledger::tests::kill::everything_acknowledged_before_a_kill_is_present_after_it",
+            "ledger::sqlite::tests::kill::everything_acknowledged_before_a_kill_is_present_after_it",
             "--nocapture",
         ])
         .arg(format!("{CHILD}{}", home.path.display()))

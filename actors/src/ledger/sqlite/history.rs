@@ -8,74 +8,64 @@ use rusqlite::{OptionalExtension, Row};
 
 use super::row::{CorruptRow, checksum, params, text};
 use super::sessions::{KnownSession, SessionDigest};
-use super::store::{Failure, Store, Work};
+use super::transaction::SqliteTransaction;
+use crate::ledger::failure::Failure;
 use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, LoadHistory};
 
 /// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "history";
 const OLDEST: &str = "SELECT id, length, entries, sum FROM history WHERE session = ? ORDER BY id LIMIT 1";
 
-impl Work for AppendHistory {
-    type Answer = ();
-
-    fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        let session = self.session.stored();
-        // Entries above the limit need not be written first.
-        let entries = &self.entries[self.entries.len().saturating_sub(self.keep)..];
-        let digest = store.memory.session_digest(session);
-        let mut known = match find(store, session, digest)? {
-            Some(known) => known,
-            None if entries.is_empty() => return Ok(()),
-            None => create(store, session)?,
-        };
-        // No savepoint, which copies every page: after the row, which may be too large, only the end of the transaction fails.
-        if !entries.is_empty() {
-            store.ids.history += 1;
-            let (length, content) = packed(entries);
-            let row = history_values(store.ids.history, session, known.number, length, &content);
-            store.connection.prepare_cached("INSERT INTO history VALUES (?,?,?,?,?)")?.execute(params(row))?;
-            known.entries = known.entries.saturating_add(length);
-        }
-        trim(store, session, &mut known, i64::try_from(self.keep).unwrap_or(i64::MAX))?;
-        store.memory.set_session(digest, known);
-        Ok(())
+/// Appends to a conversation, and deletes its oldest entries above the limit.
+pub(super) fn append(store: &mut SqliteTransaction<'_>, message: &AppendHistory) -> Result<(), Failure> {
+    let session = message.session.stored();
+    // Entries above the limit need not be written first.
+    let entries = &message.entries[message.entries.len().saturating_sub(message.keep)..];
+    let digest = store.memory.session_digest(session);
+    let mut known = match find(store, session, digest)? {
+        Some(known) => known,
+        None if entries.is_empty() => return Ok(()),
+        None => create(store, session)?,
+    };
+    // No savepoint, which copies every page: after the row, which may be too large, only the end of the transaction fails.
+    if !entries.is_empty() {
+        store.ids.history += 1;
+        let (length, content) = packed(entries);
+        let row = history_values(store.ids.history, session, known.number, length, &content);
+        store.connection.prepare_cached("INSERT INTO history VALUES (?,?,?,?,?)")?.execute(params(row))?;
+        known.entries = known.entries.saturating_add(length);
     }
-
-    fn is_owed(&self) -> bool {
-        true
-    }
+    trim(store, session, &mut known, i64::try_from(message.keep).unwrap_or(i64::MAX))?;
+    store.memory.set_session(digest, known);
+    Ok(())
 }
 
-impl Work for LoadHistory {
-    type Answer = Vec<HistoryEntry>;
-
-    /// A corrupt row is left out and logged: the conversation continues without it.
-    fn run(&self, store: &mut Store<'_>) -> Result<Vec<HistoryEntry>, Failure> {
-        let session = self.session.stored();
-        let digest = store.memory.session_digest(session);
-        let Some(known) = find(store, session, digest)? else { return Ok(Vec::new()) };
-        store.memory.set_session(digest, known);
-        let connection = store.connection;
-        let mut statement = connection
-            .prepare_cached("SELECT id, length, entries, sum FROM history WHERE session = ? ORDER BY id DESC")?;
-        let mut rows = statement.query([known.number])?;
-        let mut newest_first = Vec::new();
-        while newest_first.len() < self.limit
-            && let Some(row) = rows.next()?
-        {
-            match entries(row, session) {
-                Ok(entries) => newest_first.extend(entries.into_iter().rev()),
-                Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
-            }
+/// The last entries of a conversation. A corrupt row is left out and logged: the conversation continues without it.
+pub(super) fn load(store: &mut SqliteTransaction<'_>, message: &LoadHistory) -> Result<Vec<HistoryEntry>, Failure> {
+    let session = message.session.stored();
+    let digest = store.memory.session_digest(session);
+    let Some(known) = find(store, session, digest)? else { return Ok(Vec::new()) };
+    store.memory.set_session(digest, known);
+    let connection = store.connection;
+    let mut statement =
+        connection.prepare_cached("SELECT id, length, entries, sum FROM history WHERE session = ? ORDER BY id DESC")?;
+    let mut rows = statement.query([known.number])?;
+    let mut newest_first = Vec::new();
+    while newest_first.len() < message.limit
+        && let Some(row) = rows.next()?
+    {
+        match entries(row, session) {
+            Ok(entries) => newest_first.extend(entries.into_iter().rev()),
+            Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
         }
-        newest_first.truncate(self.limit);
-        newest_first.reverse();
-        Ok(newest_first)
     }
+    newest_first.truncate(message.limit);
+    newest_first.reverse();
+    Ok(newest_first)
 }
 
 /// The session with this text, if it has a row.
-fn find(store: &Store<'_>, session: &str, digest: SessionDigest) -> rusqlite::Result<Option<KnownSession>> {
+fn find(store: &SqliteTransaction<'_>, session: &str, digest: SessionDigest) -> rusqlite::Result<Option<KnownSession>> {
     if let Some(known) = store.memory.session(digest) {
         return Ok(Some(known));
     }
@@ -86,13 +76,13 @@ fn find(store: &Store<'_>, session: &str, digest: SessionDigest) -> rusqlite::Re
     statement.query_row([session], |row| Ok(KnownSession { number: row.get(0)?, entries: row.get(1)? })).optional()
 }
 
-fn create(store: &Store<'_>, session: &str) -> rusqlite::Result<KnownSession> {
+fn create(store: &SqliteTransaction<'_>, session: &str) -> rusqlite::Result<KnownSession> {
     let number = store.connection.prepare_cached("INSERT INTO sessions (session) VALUES (?)")?.insert([session])?;
     Ok(KnownSession { number, entries: 0 })
 }
 
 /// Deletes the oldest entries above `keep`: whole rows, and of the last one the entries that are too many.
-fn trim(store: &mut Store<'_>, session: &str, known: &mut KnownSession, keep: i64) -> Result<(), Failure> {
+fn trim(store: &mut SqliteTransaction<'_>, session: &str, known: &mut KnownSession, keep: i64) -> Result<(), Failure> {
     let connection = store.connection;
     while known.entries > keep {
         let mut oldest = connection.prepare_cached(OLDEST)?;
@@ -157,7 +147,8 @@ mod tests {
     use rusqlite::StatementStatus;
 
     use super::*;
-    use crate::ledger::open::open;
+    use crate::ledger::sqlite::store::SqliteStore;
+    use crate::ledger::store::Store as _;
     use caduceus_contract::profile_name::ProfileName;
     use caduceus_contract::wire::event::Source;
     use caduceus_contract::wire::session::{SessionKey, SessionRules};
@@ -165,16 +156,15 @@ mod tests {
     #[test]
     fn no_statement_is_prepared_again_when_the_session_changes() {
         let home = tempfile::tempdir().unwrap();
-        let mut opened = open(&home.path().join("ledger")).unwrap();
-        let rows = &mut opened.rows;
-        let mut store = Store::new(&opened.connection, &mut opened.ids, &mut rows.corrupt, &mut rows.memory, 0);
+        let mut store = SqliteStore::open(&home.path().join("ledger")).unwrap();
+        let mut transaction = store.begin(0).unwrap();
         for turn in 0..30 {
             let source = Source { chat_id: format!("chat-{}", turn % 3), ..Source::default() };
             let session = SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default());
             let entry = HistoryEntry { role: "user".to_owned(), content: turn.to_string() };
-            AppendHistory { session, entries: vec![entry], keep: 2 }.run(&mut store).unwrap();
+            append(&mut transaction, &AppendHistory { session, entries: vec![entry], keep: 2 }).unwrap();
         }
-        let oldest = opened.connection.prepare_cached(OLDEST).unwrap();
+        let oldest = transaction.connection.prepare_cached(OLDEST).unwrap();
         assert!(oldest.get_status(StatementStatus::Run) > 20);
         assert_eq!(oldest.get_status(StatementStatus::RePrepare), 0);
     }

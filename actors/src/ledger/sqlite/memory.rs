@@ -6,10 +6,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::duplicates::{DuplicateKeys, HashKey, KeyHashes};
-use super::marks::{InboundMark, OutboundMark};
 use super::open_rows::OpenRows;
-use super::repeats::{LastReplies, ReplyKey};
 use super::sessions::{KnownSession, KnownSessions, SessionDigest};
+use crate::ledger::store::{InboundMark, OutboundMark};
 use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 
 /// Inbound or outbound rows.
@@ -28,7 +27,6 @@ pub(super) struct Memory {
     inbound: OpenRows,
     outbound: OpenRows,
     sessions: KnownSessions,
-    replies: LastReplies,
     /// Of the events that run and of the replies that are sent, so that the end of a turn reads nothing. Each takes some 100 bytes.
     running: HashMap<i64, InboundMark>,
     sending: HashMap<i64, OutboundMark>,
@@ -42,16 +40,15 @@ enum MemoryChange {
     KeyAdded(i64, i64),
     KeyRemoved(i64, i64),
     Session(SessionDigest),
-    ReplyAdded(ReplyKey),
     Mark(RowKind, i64),
 }
 
 impl Memory {
     /// The memory of a file that was just opened.
     pub(super) fn new(hash_key: HashKey, duplicates: DuplicateKeys, inbound: OpenRows, outbound: OpenRows) -> Self {
-        let (sessions, replies) = (KnownSessions::default(), LastReplies::default());
+        let sessions = KnownSessions::default();
         let (running, sending) = (HashMap::new(), HashMap::new());
-        Self { hash_key, duplicates, inbound, outbound, sessions, replies, running, sending, changes: Vec::new() }
+        Self { hash_key, duplicates, inbound, outbound, sessions, running, sending, changes: Vec::new() }
     }
 
     /// The rows in an open state; `None` if the state is not open.
@@ -113,16 +110,6 @@ impl Memory {
         self.changes.push(MemoryChange::Session(session));
     }
 
-    /// The row of a reply that was recorded a short time ago.
-    pub(super) fn row_of_reply(&self, reply: ReplyKey) -> Option<i64> {
-        self.replies.row(reply)
-    }
-
-    pub(super) fn add_reply(&mut self, reply: ReplyKey, row: i64) {
-        self.replies.insert(reply, row);
-        self.changes.push(MemoryChange::ReplyAdded(reply));
-    }
-
     /// The mark of an event, if it runs and this process wrote it.
     pub(super) fn inbound_mark(&self, row: i64) -> Option<&InboundMark> {
         self.running.get(&row)
@@ -158,7 +145,6 @@ impl Memory {
                 Some(MemoryChange::KeyAdded(hash, row)) => self.duplicates.remove(hash, row),
                 Some(MemoryChange::KeyRemoved(hash, row)) => self.duplicates.insert(hash, row),
                 Some(MemoryChange::Session(session)) => self.sessions.forget(session),
-                Some(MemoryChange::ReplyAdded(reply)) => self.replies.remove(reply),
                 // It is read from the file again.
                 Some(MemoryChange::Mark(RowKind::Inbound, row)) => drop(self.running.remove(&row)),
                 Some(MemoryChange::Mark(RowKind::Outbound, row)) => drop(self.sending.remove(&row)),

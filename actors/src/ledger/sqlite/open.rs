@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::file_check::LedgerFiles;
 use super::loading::{self, LoadedRows};
 use super::schema;
-use super::store::Ids;
+use super::transaction::Ids;
 use crate::files::{LockFile, Symlinks, own, small};
 use crate::system_error::is_temporary;
 

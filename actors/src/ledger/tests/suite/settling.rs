@@ -3,37 +3,23 @@
 use super::*;
 use crate::turn::id::fresh_turn_id;
 
-/// The end of the turn of `event`, with the result of `reply` and one entry of the conversation.
-fn settle(event: InboundId, reply: OutboundId) -> SettleTurn {
-    let entries = vec![HistoryEntry { role: "user".to_owned(), content: "hello".to_owned() }];
-    SettleTurn {
-        event: Some(mark(event, InboundState::Done)),
-        replies: vec![MarkOutbound { id: reply, state: OutboundState::Delivered, message_id: None, error: None }],
-        history: Some(AppendHistory { session: session("chat"), entries, keep: 10 }),
-    }
-}
-
-fn conversation(writer: &LedgerWriter) -> usize {
+fn conversation<S: Store>(writer: &LedgerWriter<S>) -> usize {
     wait(writer.ask(LoadHistory { session: session("chat"), limit: 10 })).unwrap().len()
 }
 
-#[test]
-fn the_end_of_a_turn_is_one_commit_with_all_its_parts() {
-    let home = Home::new();
+pub(super) fn the_end_of_a_turn_is_written_with_all_its_parts<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let event = record(&writer, 1);
     let sent = wait(writer.ask(reply(Some(event), OutboundState::Sending))).unwrap();
-    let before = commits_in_log(&home.path);
     assert_eq!(wait(writer.ask(settle(event, sent))), Ok(()));
-    assert_eq!(commits_in_log(&home.path), before + 1);
     let view = writer.view();
     assert_eq!((view.inbound[&InboundState::Done], view.outbound[&OutboundState::Delivered]), (1, 1));
     assert_eq!(conversation(&writer), 1);
 }
 
-#[test]
-fn a_reply_whose_row_is_missing_does_not_keep_the_event_running() {
-    let home = Home::new();
+pub(super) fn a_reply_whose_row_is_missing_does_not_keep_the_event_running<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let event = record(&writer, 1);
     let missing = LedgerError::Missing { table: "outbound", row: 7 };
@@ -42,9 +28,8 @@ fn a_reply_whose_row_is_missing_does_not_keep_the_event_running() {
     assert_eq!(conversation(&writer), 1);
 }
 
-#[test]
-fn an_end_of_a_turn_that_is_handed_over_twice_adds_to_the_conversation_once() {
-    let home = Home::new();
+pub(super) fn an_end_of_a_turn_that_is_handed_over_twice_adds_to_the_conversation_once<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let event = record(&writer, 1);
     let turn = Some(fresh_turn_id());

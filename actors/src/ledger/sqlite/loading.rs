@@ -7,8 +7,8 @@ use super::duplicates::{DuplicateKeys, HashKey};
 use super::memory::Memory;
 use super::open_rows::OpenRows;
 use super::row::{checksum, params, verify};
-use super::states::{INBOUND_OPEN, OUTBOUND_OPEN, RowCounts};
-use super::store::CorruptRows;
+use super::transaction::CorruptRows;
+use crate::ledger::states::{INBOUND_OPEN, OUTBOUND_OPEN, RowCounts};
 
 /// Part of the checksum of the key of the hashes, and its table.
 const HASH_KEY: &str = "hash_key";

@@ -1,9 +1,11 @@
 //! Invalid files and rows.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use super::*;
 use crate::ledger::OpenError;
+use crate::ledger::tests::{CEILING, append, interrupted, last, load, notices, notify, received, refused, waiting};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -144,4 +146,62 @@ fn a_corrupt_state_is_found_after_the_start_whatever_the_state_became() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(received(&writer).iter().map(|row| row.id.0).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
+fn a_corrupt_event_is_not_run_again_but_the_one_before_it() {
+    let home = Home::new();
+    let writer = home.open();
+    for number in [1, 2] {
+        wait(writer.ask(interrupted(number, "chat"))).unwrap();
+    }
+    close(&writer);
+    home.peek().execute("UPDATE inbound SET event = '{\"text\":\"another\"}' WHERE id = 2", []).unwrap();
+    let writer = home.open();
+    assert_eq!(last(&writer, "chat"), Some(InboundId(1)));
+    assert_eq!(writer.view().corrupt, 1);
+}
+
+#[test]
+fn a_corrupt_row_is_skipped_and_delays_no_other() {
+    let home = Home::new();
+    let writer = home.open();
+    for (number, chat) in [(1, "a"), (2, "a"), (3, "b")] {
+        wait(writer.ask(refused(number, chat))).unwrap();
+    }
+    home.peek().execute("UPDATE inbound_marks SET attempts = 7 WHERE id IN (2, 3)", ()).unwrap();
+    assert_eq!(notify(&writer, 10), 1);
+    assert_eq!(notices(&writer), ["{\"op\":\"a 1\"}"]);
+    assert_eq!(notify(&writer, 10), 0, "no row is left");
+    assert_eq!(writer.view().corrupt, 2);
+}
+
+#[test]
+fn a_corrupt_event_is_an_error_when_it_is_read_and_does_not_count_as_waiting() {
+    let home = Home::new();
+    let writer = home.open();
+    for number in 1..=2 {
+        record(&writer, number);
+    }
+    home.peek().execute("UPDATE inbound SET event = 'other' WHERE id = 2", ()).unwrap();
+    let read = wait(writer.ask(ReadInbound { id: InboundId(2) }));
+    assert_eq!(read, Err(LedgerError::Corrupt { table: "inbound", row: 2 }));
+    assert_eq!(waiting(&writer, None, 10).len(), 1);
+}
+
+#[test]
+fn a_conversation_is_served_to_its_session_only_even_if_the_number_of_the_session_is_corrupt() {
+    let home = Home::new();
+    let writer = home.open();
+    append(&writer, "chat", &["secret"], 9);
+    append(&writer, "other", &["public"], 9);
+    close(&writer);
+    home.peek().execute("UPDATE history SET session = 2", ()).unwrap();
+    let writer = home.open();
+    assert_eq!(load(&writer, "other", 9), ["public"]);
+    assert_eq!(load(&writer, "chat", 9), Vec::<String>::new());
+    assert_eq!(writer.view().corrupt, 1);
+    // The corrupt row counts as one entry and is deleted like others.
+    append(&writer, "other", &["a", "b"], 2);
+    assert_eq!((history_rows(&home), load(&writer, "other", 9)), (1, vec!["a".to_owned(), "b".to_owned()]));
 }

@@ -2,10 +2,10 @@
 
 use rusqlite::Connection;
 
-use super::store::Store;
+use super::transaction::SqliteTransaction;
 
 /// Adds a recorded event.
-pub(super) fn add(store: &Store<'_>, row: i64) -> rusqlite::Result<()> {
+pub(super) fn add(store: &SqliteTransaction<'_>, row: i64) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO unread \
                SELECT id, profile, link, platform, chat_id, bot_id, thread_id FROM inbound WHERE id = ?";
     store.connection.prepare_cached(sql)?.execute([row]).map(drop)

@@ -3,10 +3,11 @@
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::super::row::{checksum, text};
-use super::retrying::restart;
 use super::*;
+use crate::ledger::sqlite::row::{checksum, params, text};
+use crate::ledger::tests::{received, restart};
 use crate::turn::id::fresh_turn_id;
+use caduceus_contract::profile_name::ProfileName;
 
 /// The tables of version 3, as that build made them.
 const VERSION_3: &str = include_str!("version_3.sql");
@@ -76,7 +77,7 @@ fn insert(file: &Connection, (table, part): (&str, &str), id: i64, state: &[Valu
     let sums = [checksum(part, id, state), checksum(table, id, fixed)].map(ValueRef::Integer);
     let values = [&[ValueRef::Integer(id)], state, &sums[..1], fixed, &sums[1..]].concat();
     let places = vec!["?"; values.len()].join(",");
-    let values = super::super::row::params(values);
+    let values = params(values);
     file.execute(&format!("INSERT INTO {table} VALUES ({places})"), values).unwrap();
 }
 

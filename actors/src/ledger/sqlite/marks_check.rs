@@ -6,8 +6,7 @@ use rusqlite::Connection;
 
 use super::marks::{self, MARK_COLUMNS};
 use super::row::{CorruptRow, verify};
-use super::store::CorruptRows;
-use super::{inbound, outbound};
+use super::transaction::CorruptRows;
 
 /// Rows per slice: less than a millisecond.
 const PAGE: i64 = 1_000;
@@ -22,14 +21,14 @@ struct CheckedTable {
 
 const TABLES: [CheckedTable; 2] = [
     CheckedTable {
-        name: inbound::TABLE,
+        name: marks::INBOUND_TABLE,
         part: marks::INBOUND,
         columns: MARK_COLUMNS,
         sql: "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound_marks \
               WHERE id > ? ORDER BY id LIMIT ?",
     },
     CheckedTable {
-        name: outbound::TABLE,
+        name: marks::OUTBOUND_TABLE,
         part: marks::OUTBOUND,
         columns: MARK_COLUMNS,
         sql: "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound_marks \
@@ -50,19 +49,9 @@ impl MarksCheck {
         Self { table: 0, after: i64::MIN }
     }
 
-    /// Whether all rows are checked.
-    pub(super) fn is_done(&self) -> bool {
-        self.table >= TABLES.len()
-    }
-
-    /// Leaves the rest unchecked, until the next start.
-    pub(super) fn stop(&mut self) {
-        self.table = TABLES.len();
-    }
-
-    /// Checks the next slice. Corrupt rows are recorded.
-    pub(super) fn check(&mut self, connection: &Connection, corrupt: &mut CorruptRows) -> rusqlite::Result<()> {
-        let Some(table) = TABLES.get(self.table) else { return Ok(()) };
+    /// Checks the next slice. Corrupt rows are recorded. Returns whether some are left.
+    pub(super) fn check(&mut self, connection: &Connection, corrupt: &mut CorruptRows) -> rusqlite::Result<bool> {
+        let Some(table) = TABLES.get(self.table) else { return Ok(false) };
         let mut statement = connection.prepare_cached(table.sql)?;
         let mut rows = statement.query([self.after, PAGE])?;
         let mut read = 0;
@@ -76,6 +65,6 @@ impl MarksCheck {
         if read < PAGE {
             *self = Self { table: self.table + 1, after: i64::MIN };
         }
-        Ok(())
+        Ok(self.table < TABLES.len())
     }
 }

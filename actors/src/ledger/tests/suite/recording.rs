@@ -4,9 +4,8 @@ use super::*;
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::messages::batch::Batch;
 
-#[test]
-fn everything_recorded_is_there_after_reopening() {
-    let (home, turn) = (Home::new(), fresh_turn_id());
+pub(super) fn everything_recorded_is_there_after_reopening<H: TestHome>() {
+    let (home, turn) = (H::new(), fresh_turn_id());
     let writer = home.open();
     let (first, second) = (record(&writer, 1), record(&writer, 2));
     let running =
@@ -42,9 +41,8 @@ fn everything_recorded_is_there_after_reopening() {
     assert!(matches!(record(&writer, 3), InboundId(3)), "a number was reused");
 }
 
-#[test]
-fn the_same_frame_or_the_same_message_is_a_duplicate_of_the_first() {
-    let home = Home::new();
+pub(super) fn the_same_frame_or_the_same_message_is_a_duplicate_of_the_first<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let first = record(&writer, 1);
     let ask = |event: RecordInbound| wait(writer.ask(event)).unwrap();
@@ -66,9 +64,8 @@ fn the_same_frame_or_the_same_message_is_a_duplicate_of_the_first() {
     assert!(matches!(ask(other_chat), Recorded::New(_)));
 }
 
-#[test]
-fn without_any_name_nothing_is_a_duplicate() {
-    let home = Home::new();
+pub(super) fn without_any_name_nothing_is_a_duplicate<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let nameless = RecordInbound { buffer_id: None, message_id: None, ..event(1) };
     for _ in 0..2 {
@@ -76,9 +73,8 @@ fn without_any_name_nothing_is_a_duplicate() {
     }
 }
 
-#[test]
-fn a_duplicate_is_still_one_after_reopening() {
-    let home = Home::new();
+pub(super) fn a_duplicate_is_still_one_after_reopening<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let first = record(&writer, 1);
     wait(writer.ask(mark(first, InboundState::Done))).unwrap();
@@ -86,9 +82,8 @@ fn a_duplicate_is_still_one_after_reopening() {
     assert_eq!(wait(home.open().ask(event(1))).unwrap(), Recorded::Duplicate { id: first, state: InboundState::Done });
 }
 
-#[test]
-fn two_repeats_in_one_group_are_one_event() {
-    let home = Home::new();
+pub(super) fn two_repeats_in_one_group_are_one_event<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let release = hold(&writer);
     let answers = [writer.ask(event(1)), writer.ask(event(1))];
@@ -98,9 +93,8 @@ fn two_repeats_in_one_group_are_one_event() {
     assert_eq!(second, Recorded::Duplicate { id: InboundId(1), state: InboundState::Received });
 }
 
-#[test]
-fn an_event_of_a_failed_transaction_is_new() {
-    let home = Home::new();
+pub(super) fn an_event_of_a_failed_transaction_is_new<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let release = hold(&writer);
     let (lost, refused) = (writer.ask(event(1)), writer.ask(RefusedByDisk));
@@ -109,50 +103,8 @@ fn an_event_of_a_failed_transaction_is_new() {
     record(&writer, 1);
 }
 
-#[test]
-fn an_event_whose_hash_is_that_of_another_is_no_duplicate() {
-    let home = Home::new();
-    let writer = home.open();
-    let ids = [1, 2, 3].map(|number| record(&writer, number));
-    close(&writer);
-    // Row 1 has the hashes of event 2, whose own row is gone.
-    let file = home.peek();
-    for column in ["frame", "message"] {
-        let sql = format!(
-            "UPDATE inbound_marks SET {column} = (SELECT {column} FROM inbound_marks WHERE id = 2) WHERE id = 1"
-        );
-        assert_eq!(file.execute(&sql, ()).unwrap(), 1);
-    }
-    file.execute_batch("DELETE FROM inbound WHERE id = 2; DELETE FROM inbound_marks WHERE id = 2;").unwrap();
-    drop(file);
-
-    let writer = home.open();
-    let id = record(&writer, 2);
-    assert!(!ids.contains(&id));
-    // Behind a row with the same hash, it is found.
-    let by_frame = RecordInbound { message_id: None, ..event(2) };
-    let by_message = RecordInbound { buffer_id: None, ..event(2) };
-    for again in [by_frame, by_message] {
-        assert_eq!(wait(writer.ask(again)).unwrap(), Recorded::Duplicate { id, state: InboundState::Received });
-    }
-}
-
-#[test]
-fn duplicates_are_found_after_the_key_of_the_hashes_was_lost() {
-    for damage in ["DELETE FROM hash_key", "UPDATE hash_key SET key = zeroblob(16)"] {
-        let home = Home::new();
-        let writer = home.open();
-        let id = record(&writer, 1);
-        close(&writer);
-        assert_eq!(home.peek().execute(damage, ()).unwrap(), 1);
-        let again = wait(home.open().ask(event(1))).unwrap();
-        assert_eq!(again, Recorded::Duplicate { id, state: InboundState::Received });
-    }
-}
-
-#[test]
-fn each_running_counts_an_attempt_and_a_mark_without_a_turn_keeps_it() {
-    let home = Home::new();
+pub(super) fn each_running_counts_an_attempt_and_a_mark_without_a_turn_keeps_it<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let (id, turn) = (record(&writer, 1), fresh_turn_id());
     for state in [InboundState::Running, InboundState::Interrupted, InboundState::Running] {
@@ -173,9 +125,8 @@ fn each_running_counts_an_attempt_and_a_mark_without_a_turn_keeps_it() {
     assert_eq!(view.outbound, [(OutboundState::Sending, 1)].into());
 }
 
-#[test]
-fn a_list_continues_after_the_last_row_of_the_previous_page() {
-    let home = Home::new();
+pub(super) fn a_list_continues_after_the_last_row_of_the_previous_page<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     for number in 0..5 {
         record(&writer, number);
@@ -191,9 +142,8 @@ fn a_list_continues_after_the_last_row_of_the_previous_page() {
     assert_eq!(page(Some(InboundId(4))), [5]);
 }
 
-#[test]
-fn marking_a_missing_row_is_an_error() {
-    let home = Home::new();
+pub(super) fn marking_a_missing_row_is_an_error<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     assert_eq!(
         wait(writer.ask(mark(InboundId(7), InboundState::Done))),
@@ -203,37 +153,8 @@ fn marking_a_missing_row_is_an_error() {
     assert_eq!(wait(writer.ask(gone)), Err(LedgerError::Missing { table: "outbound", row: 7 }));
 }
 
-#[test]
-fn old_finished_rows_are_deleted_and_open_ones_never() {
-    let home = Home::new();
-    let writer = home.open();
-    for number in 1..=5 {
-        record(&writer, number);
-    }
-    for id in [1, 2, 4, 5] {
-        wait(writer.ask(mark(InboundId(id), InboundState::Done))).unwrap();
-    }
-    close(&writer);
-    home.peek().execute("UPDATE inbound_marks SET changed_at_ms = 0 WHERE id <> 2", []).unwrap();
-    let writer = home.open();
-    // The first sweep runs at the start or right after the first work, so before the second.
-    record(&writer, 6);
-    record(&writer, 7);
-    let left: Vec<i64> = {
-        let peek = home.peek();
-        let mut statement = peek.prepare("SELECT id FROM inbound ORDER BY id").unwrap();
-        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-    };
-    // The newest row stays until there is a newer one, because its number must not be reused.
-    let without_newest = left.iter().copied().filter(|id| *id != 5).collect::<Vec<_>>();
-    assert_eq!(without_newest, [2, 3, 6, 7]);
-    let view = writer.view();
-    assert_eq!(view.inbound.values().sum::<u64>(), left.len() as u64);
-}
-
-#[test]
-fn lists_and_counts_are_the_same_after_reopening() {
-    let home = Home::new();
+pub(super) fn lists_and_counts_are_the_same_after_reopening<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let states = [
         InboundState::Received,
@@ -254,7 +175,7 @@ fn lists_and_counts_are_the_same_after_reopening() {
         let id = wait(writer.ask(reply(None, OutboundState::Pending))).unwrap();
         wait(writer.ask(MarkOutbound { id, state, message_id: None, error: None })).unwrap();
     }
-    let shown = |writer: &LedgerWriter| {
+    let shown = |writer: &LedgerWriter<H::Store>| {
         let view = writer.view();
         let inbound = states.map(|state| {
             let rows =
@@ -275,9 +196,8 @@ fn lists_and_counts_are_the_same_after_reopening() {
     assert_eq!(shown(&home.open()), before);
 }
 
-#[test]
-fn a_mark_of_a_failed_transaction_leaves_the_row_in_its_lists() {
-    let home = Home::new();
+pub(super) fn a_mark_of_a_failed_transaction_leaves_the_row_in_its_lists<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
     let id = record(&writer, 1);
     let release = hold(&writer);
@@ -288,17 +208,14 @@ fn a_mark_of_a_failed_transaction_leaves_the_row_in_its_lists() {
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
 }
 
-#[test]
-fn each_operation_of_a_batch_has_its_own_answer_and_all_are_one_commit() {
-    let home = Home::new();
+pub(super) fn each_operation_of_a_batch_has_its_own_answer<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
-    let before = commits_in_log(&home.path);
     let recorded = wait(writer.ask(Batch(vec![event(1), event(2), event(1)]))).unwrap();
     let [Ok(Recorded::New(first)), Ok(Recorded::New(second)), Ok(Recorded::Duplicate { id, .. })] = recorded[..] else {
         panic!("{recorded:?}")
     };
     assert_eq!(id, first);
-    assert_eq!(commits_in_log(&home.path), before + 1);
     let missing = InboundId(7);
     let marks = [first, missing, second].map(|id| mark(id, InboundState::Running));
     let marked = wait(writer.ask(Batch(marks.to_vec()))).unwrap();
@@ -306,9 +223,8 @@ fn each_operation_of_a_batch_has_its_own_answer_and_all_are_one_commit() {
     assert_eq!(writer.view().inbound[&InboundState::Running], 2);
 }
 
-#[test]
-fn an_event_recorded_with_its_turn_runs_from_then_on() {
-    let home = Home::new();
+pub(super) fn an_event_recorded_with_its_turn_runs_from_then_on<H: TestHome>() {
+    let home = H::new();
     let (turn, running) = (fresh_turn_id(), InboundState::Running);
     let writer = home.open();
     let recorded = wait(writer.ask(RecordInbound { state: running, turn: Some(turn), ..event(1) })).unwrap();
@@ -321,9 +237,8 @@ fn an_event_recorded_with_its_turn_runs_from_then_on() {
     assert_eq!(columns, [(id, 1, Some(turn))]);
 }
 
-#[test]
-fn turns_that_never_started_are_withdrawn_and_no_others() {
-    let home = Home::new();
+pub(super) fn turns_that_never_started_are_withdrawn_and_no_others<H: TestHome>() {
+    let home = H::new();
     let turns = [1, 2, 3].map(|_| fresh_turn_id());
     let writer = home.open();
     for (number, turn) in (1..).zip(turns) {
@@ -345,35 +260,19 @@ fn turns_that_never_started_are_withdrawn_and_no_others() {
     assert_eq!(received(&home.open()).len(), 1);
 }
 
-#[test]
-fn what_is_in_flight_is_not_read_again_and_another_program_cannot_change_how_it_ends() {
-    let home = Home::new();
+pub(super) fn a_repeated_record_of_a_reply_is_answered_with_the_row_of_the_first<H: TestHome>() {
+    let home = H::new();
     let writer = home.open();
-    let event = record(&writer, 1);
-    wait(writer.ask(mark(event, InboundState::Running))).unwrap();
-    let sent = wait(writer.ask(reply(Some(event), OutboundState::Sending))).unwrap();
-    let peek = home.peek();
-    peek.execute("UPDATE inbound_marks SET attempts = 9, state = 4", ()).unwrap();
-    peek.execute("UPDATE outbound_marks SET attempts = 9, error = 'other'", ()).unwrap();
-
-    let delivered = MarkOutbound { id: sent, state: OutboundState::Ambiguous, message_id: None, error: None };
-    wait(writer.ask(delivered)).unwrap();
-    wait(writer.ask(mark(event, InboundState::Interrupted))).unwrap();
-    let attempts = |table| peek.query_row(&format!("SELECT attempts FROM {table}"), (), |row| row.get::<_, i64>(0));
-    assert_eq!((attempts("inbound_marks"), attempts("outbound_marks")), (Ok(1), Ok(1)));
-    let rows =
-        wait(writer.ask(ListInbound { states: vec![InboundState::Interrupted], after: None, limit: 9 })).unwrap();
-    assert_eq!(rows.iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>(), [(event, 1)]);
-    assert_eq!(writer.view().corrupt, 0);
-}
-
-#[test]
-fn a_row_in_flight_that_another_program_deleted_is_missing() {
-    let home = Home::new();
-    let writer = home.open();
-    let event = record(&writer, 1);
-    wait(writer.ask(mark(event, InboundState::Running))).unwrap();
-    home.peek().execute("DELETE FROM inbound_marks", ()).unwrap();
-    let ended = wait(writer.ask(mark(event, InboundState::Done)));
-    assert_eq!(ended, Err(LedgerError::Missing { table: "inbound", row: event.0 }));
+    let turn = Some(fresh_turn_id());
+    let reply = |number| RecordOutbound { turn, number, ..reply(None, OutboundState::Sending) };
+    let release = hold(&writer);
+    let (lost, refused) = (writer.ask(reply(Some(0))), writer.ask(RefusedByDisk));
+    drop(release);
+    assert!(wait(lost).is_err() && wait(refused).is_err(), "it was never recorded");
+    let rows = [Some(0), Some(0), Some(1), None, None].map(|number| wait(writer.ask(reply(number))).unwrap().0);
+    assert_eq!(rows[0], rows[1]);
+    assert!(rows[1..].is_sorted_by(|one, next| one < next), "{rows:?}");
+    assert_eq!(writer.view().outbound, [(OutboundState::Sending, 4)].into());
+    let other_turn = RecordOutbound { turn: Some(fresh_turn_id()), ..reply(Some(0)) };
+    assert!(wait(writer.ask(other_turn)).unwrap().0 > rows[4], "the number is that within a turn");
 }

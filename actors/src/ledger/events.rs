@@ -1,0 +1,137 @@
+//! Inbound events: recorded once, marked, listed.
+
+use super::failure::Failure;
+use super::store::{InboundMark, StoreTransaction};
+use super::work::{LedgerTransaction, Work};
+use caduceus_contract::messages::ledger::{
+    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
+    ReadInbound, RecordInbound, Recorded, WaitingRow, WithdrawTurns,
+};
+use caduceus_contract::turn_id::TurnId;
+
+impl Work for RecordInbound {
+    type Answer = Recorded;
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Recorded, Failure> {
+        let attempts = i64::from(self.state == InboundState::Running);
+        let mark = InboundMark { state: self.state, attempts, turn: self.turn, note: self.note.clone() };
+        let recorded = ledger.store.record_event(self, mark)?;
+        if matches!(recorded, Recorded::New(_)) {
+            ledger.event_moved(None, self.state);
+            ledger.written();
+        }
+        Ok(recorded)
+    }
+}
+
+/// Whether a mark was the first of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marked {
+    Now,
+    /// The row is in the state of the same turn already: the mark was handed over twice.
+    Before,
+}
+
+impl Work for MarkInbound {
+    type Answer = ();
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<(), Failure> {
+        apply(self, ledger).map(|_| ())
+    }
+
+    fn is_owed(&self) -> bool {
+        self.state != InboundState::Running
+    }
+}
+
+/// Changes the state of an event.
+pub(super) fn apply<T: StoreTransaction>(
+    mark: &MarkInbound,
+    ledger: &mut LedgerTransaction<'_, T>,
+) -> Result<Marked, Failure> {
+    let before = ledger.store.event_mark(mark.id)?;
+    if mark.turn.is_some() && before.turn == mark.turn && before.state == mark.state {
+        return Ok(Marked::Before);
+    }
+    let is_final =
+        matches!(before.state, InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead);
+    if mark.state == InboundState::Running && is_final {
+        return Err(LedgerError::Final { row: mark.id.0 }.into());
+    }
+    let after = InboundMark {
+        state: mark.state,
+        attempts: before.attempts + i64::from(mark.state == InboundState::Running),
+        turn: mark.turn.or(before.turn),
+        note: mark.note.as_ref().or(before.note.as_ref()).cloned(),
+    };
+    write(ledger, mark.id, &before, after)?;
+    Ok(Marked::Now)
+}
+
+/// Replaces the mark of an event, and counts the event in its new state.
+pub(super) fn write<T: StoreTransaction>(
+    ledger: &mut LedgerTransaction<'_, T>,
+    id: InboundId,
+    before: &InboundMark,
+    after: InboundMark,
+) -> Result<(), Failure> {
+    let state = after.state;
+    ledger.store.write_event_mark(id, before, after)?;
+    ledger.event_moved(Some(before.state), state);
+    Ok(())
+}
+
+impl Work for WithdrawTurns {
+    type Answer = Vec<(TurnId, InboundId)>;
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Self::Answer, Failure> {
+        let mut withdrawn = Vec::new();
+        for (id, before) in ledger.store.running_events(&self.turns)? {
+            let after = InboundMark {
+                state: InboundState::Received,
+                attempts: before.attempts - 1,
+                turn: None,
+                note: before.note.clone(),
+            };
+            write(ledger, id, &before, after)?;
+            withdrawn.extend(before.turn.map(|turn| (turn, id)));
+        }
+        Ok(withdrawn)
+    }
+
+    fn is_owed(&self) -> bool {
+        true
+    }
+}
+
+impl Work for ListInbound {
+    type Answer = Vec<InboundRow>;
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Vec<InboundRow>, Failure> {
+        ledger.store.list_events(self)
+    }
+}
+
+impl Work for ListWaiting {
+    type Answer = Vec<WaitingRow>;
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Vec<WaitingRow>, Failure> {
+        ledger.store.list_waiting(self)
+    }
+}
+
+impl Work for ReadInbound {
+    type Answer = InboundRow;
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<InboundRow, Failure> {
+        ledger.store.read_event(self.id)
+    }
+}
+
+impl Work for LastInterrupted {
+    type Answer = Option<InboundRow>;
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Option<InboundRow>, Failure> {
+        ledger.store.last_interrupted(&self.session)
+    }
+}

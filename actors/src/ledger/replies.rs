@@ -1,0 +1,65 @@
+//! Outbound messages: recorded before they are sent, marked, listed.
+
+use super::failure::Failure;
+use super::store::{OutboundMark, StoreTransaction};
+use super::work::{LedgerTransaction, Work};
+use caduceus_contract::messages::ledger::{
+    ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
+};
+
+impl Work for RecordOutbound {
+    type Answer = OutboundId;
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<OutboundId, Failure> {
+        let reply = self.turn.zip(self.number);
+        if let Some(row) = reply.and_then(|reply| ledger.row_of_reply(reply)) {
+            return Ok(OutboundId(row));
+        }
+        let attempts = i64::from(self.state == OutboundState::Sending);
+        let mark = OutboundMark { state: self.state, attempts, message_id: None, error: None };
+        let id = ledger.store.record_reply(self, mark)?;
+        ledger.reply_moved(None, self.state);
+        ledger.written();
+        if let Some(reply) = reply {
+            ledger.add_reply(reply, id.0);
+        }
+        Ok(id)
+    }
+
+    fn is_owed(&self) -> bool {
+        self.turn.is_none()
+    }
+}
+
+impl Work for MarkOutbound {
+    type Answer = ();
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<(), Failure> {
+        let before = ledger.store.reply_mark(self.id)?;
+        // A reply that waits again was not sent, so it was no attempt.
+        let was_not_sent = before.state == OutboundState::Sending && self.state == OutboundState::Pending;
+        let attempts = before.attempts + i64::from(self.state == OutboundState::Sending) - i64::from(was_not_sent);
+        let from = before.state;
+        let after = OutboundMark {
+            state: self.state,
+            attempts,
+            message_id: self.message_id.clone().or(before.message_id),
+            error: self.error.clone().or(before.error),
+        };
+        ledger.store.write_reply_mark(self.id, from, after)?;
+        ledger.reply_moved(Some(from), self.state);
+        Ok(())
+    }
+
+    fn is_owed(&self) -> bool {
+        self.state != OutboundState::Sending
+    }
+}
+
+impl Work for ListOutbound {
+    type Answer = Vec<OutboundRow>;
+
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Vec<OutboundRow>, Failure> {
+        ledger.store.list_replies(self)
+    }
+}

@@ -1,0 +1,52 @@
+//! The ledger in one file of SQLite, on a local disk.
+//!
+//! Here alone are SQL, the schema and its migrations, checksums of rows, the place of the file, and what the thread holds in
+//! memory instead of indexes.
+
+mod duplicates;
+mod error;
+mod file_check; // Whether the files are still at their paths.
+mod history;
+mod inbound;
+mod loading;
+mod marks;
+mod marks_check;
+mod memory;
+mod migration;
+mod open;
+mod open_rows;
+mod operations;
+mod outbound;
+pub mod peek;
+pub mod place;
+mod refusals;
+mod restarts;
+mod row;
+mod schema;
+mod sessions;
+mod store;
+mod sweep;
+mod transaction;
+mod unread;
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::path::Path;
+
+pub use open::OpenError;
+pub use store::SqliteStore;
+
+use crate::ledger::writer::LedgerWriter;
+
+impl LedgerWriter<SqliteStore> {
+    /// Opens the ledger at `path`, creating it if necessary, and starts its thread. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing is deleted in any case.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let store = SqliteStore::open(path)?;
+        Self::start(store, path.to_owned()).map_err(|source| OpenError::File { path: path.to_owned(), source })
+    }
+}

@@ -1,0 +1,91 @@
+//! The operations of a transaction, each in the file of its rows.
+
+use super::transaction::SqliteTransaction;
+use super::{history, inbound, marks, outbound, refusals, restarts};
+use crate::ledger::failure::{Failure, StoreError};
+use crate::ledger::store::{InboundMark, OutboundMark, StoreTransaction, UnreadChat, Wrote};
+use caduceus_contract::messages::ledger::{
+    AppendHistory, HistoryEntry, InboundId, InboundRow, ListInbound, ListOutbound, ListWaiting, LoadHistory,
+    NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound, Recorded, WaitingRow,
+};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::session::SessionKey;
+
+impl StoreTransaction for SqliteTransaction<'_> {
+    fn commit(self) -> Result<Wrote, StoreError> {
+        Ok(self.write()?)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    fn record_event(&mut self, event: &RecordInbound, mark: InboundMark) -> Result<Recorded, Failure> {
+        inbound::record(self, event, mark)
+    }
+
+    fn event_mark(&mut self, id: InboundId) -> Result<InboundMark, Failure> {
+        marks::of_event(self, id.0)
+    }
+
+    fn write_event_mark(&mut self, id: InboundId, before: &InboundMark, after: InboundMark) -> Result<(), Failure> {
+        inbound::write_mark(self, id, before, after)
+    }
+
+    fn running_events(&mut self, turns: &[TurnId]) -> Result<Vec<(InboundId, InboundMark)>, Failure> {
+        inbound::running(self, turns)
+    }
+
+    fn list_events(&mut self, list: &ListInbound) -> Result<Vec<InboundRow>, Failure> {
+        inbound::list(self, list)
+    }
+
+    fn list_waiting(&mut self, list: &ListWaiting) -> Result<Vec<WaitingRow>, Failure> {
+        inbound::list_waiting(self, list)
+    }
+
+    fn read_event(&mut self, id: InboundId) -> Result<InboundRow, Failure> {
+        inbound::read(self, id)
+    }
+
+    fn last_interrupted(&mut self, session: &SessionKey) -> Result<Option<InboundRow>, Failure> {
+        inbound::last_interrupted(self, session)
+    }
+
+    fn unread_profiles(&mut self) -> Result<Vec<ProfileName>, Failure> {
+        refusals::profiles(self)
+    }
+
+    fn unread_chats(&mut self, profile: &ProfileName, limit: usize) -> Result<Vec<UnreadChat>, Failure> {
+        refusals::chats(self, profile, limit)
+    }
+
+    fn record_reply(&mut self, reply: &RecordOutbound, mark: OutboundMark) -> Result<OutboundId, Failure> {
+        outbound::record(self, reply, mark)
+    }
+
+    fn reply_mark(&mut self, id: OutboundId) -> Result<OutboundMark, Failure> {
+        marks::of_reply(self, id.0)
+    }
+
+    fn write_reply_mark(&mut self, id: OutboundId, before: OutboundState, after: OutboundMark) -> Result<(), Failure> {
+        outbound::write_mark(self, id, before, after)
+    }
+
+    fn list_replies(&mut self, list: &ListOutbound) -> Result<Vec<OutboundRow>, Failure> {
+        outbound::list(self, list)
+    }
+
+    fn append_history(&mut self, append: &AppendHistory) -> Result<(), Failure> {
+        history::append(self, append)
+    }
+
+    fn load_history(&mut self, load: &LoadHistory) -> Result<Vec<HistoryEntry>, Failure> {
+        history::load(self, load)
+    }
+
+    fn note_restart(&mut self, start: &NoteRestart) -> Result<usize, Failure> {
+        restarts::note(self, start)
+    }
+}

@@ -1,0 +1,65 @@
+//! The events that a drain refused and that were not read, by profile and chat.
+
+use rusqlite::OptionalExtension;
+use rusqlite::types::ValueRef;
+
+use super::inbound::{READ, inbound_row};
+use super::marks::INBOUND_TABLE as TABLE;
+use super::row::{CorruptRow, params, text};
+use super::transaction::SqliteTransaction;
+use crate::ledger::failure::Failure;
+use crate::ledger::store::UnreadChat;
+use caduceus_contract::messages::ledger::{InboundId, InboundRow, REFUSED_BY_DRAIN};
+use caduceus_contract::profile_name::ProfileName;
+
+pub(super) fn profiles(store: &SqliteTransaction<'_>) -> Result<Vec<ProfileName>, Failure> {
+    let sql = "SELECT DISTINCT profile FROM unread";
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let names: Vec<String> = statement.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    // An invalid name is a corrupt row, which is found when it is read.
+    Ok(names.into_iter().filter_map(|name| name.try_into().ok()).collect())
+}
+
+/// The first chats with their events. A chat whose events are all corrupt is left out.
+pub(super) fn chats(
+    store: &mut SqliteTransaction<'_>,
+    profile: &ProfileName,
+    limit: usize,
+) -> Result<Vec<UnreadChat>, Failure> {
+    let mut chats = Vec::new();
+    for rows in rows(store, profile, limit)? {
+        for row in rows.iter().rev() {
+            if let Some(InboundRow { target, .. }) = unread_row(store, *row)? {
+                chats.push(UnreadChat { target, events: rows.into_iter().map(InboundId).collect() });
+                break;
+            }
+        }
+    }
+    Ok(chats)
+}
+
+/// The rows of the first chats, by chat.
+fn rows(store: &SqliteTransaction<'_>, profile: &ProfileName, limit: usize) -> Result<Vec<Vec<i64>>, Failure> {
+    let sql = "SELECT json_group_array(id) FROM unread WHERE profile = ?1 \
+               GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let groups: Vec<String> =
+        statement.query_map((profile.as_str(), limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(groups.iter().filter_map(|ids| serde_json::from_str(ids).ok()).collect())
+}
+
+/// The row, if its chat is not notified yet; `None` for a corrupt one.
+fn unread_row(store: &mut SqliteTransaction<'_>, id: i64) -> Result<Option<InboundRow>, Failure> {
+    let connection = store.connection;
+    let mut statement = connection.prepare_cached(&format!("{READ} WHERE marks.id = ?1 AND note = ?2"))?;
+    let values = [ValueRef::Integer(id), text(REFUSED_BY_DRAIN)];
+    let found = statement.query_row(params(values), |row| Ok(inbound_row(row))).optional()?;
+    match found {
+        Some(Err(CorruptRow)) => {
+            drop(store.corrupt(TABLE, id));
+            Ok(None)
+        }
+        other => Ok(other.and_then(Result::ok)),
+    }
+}

@@ -1,0 +1,188 @@
+//! One transaction on the file, and what its operations have in common.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
+
+use super::memory::{Memory, RowKind};
+use super::row::{self, CorruptRow};
+use crate::ledger::failure::Failure;
+use crate::ledger::store::Wrote;
+use caduceus_contract::messages::ledger::LedgerError;
+
+/// The ledger's file inside one transaction. Dropped without a commit, it is undone, in the file and in memory.
+#[derive(Debug)]
+pub struct SqliteTransaction<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) ids: &'a mut Ids,
+    pub(super) corrupt: &'a mut CorruptRows,
+    pub(super) memory: &'a mut Memory,
+    /// Milliseconds since 1970 at which the transaction began.
+    pub(super) now_ms: i64,
+    /// Rows that the connection had changed before.
+    changes: u64,
+    /// Rolls back when dropped, unless it was committed.
+    transaction: Transaction<'a>,
+}
+
+/// A table whose rows are listed by state.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListedTable {
+    pub(super) kind: RowKind,
+    /// Its name in SQL and in errors.
+    pub(super) name: &'static str,
+    /// Reads whole rows from the table of `marks`: the number, the state, and the rest.
+    pub(super) read: &'static str,
+}
+
+/// The last row numbers. A number is used once, even if its transaction is rolled back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ids {
+    pub(super) inbound: i64,
+    pub(super) outbound: i64,
+    pub(super) history: i64,
+}
+
+/// Rows found corrupt since the ledger was opened, by table.
+#[derive(Debug, Default)]
+pub(super) struct CorruptRows(BTreeSet<(&'static str, i64)>);
+
+impl<'a> SqliteTransaction<'a> {
+    /// Begins a transaction that writes.
+    pub(super) fn begin(
+        connection: &'a Connection,
+        ids: &'a mut Ids,
+        corrupt: &'a mut CorruptRows,
+        memory: &'a mut Memory,
+        now_ms: i64,
+    ) -> rusqlite::Result<Self> {
+        let changes = connection.total_changes();
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+        Ok(Self { connection, ids, corrupt, memory, now_ms, changes, transaction })
+    }
+
+    /// Writes it to disk.
+    pub(super) fn write(self) -> rusqlite::Result<Wrote> {
+        // Not by the guard, which would be moved; it finds no transaction left.
+        self.transaction.execute_batch("COMMIT")?;
+        self.memory.committed();
+        Ok(if self.connection.total_changes() == self.changes { Wrote::Nothing } else { Wrote::Something })
+    }
+
+    /// Runs `operation`; if it fails, none of its changes stay, in the file or in memory.
+    pub(super) fn atomically<T>(
+        &mut self,
+        operation: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let changes = self.memory.changes();
+        self.connection.prepare_cached("SAVEPOINT work")?.execute([])?;
+        let outcome = operation(self);
+        if outcome.is_err() {
+            self.connection.prepare_cached("ROLLBACK TO work")?.execute([])?;
+            self.memory.undo_to(changes);
+        }
+        self.connection.prepare_cached("RELEASE work")?.execute([])?;
+        outcome
+    }
+
+    /// The rows of `table` in any of `states` after row `after`, oldest first, each once, at most `limit` good ones.
+    pub(super) fn list<T>(
+        &mut self,
+        table: ListedTable,
+        states: impl Iterator<Item = usize>,
+        after: Option<i64>,
+        limit: usize,
+        read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
+        id: impl Fn(&T) -> i64,
+    ) -> rusqlite::Result<Vec<T>> {
+        let mut found = Vec::new();
+        for state in states {
+            self.list_state(table, state, after.unwrap_or(i64::MIN), limit, &read, &mut found)?;
+        }
+        found.sort_unstable_by_key(&id);
+        found.dedup_by_key(|row| id(row));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones. Corrupt
+    /// rows do not count, or a short page would be treated as the last one.
+    fn list_state<T>(
+        &mut self,
+        table: ListedTable,
+        state: usize,
+        mut after: i64,
+        limit: usize,
+        read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
+        found: &mut Vec<T>,
+    ) -> rusqlite::Result<()> {
+        let full = found.len().saturating_add(limit);
+        while found.len() < full {
+            let rows = self.rows_in_state(table, state, after, full - found.len())?;
+            let Some(last) = rows.last() else { break };
+            after = *last;
+            for row in rows {
+                found.extend(self.read_in_state(table, row, state, &read)?.and_then(Result::ok));
+            }
+        }
+        Ok(())
+    }
+
+    /// The first `limit` rows in a state after row `after`: from memory if the state is open, otherwise from the marks.
+    fn rows_in_state(&self, table: ListedTable, state: usize, after: i64, limit: usize) -> rusqlite::Result<Vec<i64>> {
+        if let Some(rows) = self.memory.open_rows(table.kind, state) {
+            return Ok(rows.range((Bound::Excluded(after), Bound::Unbounded)).take(limit).copied().collect());
+        }
+        let sql = format!("SELECT id FROM {}_marks WHERE id > ? AND state = ? ORDER BY id LIMIT ?", table.name);
+        let values = [Some(after), i64::try_from(state).ok(), Some(i64::try_from(limit).unwrap_or(i64::MAX))];
+        self.connection.prepare_cached(&sql)?.query_map(values, |row| row.get(0))?.collect()
+    }
+
+    /// One row, if it is there and in this state. A corrupt one is recorded.
+    pub(super) fn read_in_state<T>(
+        &mut self,
+        table: ListedTable,
+        row: i64,
+        state: usize,
+        read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
+    ) -> rusqlite::Result<Option<Result<T, LedgerError>>> {
+        let found = self
+            .connection
+            .prepare_cached(&format!("{} WHERE marks.id = ?", table.read))?
+            .query_row([row], |found| Ok((row::code_at(found, 1).is_ok_and(|code| code == state), read(found))))
+            .optional()?;
+        Ok(match found {
+            Some((_, Err(CorruptRow))) => Some(Err(self.corrupt(table.name, row))),
+            Some((true, Ok(found))) => Some(Ok(found)),
+            // Another program changed or deleted it.
+            Some((false, Ok(_))) | None => None,
+        })
+    }
+
+    /// Records and logs a corrupt row, once.
+    pub(super) fn corrupt(&mut self, table: &'static str, row: i64) -> LedgerError {
+        self.corrupt.add(table, row)
+    }
+}
+
+impl CorruptRows {
+    /// Records and logs a corrupt row, once.
+    pub(super) fn add(&mut self, table: &'static str, row: i64) -> LedgerError {
+        if self.0.insert((table, row)) {
+            tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
+        }
+        LedgerError::Corrupt { table, row }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+impl Drop for SqliteTransaction<'_> {
+    fn drop(&mut self) {
+        // Nothing to undo after a commit.
+        self.memory.undo_to(0);
+    }
+}

@@ -1,0 +1,75 @@
+//! Requests that the tests of several rooms make.
+
+use super::*;
+
+const WINDOW: Duration = Duration::from_mins(2);
+
+pub(in crate::ledger) fn entry(content: &str) -> HistoryEntry {
+    HistoryEntry { role: "user".to_owned(), content: content.to_owned() }
+}
+
+pub(in crate::ledger) fn append<S: Store>(writer: &LedgerWriter<S>, chat: &str, contents: &[&str], keep: usize) {
+    let entries = contents.iter().map(|content| entry(content)).collect();
+    wait(writer.ask(AppendHistory { session: session(chat), entries, keep })).unwrap();
+}
+
+pub(in crate::ledger) fn load<S: Store>(writer: &LedgerWriter<S>, chat: &str, limit: usize) -> Vec<String> {
+    let entries = wait(writer.ask(LoadHistory { session: session(chat), limit })).unwrap();
+    entries.into_iter().map(|entry| entry.content).collect()
+}
+
+pub(in crate::ledger) fn interrupted(number: u64, chat: &str) -> RecordInbound {
+    RecordInbound { state: InboundState::Interrupted, session: session(chat), ..event(number) }
+}
+
+pub(in crate::ledger) fn last<S: Store>(writer: &LedgerWriter<S>, chat: &str) -> Option<InboundId> {
+    wait(writer.ask(LastInterrupted { session: session(chat) })).unwrap().map(|row| row.id)
+}
+
+/// The answer to a start at this time in milliseconds.
+pub(in crate::ledger) fn restart<S: Store>(writer: &LedgerWriter<S>, at_ms: i64) -> usize {
+    wait(writer.ask(NoteRestart { started_at_ms: 1_800_000_000_000 + at_ms, within: WINDOW })).unwrap()
+}
+
+pub(in crate::ledger) fn waiting<S: Store>(
+    writer: &LedgerWriter<S>,
+    after: Option<InboundId>,
+    limit: usize,
+) -> Vec<WaitingRow> {
+    let states = vec![InboundState::Received, InboundState::Held];
+    wait(writer.ask(ListWaiting { states, after, limit })).unwrap()
+}
+
+pub(in crate::ledger) fn refused(number: u64, chat: &str) -> RecordInbound {
+    let note = Some(REFUSED_BY_DRAIN.to_owned());
+    let user_id = Some(format!("user-{number}"));
+    let target = Arc::new(Target { chat_id: chat.into(), user_id, ..Target::clone(&target()) });
+    RecordInbound { state: InboundState::Refused, note, target, ..event(number) }
+}
+
+fn make_action(target: &Target, count: u64) -> String {
+    format!("{{\"op\":\"{} {count}\"}}", target.chat_id)
+}
+
+pub(in crate::ledger) fn notify<S: Store>(writer: &LedgerWriter<S>, chats: usize) -> usize {
+    let profile = ProfileName::default_profile();
+    wait(writer.ask(RecordRefusalNotices { profile, chats, make_action })).unwrap().len()
+}
+
+pub(in crate::ledger) fn notices<S: Store>(writer: &LedgerWriter<S>) -> Vec<String> {
+    let states = vec![OutboundState::Pending];
+    let rows = wait(writer.ask(ListOutbound { states, after: None, limit: 100 })).unwrap();
+    let mut actions: Vec<_> = rows.into_iter().map(|row| row.action).collect();
+    actions.sort();
+    actions
+}
+
+/// The end of the turn of `event`, with the result of `reply` and one entry of the conversation.
+pub(in crate::ledger) fn settle(event: InboundId, reply: OutboundId) -> SettleTurn {
+    let entries = vec![HistoryEntry { role: "user".to_owned(), content: "hello".to_owned() }];
+    SettleTurn {
+        event: Some(mark(event, InboundState::Done)),
+        replies: vec![MarkOutbound { id: reply, state: OutboundState::Delivered, message_id: None, error: None }],
+        history: Some(AppendHistory { session: session("chat"), entries, keep: 10 }),
+    }
+}

@@ -1,0 +1,69 @@
+//! The tests that the ledger passes on every database: each is a function over a [`TestHome`].
+//!
+//! Another database is one more line at the end. What one database alone can do, such as a corrupt file, is tested beside it.
+
+mod conversations;
+mod recording;
+mod retrying;
+mod settling;
+mod waiting;
+
+use super::*;
+
+/// Declares a test for each function of the suite, on the database of one kind of home.
+macro_rules! suite_on {
+    ($home:ty) => {
+        suite_on! { on $home:
+            conversations {
+                a_session_keeps_its_last_entries_and_those_of_others_stay
+                a_session_of_a_failed_transaction_has_a_valid_row_when_it_is_used_again
+            }
+            recording {
+                everything_recorded_is_there_after_reopening
+                the_same_frame_or_the_same_message_is_a_duplicate_of_the_first
+                without_any_name_nothing_is_a_duplicate
+                a_duplicate_is_still_one_after_reopening
+                two_repeats_in_one_group_are_one_event
+                an_event_of_a_failed_transaction_is_new
+                each_running_counts_an_attempt_and_a_mark_without_a_turn_keeps_it
+                a_list_continues_after_the_last_row_of_the_previous_page
+                marking_a_missing_row_is_an_error
+                lists_and_counts_are_the_same_after_reopening
+                a_mark_of_a_failed_transaction_leaves_the_row_in_its_lists
+                each_operation_of_a_batch_has_its_own_answer
+                an_event_recorded_with_its_turn_runs_from_then_on
+                turns_that_never_started_are_withdrawn_and_no_others
+                a_repeated_record_of_a_reply_is_answered_with_the_row_of_the_first
+            }
+            retrying {
+                the_newest_interrupted_event_of_a_session_is_found_behind_any_number_of_others
+                starts_within_the_window_are_counted_each_once_and_over_restarts
+            }
+            settling {
+                the_end_of_a_turn_is_written_with_all_its_parts
+                a_reply_whose_row_is_missing_does_not_keep_the_event_running
+                an_end_of_a_turn_that_is_handed_over_twice_adds_to_the_conversation_once
+            }
+            waiting {
+                waiting_events_are_read_in_pages_in_order_of_arrival
+                one_event_is_read_with_its_content_and_a_missing_one_is_an_error
+                each_chat_is_notified_once_how_many_of_its_messages_a_drain_refused_also_over_a_restart
+                a_refused_event_that_is_marked_again_is_no_longer_unread
+            }
+        }
+    };
+    (on $home:ty: $($room:ident { $($test:ident)+ })+) => {
+        $(mod $room {
+            $(
+                #[test]
+                fn $test() {
+                    $crate::ledger::tests::suite::$room::$test::<$home>();
+                }
+            )+
+        })+
+    };
+}
+
+mod sqlite {
+    suite_on!(crate::ledger::sqlite::tests::Home);
+}
