@@ -38,8 +38,8 @@ impl Retention {
     pub(super) fn swept(&mut self, outcome: &Result<Deleted, StoreError>) {
         self.due_in = match outcome {
             Ok(Deleted { more: true, .. }) => Duration::from_secs(1),
-            Ok(_) => EVERY,
-            Err(_) => return,
+            // After a failure as well, so that a disk that refuses writes is not asked again at once.
+            Ok(_) | Err(_) => EVERY,
         };
     }
 }
@@ -68,5 +68,16 @@ mod tests {
         row_counts.inbound[INBOUND_ENDED] += 1;
         assert!(retention.is_due(Duration::ZERO, &row_counts));
         assert!(retention.is_due(EVERY, &RowCounts::default()));
+    }
+
+    #[test]
+    fn the_next_slice_follows_in_a_second_and_a_sweep_that_failed_is_not_repeated_at_once() {
+        let mut retention = Retention::default();
+        let deleted = |more| Ok(Deleted { delta: RowCounts::default(), more });
+        let failed = Err(StoreError { class: crate::ledger::failure::ErrorClass::Temporary, text: String::new() });
+        for (outcome, due_in) in [(deleted(true), Duration::from_secs(1)), (deleted(false), EVERY), (failed, EVERY)] {
+            retention.swept(&outcome);
+            assert_eq!(retention.due_in(), due_in);
+        }
     }
 }
