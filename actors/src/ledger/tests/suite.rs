@@ -4,8 +4,10 @@
 
 mod conversations;
 mod recording;
+mod retention;
 mod retrying;
 mod settling;
+mod transactions;
 mod waiting;
 
 use super::*;
@@ -33,7 +35,14 @@ macro_rules! suite_on {
                 each_operation_of_a_batch_has_its_own_answer
                 an_event_recorded_with_its_turn_runs_from_then_on
                 turns_that_never_started_are_withdrawn_and_no_others
+                an_event_in_a_final_state_does_not_run_again
                 a_repeated_record_of_a_reply_is_answered_with_the_row_of_the_first
+                a_reply_that_waits_again_was_no_attempt
+            }
+            retention {
+                ended_rows_are_deleted_by_age_and_open_ones_never
+                rows_in_excess_are_deleted_oldest_first_and_the_newest_row_stays
+                a_backlog_of_expired_rows_is_deleted_in_slices
             }
             retrying {
                 the_newest_interrupted_event_of_a_session_is_found_behind_any_number_of_others
@@ -43,6 +52,12 @@ macro_rules! suite_on {
                 the_end_of_a_turn_is_written_with_all_its_parts
                 a_reply_whose_row_is_missing_does_not_keep_the_event_running
                 an_end_of_a_turn_that_is_handed_over_twice_adds_to_the_conversation_once
+            }
+            transactions {
+                a_transaction_that_is_dropped_leaves_nothing
+                a_transaction_that_panics_leaves_nothing
+                a_probe_and_the_checks_change_nothing
+                a_commit_reports_whether_anything_was_written
             }
             waiting {
                 waiting_events_are_read_in_pages_in_order_of_arrival

@@ -260,6 +260,25 @@ pub(super) fn turns_that_never_started_are_withdrawn_and_no_others<H: TestHome>(
     assert_eq!(received(&home.open()).len(), 1);
 }
 
+pub(super) fn an_event_in_a_final_state_does_not_run_again<H: TestHome>() {
+    let home = H::new();
+    let writer = home.open();
+    let begun = |number, state| {
+        let id = record(&writer, number);
+        wait(writer.ask(mark(id, state))).unwrap();
+        (id.0, wait(writer.ask(mark(id, InboundState::Running))))
+    };
+    for (number, state) in
+        (0..).zip([InboundState::Done, InboundState::Failed, InboundState::Refused, InboundState::Dead])
+    {
+        let (row, answer) = begun(number, state);
+        assert_eq!(answer, Err(LedgerError::Final { row }), "{state:?}");
+    }
+    for (number, state) in (10..).zip([InboundState::Held, InboundState::Interrupted, InboundState::Received]) {
+        assert_eq!(begun(number, state).1, Ok(()), "{state:?}");
+    }
+}
+
 pub(super) fn a_repeated_record_of_a_reply_is_answered_with_the_row_of_the_first<H: TestHome>() {
     let home = H::new();
     let writer = home.open();
@@ -275,4 +294,15 @@ pub(super) fn a_repeated_record_of_a_reply_is_answered_with_the_row_of_the_first
     assert_eq!(writer.view().outbound, [(OutboundState::Sending, 4)].into());
     let other_turn = RecordOutbound { turn: Some(fresh_turn_id()), ..reply(Some(0)) };
     assert!(wait(writer.ask(other_turn)).unwrap().0 > rows[4], "the number is that within a turn");
+}
+
+pub(super) fn a_reply_that_waits_again_was_no_attempt<H: TestHome>() {
+    let home = H::new();
+    let writer = home.open();
+    let id = wait(writer.ask(reply(None, OutboundState::Sending))).unwrap();
+    let waits = MarkOutbound { id, state: OutboundState::Pending, message_id: None, error: None };
+    wait(writer.ask(waits)).unwrap();
+    let pending = ListOutbound { states: vec![OutboundState::Pending], after: None, limit: 9 };
+    let rows = wait(writer.ask(pending)).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>(), [(id, 0)]);
 }
