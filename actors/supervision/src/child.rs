@@ -105,7 +105,7 @@ where
         // otherwise supersede its successor when it continues.
         let reader = self.mailbox.reader();
         thread
-            .spawn(system.beat_every(), move || Runner::new(launch, start, reader, self))
+            .spawn(move || Runner::new(launch, start, reader, self))
             .map_err(|error| ExitReason::Error(format!("thread {} cannot be started: {error}", thread.name())))
     }
 

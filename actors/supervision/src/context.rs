@@ -7,10 +7,11 @@ use tokio::sync::watch;
 
 use crate::locked::locked;
 use crate::options::{RootEnd, RootOptions};
+use crate::watchdog::Watchdog;
 use crate::worker_thread::{ArbiterThread, WorkerThread};
 
-/// Beats of a heartbeat within the time after which its owner counts as unresponsive.
-const BEATS: u32 = 10;
+/// Checks of a heartbeat within the time after which its owner counts as unresponsive.
+const CHECKS: u32 = 10;
 
 /// The shared state of one tree. Cheap to clone; clones share one state.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ struct ContextState {
 
 impl SystemContext {
     pub(crate) fn new(options: RootOptions) -> Self {
-        let root_thread = WorkerThread::root(options.unresponsive_after / BEATS);
+        let root_thread = WorkerThread::root();
         Self(Arc::new(ContextState {
             options,
             root_thread,
@@ -46,8 +47,12 @@ impl SystemContext {
         &self.0.options
     }
 
-    pub(crate) fn beat_every(&self) -> Duration {
-        self.0.options.unresponsive_after / BEATS
+    /// The time between two checks of heartbeats, each of which requests the next beats. The watchdog requests none, so its own time counts
+    /// as well.
+    pub(crate) fn check_every(&self) -> Duration {
+        let options = &self.0.options;
+        let watched = options.watchdog.as_ref().map(Watchdog::stale_after);
+        watched.map_or(options.unresponsive_after, |time| time.min(options.unresponsive_after)) / CHECKS
     }
 
     pub(crate) fn root_thread(&self) -> &WorkerThread {

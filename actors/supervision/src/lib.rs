@@ -36,6 +36,7 @@ mod staleness;
 mod start_child;
 mod start_context;
 mod supervisor;
+mod thread_heartbeat;
 mod tree_node;
 mod tree_version;
 mod watchdog;

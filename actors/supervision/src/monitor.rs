@@ -1,4 +1,4 @@
-//! Checks the heartbeats of all threads and actors of one tree.
+//! Checks the heartbeats of all threads and actors of one tree, and requests the next ones.
 
 use std::time::Duration;
 
@@ -14,21 +14,24 @@ use crate::options::RootEnd;
 use crate::staleness::Staleness;
 use crate::worker_thread::WorkerThread;
 
-/// Checks all threads and actors until the tree ends. Runs on the root's thread, which the watchdog monitors.
+/// Checks all threads and actors until the tree ends. Runs on the root's thread, whose heartbeat it requests as long as that thread
+/// runs: the watchdog monitors it after the end of the tree as well.
 pub(crate) async fn run(system: SystemContext, board: Board) {
-    let mut monitor = HeartbeatMonitor {
-        staleness: Staleness::new(system.options().unresponsive_after, monotonic::now()),
-        system: system.clone(),
-        board,
-        reported: Vec::new(),
-    };
-    let mut ticks = tokio::time::interval(system.beat_every());
+    let (root_thread, mut ended) = (system.root_thread().clone(), system.ended());
+    let mut ticks = tokio::time::interval(system.check_every());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ended = system.ended();
+    let allowed = system.options().unresponsive_after;
+    let staleness = Staleness::new(allowed, monotonic::now());
+    let mut monitor = Some(HeartbeatMonitor { staleness, system, board, reported: Vec::new() });
     loop {
         tokio::select! {
-            _ = ticks.tick() => monitor.check(),
-            _ = ended.wait_for(Option::is_some) => return,
+            _ = ticks.tick() => {
+                root_thread.request_beat(monotonic::now(), allowed);
+                if let Some(monitor) = &mut monitor {
+                    monitor.check();
+                }
+            }
+            _ = ended.wait_for(Option::is_some), if monitor.is_some() => monitor = None,
         }
     }
 }
@@ -43,12 +46,22 @@ struct HeartbeatMonitor {
 
 impl HeartbeatMonitor {
     fn check(&mut self) {
+        let threads = self.system.threads();
+        self.judge(&threads);
+        // After the judgement, and in every case: the next check judges the beats that are requested here.
+        let (now, allowed) = (monotonic::now(), self.system.options().unresponsive_after);
+        for thread in &threads {
+            thread.request_beat(now, allowed);
+        }
+    }
+
+    fn judge(&mut self, threads: &[WorkerThread]) {
         if let Some(late) = self.staleness.check(monotonic::now()) {
             tracing::warn!(late_ms = late.as_millis(), "heartbeat check ran late; every deadline is renewed");
             return;
         }
-        for thread in self.system.threads() {
-            self.check_thread(&thread);
+        for thread in threads {
+            self.check_thread(thread);
         }
         self.check_actors();
     }
@@ -86,7 +99,7 @@ impl HeartbeatMonitor {
         if too_many {
             return self.system.end(RootEnd::TooManyUnresponsive);
         }
-        match thread.replace(self.system.beat_every()) {
+        match thread.replace() {
             Ok(unresponsive) => unresponsive.into_iter().for_each(|thread| self.system.leak(thread)),
             Err(error) => {
                 tracing::error!(thread = thread.name(), %error, "no thread to replace an unresponsive one");
@@ -156,4 +169,55 @@ fn is_left_behind(child: &RunningChild) -> bool {
 fn report_unresponsive(child: &RunningChild) {
     // Without a receiver the supervisor has ended, and has fenced the child.
     let _ = child.events.send(ChildEvent::Ended { run: child.run, reason: ExitReason::Unresponsive });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::options::RootOptions;
+    use crate::restart::Strategy;
+    use crate::root::Root;
+    use crate::spec::SupervisorSpec;
+    use crate::watchdog::Watchdog;
+
+    const CEILING: Duration = Duration::from_secs(20);
+
+    async fn until_beat(thread: &WorkerThread, after: Duration) {
+        let begin = Instant::now();
+        while thread.heartbeat().is_none_or(|(_, heartbeat)| heartbeat.last() <= after) {
+            assert!(begin.elapsed() < CEILING, "no beat of the thread {:?}", thread.name());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[actix::test]
+    async fn thread_beats_when_it_is_asked() {
+        let thread = WorkerThread::new("data");
+        thread.spawn(|| async {}).expect("the thread starts");
+        for _ in 0..3 {
+            let before = monotonic::now();
+            // A request that is due wakes the thread although it waits.
+            thread.request_beat(monotonic::now(), Duration::ZERO);
+            until_beat(&thread, before).await;
+        }
+    }
+
+    #[actix::test]
+    async fn root_beats_as_often_as_its_watchdog_needs_also_after_the_end_of_the_tree() {
+        let watchdog = Watchdog::start(Duration::from_secs(2), |_| {}).expect("a thread starts");
+        let unresponsive_after = Duration::from_hours(1);
+        let options = RootOptions { unresponsive_after, watchdog: Some(watchdog), ..RootOptions::default() };
+        let system = SystemContext::new(options.clone());
+        assert_eq!(system.check_every(), Duration::from_millis(200));
+        let spec = SupervisorSpec::new(Strategy::OneForOne);
+        let root = Root::start(spec, options).expect("the tree starts");
+        for stop in [false, true] {
+            if stop {
+                root.stop().await;
+            }
+            until_beat(root.system().root_thread(), monotonic::now()).await;
+        }
+    }
 }

@@ -142,6 +142,11 @@ impl RootHandle {
         self.board.clone()
     }
 
+    #[cfg(test)]
+    pub(crate) fn system(&self) -> &SystemContext {
+        &self.system
+    }
+
     /// A port into the root supervisor.
     #[must_use]
     pub fn port<M>(&self) -> Port<M>

@@ -1,6 +1,7 @@
 //! An OS thread that monitors the root's thread and a deadline.
 //!
-//! It depends on nothing that it monitors: no runtime, no channel, no log. When it fires it calls the function it was started with,
+//! It depends on nothing that it monitors: no runtime, no channel, no log. So it requests no heartbeat; the heartbeat check, which runs on the
+//! root's thread, requests that of its own thread. When it fires it calls the function it was started with,
 //! which usually writes the report and ends the process, so that the service manager starts a new one. A report that
 //! cannot be made in time is left out.
 
@@ -117,6 +118,10 @@ impl Watchdog {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.state().watched.as_ref().is_some_and(|(heartbeat, _)| heartbeat.age() < self.0.stale_after)
+    }
+
+    pub(crate) fn stale_after(&self) -> Duration {
+        self.0.stale_after
     }
 
     pub(crate) fn watch(&self, heartbeat: Heartbeat, board: Board) {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use actix::{Arbiter, ArbiterHandle};
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
-use tokio::time::MissedTickBehavior;
 
 use crate::heartbeat::Heartbeat;
 use crate::incarnation_future::spawn_outside;
 use crate::locked::locked;
+use crate::thread_heartbeat::ThreadHeartbeat;
 
 /// Threads for blocking work (`spawn_blocking`) of one worker thread, at most: further work waits. A burst of it on a busy machine makes no
 /// hundreds of threads, which remain for some seconds. More than the turns that start at once, each of which may wait for a disk.
@@ -44,7 +44,7 @@ pub(crate) struct ArbiterThread {
     handle: ArbiterHandle,
     /// `None` for the thread of the root, which this crate does not join.
     arbiter: Option<Arbiter>,
-    heartbeat: Heartbeat,
+    heartbeat: ThreadHeartbeat,
     /// Set when it runs.
     thread_id: Arc<OnceLock<ThreadId>>,
     /// Closed when the thread's tasks have been dropped.
@@ -68,9 +68,10 @@ impl WorkerThread {
     }
 
     /// The thread that the root supervisor runs on; the watchdog watches it.
-    pub(crate) fn root(beat_every: Duration) -> Self {
+    pub(crate) fn root() -> Self {
         let handle = Arbiter::current();
-        let thread = ArbiterThread::of(1, handle, None, beat_every);
+        // Its runtime is not made here, so it is asked at every check.
+        let thread = ArbiterThread::of(1, handle, None, ThreadHeartbeat::default());
         let _ = thread.thread_id.set(std::thread::current().id());
         Self::with("root", false, Some(thread))
     }
@@ -97,14 +98,13 @@ impl WorkerThread {
     /// the same thread spawns it directly, without a message.
     pub(crate) fn spawn<F: Future<Output = ()> + 'static>(
         &self,
-        beat_every: Duration,
         make: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<u64> {
         let mut slot = self.slot();
         // A thread whose loop has ended takes no more work.
         if slot.as_ref().is_none_or(|thread| !thread.handle.alive() && thread.arbiter.is_some()) {
             let number = slot.as_ref().map_or(1, |thread| thread.number + 1);
-            *slot = Some(ArbiterThread::start(number, beat_every)?);
+            *slot = Some(ArbiterThread::start(number)?);
         }
         let Some(thread) = slot.as_ref() else { unreachable!("started above") };
         let number = thread.number;
@@ -119,14 +119,21 @@ impl WorkerThread {
 
     /// Number and heartbeat of the current thread.
     pub(crate) fn heartbeat(&self) -> Option<(u64, Heartbeat)> {
-        self.slot().as_ref().map(|thread| (thread.number, thread.heartbeat.clone()))
+        self.slot().as_ref().map(|thread| (thread.number, thread.heartbeat.last().clone()))
+    }
+
+    /// Requests a beat of the current thread; see [`ThreadHeartbeat::request`].
+    pub(crate) fn request_beat(&self, now: Duration, at_least_every: Duration) {
+        if let Some(thread) = self.slot().as_ref() {
+            thread.heartbeat.request(now, at_least_every);
+        }
     }
 
     /// Starts a new thread in place of an unresponsive one. Returns the old one, which ends if it runs again.
-    pub(crate) fn replace(&self, beat_every: Duration) -> io::Result<Option<ArbiterThread>> {
+    pub(crate) fn replace(&self) -> io::Result<Option<ArbiterThread>> {
         let mut slot = self.slot();
         let number = slot.as_ref().map_or(1, |thread| thread.number + 1);
-        let unresponsive = slot.replace(ArbiterThread::start(number, beat_every)?);
+        let unresponsive = slot.replace(ArbiterThread::start(number)?);
         if let Some(thread) = &unresponsive {
             thread.handle.stop();
         }
@@ -144,27 +151,29 @@ impl WorkerThread {
 }
 
 impl ArbiterThread {
-    fn start(number: u64, beat_every: Duration) -> io::Result<Self> {
-        let arbiter = Arbiter::try_with_tokio_rt(|| {
-            Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()
+    fn start(number: u64) -> io::Result<Self> {
+        let heartbeat = ThreadHeartbeat::default();
+        let (parks, unparks) = (heartbeat.clone(), heartbeat.clone());
+        let arbiter = Arbiter::try_with_tokio_rt(move || {
+            Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(BLOCKING_THREADS)
+                .on_thread_park(move || parks.park())
+                .on_thread_unpark(move || unparks.unpark())
+                .build()
         })?;
-        Ok(Self::of(number, arbiter.handle(), Some(arbiter), beat_every))
+        Ok(Self::of(number, arbiter.handle(), Some(arbiter), heartbeat))
     }
 
-    /// Spawns a task behind `handle` that beats a heartbeat as long as the thread's event loop runs.
-    fn of(number: u64, handle: ArbiterHandle, arbiter: Option<Arbiter>, beat_every: Duration) -> Self {
-        let (heartbeat, thread_id) = (Heartbeat::new(), Arc::new(OnceLock::new()));
+    /// Spawns a task behind `handle` that answers the requests for beats.
+    fn of(number: u64, handle: ArbiterHandle, arbiter: Option<Arbiter>, heartbeat: ThreadHeartbeat) -> Self {
+        let thread_id = Arc::new(OnceLock::new());
         let (guard, alive) = watch::channel(());
         let (beats, runs_on) = (heartbeat.clone(), Arc::clone(&thread_id));
         handle.spawn(async move {
             let _guard = guard;
             let _ = runs_on.set(std::thread::current().id());
-            let mut ticks = tokio::time::interval(beat_every);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                beats.beat();
-            }
+            beats.answer().await;
         });
         Self { number, handle, arbiter, heartbeat, thread_id, alive }
     }

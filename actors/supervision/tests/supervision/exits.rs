@@ -169,6 +169,13 @@ async fn exit_of_a_child_that_is_given_up_on_a_blocked_thread_is_reported() {
     subject.ping().await;
     inject(&root, "turns/turn-1", Fault::HangThread(HANG)).await;
     subject.mailbox.port::<Ping>().tell(Ping).unwrap();
+    // The thread hangs once the message is taken; a stop that arrives before it would be carried out.
+    let taken = async {
+        while subject.mailbox.gauge().waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the message", taken).await;
     let begun = std::time::Instant::now();
     turns.port().ask(StopChild { id: "turn-1".to_owned() }, CEILING).await.unwrap().unwrap();
     let exited = within("the exit", exits.recv()).await.expect("it is reported");
