@@ -20,8 +20,8 @@ use tracing::{error, warn};
 const LOCK: &str = "gateway.lock";
 /// The file in which the original's tools look up the process first.
 const PID: &str = "gateway.pid";
-/// How often the lock's file is checked.
-const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the lock's file is checked: each check wakes the process.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a check whether the home is held may have the lock; a gateway that starts meanwhile waits.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(100);
 /// Records are some hundred bytes.
