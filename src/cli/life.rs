@@ -277,9 +277,9 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
     async move {
         let mut changes = board.changes();
         loop {
-            let tree = board.snapshot();
-            let settled = |state| matches!(state, ChildState::Running | ChildState::Failed);
-            if !tree.children.is_empty() && tree.children.iter().all(|child| settled(child.state)) {
+            let states = board.states_of_children();
+            let settled = |state: &ChildState| matches!(state, ChildState::Running | ChildState::Failed);
+            if !states.is_empty() && states.iter().all(settled) {
                 return;
             }
             if changes.changed().await.is_err() {

@@ -98,6 +98,12 @@ impl Board {
         self.root.node(monotonic::now())
     }
 
+    /// The states of the children of the root. Costs the same whatever is below them.
+    #[must_use]
+    pub fn states_of_children(&self) -> Vec<ChildState> {
+        self.root.all_children().iter().map(|child| locked(&child.status).state).collect()
+    }
+
     /// A counter that increases with each change of state while someone waits for it. For tests and short waits: each change wakes
     /// the caller. See [`Board::on_change`].
     #[must_use]

@@ -11,6 +11,8 @@ use crate::plan::RunId;
 pub(crate) enum ChildEvent {
     /// Its `started` hook has returned.
     Started { run: RunId },
+    /// It has reported that it is ready.
+    Ready { run: RunId },
     /// It was dropped, or fenced.
     Ended { run: RunId, reason: ExitReason },
 }

@@ -5,6 +5,7 @@
 //! without code in the actor.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -28,9 +29,26 @@ struct IncarnationState {
     fenced: AtomicBool,
     ready: AtomicBool,
     became_ready: Notify,
+    /// Set if its supervisor waits for its report.
+    on_ready: Option<ReadyHook>,
     end: OnceLock<ExitReason>,
     control: RunnerControl,
     heartbeat: ActorHeartbeat,
+}
+
+/// Reports to the supervisor that an incarnation is ready.
+pub(crate) struct ReadyHook(Box<dyn Fn() + Send + Sync>);
+
+impl ReadyHook {
+    pub(crate) fn new(report: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Box::new(report))
+    }
+}
+
+impl fmt::Debug for ReadyHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadyHook")
+    }
 }
 
 impl Incarnation {
@@ -38,16 +56,17 @@ impl Incarnation {
     /// an actor by hand makes its own.
     #[must_use]
     pub fn new(path: impl Into<Arc<str>>, generation: u64) -> Self {
-        Self::at(ChildPath::new(&Arc::default(), &path.into()), generation)
+        Self::at(ChildPath::new(&Arc::default(), &path.into()), generation, None)
     }
 
-    pub(crate) fn at(path: ChildPath, generation: u64) -> Self {
+    pub(crate) fn at(path: ChildPath, generation: u64, on_ready: Option<ReadyHook>) -> Self {
         Self(Arc::new(IncarnationState {
             path,
             generation,
             fenced: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             became_ready: Notify::new(),
+            on_ready,
             end: OnceLock::new(),
             control: RunnerControl::default(),
             heartbeat: ActorHeartbeat::new(),
@@ -86,6 +105,9 @@ impl Incarnation {
     pub fn ready(&self) {
         if !self.0.ready.swap(true, Ordering::SeqCst) {
             self.0.became_ready.notify_waiters();
+            if let Some(ReadyHook(report)) = &self.0.on_ready {
+                report();
+            }
         }
     }
 

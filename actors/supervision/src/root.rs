@@ -81,7 +81,7 @@ impl Root {
             watchdog.watch(heartbeat, board.clone());
         }
         let (events, received) = mpsc::unbounded_channel();
-        let incarnation = Incarnation::at(ChildPath::root(), 1);
+        let incarnation = Incarnation::at(ChildPath::root(), 1, None);
         let exit = ExitNotifier::new(RunId::ROOT, events.clone());
         let run = IncarnationLaunch { incarnation: incarnation.clone(), fault: None, exit };
         let started = ChildSpec::supervisor("root", &mailbox, spec).actor.start(run, &system, &cell, &worker_thread);
@@ -113,6 +113,7 @@ async fn record_end(mut events: mpsc::UnboundedReceiver<ChildEvent>, cell: Arc<S
                 cell.write(|status| status.state = ChildState::Running);
                 cell.notify();
             }
+            Some(ChildEvent::Ready { .. }) => {}
             Some(ChildEvent::Ended { reason, .. }) => break reason,
             None => break ExitReason::Killed,
         }

@@ -135,7 +135,7 @@ impl Supervisor {
             return self.operate(id, OperatorCommand::Restart, ctx);
         }
         let current = child.current.as_ref().ok_or_else(|| OperateError::NotRunning(id.to_owned()))?;
-        current.incarnation.control().inject(fault);
+        current.control().inject(fault);
         Ok(())
     }
 }

@@ -70,11 +70,12 @@ impl Supervisor {
                     self.decide(SupervisorEvent::Ready { run }, ctx);
                 }
             }
+            ChildEvent::Ready { run } => self.decide(SupervisorEvent::Ready { run }, ctx),
             ChildEvent::Ended { run, reason } => {
                 // Reports of a superseded run are ignored.
                 let Some(key) = self.plan.key_of(run) else { return };
                 let reason = self.plan.counted_reason(run, reason);
-                self.on_exit(key, reason.clone(), ctx);
+                self.on_exit(key, reason.clone());
                 self.decide(SupervisorEvent::Ended { run, reason }, ctx);
             }
         }

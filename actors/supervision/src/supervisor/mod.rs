@@ -7,14 +7,15 @@
 
 mod commands; // Handlers of the messages from operators and actors.
 mod events; // The reports of runners, and the reports of exits.
+mod timers; // The timers of children.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::fut::{ActorFutureExt, wrap_future};
-use actix::{Actor, ActorContext, AsyncContext, Context, Running, SpawnHandle};
+use actix::{Actor, ActorContext, AsyncContext, Context, Running};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::Instant;
 
 use crate::board::{RunningChild, StatusCell, wall_clock};
 use crate::child_event::{ChildEvent, ExitNotifier};
@@ -23,7 +24,7 @@ use crate::children::Children;
 use crate::context::SystemContext;
 use crate::exit::ExitReason;
 use crate::fault::Fault;
-use crate::incarnation::Incarnation;
+use crate::incarnation::{Incarnation, ReadyHook};
 use crate::launch::IncarnationLaunch;
 use crate::messages::ChildExited;
 use crate::monotonic;
@@ -38,11 +39,13 @@ use crate::spec::ChildSpec;
 use crate::start_context::StartContext;
 use crate::tree_node::ChildState;
 use crate::worker_thread::WorkerThread;
+use timers::ChildTimers;
 
 /// Starts, stops and restarts its children. Made by [`ChildSpec::supervisor`] or [`Root::start`](crate::Root::start).
 pub struct Supervisor {
     plan: SupervisorPlan,
     running: ChildSlots<SupervisedChild>,
+    timers: ChildTimers,
     /// The key of each child, by its id.
     by_id: HashMap<Arc<str>, ChildKey>,
     children: Children,
@@ -64,16 +67,12 @@ pub struct Supervisor {
 struct SupervisedChild {
     spec: ChildSpec,
     cell: Arc<StatusCell>,
-    current: Option<CurrentIncarnation>,
-    timer: Option<SpawnHandle>,
+    /// The incarnation that runs.
+    current: Option<Incarnation>,
+    /// When its timer is due.
+    timer: Option<Instant>,
     /// Takes effect at the next start.
     fault: Option<Fault>,
-}
-
-/// The running incarnation.
-struct CurrentIncarnation {
-    incarnation: Incarnation,
-    until_ready: Option<SpawnHandle>,
 }
 
 impl Supervisor {
@@ -83,6 +82,7 @@ impl Supervisor {
         let mut supervisor = Self {
             plan: SupervisorPlan::new(spec.strategy).starting_together(spec.together),
             running: ChildSlots::default(),
+            timers: ChildTimers::default(),
             by_id: HashMap::new(),
             children,
             exits: spec.exits,
@@ -150,10 +150,10 @@ impl Supervisor {
 
     fn carry_out(&mut self, step: SupervisorStep, ctx: &mut Context<Self>) {
         match step {
-            SupervisorStep::Launch { key, run } => self.launch(key, run, ctx),
-            SupervisorStep::Stop { key } => self.with_current(key, |current| current.incarnation.control().stop()),
-            SupervisorStep::Kill { key } => self.with_current(key, |current| current.incarnation.control().kill()),
-            SupervisorStep::Abandon { key } => self.on_exit(key, ExitReason::Killed, ctx),
+            SupervisorStep::Launch { key, run } => self.launch(key, run),
+            SupervisorStep::Stop { key } => self.with_current(key, |current| current.control().stop()),
+            SupervisorStep::Kill { key } => self.with_current(key, |current| current.control().kill()),
+            SupervisorStep::Abandon { key } => self.on_exit(key, ExitReason::Killed),
             SupervisorStep::Wait { key, length, timer } => self.wait(key, length, timer, ctx),
             SupervisorStep::CloseMailbox { key } => {
                 if let Some(child) = self.running.get(key) {
@@ -171,31 +171,30 @@ impl Supervisor {
         }
     }
 
-    fn launch(&mut self, key: ChildKey, run: RunId, ctx: &mut Context<Self>) {
+    fn launch(&mut self, key: ChildKey, run: RunId) {
         let Some(child) = self.running.get_mut(key) else { return };
-        if let Some(timer) = child.timer.take() {
-            ctx.cancel_future(timer);
+        if let Some(at) = child.timer.take() {
+            self.timers.remove(at, key);
         }
         let generation = child.cell.write(|status| {
             status.generation += 1;
             status.started_at = Some(wall_clock());
             status.generation
         });
-        let incarnation = Incarnation::at(child.cell.child_path().clone(), generation);
+        let reported = matches!(child.spec.readiness, Readiness::Reported { .. });
+        let ready = reported.then(|| {
+            let events = self.events.clone();
+            // There is no receiver once the supervisor itself is gone.
+            ReadyHook::new(move || _ = events.send(ChildEvent::Ready { run }))
+        });
+        let incarnation = Incarnation::at(child.cell.child_path().clone(), generation, ready);
         let launch = IncarnationLaunch {
             incarnation: incarnation.clone(),
             fault: child.fault.take(),
             exit: ExitNotifier::new(run, self.events.clone()),
         };
-        let until_ready = matches!(child.spec.readiness, Readiness::Reported { .. }).then(|| {
-            let ready = incarnation.clone();
-            let ready = async move { ready.until_ready().await };
-            ctx.spawn(
-                wrap_future::<_, Self>(ready).map(move |(), this, ctx| this.on(SupervisorEvent::Ready { run }, ctx)),
-            )
-        });
         let thread = child.spec.worker_thread.as_ref().unwrap_or_else(|| self.system.root_thread());
-        child.current = Some(CurrentIncarnation { incarnation: incarnation.clone(), until_ready });
+        child.current = Some(incarnation.clone());
         let started = Arc::clone(&child.spec.actor).start(launch, &self.system, &child.cell, thread);
         let thread_number = started.unwrap_or_else(|reason| {
             // The exit notifier, dropped before the start, reports it as an exit.
@@ -214,22 +213,43 @@ impl Supervisor {
         self.cells_changed = true;
     }
 
+    /// Sets the timer of a child, in place of its last one.
     fn wait(&mut self, key: ChildKey, length: Duration, timer: ChildTimer, ctx: &mut Context<Self>) {
         let Some(child) = self.running.get_mut(key) else { return };
-        let set = ctx.run_later(length, move |this, ctx| this.on(SupervisorEvent::Due(timer), ctx));
-        if let Some(before) = child.timer.replace(set) {
-            ctx.cancel_future(before);
+        let at = Instant::now() + length;
+        if let Some(before) = child.timer.replace(at) {
+            self.timers.remove(before, key);
+        }
+        self.timers.set(at, key, timer);
+        self.wake_for_timers(ctx);
+    }
+
+    fn wake_for_timers(&mut self, ctx: &mut Context<Self>) {
+        let Some(at) = self.timers.needs_wake() else { return };
+        let handle = ctx.run_later(at.saturating_duration_since(Instant::now()), |this, ctx| {
+            this.timers.wake = None;
+            let now = Instant::now();
+            while let Some(timer) = this.timers.next_due(now) {
+                this.decide(SupervisorEvent::Due(timer), ctx);
+            }
+            this.wake_for_timers(ctx);
+            this.publish();
+            // Of a child that was given up without a report of its runner.
+            this.report_new_exits(ctx);
+        });
+        if let Some((_, later)) = self.timers.wake.replace((at, handle)) {
+            ctx.cancel_future(later);
         }
     }
 
     /// Handles the end of an incarnation: fences it, because its thread may still run it, and queues the exit, which the caller reports.
-    fn on_exit(&mut self, key: ChildKey, reason: ExitReason, ctx: &mut Context<Self>) {
+    fn on_exit(&mut self, key: ChildKey, reason: ExitReason) {
         let Some(child) = self.running.get_mut(key) else { return };
-        let Some(CurrentIncarnation { incarnation, until_ready }) = child.current.take() else { return };
+        let Some(incarnation) = child.current.take() else { return };
         incarnation.fence();
         incarnation.control().wake();
-        for handle in [child.timer.take(), until_ready].into_iter().flatten() {
-            ctx.cancel_future(handle);
+        if let Some(at) = child.timer.take() {
+            self.timers.remove(at, key);
         }
         let (temporary, generation) = (child.spec.restart == Restart::Temporary, incarnation.generation());
         match &reason {
@@ -298,7 +318,7 @@ impl Supervisor {
         }
     }
 
-    fn with_current(&self, key: ChildKey, act: impl FnOnce(&CurrentIncarnation)) {
+    fn with_current(&self, key: ChildKey, act: impl FnOnce(&Incarnation)) {
         if let Some(current) = self.running.get(key).and_then(|child| child.current.as_ref()) {
             act(current);
         }
@@ -328,7 +348,7 @@ impl Drop for Supervisor {
     /// is reported here. What is left, because the receiver is full or this incarnation is fenced, the next one reports.
     fn drop(&mut self) {
         for child in self.running.values_mut() {
-            let Some(CurrentIncarnation { incarnation, .. }) = child.current.take() else { continue };
+            let Some(incarnation) = child.current.take() else { continue };
             incarnation.fence();
             incarnation.control().kill();
             // Otherwise the next incarnation has taken the child over.
