@@ -58,6 +58,7 @@ use error::ApiError;
 use feed::Feed;
 pub(crate) use messages::{AlreadyStopping, RestartProcess};
 use names::HostNames;
+use openapi::ApiDocument;
 use page::document::StatusPage;
 pub(crate) use ports::{Healthy, HttpPorts};
 use proxies::TrustedProxies;
@@ -151,6 +152,7 @@ pub(crate) fn bind(options: HttpOptions, ports: HttpPorts) -> Result<BoundServer
         names: HostNames::new(address, options.values.names),
         proxies: TrustedProxies::new(options.values.trusted_proxies),
         page: StatusPage::new(options.allow_faults),
+        document: ApiDocument::default(),
         viewers: Viewers::new(admission.sockets.clone()),
         healthy: options.healthy,
         log_dropped: options.log_dropped,
@@ -200,7 +202,7 @@ fn routes(mut registry: RouteRegistry<'_>, state: &ServerState) {
     turns::routes(&mut registry);
     relay::routes(&mut registry, &state.relay);
     metrics::routes(&mut registry);
-    registry.close();
+    registry.close(&state.document);
 }
 
 impl BoundServer {

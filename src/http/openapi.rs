@@ -1,6 +1,7 @@
 //! Renders the registered routes as an `OpenAPI` document.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
@@ -58,8 +59,19 @@ const BODY: [ApiErrorCode; 7] = [
     ApiErrorCode::WrongField,
 ];
 
-/// The document.
-pub(super) fn render(entries: &[RouteEntry]) -> String {
+/// The text of the document, rendered at the first request: at the start of a process it would take milliseconds and megabytes for each
+/// worker, and few processes are asked for it. Cheap to clone; clones share the text.
+#[derive(Clone, Default)]
+pub(super) struct ApiDocument(Arc<OnceLock<Bytes>>);
+
+impl ApiDocument {
+    /// The text that describes `entries`, which are the same for every worker.
+    pub(super) fn text(&self, entries: &[RouteEntry]) -> Bytes {
+        self.0.get_or_init(|| render(entries).into()).clone()
+    }
+}
+
+fn render(entries: &[RouteEntry]) -> String {
     let paths = entries.iter().fold(PathsBuilder::new(), |paths, entry| {
         let method = if entry.method == Method::POST { HttpMethod::Post } else { HttpMethod::Get };
         let item = utoipa::openapi::PathItem::new(method, operation(entry));

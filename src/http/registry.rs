@@ -1,15 +1,16 @@
 //! The only way to register a route: with its description, so no route is missing from `/openapi.json`.
 //!
-//! A [`RouteRegistry`] is filled once for each worker, while its application is made; `openapi.rs` renders it.
+//! A [`RouteRegistry`] is filled once for each worker, while its application is made; `openapi.rs` renders it at the first request.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, Resource, Responder, web::Bytes};
+use actix_web::{FromRequest, Handler, Resource, Responder};
 
 use super::auth;
-use super::openapi;
+use super::openapi::{self, ApiDocument};
 use super::operation_doc::{Access, AnswerDoc, OperationDoc, RouteEntry};
 
 /// Collects what is registered.
@@ -40,12 +41,12 @@ impl<'c> RouteRegistry<'c> {
     }
 
     /// Registers the document itself, as the last operation.
-    pub(super) fn close(mut self) {
+    pub(super) fn close(mut self, document: &ApiDocument) {
         const PATH: &str = "/openapi.json";
         let doc = OperationDoc::new("This document").answer(AnswerDoc::Document);
         self.entries.push(RouteEntry { path: PATH.into(), access: Access::Public, method: Method::GET, doc });
-        let text = Bytes::from(openapi::render(&self.entries));
-        let answer = move || std::future::ready(openapi::answer(text.clone()));
+        let (entries, document) = (Rc::new(self.entries), document.clone());
+        let answer = move || std::future::ready(openapi::answer(document.text(&entries)));
         let resource = web::resource(PATH).route(web::get().to(answer.clone())).route(web::head().to(answer));
         self.config.service(resource);
     }

@@ -8,6 +8,7 @@ use super::admission::Admission;
 use super::auth::Authenticator;
 use super::feed::Feed;
 use super::names::HostNames;
+use super::openapi::ApiDocument;
 use super::page::document::StatusPage;
 use super::ports::{Healthy, HttpPorts};
 use super::proxies::TrustedProxies;
@@ -26,6 +27,7 @@ pub(super) struct ServerState {
     pub(super) names: HostNames,
     pub(super) proxies: TrustedProxies,
     pub(super) page: StatusPage,
+    pub(super) document: ApiDocument,
     pub(super) viewers: Viewers,
     pub(super) healthy: Healthy,
     pub(super) log_dropped: fn() -> u64,

@@ -38,6 +38,7 @@ pub use error::{HttpError, HttpLimits};
 pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
 pub use refusals::UpgradeRefused;
 pub use roots::{AuthorityError, TlsRoots};
+pub use websocket::SocketClient;
 
 use crate::error_chain::error_chain;
 use connect::{ConnectError, TransportConnector};
