@@ -26,16 +26,18 @@ pub struct ConfigActor {
     touched: Arc<Notify>,
     problems: Vec<String>,
     changed_at: Option<String>,
+    /// A previous incarnation may have failed before it had notified every actor.
+    follows_another: bool,
     /// The callers of [`ReloadConfig`] since the last reload began.
     callers: Vec<oneshot::Sender<ReloadDone>>,
 }
 
 impl ConfigActor {
-    /// An actor that updates `served_profiles`.
+    /// An actor that updates `served_profiles`. `follows_another`: it is not the first one of its process.
     #[must_use]
-    pub fn new(served_profiles: ServedProfiles, ports: ConfigPorts) -> Self {
-        let touched = Arc::new(Notify::new());
-        Self { served_profiles, ports, touched, problems: Vec::new(), changed_at: None, callers: Vec::new() }
+    pub fn new(served_profiles: ServedProfiles, ports: ConfigPorts, follows_another: bool) -> Self {
+        let (touched, problems, callers) = (Arc::new(Notify::new()), Vec::new(), Vec::new());
+        Self { served_profiles, ports, touched, problems, changed_at: None, follows_another, callers }
     }
 
     fn run_reload(&mut self, reload: Reload, ctx: &mut Context<Self>) {
@@ -82,7 +84,8 @@ impl Actor for ConfigActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let reload = Reload::new(self.served_profiles.clone(), self.ports.clone(), Arc::clone(&self.touched));
+        let touched = Arc::clone(&self.touched);
+        let reload = Reload::new(self.served_profiles.clone(), self.ports.clone(), touched, self.follows_another);
         self.run_reload(reload, ctx);
     }
 }

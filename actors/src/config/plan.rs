@@ -56,10 +56,10 @@ pub(super) struct SettingsDiff {
 
 impl SettingsDiff {
     pub(super) fn between(before: &Settings, now: &Settings) -> Self {
-        let changed = now.profiles.iter().filter(|profile| before.differs_for(profile, now));
+        let changed = before.changed_profiles(now);
         Self {
             profiles: names(now),
-            changed: changed.map(|profile| profile.name.clone()).collect(),
+            changed: changed.into_iter().map(|profile| profile.name.clone()).collect(),
             shared: !before.changed_at_once(now).is_empty(),
         }
     }

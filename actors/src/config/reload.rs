@@ -99,7 +99,8 @@ pub(super) struct ReloadResult {
 }
 
 impl Reload {
-    pub(super) fn new(present: ServedProfiles, ports: ConfigPorts, touched: Arc<Notify>) -> Self {
+    /// `announce`: the other actors may lack the present settings.
+    pub(super) fn new(present: ServedProfiles, ports: ConfigPorts, touched: Arc<Notify>, announce: bool) -> Self {
         let announced = present.lock().plan.served().cloned().collect();
         Self {
             present,
@@ -108,8 +109,7 @@ impl Reload {
             sources: Sources::default(),
             listening: BTreeMap::new(),
             announced,
-            // The previous incarnation may have failed before it had notified every actor.
-            announce_again: true,
+            announce_again: announce,
             resend_config: BTreeSet::new(),
         }
     }
@@ -179,7 +179,7 @@ impl Reload {
     }
 
     fn listen(&mut self, home: &Path) {
-        let sources = Sources::read(home);
+        let sources = Sources::directories_of(home);
         let places: BTreeMap<_, _> = sources.directories().collect();
         self.listening.retain(|directory, _| {
             places.get(directory.as_path()).is_some_and(|place| *place != DirectoryState::Missing)

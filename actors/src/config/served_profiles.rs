@@ -74,8 +74,12 @@ impl ServedProfiles {
         let settings = Arc::new(settings);
         let mut state =
             ServedState { plan, first: Arc::clone(&settings), settings, children: BTreeMap::new(), factory };
+        let settings = Arc::clone(&state.first);
+        let by_name: BTreeMap<_, _> = settings.profiles.iter().map(|profile| (&profile.name, profile)).collect();
         for name in state.plan.served().cloned().collect::<Vec<_>>() {
-            state.open(&name);
+            if let Some(profile) = by_name.get(&name) {
+                state.open_with(ProfileConfig::of(profile, &settings), name);
+            }
         }
         Self(Arc::new(Mutex::new(state)))
     }
@@ -133,8 +137,12 @@ impl ServedState {
 
     pub(super) fn open(&mut self, name: &ProfileName) {
         if let Some(config) = self.profile_config(name) {
-            self.children.insert(name.clone(), (self.factory)(SharedProfileConfig::new(config)));
+            self.open_with(config, name.clone());
         }
+    }
+
+    fn open_with(&mut self, config: ProfileConfig, name: ProfileName) {
+        self.children.insert(name, (self.factory)(SharedProfileConfig::new(config)));
     }
 
     /// The configuration of a profile, by the settings in force.

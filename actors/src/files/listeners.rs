@@ -10,6 +10,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind};
 
 use super::FileStamp;
+use super::stamp::DirectoryIdentity;
 
 /// Interval of the checks of a directory that gives no events, or not all.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -25,13 +26,19 @@ pub(super) struct Listeners {
 #[derive(Default)]
 struct Directory {
     listeners: Vec<(u64, Arc<FileListener>)>,
+    /// Listeners up to this number were notified that the present directory is watched.
+    notified: u64,
     watched: Watched,
+    /// Of the directory that is watched.
+    identity: Option<DirectoryIdentity>,
     /// Its file system gives an event for every change of its entries.
     complete: bool,
     /// A trial is running whose watch is not set yet.
     pending: bool,
-    /// The files of its listeners as the last check found them.
-    seen: DirectoryStamps,
+    /// The files of its listeners, each once.
+    files: Arc<[OsString]>,
+    /// Those as the last check found them.
+    seen: Arc<DirectoryStamps>,
     checked: Option<Instant>,
     /// A check of it has not returned.
     hangs: bool,
@@ -47,6 +54,15 @@ pub enum Watched {
     Yes,
     /// It does not: it does not exist, or the system has no watch left.
     No,
+}
+
+/// What a trial of a watch found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct ProbedDirectory {
+    /// Its file system gives an event for every change of its entries.
+    pub(super) complete: bool,
+    /// `None` if there is no directory.
+    pub(super) identity: Option<DirectoryIdentity>,
 }
 
 pub(super) struct FileListener {
@@ -68,8 +84,8 @@ pub(super) struct DirectoryStamps {
 /// A directory that is due for a check.
 pub(super) struct DueDirectory {
     pub(super) path: PathBuf,
-    pub(super) files: Vec<OsString>,
-    pub(super) seen: DirectoryStamps,
+    pub(super) files: Arc<[OsString]>,
+    pub(super) seen: Arc<DirectoryStamps>,
     /// Its files need no check unless its entries changed.
     pub(super) complete: bool,
 }
@@ -101,6 +117,13 @@ impl Directory {
         self.watched == Watched::Yes && self.complete && !self.seen.has_link
     }
 
+    fn list_files(&mut self) {
+        let mut files: Vec<_> = self.listeners.iter().flat_map(|(_, listener)| listener.files.clone()).collect();
+        files.sort_unstable();
+        files.dedup();
+        self.files = files.into();
+    }
+
     fn all(&self) -> Vec<Arc<FileListener>> {
         self.listeners.iter().map(|(_, listener)| Arc::clone(listener)).collect()
     }
@@ -112,6 +135,7 @@ impl Listeners {
         self.last += 1;
         let place = self.by_directory.entry(directory.to_owned()).or_default();
         place.listeners.push((self.last, listener));
+        place.list_files();
         (self.last, !std::mem::replace(&mut place.pending, true))
     }
 
@@ -132,18 +156,27 @@ impl Listeners {
         self.by_directory.contains_key(directory)
     }
 
-    /// Stores the new state, and returns the former one and the listeners to notify. `complete`: its file system gives all events.
+    /// Stores the new state, and returns the former one and the listeners to notify: those that were added since the same directory was
+    /// last found, or all.
     pub(super) fn set(
         &mut self,
         directory: &Path,
         watched: Watched,
-        complete: bool,
+        probed: ProbedDirectory,
     ) -> (Watched, Vec<Arc<FileListener>>) {
         let Some(place) = self.by_directory.get_mut(directory) else { return (Watched::No, Vec::new()) };
         let before = std::mem::replace(&mut place.watched, watched);
-        place.complete = complete;
-        let notified = if watched == Watched::Yes { place.all() } else { Vec::new() };
-        (before, notified)
+        place.complete = probed.complete;
+        let is_same = before == Watched::Yes
+            && place.identity.zip(probed.identity).is_some_and(|(before, now)| before.is_certainly(now));
+        place.identity = probed.identity;
+        if watched != Watched::Yes {
+            return (before, Vec::new());
+        }
+        let since = if is_same { place.notified } else { 0 };
+        place.notified = place.listeners.last().map_or(0, |(number, _)| *number);
+        let notified = place.listeners.iter().filter(|(number, _)| *number > since);
+        (before, notified.map(|(_, listener)| Arc::clone(listener)).collect())
     }
 
     pub(super) fn watched(&self, directory: &Path) -> Watched {
@@ -158,6 +191,7 @@ impl Listeners {
     pub(super) fn remove(&mut self, directory: &Path, number: u64) -> bool {
         let Some(place) = self.by_directory.get_mut(directory) else { return true };
         place.listeners.retain(|(of, _)| *of != number);
+        place.list_files();
         let empty = place.listeners.is_empty();
         if empty {
             self.by_directory.remove(directory);
@@ -172,16 +206,14 @@ impl Listeners {
             !place.hangs && place.checked.is_none_or(|at| now.saturating_duration_since(at) >= every)
         });
         let due = due.map(|(path, place)| {
-            let mut files: Vec<_> = place.listeners.iter().flat_map(|(_, listener)| listener.files.clone()).collect();
-            files.sort_unstable();
-            files.dedup();
-            DueDirectory { path: path.clone(), files, seen: place.seen.clone(), complete: place.is_complete() }
+            let (files, seen) = (Arc::clone(&place.files), Arc::clone(&place.seen));
+            DueDirectory { path: path.clone(), files, seen, complete: place.is_complete() }
         });
         due.collect()
     }
 
     /// A check has found `now`.
-    pub(super) fn checked(&mut self, directory: &Path, now: DirectoryStamps, at: Instant) -> CheckOutcome {
+    pub(super) fn checked(&mut self, directory: &Path, now: Arc<DirectoryStamps>, at: Instant) -> CheckOutcome {
         let Some(place) = self.by_directory.get_mut(directory) else { return CheckOutcome::default() };
         let answers_again = std::mem::take(&mut place.hangs);
         place.checked = Some(at);

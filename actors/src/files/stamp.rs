@@ -4,6 +4,16 @@ use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
+
+/// Distinguishes the directories that were at one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DirectoryIdentity {
+    device: u64,
+    inode: u64,
+    /// `None` where the file system does not record it. The number of a removed directory may be given to another.
+    created: Option<SystemTime>,
+}
 
 /// One state of one path, links followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +37,19 @@ pub enum FileStamp {
         /// The time of the last change of any kind.
         changed: (i64, i64),
     },
+}
+
+impl DirectoryIdentity {
+    /// Examines `path`, links followed; `None` if there is no directory. Blocks.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        let found = fs::metadata(path).ok().filter(Metadata::is_dir)?;
+        Some(Self { device: found.dev(), inode: found.ino(), created: found.created().ok() })
+    }
+
+    /// Whether both are one directory, and not one that replaced the other.
+    pub(super) fn is_certainly(self, other: Self) -> bool {
+        self == other && self.created.is_some()
+    }
 }
 
 impl FileStamp {

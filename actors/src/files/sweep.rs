@@ -135,17 +135,17 @@ impl Round {
 }
 
 /// Blocks.
-fn check(due: &DueDirectory) -> DirectoryStamps {
+fn check(due: &DueDirectory) -> Arc<DirectoryStamps> {
     let directory = Some(FileStamp::read(&due.path));
     // A new link among its entries changes the directory.
     if due.complete && directory == due.seen.directory {
-        return due.seen.clone();
+        return Arc::clone(&due.seen);
     }
     let is_link = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
     let paths = || due.files.iter().map(|file| (file, due.path.join(file)));
     let has_link = is_link(&due.path) || paths().any(|(_, path)| is_link(&path));
     let files = paths().map(|(file, path)| (file.clone(), FileStamp::read(&path))).collect();
-    DirectoryStamps { directory, files, has_link }
+    Arc::new(DirectoryStamps { directory, files, has_link })
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::super::listeners::{FileListener, Watched};
+    use super::super::listeners::{FileListener, ProbedDirectory, Watched};
     use super::*;
 
     /// A directory with one listener on the file `it`, and the count of its notifications.
@@ -177,7 +177,8 @@ mod tests {
                 notify: Box::new(move || _ = count.fetch_add(1, Ordering::SeqCst)),
             };
             locked(&listeners).add(place.path(), Arc::new(listener));
-            locked(&listeners).set(place.path(), watched, true);
+            let probed = ProbedDirectory { complete: true, identity: None };
+            locked(&listeners).set(place.path(), watched, probed);
             Self { place, listeners, notified, rewatched: Arc::default(), now: Instant::now() }
         }
 
@@ -239,12 +240,8 @@ mod tests {
         assert!(!round.begin(&path), "the round ends when the check returns");
         assert_eq!(locked(&bench.listeners).hangs(&path).len(), 1);
         assert_eq!(bench.check(5 * TICK), (0, 0), "it takes no second thread");
-        let found = check(&DueDirectory {
-            path: path.clone(),
-            files: Vec::new(),
-            seen: DirectoryStamps::default(),
-            complete: false,
-        });
+        let found =
+            check(&DueDirectory { path: path.clone(), files: Arc::default(), seen: Arc::default(), complete: false });
         assert_eq!(locked(&bench.listeners).checked(&path, found, bench.now).notified.len(), 1);
         assert_eq!(bench.check(5 * TICK).0, 1);
     }

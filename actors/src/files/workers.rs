@@ -92,7 +92,7 @@ impl std::fmt::Debug for WorkerState {
     }
 }
 
-/// Every worker in use, so that there is one per directory and purpose.
+/// Every worker in use, so that there is one per directory and purpose. A worker removes itself.
 static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<WorkerShared>>>> = LazyLock::new(Mutex::default);
 static GATEWAY: ThreadPool = ThreadPool::new(GATEWAY_THREADS);
 static PROFILES: ThreadPool = ThreadPool::new(PROFILE_THREADS);
@@ -121,9 +121,6 @@ impl FileWorker {
         let mut workers = locked(&WORKERS);
         if let Some(worker) = workers.get(&key).and_then(Weak::upgrade) {
             return Self(worker);
-        }
-        if workers.len().is_power_of_two() {
-            workers.retain(|_, worker| worker.strong_count() > 0);
         }
         let worker = Arc::new(WorkerShared { key: key.clone(), state: Mutex::default() });
         workers.insert(key, Arc::downgrade(&worker));
@@ -254,6 +251,16 @@ pub fn hung() -> Vec<PathBuf> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+impl Drop for WorkerShared {
+    fn drop(&mut self) {
+        let mut workers = locked(&WORKERS);
+        // Another may have been made for the same key since the last owner dropped this one.
+        if workers.get(&self.key).is_some_and(|worker| worker.strong_count() == 0) {
+            workers.remove(&self.key);
+        }
+    }
 }
 
 impl WorkerShared {

@@ -40,8 +40,8 @@ use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::DrainControlPorts;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{
-    Board, ChildSpec, Mailbox, Readiness, Restart, RestartPolicy, Strategy, Supervisor, SupervisorSpec, WhenExceeded,
-    WorkerThread,
+    Board, ChildSpec, Mailbox, Readiness, Restart, RestartPolicy, StartContext, Strategy, Supervisor, SupervisorSpec,
+    WhenExceeded, WorkerThread,
 };
 /// Timeout of a link's closing handshake.
 const LINK_GRACE: Duration = Duration::from_secs(3);
@@ -295,7 +295,10 @@ impl Wiring {
             events: self.events.clone(),
         };
         let served_profiles = self.served_profiles.clone();
-        let factory = move |_: &_| ConfigActor::new(served_profiles.clone(), ports.clone());
+        // The actors that start with the process have its first settings.
+        let factory = move |start: &StartContext<ConfigActor>| {
+            ConfigActor::new(served_profiles.clone(), ports.clone(), start.incarnation().generation() > 1)
+        };
         // With invalid files, the served profiles stay served.
         let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..self.policy("config") };
         ChildSpec::worker("config", &boxes.config, factory).on(&self.control).policy(policy)

@@ -224,8 +224,7 @@ impl HonchoRefreshActor {
     }
 
     fn view(&self, profile: &ProfileName) -> Option<GrantView> {
-        let exchanges = self.exchanges(self.grants.place(profile)?).get();
-        self.grants.view(profile, exchanges, self.now())
+        self.grants.view(profile, |place| self.exchanges(place).get(), self.now())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The grants by the place of each, and the place of each profile's grant. Without actix; a restart of the actor reads the files again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use secrecy::SecretString;
 use tokio::sync::oneshot;
@@ -89,12 +89,17 @@ impl GrantEntries {
 
     /// Removes every grant that no profile uses, unless a refresh of it is in flight.
     pub(super) fn remove_unused(&mut self) {
-        let places = &self.places;
-        self.grants.retain(|place, entry| entry.plan.is_refreshing() || places.values().any(|used| used == place));
+        let used: HashSet<_> = self.places.values().collect();
+        self.grants.retain(|place, entry| entry.plan.is_refreshing() || used.contains(place));
     }
 
-    /// The view of the profile's grant; `None` if it has none.
-    pub(super) fn view(&self, profile: &ProfileName, exchanges: u64, now: Now) -> Option<GrantView> {
+    /// The view of the profile's grant; `None` if it has none. `exchanges` counts those of a place.
+    pub(super) fn view(
+        &self,
+        profile: &ProfileName,
+        exchanges: impl FnOnce(&GrantLocation) -> u64,
+        now: Now,
+    ) -> Option<GrantView> {
         let place = self.places.get(profile)?;
         let plan = &self.grants.get(place)?.plan;
         (plan.state() != GrantState::None).then(|| GrantView {
@@ -105,7 +110,7 @@ impl GrantEntries {
             last_refresh_age_s: plan.last_refresh_age(now).map(|age| age.as_secs()),
             last_error: plan.last_error().map(str::to_owned),
             remedy: plan.state().remedy(),
-            exchanges,
+            exchanges: exchanges(place),
         })
     }
 }

@@ -194,9 +194,11 @@ pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
         match std::fs::read_link(&path) {
             // A relative link is relative to its directory; `join` leaves an absolute one unchanged.
             Ok(link) => path = path.parent().unwrap_or(Path::new("/")).join(link),
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                 return Ok(path.canonicalize().unwrap_or(path));
             }
+            // It has no other name.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
             Err(error) => return Err(error),
         }
     }

@@ -7,7 +7,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, read_notes, resolve};
-use super::note::{Notes, PresentationVerdict, TokenNote, TokenOutcome, verdict};
+use super::note::{PresentationVerdict, TokenNote, TokenOutcome, verdict};
 use super::plan::{Doubt, FileReading};
 use super::refresh::unix_now_ms;
 use super::store;
@@ -17,10 +17,11 @@ use crate::profile::redact::Redactor;
 use caduceus_contract::profile_name::ProfileName;
 
 /// The place of one grant: the file, and the host's name in it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GrantLocation {
-    pub(super) path: PathBuf,
+    // First, because many profiles share one file, and paths are compared by their parts.
     pub(super) host: String,
+    pub(super) path: PathBuf,
 }
 
 /// The grant of one profile as it was seen.
@@ -47,24 +48,25 @@ pub(super) fn check_profile(profile: &HonchoProfile, retry_wait: Duration, redac
         places.extend(std::iter::once(&candidate).chain(&target).map(|file| WatchedFile::of(file)));
     }
     let path = profile.homes.locate(is_there);
-    let file = open(&path);
+    let file = store::read(&path).map(|file| file.unwrap_or_else(HonchoFile::empty));
+    let file = file.map_err(|error| error_chain(&error));
     // A place that cannot be read now is unchanged.
-    if let Ok((file, _)) = &file {
+    if let Ok(file) = &file {
         let secrets = file.secrets();
         redactor.replace(&redacted_as(&profile.name), secrets.iter().map(|(name, value)| (*name, value)));
     }
-    let default_host = file.as_ref().ok().and_then(|(file, _)| file.default_host());
+    let default_host = file.as_ref().ok().and_then(HonchoFile::default_host);
     let host = host_name(profile.host.as_deref(), &profile.name, default_host);
     let (host, seen) = match file {
-        Ok((file, notes)) => {
+        Ok(file) => {
             let block = file.block_name(&host);
-            let seen = in_file(&file, &notes, &path, &block, retry_wait);
+            let seen = in_file(&file, &path, &block, retry_wait);
             (block, seen)
         }
         Err(why) => (host, FileReading::Unreadable(why)),
     };
     ProfileCheck {
-        reading: ProfileReading { profile: profile.name.clone(), place: GrantLocation { path, host }, seen },
+        reading: ProfileReading { profile: profile.name.clone(), place: GrantLocation { host, path }, seen },
         places,
     }
 }
@@ -87,15 +89,12 @@ pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&GrantLocation>,
     }
 }
 
-fn open(path: &Path) -> Result<(HonchoFile, Notes), String> {
-    let file = store::read(path).map_err(|error| error_chain(&error))?;
-    Ok((file.unwrap_or_else(HonchoFile::empty), read_notes(path)))
-}
-
-fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, retry_wait: Duration) -> FileReading {
+fn in_file(file: &HonchoFile, path: &Path, block: &str, retry_wait: Duration) -> FileReading {
     let Some(grant) = file.grant(block) else {
         return FileReading::NoGrant;
     };
+    // Not before: most profiles have no grant.
+    let notes = read_notes(path);
     let about = notes.of(block).filter(|note| note.is_about(&grant.refresh_token));
     let doubt = match about {
         None => Doubt::None,

@@ -1,6 +1,6 @@
 //! Reads the settings again while the gateway runs: when, and what happens with mistakes. Blocks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -67,9 +67,19 @@ impl Sources {
     /// Reads the metadata of the files of `home`, and of every profile whose disk answers. Blocks.
     #[must_use]
     pub fn read(home: &Path) -> Self {
+        Self::examine(home, &[FILE_NAME, ORIGINAL_FILE_NAME])
+    }
+
+    /// The same of the directories only.
+    #[must_use]
+    pub fn directories_of(home: &Path) -> Self {
+        Self::examine(home, &[])
+    }
+
+    fn examine(home: &Path, files: &'static [&'static str]) -> Self {
         let place = home.join(profiles::DIRECTORY);
         let mut sources = Self::default();
-        for file in [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| home.join(file)) {
+        for file in files.iter().map(|file| home.join(file)) {
             let stamp = FileStamp::read(&file);
             sources.files.insert(file, stamp);
         }
@@ -86,14 +96,16 @@ impl Sources {
             }
         };
         let metadata = profiles::each(named, |profile| {
-            let stamps = || [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| FileStamp::read(&profile.home.join(file)));
+            let stamps = || files.iter().map(|file| FileStamp::read(&profile.home.join(file))).collect();
             profile.is_directory().then(|| (FileStamp::read(&profile.home).into(), stamps()))
         });
         for (profile, metadata) in metadata {
             let unanswered =
-                || Some((DirectoryState::NoAnswer, [const { FileStamp::Unreachable(ErrorKind::TimedOut) }; 2]));
-            let Some((directory, stamps)) = metadata.unwrap_or_else(|_| unanswered()) else { continue };
-            for (file, stamp) in [FILE_NAME, ORIGINAL_FILE_NAME].into_iter().zip(stamps) {
+                || Some((DirectoryState::NoAnswer, vec![FileStamp::Unreachable(ErrorKind::TimedOut); files.len()]));
+            let Some((directory, stamps)): Option<(_, Vec<_>)> = metadata.unwrap_or_else(|_| unanswered()) else {
+                continue;
+            };
+            for (file, stamp) in files.iter().zip(stamps) {
                 sources.files.insert(profile.home.join(file), stamp);
             }
             sources.directories.insert(profile.home, directory);
@@ -202,20 +214,26 @@ impl Settings {
     #[must_use]
     pub fn changed(&self, now: &Self) -> Vec<String> {
         let keys = self.open.changed_at_once(&now.open).into_iter().chain(self.needs_restart(now)).map(str::to_owned);
-        let here = now.profiles.iter().filter(|profile| self.differs_for(profile, now)).map(|profile| &profile.name);
-        let kept = |gone: &&ProfileSettings| now.profiles.iter().all(|profile| profile.name != gone.name);
-        let gone = self.profiles.iter().filter(kept).map(|profile| &profile.name);
+        let here = self.changed_profiles(now).into_iter().map(|profile| &profile.name);
+        let left: BTreeSet<_> = now.profiles.iter().map(|profile| &profile.name).collect();
+        let gone = self.profiles.iter().map(|profile| &profile.name).filter(|name| !left.contains(name));
         keys.chain(here.chain(gone).map(|name| format!("profile {name}"))).collect()
     }
 
-    /// Whether the change from these settings to `now` affects `profile`.
+    /// The profiles of `now` that the change from these settings to `now` affects.
     #[must_use]
-    pub fn differs_for<'a>(&'a self, profile: &ProfileSettings, now: &'a Self) -> bool {
-        let own = |settings: &'a Self| settings.profiles.iter().find(|one| one.name == profile.name);
-        let relay = |settings: &'a Self| settings.relay.iter().map(|(name, value)| (*name, value.expose_secret()));
-        let inherited = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
-        own(self) != own(now) || (profile.home == now.home && inherited())
+    pub fn changed_profiles<'a>(&self, now: &'a Self) -> Vec<&'a ProfileSettings> {
+        let before: HashMap<_, _> = self.profiles.iter().map(|profile| (&profile.name, profile)).collect();
+        let inherits = self.multiplex != now.multiplex || !relay_of(self).eq(relay_of(now));
+        let differs = |profile: &&ProfileSettings| {
+            before.get(&profile.name) != Some(profile) || (inherits && profile.home == now.home)
+        };
+        now.profiles.iter().filter(differs).collect()
     }
+}
+
+fn relay_of(settings: &Settings) -> impl Iterator<Item = (&'static str, &str)> {
+    settings.relay.iter().map(|(name, value)| (*name, value.expose_secret()))
 }
 
 impl OpenSettings {

@@ -32,10 +32,12 @@ use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::{Snapshot, Totals};
 use caduceus_supervision::{Board, Port, ResponseFuture, TreeNode};
 
-/// Pause after a snapshot: at most ten are made in a second, however much changes.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause after a snapshot. With those of [`HURRY_EVERY`] at most ten are made in a second, however much changes.
+const PAUSE: Duration = Duration::from_millis(112);
 /// The same while the tree starts.
 const STARTING_PAUSE: Duration = Duration::from_millis(500);
+/// How often a caller has a snapshot made during the pause: one that asks rarely, such as a probe, does not wait for it.
+const HURRY_EVERY: Duration = Duration::from_secs(1);
 /// A snapshot of this age is replaced when it is requested: ages and memory change by themselves.
 const MAX_AGE: Duration = Duration::from_secs(1);
 /// Interval of snapshots that nothing requested, for a change that no actor reports.
@@ -95,6 +97,8 @@ pub struct StatusActor {
     included: u64,
     /// The number of the first snapshot that is begun without a pause.
     urgent: u64,
+    /// When a snapshot was last begun for a caller during a pause.
+    hurried: Option<Instant>,
     /// The callers that wait for the snapshot of this number.
     awaited: Vec<(u64, oneshot::Sender<Arc<Snapshot>>)>,
 }
@@ -127,6 +131,7 @@ impl StatusActor {
             begun: 0,
             included: 0,
             urgent: 0,
+            hurried: None,
             awaited: Vec::new(),
         }
     }
@@ -192,7 +197,7 @@ impl StatusActor {
         made
     }
 
-    /// Waits for a snapshot that is begun after this moment, and begins it without the pause: the process enters a phase.
+    /// Waits for a snapshot that is begun after this moment, and begins it without the pause.
     fn urgent_snapshot(&mut self, ctx: &mut Context<Self>) -> oneshot::Receiver<Arc<Snapshot>> {
         self.urgent = self.begun + 1;
         let made = self.wait_for(self.urgent);
@@ -324,10 +329,17 @@ impl Handler<RefreshSnapshot> for StatusActor {
             return ResponseFuture::ready(last);
         }
         let is_included = self.gathering == Gathering::Querying && self.included == reported;
-        let made = self.wait_for(if is_included { self.begun } else { self.begun + 1 });
-        if !is_included {
+        let may_hurry = self.hurried.is_none_or(|at| at.elapsed() >= HURRY_EVERY);
+        let made = if is_included {
+            self.wait_for(self.begun)
+        } else if self.gathering != Gathering::Idle && may_hurry {
+            self.hurried = Some(Instant::now());
+            self.urgent_snapshot(ctx)
+        } else {
+            let made = self.wait_for(self.begun + 1);
             self.gather(ctx);
-        }
+            made
+        };
         ResponseFuture::new(async move { made.await.unwrap_or(last) })
     }
 }

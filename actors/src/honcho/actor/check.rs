@@ -1,5 +1,6 @@
 //! The check of the files: at start, at every file event, after every refresh, and at each poll.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -101,6 +102,7 @@ impl HonchoRefreshActor {
         let overlapped = self.refreshed_since(before);
         let now = self.now();
         let waits = self.waits();
+        let served: BTreeSet<_> = self.settings.profiles.iter().map(|served| served.name.clone()).collect();
         for ProfileReading { profile, place, seen } in readings {
             if matches!(seen, FileReading::NoGrant) {
                 self.without_grant.insert(profile.clone());
@@ -109,7 +111,7 @@ impl HonchoRefreshActor {
             }
             self.grants.seen(&place, seen, overlapped, waits, now);
             // The profile may have been removed while its file was checked.
-            if self.settings.profiles.iter().any(|served| served.name == profile) {
+            if served.contains(&profile) {
                 self.grants.locate(profile, place);
             } else {
                 self.settings.context.redactor.remove(&redacted_as(&profile));

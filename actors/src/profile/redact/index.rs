@@ -2,8 +2,12 @@
 //!
 //! Every [`WINDOW`] bytes of a text are looked up by a keyed hash. On a match, one lookup for each *length* of a form with this
 //! prefix follows, however many forms share a length: keys of one vendor begin alike and have one length.
+//!
+//! A value has some ten forms, and a thousand profiles have thousands of values: nearly every beginning has one length, and nearly every
+//! form is of one set, which needs no allocation beside the text itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,8 +26,10 @@ const ESCAPED: usize = 3;
 #[derive(Default)]
 pub(super) struct Index {
     key: RandomState,
-    /// By the hash of their first [`WINDOW`] bytes, then by length, longest last, then by the hash of the whole.
-    buckets: HashMap<u64, BTreeMap<usize, HashMap<u64, Vec<SecretForm>>>>,
+    /// The lengths of the forms that begin alike, longest first, by the hash of their first [`WINDOW`] bytes.
+    lengths: HashMap<u64, OneOrMore<usize>>,
+    /// By the hash of the whole.
+    forms: HashMap<u64, OneOrMore<SecretForm>>,
     prefixes: PrefixFilter,
     /// Bytes of the longest form so far.
     longest: usize,
@@ -36,37 +42,83 @@ pub(super) struct SecretForm {
     pub(super) bytes: Zeroizing<Vec<u8>>,
 }
 
+/// Values of one key. There is nearly always one.
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> OneOrMore<T> {
+    fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::More(values) => values,
+        }
+    }
+
+    fn push(&mut self, value: T) {
+        match std::mem::replace(self, Self::More(Vec::new())) {
+            Self::One(first) => *self = Self::More(vec![first, value]),
+            Self::More(mut values) => {
+                values.push(value);
+                *self = Self::More(values);
+            }
+        }
+    }
+
+    /// Keeps some of the values; returns whether any is left.
+    fn retain(&mut self, keep: impl Fn(&T) -> bool) -> bool {
+        match self {
+            Self::One(value) => keep(value),
+            Self::More(values) => {
+                values.retain(keep);
+                !values.is_empty()
+            }
+        }
+    }
+}
+
 /// The range of a value in a text, and its name.
 pub(super) type Span<'a> = (Range<usize>, &'a str);
 
 impl Index {
     pub(super) fn add(&mut self, form: SecretForm) {
         self.longest = self.longest.max(form.bytes.len() * ESCAPED);
-        let (window, whole) = (self.key.hash_one(&form.bytes[..WINDOW]), self.key.hash_one(&**form.bytes));
-        self.prefixes.add(&form.bytes);
-        let lengths = self.buckets.entry(window).or_default();
-        lengths.entry(form.bytes.len()).or_default().entry(whole).or_default().push(form);
+        self.add_beginning(&form.bytes);
+        match self.forms.entry(self.key.hash_one(&**form.bytes)) {
+            Entry::Vacant(vacant) => _ = vacant.insert(OneOrMore::One(form)),
+            Entry::Occupied(mut same) => same.get_mut().push(form),
+        }
+    }
+
+    fn add_beginning(&mut self, form: &[u8]) {
+        self.prefixes.add(form);
+        match self.lengths.entry(self.key.hash_one(&form[..WINDOW])) {
+            Entry::Vacant(vacant) => _ = vacant.insert(OneOrMore::One(form.len())),
+            Entry::Occupied(mut lengths) => {
+                let lengths = lengths.get_mut();
+                if lengths.as_slice().contains(&form.len()) {
+                    return;
+                }
+                lengths.push(form.len());
+                if let OneOrMore::More(lengths) = lengths {
+                    lengths.sort_unstable_by(|one, other| other.cmp(one));
+                }
+            }
+        }
     }
 
     /// Wipes the forms of a set.
     pub(super) fn remove(&mut self, set: u64) {
-        self.buckets.retain(|_, lengths| {
-            lengths.retain(|_, forms| {
-                forms.retain(|_, same| {
-                    same.retain(|form| form.set != set);
-                    !same.is_empty()
-                });
-                !forms.is_empty()
-            });
-            !lengths.is_empty()
-        });
-        self.prefixes = PrefixFilter::default();
-        let forms = self.buckets.values().flat_map(|lengths| lengths.values().flat_map(HashMap::values)).flatten();
-        forms.for_each(|form| self.prefixes.add(&form.bytes));
+        self.forms.retain(|_, same| same.retain(|form| form.set != set));
+        (self.prefixes, self.lengths) = (PrefixFilter::default(), HashMap::new());
+        let forms = std::mem::take(&mut self.forms);
+        forms.values().flat_map(OneOrMore::as_slice).for_each(|form| self.add_beginning(&form.bytes));
+        self.forms = forms;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.buckets.is_empty()
+        self.forms.is_empty()
     }
 
     /// The most bytes that a value can take up in a text.
@@ -106,11 +158,11 @@ impl Index {
             if !self.prefixes.may_be(window) {
                 continue;
             }
-            let Some(lengths) = self.buckets.get(&self.key.hash_one(window)) else { continue };
-            let form = lengths.iter().rev().find_map(|(length, forms)| {
+            let Some(lengths) = self.lengths.get(&self.key.hash_one(window)) else { continue };
+            let form = lengths.as_slice().iter().find_map(|length| {
                 *lookups += 1;
                 let text = bytes.get(start..start + length)?;
-                forms.get(&self.key.hash_one(text))?.iter().find(|form| **form.bytes == *text)
+                self.forms.get(&self.key.hash_one(text))?.as_slice().iter().find(|form| **form.bytes == *text)
             });
             found.extend(form.map(|form| (start..start + form.bytes.len(), &*form.name)));
         }
