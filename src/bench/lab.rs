@@ -144,6 +144,16 @@ impl BenchGateway {
         Ok(process::cpu(self.child.id())?)
     }
 
+    /// The CPU time of the threads that run.
+    pub(crate) fn cpu_of_threads(&self) -> anyhow::Result<Duration> {
+        Ok(process::cpu_of_threads(self.child.id())?)
+    }
+
+    /// Its open descriptors.
+    pub(crate) fn descriptors(&self) -> anyhow::Result<u64> {
+        Ok(process::descriptors(self.child.id())?)
+    }
+
     /// Its resident memory, in KiB.
     pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
         Ok(process::resident_kib(self.child.id())?)

@@ -27,7 +27,7 @@ pub(crate) struct BenchArguments {
 
 #[derive(Debug, clap::Args)]
 struct RunArguments {
-    /// Rows to run, as `bench rows` lists them; all if none is given, which takes about half an hour.
+    /// Rows to run, as `bench rows` lists them; all if none is given, which takes nearly two hours.
     #[arg(value_name = "ROW")]
     rows: Vec<String>,
     /// Run each row for a moment: to see that it works. Its figures are rough.

@@ -28,6 +28,7 @@ fn backlog(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for found in [false, true] {
         let (mut gateway, mut connector) = lab.linked(Place::Disk, HomeOptions::default())?;
+        let idle_kib = gateway.resident_kib()?;
         hold(&gateway, &mut connector, events, None)?;
         let waiting_kib = gateway.resident_kib()?;
         let before = if found {
@@ -51,6 +52,9 @@ fn backlog(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
             number("gateway CPU an event", micros_each(cpu, events), "µs"),
             number("rate", ratio(events * 1_000_000, micros(elapsed)), "events/s"),
             number("resident while they wait", ratio(waiting_kib, 1_024), "MiB"),
+            // What the work of receiving them left behind counts as well.
+            number("memory of an event that waits", ratio(waiting_kib.saturating_sub(idle_kib), events), "KiB")
+                .goal(Goal::AtMost(1.0)),
             number("threads unresponsive", f64::from(u8::from(unresponsive)), "").goal(Goal::AtMost(0.0)),
         ]);
     }

@@ -8,6 +8,8 @@ mod idle;
 mod pages;
 mod parts;
 mod size;
+mod soak;
+mod tokens;
 mod turns;
 
 use super::row::Row;
@@ -25,9 +27,12 @@ pub(crate) const ROWS: &[Row] = &[
     accept::ACCEPT,
     pages::STATUS,
     pages::METRICS,
+    pages::SNAPSHOT,
+    tokens::TOKEN,
     children::CHILD,
     children::RESTART,
     idle::START,
     idle::IDLE,
     size::SIZE,
+    soak::SOAK,
 ];

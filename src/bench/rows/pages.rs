@@ -1,6 +1,7 @@
 //! The pages that are asked for most, beside a bare handler that answers the same bytes.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::turns::{micros, micros_each};
 use crate::bench::figure::{Figure, Goal, ratio};
@@ -10,6 +11,9 @@ use crate::bench::{baseline, http, process};
 
 pub(super) const STATUS: Row = Row { name: "status", about: "`/api/status` beside a bare handler", run: status };
 pub(super) const METRICS: Row = Row { name: "metrics", about: "`/metrics` beside a bare handler", run: metrics };
+
+pub(super) const SNAPSHOT: Row =
+    Row { name: "snapshot", about: "a snapshot of the status, by number of profiles", run: snapshots };
 
 const CONNECTIONS: usize = 64;
 /// Rounds, each of the gateway and of the handler: other load on the machine then meets both.
@@ -21,6 +25,34 @@ fn status(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 
 fn metrics(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     page(lab, "metrics", "/metrics", 0.5)
+}
+
+/// A status of this age is made anew for a request; with some time to spare.
+const SNAPSHOT_AGE: Duration = Duration::from_millis(1_100);
+
+fn snapshots(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for profiles in lab.pick([0, 1_000], [0, 20]) {
+        let (gateway, _connector) = lab.linked(Place::Disk, HomeOptions { profiles })?;
+        thread::sleep(lab.pick(Duration::from_secs(5), Duration::from_millis(200)));
+        let (times, mut used) = (lab.pick(20, 1), [Duration::ZERO; 2]);
+        // In turns, because an idle gateway takes time as well.
+        for number in 0..2 * times {
+            let (began, before) = (Instant::now(), gateway.cpu_of_threads()?);
+            // Its answer is short, whatever the number of profiles.
+            if number % 2 == 1 {
+                gateway.get("/readyz")?;
+            }
+            thread::sleep(SNAPSHOT_AGE.saturating_sub(began.elapsed()));
+            used[number % 2] += gateway.cpu_of_threads()?.saturating_sub(before);
+        }
+        let cost = micros(used[1].saturating_sub(used[0]));
+        let cost = ratio(cost, 1_000 * times as u64);
+        let case = if profiles == 0 { "1 profile".to_owned() } else { format!("{profiles} profiles") };
+        let figure = Figure::new("snapshot", case, "gateway CPU, with its request", cost, "ms");
+        figures.push(if profiles == 0 { figure } else { figure.goal(Goal::AtMost(1.0)) });
+    }
+    Ok(figures)
 }
 
 fn page(lab: &Lab, row: &str, path: &str, goal: f64) -> anyhow::Result<Vec<Figure>> {
