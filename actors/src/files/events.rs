@@ -109,7 +109,7 @@ impl FileEvents {
     }
 
     /// Watches `directory` if it has listeners, and stops watching it otherwise.
-    fn set(&self, directory: &Path, probed: ProbedDirectory) {
+    fn set(&self, directory: &Path, mut probed: ProbedDirectory) {
         let wanted = locked(&self.0.listeners).begin_setting(directory);
         let mut watcher = locked(&self.0.watcher);
         if !wanted {
@@ -125,6 +125,9 @@ impl FileEvents {
         };
         let set = set.and_then(|watcher| watcher.watch(directory, RecursiveMode::NonRecursive));
         drop(watcher);
+        // If it was replaced meanwhile, which of the two is watched is not known, and all are notified.
+        let now = DirectoryIdentity::read(directory);
+        probed.identity = probed.identity.filter(|before| now.is_some_and(|now| before.is_certainly(now)));
         let (before, notified) =
             locked(&self.0.listeners).set(directory, if set.is_ok() { Watched::Yes } else { Watched::No }, probed);
         match &set {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind};
 
 use super::FileStamp;
@@ -239,7 +239,7 @@ impl Listeners {
     }
 
     /// The listeners of `event`, each once.
-    pub(super) fn of(&self, event: &notify::Result<Event>) -> Vec<Arc<FileListener>> {
+    pub(super) fn of(&mut self, event: &notify::Result<Event>) -> Vec<Arc<FileListener>> {
         let event = match event {
             Ok(event) if !event.need_rescan() => event,
             _ => return self.by_directory.values().flat_map(Directory::all).collect(),
@@ -252,6 +252,12 @@ impl Listeners {
         }
         let mut notified: Vec<Arc<FileListener>> = Vec::new();
         for path in &event.paths {
+            // Its watch ends with it, also if the same directory is there again later.
+            if let Some(place) = self.by_directory.get_mut(path)
+                && matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
+            {
+                place.identity = None;
+            }
             let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { continue };
             for (_, listener) in self.by_directory.get(directory).into_iter().flat_map(|place| &place.listeners) {
                 if (listener.matches)(name) && !notified.iter().any(|other| Arc::ptr_eq(other, listener)) {

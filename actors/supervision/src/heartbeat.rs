@@ -31,7 +31,8 @@ impl Heartbeat {
     /// Records progress.
     pub fn beat(&self) {
         let micros = u64::try_from(monotonic::now().as_micros()).unwrap_or(u64::MAX);
-        self.0.store(micros, Ordering::Relaxed);
+        // Of two who beat, the one that was interrupted meanwhile does not undo the later beat.
+        self.0.fetch_max(micros, Ordering::Relaxed);
     }
 
     /// Time since the last beat.

@@ -111,6 +111,11 @@ impl Incarnation {
         }
     }
 
+    /// Whether [`Incarnation::ready`] was called.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::SeqCst)
+    }
+
     /// Waits until [`Incarnation::ready`] was called.
     pub async fn until_ready(&self) {
         // Created before the check, so that no call between the two is missed.

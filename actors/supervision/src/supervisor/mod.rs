@@ -216,10 +216,12 @@ impl Supervisor {
     /// Sets the timer of a child, in place of its last one.
     fn wait(&mut self, key: ChildKey, length: Duration, timer: ChildTimer, ctx: &mut Context<Self>) {
         let Some(child) = self.running.get_mut(key) else { return };
-        let at = Instant::now() + length;
-        if let Some(before) = child.timer.replace(at) {
+        // A length beyond the clock is no limit.
+        let at = Instant::now().checked_add(length);
+        if let Some(before) = std::mem::replace(&mut child.timer, at) {
             self.timers.remove(before, key);
         }
+        let Some(at) = at else { return };
         self.timers.set(at, key, timer);
         self.wake_for_timers(ctx);
     }
@@ -229,8 +231,9 @@ impl Supervisor {
         let handle = ctx.run_later(at.saturating_duration_since(Instant::now()), |this, ctx| {
             this.timers.wake = None;
             let now = Instant::now();
-            while let Some(timer) = this.timers.next_due(now) {
-                this.decide(SupervisorEvent::Due(timer), ctx);
+            while let Some((key, timer)) = this.timers.next_due(now) {
+                let event = this.due(key, timer);
+                this.decide(event, ctx);
             }
             this.wake_for_timers(ctx);
             this.publish();
@@ -239,6 +242,15 @@ impl Supervisor {
         });
         if let Some((_, later)) = self.timers.wake.replace((at, handle)) {
             ctx.cancel_future(later);
+        }
+    }
+
+    /// What a timer says about its child. A report of readiness that waits in the queue, because the process was frozen or very busy, comes first.
+    fn due(&self, key: ChildKey, timer: ChildTimer) -> SupervisorEvent {
+        let child = self.running.get(key).and_then(|child| child.current.as_ref());
+        match timer {
+            ChildTimer::Late(run) if child.is_some_and(Incarnation::is_ready) => SupervisorEvent::Ready { run },
+            timer => SupervisorEvent::Due(timer),
         }
     }
 

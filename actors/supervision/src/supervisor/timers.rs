@@ -32,9 +32,12 @@ impl ChildTimers {
         self.wake.as_ref().is_none_or(|(wake, _)| wake > first).then_some(*first)
     }
 
-    /// Takes the next timer that is due.
-    pub(super) fn next_due(&mut self, now: Instant) -> Option<ChildTimer> {
+    /// Takes the next timer that is due, with its child.
+    pub(super) fn next_due(&mut self, now: Instant) -> Option<(ChildKey, ChildTimer)> {
         let first = self.due.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        (first.key().0 <= now).then(|| {
+            let ((_, key), timer) = first.remove_entry();
+            (key, timer)
+        })
     }
 }
