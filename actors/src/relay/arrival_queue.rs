@@ -67,8 +67,10 @@ impl ArrivalQueue {
         is_held
     }
 
-    /// The connection is closed: the connector sends again the events that were not acknowledged.
+    /// The connection is closed: the connector sends again the events that were not acknowledged. What is to be offered is taken before, if
+    /// at all: later it would be offered as an event of the next connection.
     pub(super) fn clear(&mut self) {
+        self.to_offer.clear();
         self.unacked = UnackedEvents::default();
         self.incomplete = InOrder::default();
     }

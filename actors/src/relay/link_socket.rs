@@ -68,9 +68,9 @@ impl LinkSocket {
         self.dialling = Some(dialling);
     }
 
-    /// The dial was answered.
-    pub(super) fn dialled(&mut self) {
-        self.dialling = None;
+    /// The dial was answered. `false` if it was given up before: a cancelled future may be polled once more.
+    pub(super) fn take_dial(&mut self) -> bool {
+        self.dialling.take().is_some()
     }
 
     /// Opens the connection over `socket`; the receiver yields its events, whose arrivals take `places`.

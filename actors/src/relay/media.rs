@@ -83,8 +83,7 @@ impl Fetcher {
         let wanted = hosted(&event, &url);
         let Ok(_permit) = self.permits.acquire().await else { return (event, raw) };
         self.sweep().await;
-        // It was read as JSON before.
-        let mut fields: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        let Ok(mut fields) = serde_json::from_str::<Value>(raw.get()) else { return (event, raw) };
         for index in wanted {
             match self.fetch(&event.media_urls[index], &url).await {
                 Ok(path) => {

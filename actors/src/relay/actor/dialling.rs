@@ -51,7 +51,9 @@ impl RelayActor {
     }
 
     fn dialled(&mut self, generation: u64, outcome: DialOutcome, ctx: &mut Context<Self>) {
-        self.socket.dialled();
+        if !self.socket.take_dial() {
+            return;
+        }
         let DialOutcome { socket, slot } = outcome;
         match socket {
             Ok(socket) => {
