@@ -9,6 +9,9 @@ use serde_json::{Map, Number, Value};
 /// Names of an object above which they are not compared with each other: that takes the square of their number.
 const COMPARED: usize = 64;
 
+/// The name under which `serde_json` passes JSON on unparsed.
+const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
 /// A JSON value. As strict as [`Value`]: what that refuses (half of a surrogate pair, a number out of range, a deep nesting) is refused.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum BorrowedJson<'a> {
@@ -184,10 +187,13 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        // As many as an event or its source usually has.
-        let mut fields = Vec::with_capacity(16);
-        while let Some((Name(name), value)) = map.next_entry()? {
-            fields.push((name, value));
+        let mut fields = Vec::new();
+        while let Some(Name(name)) = map.next_key()? {
+            // A `Value` takes the text behind it for JSON.
+            if name == RAW_VALUE {
+                return Err(A::Error::custom("a name is reserved"));
+            }
+            fields.push((name, map.next_value()?));
         }
         Ok(BorrowedJson::Object(fields))
     }
@@ -232,10 +238,21 @@ mod tests {
 
     #[test]
     fn what_a_json_value_refuses_is_refused() {
+        let reserved = format!("[{{\"{RAW_VALUE}\":1}}]");
         let deep = "[".repeat(200) + &"]".repeat(200);
-        for text in
-            [r#""\ud800""#, r#"{"\ud800":1}"#, "1e999", "01", "[1,]", r#"{"a":1,}"#, "\"\u{1}\"", "", "nul", &deep]
-        {
+        for text in [
+            r#""\ud800""#,
+            r#"{"\ud800":1}"#,
+            "1e999",
+            "01",
+            "[1,]",
+            r#"{"a":1,}"#,
+            "\"\u{1}\"",
+            "",
+            "nul",
+            &deep,
+            &reserved,
+        ] {
             assert_eq!((read(text), serde_json::from_str::<Value>(text).ok()), (None, None), "{text}");
         }
     }

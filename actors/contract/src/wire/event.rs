@@ -417,6 +417,7 @@ mod tests {
             media_urls: vec!["u".into()],
             media: vec![json!({"kind": "photo"})],
             prompt_response: Some(json!({"prompt_id": "p"})),
+            follow_up: text("kind"),
             source: Source { user_id_alt: text("alt"), chat_topic: text("topic"), ..Source::empty() },
             ..bare.clone()
         };

@@ -123,7 +123,9 @@ impl SessionKey {
 impl SessionParts {
     /// The parts that differ most often first, because two sessions are compared for each event.
     fn order(&self) -> (&Option<String>, &Option<String>, &Option<String>, &str, &str, &ProfileName) {
-        (&self.chat, &self.user, &self.thread, &self.platform, &self.chat_type, &self.profile)
+        // All of them: a new part does not compile until it is here.
+        let Self { profile, platform, chat_type, chat, thread, user } = self;
+        (chat, user, thread, platform, chat_type, profile)
     }
 }
 

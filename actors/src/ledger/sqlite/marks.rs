@@ -6,6 +6,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
 use super::duplicates::KeyHashes;
+use super::memory::RowKind;
 use super::row::{self, CorruptRow, checksum, maybe, params, verify};
 use super::transaction::SqliteTransaction;
 use crate::ledger::failure::Failure;
@@ -91,6 +92,7 @@ pub(super) fn write_of_event(store: &mut SqliteTransaction<'_>, row: i64, mark: 
         )?
         .execute(params(changed_row(row, INBOUND, values)))?;
     if changed == 0 {
+        store.memory.forget_mark(RowKind::Inbound, row);
         return Err(LedgerError::Missing { table: INBOUND_TABLE, row }.into());
     }
     store.memory.set_inbound_mark(row, mark);
@@ -159,6 +161,7 @@ pub(super) fn write_of_reply(store: &mut SqliteTransaction<'_>, row: i64, mark: 
         )?
         .execute(params(changed_row(row, OUTBOUND, values)))?;
     if changed == 0 {
+        store.memory.forget_mark(RowKind::Outbound, row);
         return Err(LedgerError::Missing { table: OUTBOUND_TABLE, row }.into());
     }
     store.memory.set_outbound_mark(row, mark);

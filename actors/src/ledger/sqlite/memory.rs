@@ -27,7 +27,7 @@ pub(super) struct Memory {
     inbound: OpenRows,
     outbound: OpenRows,
     sessions: KnownSessions,
-    /// Of the events that run and of the replies that are sent, so that the end of a turn reads nothing. Each takes some 100 bytes.
+    /// Of the events that run and of the replies that are sent, so that the end of a turn reads nothing. Each takes some 100 bytes and its texts.
     running: HashMap<i64, InboundMark>,
     sending: HashMap<i64, OutboundMark>,
     /// The changes of the current transaction, oldest first.
@@ -132,6 +132,14 @@ impl Memory {
         self.changes.push(MemoryChange::Mark(RowKind::Outbound, row));
     }
 
+    /// The mark of a row is read from the file from now on.
+    pub(super) fn forget_mark(&mut self, kind: RowKind, row: i64) {
+        match kind {
+            RowKind::Inbound => drop(self.running.remove(&row)),
+            RowKind::Outbound => drop(self.sending.remove(&row)),
+        }
+    }
+
     /// The number of changes of this transaction so far, for [`Memory::undo_to`].
     pub(super) fn changes(&self) -> usize {
         self.changes.len()
@@ -146,8 +154,7 @@ impl Memory {
                 Some(MemoryChange::KeyRemoved(hash, row)) => self.duplicates.insert(hash, row),
                 Some(MemoryChange::Session(session)) => self.sessions.forget(session),
                 // It is read from the file again.
-                Some(MemoryChange::Mark(RowKind::Inbound, row)) => drop(self.running.remove(&row)),
-                Some(MemoryChange::Mark(RowKind::Outbound, row)) => drop(self.sending.remove(&row)),
+                Some(MemoryChange::Mark(kind, row)) => self.forget_mark(kind, row),
                 None => {}
             }
         }

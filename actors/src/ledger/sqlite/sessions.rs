@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 /// Sessions in memory; above this all are forgotten and read again when they are used. Each takes some 60 bytes.
 const LIMIT: usize = 100_000;
 
-/// Two hashes of the text of a session, with keys that are random for each start: no sender can make two sessions with the same ones.
+/// Two hashes of the text of a session, whose keys are random for each start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct SessionDigest([u64; 2]);
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::ledger::tests::{CEILING, append, interrupted, load, refused, settle};
+use crate::turn::id::fresh_turn_id;
 use caduceus_contract::messages::batch::Batch;
 
 #[test]
@@ -114,6 +115,20 @@ fn what_is_in_flight_is_not_read_again_and_another_program_cannot_change_how_it_
         wait(writer.ask(ListInbound { states: vec![InboundState::Interrupted], after: None, limit: 9 })).unwrap();
     assert_eq!(rows.iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>(), [(event, 1)]);
     assert_eq!(writer.view().corrupt, 0);
+}
+
+#[test]
+fn turns_are_withdrawn_although_another_program_deleted_one_of_them() {
+    let home = Home::new();
+    let writer = home.open();
+    let turns = [1, 2, 3].map(|_| fresh_turn_id());
+    for (number, turn) in (1..).zip(turns) {
+        let event = RecordInbound { state: InboundState::Running, turn: Some(turn), ..event(number) };
+        wait(writer.ask(event)).unwrap();
+    }
+    home.peek().execute("DELETE FROM inbound_marks WHERE id = 2", ()).unwrap();
+    let withdrawn = wait(writer.ask(WithdrawTurns { turns: turns.to_vec() })).unwrap();
+    assert_eq!(withdrawn, [(turns[2], InboundId(3)), (turns[0], InboundId(1))]);
 }
 
 #[test]

@@ -200,12 +200,18 @@ pub(super) fn a_mark_of_a_failed_transaction_leaves_the_row_in_its_lists<H: Test
     let home = H::new();
     let writer = home.open();
     let id = record(&writer, 1);
+    let begin = MarkInbound { turn: Some(fresh_turn_id()), ..mark(id, InboundState::Running) };
     let release = hold(&writer);
-    let (begun, refused) = (writer.ask(mark(id, InboundState::Running)), writer.ask(RefusedByDisk));
+    let (asked, refused) = (writer.ask(begin.clone()), writer.ask(RefusedByDisk));
     drop(release);
-    assert!(wait(begun).is_err() && wait(refused).is_err());
+    assert!(wait(asked).is_err() && wait(refused).is_err());
     assert_eq!(received(&writer).len(), 1);
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
+    // The mark is forgotten as well: repeated, it is not taken for one that is written.
+    wait(writer.ask(begin)).unwrap();
+    let states = vec![InboundState::Running];
+    let rows = wait(writer.ask(ListInbound { states, after: None, limit: 9 })).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>(), [(id, 1)]);
 }
 
 pub(super) fn each_operation_of_a_batch_has_its_own_answer<H: TestHome>() {
