@@ -46,9 +46,10 @@ fn notify<T: StoreTransaction>(
             Err(Failure::Answered(LedgerError::Corrupt { .. })) => continue,
             Err(failure) => return Err(failure),
         };
-        let after = InboundMark { note: Some(NOTIFIED.to_owned()), ..before.clone() };
-        events::write(ledger, *event, &before, after)?;
-        count += 1;
+        let is_unread = before.is_unread();
+        let note = if is_unread { Some(NOTIFIED.to_owned()) } else { before.note.clone() };
+        events::write(ledger, *event, &before, InboundMark { note, ..before.clone() })?;
+        count += u64::from(is_unread);
     }
     let (link, target) = (chat.target.link.clone(), chat.target.clone());
     let action = (request.make_action)(&target, count);

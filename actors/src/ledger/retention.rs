@@ -19,6 +19,8 @@ const EVERY: Duration = Duration::from_mins(1);
 #[derive(Debug, Default)]
 pub(super) struct Retention {
     due_in: Duration,
+    /// The last sweep failed: only time makes the next one due.
+    has_failed: bool,
 }
 
 impl Retention {
@@ -31,11 +33,12 @@ impl Retention {
     pub(super) fn is_due(&mut self, passed: Duration, row_counts: &RowCounts) -> bool {
         self.due_in = self.due_in.saturating_sub(passed);
         let Expiry { excess_inbound, excess_outbound, .. } = expiry(row_counts, 0);
-        self.due_in.is_zero() || excess_inbound.max(excess_outbound) >= SLICE
+        self.due_in.is_zero() || (!self.has_failed && excess_inbound.max(excess_outbound) >= SLICE)
     }
 
     /// A sweep has ended.
     pub(super) fn swept(&mut self, outcome: &Result<Deleted, StoreError>) {
+        self.has_failed = outcome.is_err();
         self.due_in = match outcome {
             Ok(Deleted { more: true, .. }) => Duration::from_secs(1),
             // After a failure as well, so that a disk that refuses writes is not asked again at once.
@@ -61,7 +64,7 @@ mod tests {
 
     #[test]
     fn an_excess_page_is_swept_at_once_and_not_only_at_the_interval() {
-        let mut retention = Retention { due_in: EVERY };
+        let mut retention = Retention { due_in: EVERY, has_failed: false };
         let mut row_counts = RowCounts::default();
         row_counts.inbound[INBOUND_ENDED] = KEPT_ROWS + SLICE - 1;
         assert!(!retention.is_due(Duration::from_secs(1), &row_counts));
@@ -79,5 +82,10 @@ mod tests {
             retention.swept(&outcome);
             assert_eq!(retention.due_in(), due_in);
         }
+        // Nor because many rows are in excess.
+        let mut row_counts = RowCounts::default();
+        row_counts.inbound[INBOUND_ENDED] = KEPT_ROWS + 2 * SLICE;
+        assert!(!retention.is_due(EVERY / 2, &row_counts));
+        assert!(retention.is_due(EVERY / 2, &row_counts));
     }
 }

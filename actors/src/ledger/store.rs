@@ -25,7 +25,7 @@ pub trait Store: Send + 'static {
     where
         Self: 'a;
 
-    /// Begins a transaction, whose rows get the time `now_ms`, in milliseconds since 1970.
+    /// Begins a transaction, whose rows get the time `now_ms`, in milliseconds since 1970: that before any wait for the database.
     fn begin(&mut self, now_ms: i64) -> Result<Self::Transaction<'_>, StoreError>;
 
     /// The number of rows in each state at open.
@@ -50,7 +50,7 @@ pub trait Store: Send + 'static {
 /// One transaction. Each operation makes its whole change or none, so that one that fails leaves nothing behind in the
 /// common commit.
 pub trait StoreTransaction {
-    /// Writes it to disk.
+    /// Writes it to disk. An error means that nothing of it is there: an implementation that cannot know finds out first.
     fn commit(self) -> Result<Wrote, StoreError>;
 
     /// Whether the database ended it by itself, as some do after an error.

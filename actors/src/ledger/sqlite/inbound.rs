@@ -149,6 +149,11 @@ pub(super) fn write_mark(
 ) -> Result<(), Failure> {
     let code = inbound_code(after.state);
     match (before.is_unread(), after.is_unread()) {
+        // Another program may have left it in the list of unread events.
+        (false, false) if before.state == InboundState::Refused => store.atomically(|store| {
+            marks::write_of_event(store, row, after)?;
+            Ok(unread::remove(store.connection, row)?)
+        })?,
         (false, false) | (true, true) => marks::write_of_event(store, row, after)?,
         (false, true) => store.atomically(|store| {
             marks::write_of_event(store, row, after)?;

@@ -58,8 +58,11 @@ impl Store for SqliteStore {
     fn delete_expired(&mut self, expiry: &Expiry) -> Result<Deleted, StoreError> {
         // No row gets the time of this transaction.
         let mut transaction = self.opened.begin(0)?;
-        let deleted = self.sweep.delete(&mut transaction, expiry)?;
+        // Its position moves with the transaction, or the next sweep would begin behind rows that are still there.
+        let mut sweep = self.sweep.clone();
+        let deleted = sweep.delete(&mut transaction, expiry)?;
         transaction.write()?;
+        self.sweep = sweep;
         Ok(deleted)
     }
 

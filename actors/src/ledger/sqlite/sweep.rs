@@ -43,7 +43,7 @@ const TABLES: [SweptTable; 2] = [
 ];
 
 /// The positions of the sweeps.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Sweep {
     /// The row after which each table's next sweep begins; 0 is its start.
     cursors: [i64; TABLES.len()],

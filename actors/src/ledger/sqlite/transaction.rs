@@ -79,8 +79,13 @@ impl<'a> SqliteTransaction<'a> {
         self.connection.prepare_cached("SAVEPOINT work")?.execute([])?;
         let outcome = operation(self);
         if outcome.is_err() {
-            self.connection.prepare_cached("ROLLBACK TO work")?.execute([])?;
+            // Some errors of the disk end the whole transaction, and this operation's error says which.
+            let undone = !self.connection.is_autocommit()
+                && self.connection.prepare_cached("ROLLBACK TO work").and_then(|mut undo| undo.execute([])).is_ok();
             self.memory.undo_to(changes);
+            if !undone {
+                return outcome;
+            }
         }
         self.connection.prepare_cached("RELEASE work")?.execute([])?;
         outcome

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::ledger::tests::{CEILING, append, interrupted, load, refused, settle};
+use crate::ledger::tests::{CEILING, append, interrupted, load, received, refused, settle};
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::messages::batch::Batch;
 
@@ -226,4 +226,18 @@ fn the_entries_of_a_turn_are_one_row_and_the_file_has_none_above_the_limit() {
     assert!(!text.contains("question"), "an entry above the limit is in the file: {text}");
     append(&writer, "chat", &["d"], 0);
     assert_eq!((history_rows(&home), load(&writer, "chat", 9)), (0, vec![]));
+}
+
+#[test]
+fn an_operation_that_ends_its_transaction_is_answered_with_the_reason() {
+    let home = Home::new();
+    let writer = home.open();
+    let event = record(&writer, 1);
+    let refusal = "CREATE TRIGGER refuse BEFORE INSERT ON unread BEGIN SELECT RAISE(ROLLBACK, 'a bad sector'); END";
+    home.peek().execute(refusal, ()).unwrap();
+    let refused = MarkInbound { note: Some(REFUSED_BY_DRAIN.to_owned()), ..mark(event, InboundState::Refused) };
+    let answer = wait(writer.ask(refused));
+    assert!(matches!(&answer, Err(LedgerError::Unwritable(reason)) if reason.contains("a bad sector")), "{answer:?}");
+    assert_eq!(received(&writer).len(), 1);
+    assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
 }
