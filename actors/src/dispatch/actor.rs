@@ -8,7 +8,7 @@
 mod adopting; // Turns of an earlier incarnation.
 mod beginning; // Events whose turns start as soon as they are recorded.
 mod ending; // The end of a turn.
-mod handlers; // One per message.
+mod handlers; // The messages that need a few lines.
 mod interrupted; // Turns that a restart interrupted.
 mod links; // A link comes up or goes down.
 mod offering; // Records events, and processes them in order.
@@ -49,7 +49,7 @@ pub struct DispatchActor {
     /// Shared with the requests in flight.
     ports: Arc<DispatchPorts>,
     incarnation: Incarnation,
-    /// Requests to other actors, of which a turn in flight has one.
+    /// Requests to other actors: a turn in flight has one, and so have notices and replies that are sent again.
     tasks: ActorTasks<Self>,
     /// The sessions and their queues.
     plan: DispatchPlan,

@@ -137,6 +137,7 @@ mod tests {
 
     use super::*;
     use caduceus_contract::link::LinkId;
+    use caduceus_contract::messages::ledger::InboundState;
 
     fn inbound(profile: Option<&str>) -> OfferedEvent {
         let raw = json!({"text": "hi", "source": {"platform": "discord", "chat_id": "c", "profile": profile}});
@@ -185,6 +186,30 @@ mod tests {
         let work = ProfileName::parse("work").unwrap();
         let inbound = OfferedEvent { owner: Some(work.clone()), ..inbound(Some("default")) };
         assert_eq!(rules(true).profile(&inbound), Ok(work));
+    }
+
+    #[test]
+    fn an_event_of_the_ledger_has_the_token_that_the_connector_holds_for_it() {
+        let raw = json!({"text": "hi", "source": {"chat_id": "c"}, "follow_up": "kind"});
+        let offered = OfferedEvent {
+            event: Arc::new(InboundEvent::parse(&raw).unwrap()),
+            raw_event: RawJson::of(&raw),
+            ..inbound(None)
+        };
+        let job = rules(false).job(&offered, ProfileName::default_profile());
+        let row = InboundRow {
+            id: InboundId(1),
+            target: job.target,
+            profile: job.profile,
+            session: job.session,
+            event: job.raw_event.get().to_owned(),
+            state: InboundState::Received,
+            attempts: 0,
+            turn: None,
+            received_at_ms: 0,
+        };
+        let (_, restored) = DispatchJob::from_row(row).unwrap();
+        assert_eq!(restored.event.follow_up.as_deref(), Some("kind"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl OfferOrder {
         Self { own, incarnation, arrivals: InOrder::default(), early: Some(EarlyEvents::default()) }
     }
 
-    /// Records events that were offered together. [`RecordAnswered`] follows, before the future resolves to what the link may acknowledge.
+    /// Records events that were offered together. [`RecordAnswered`] follows, before the future resolves to what the link may acknowledge; not if this incarnation was replaced.
     pub(super) fn record(
         &mut self,
         ports: &Arc<DispatchPorts>,

@@ -29,7 +29,7 @@ impl StartedTurns {
         self.turns.insert(turn, started);
     }
 
-    /// A turn that another incarnation started. The time since its start is kept if it is listed already.
+    /// A turn that another incarnation started; it is to be checked. The time since its start is kept if it is listed already.
     pub(super) fn adopt(&mut self, turn: TurnId, stop: Option<Port<StopTurn>>) {
         let since = self.turns.get(&turn).map_or_else(Instant::now, |started| started.since);
         self.turns.insert(turn, StartedTurn { stop, steer: None, since });

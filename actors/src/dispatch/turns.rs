@@ -1,4 +1,4 @@
-//! The turns of this incarnation, from their slot to their end: what they need to start, which start together, which run.
+//! The turns of the dispatcher, those of an earlier incarnation included, from their slot to their end: what they need to start, which start together, which run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ impl DispatchTurns {
         self.jobs.insert(event, job);
     }
 
-    /// The turns that run.
+    /// The turns that were started or adopted.
     pub(super) fn running(&self) -> &StartedTurns {
         &self.started
     }

@@ -46,9 +46,9 @@ const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
 /// Carries out what its plan decides for one link.
 pub struct RelayActor {
-    /// The other actors.
+    /// Its name, the other actors, the client and the counters.
     context: LinkContext,
-    /// The plan.
+    /// The plan, with its clock and its timer.
     driver: LinkDriver,
     /// What to dial.
     params: LinkParams,
@@ -59,7 +59,7 @@ pub struct RelayActor {
     /// What the connector described over it.
     descriptors: Descriptors,
     fetcher: Fetcher,
-    /// Requests to other actors.
+    /// Requests to other actors, and calls of the connector.
     tasks: ActorTasks<Self>,
     incarnation: Incarnation,
 }
@@ -187,7 +187,7 @@ impl Actor for RelayActor {
             return Running::Stop;
         }
         // The closing handshake is completed first.
-        ctx.spawn(self.socket.closed().into_actor(self).map(|_, _, ctx| ctx.stop()));
+        ctx.spawn(self.socket.acquire_slot().into_actor(self).map(|_, _, ctx| ctx.stop()));
         Running::Continue
     }
 }

@@ -56,7 +56,7 @@ impl LinkSocket {
         url: String,
         token: Option<SecretString>,
     ) -> impl Future<Output = DialOutcome> + use<> {
-        let slot = self.closed();
+        let slot = self.acquire_slot();
         async move {
             let slot = slot.await;
             DialOutcome { socket: dial::dial(client, url, token).await, slot }
@@ -157,8 +157,8 @@ impl LinkSocket {
         self.dialling.take()
     }
 
-    /// Waits until no socket is open or being closed. The timeout of the closing handshake bounds this wait.
-    pub(super) fn closed(&self) -> impl Future<Output = OwnedSemaphorePermit> + use<> {
+    /// Waits for the slot, until nothing is dialled, open or being closed. No other dial gets a socket while it is held.
+    pub(super) fn acquire_slot(&self) -> impl Future<Output = OwnedSemaphorePermit> + use<> {
         let slot = Arc::clone(&self.slot).acquire_owned();
         async move { slot.await.expect("the slot is never closed") }
     }

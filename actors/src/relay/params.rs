@@ -39,7 +39,7 @@ impl LinkParams {
     }
 
     /// The profile has answered. Takes the claim on the gateway, if the answer names one.
-    pub(super) fn prepare(&mut self, answer: ParamsAnswer, link: &LinkId) -> Prepared {
+    pub(super) fn answered(&mut self, answer: ParamsAnswer, link: &LinkId) -> Prepared {
         // There is no socket now, so its claim is over.
         self.claim = None;
         match answer {

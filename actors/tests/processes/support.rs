@@ -29,7 +29,7 @@ use caduceus_contract::messages::ledger::{HistoryEntry, InboundId};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::descriptor::Descriptor;
-use caduceus_contract::wire::event::{InboundEvent, Source};
+use caduceus_contract::wire::event::{InboundEvent, ReceivedEvent, Source};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use caduceus_supervision::{
     ChildSpec, Incarnation, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
@@ -167,7 +167,7 @@ impl Fixture {
                 text: params.text.into(),
                 channel_context: params.context.map(str::to_owned),
                 source,
-                follow_up: params.raw["follow_up"].as_str().map(str::to_owned),
+                follow_up: ReceivedEvent::of(&params.raw).unwrap().event.follow_up.clone(),
                 ..InboundEvent::default()
             }),
             raw_event: RawJson::of(&params.raw),

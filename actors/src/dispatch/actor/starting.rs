@@ -48,7 +48,7 @@ struct StartsAnswered(StartOutcomes);
 /// The pause after a start without an answer is over.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct RestartDue(TurnId);
+struct RequeueDue(TurnId);
 
 /// The ledger has answered with an event that is refused.
 #[derive(Message)]
@@ -161,7 +161,7 @@ impl DispatchActor {
 
     fn retry_later(turn: TurnId, error: &str, ctx: &mut Context<Self>) {
         warn!(%turn, %error, "turn not started yet");
-        ctx.notify_later(RestartDue(turn), PAUSE);
+        ctx.notify_later(RequeueDue(turn), PAUSE);
     }
 
     /// The event of a turn that was not started waits or is refused; if the turn is to stop, no other turn runs the event.
@@ -237,10 +237,10 @@ impl Handler<StartsAnswered> for DispatchActor {
     }
 }
 
-impl Handler<RestartDue> for DispatchActor {
+impl Handler<RequeueDue> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, RestartDue(turn): RestartDue, ctx: &mut Self::Context) {
+    fn handle(&mut self, RequeueDue(turn): RequeueDue, ctx: &mut Self::Context) {
         self.requeue_or_refuse(turn, Refusal::Superseded, true, ctx);
     }
 }

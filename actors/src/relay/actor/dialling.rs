@@ -50,6 +50,7 @@ impl RelayActor {
         self.socket.dialling(ctx.spawn(dialled));
     }
 
+    /// In the context and not in the tasks, because it can be cancelled.
     fn dialled(&mut self, generation: u64, outcome: DialOutcome, ctx: &mut Context<Self>) {
         if !self.socket.take_dial() {
             return;
@@ -109,7 +110,7 @@ impl Handler<ParamsReceived> for RelayActor {
     type Result = ();
 
     fn handle(&mut self, ParamsReceived(answer): ParamsReceived, ctx: &mut Self::Context) {
-        let prepared = self.params.prepare(answer, self.context.link());
+        let prepared = self.params.answered(answer, self.context.link());
         self.decide(ctx, |plan, at| plan.prepared(prepared, at));
     }
 }
