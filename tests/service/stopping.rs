@@ -161,7 +161,8 @@ fn kill(pids: &[u32]) {
 async fn a_killed_guard_ends_the_agent_and_the_chat_gets_a_notice() {
     let world = world().await;
     let found = grown(&world, "g1", "chat-one").await;
-    let tree: Vec<u32> = found.iter().map(|found| found.pid).collect();
+    let tree = with_children(&found);
+    assert!(tree.len() > found.len(), "the one without an environment is missing");
     kill(&[guard_of(&found)]);
     gone("the tree", &tree, STOPPED_WITHIN).await;
     world.until_text("chat-one", "The agent was killed.").await;
@@ -173,7 +174,8 @@ async fn a_killed_guard_ends_the_agent_and_the_chat_gets_a_notice() {
 async fn the_next_gateway_ends_what_a_gateway_and_a_guard_killed_together_leave() {
     let mut world = world().await;
     let found = grown(&world, "g1", "chat-one").await;
-    let tree: Vec<u32> = found.iter().map(|found| found.pid).collect();
+    let tree = with_children(&found);
+    assert!(tree.len() > found.len(), "the one without an environment is missing");
     kill(&[guard_of(&found), world.gateway().id()]);
     world.gateway.take().unwrap().wait_for_exit();
     assert!(tree.iter().any(|pid| runs(*pid)), "no process is left, so the test shows nothing");

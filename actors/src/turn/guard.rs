@@ -4,7 +4,7 @@
 //! every orphan below it (Linux), and has one end of a socket: it receives the agent's pipes through it, answers whether the
 //! agent was started, and watches it from then on. A byte on it means *stop*; its end means that the gateway has exited.
 //! A guard that is itself killed ends nothing; the process that waits for it kills its process group, and every process with the
-//! turn's id in its environment. If the gateway was killed too, the next one does.
+//! turn's id in its environment, with all below it and in its session. If the gateway was killed too, the next one does.
 
 mod held; // The gateway's handle of the guard.
 mod subtree; // Finds and signals everything below a process.
