@@ -2,14 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, Read as _};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{SOON, binary, client, get, post, wait_for, wait_for_exit};
+use crate::support::{SOON, binary, client, get, post, reserved_port, wait_for, wait_for_exit};
 
 /// Ceiling for what takes longer than a timeout of the gateway.
 const LATER: Duration = Duration::from_mins(1);
@@ -207,10 +206,11 @@ async fn a_connector_and_a_demo_run_and_end_with_every_kind_of_output() {
         .into_iter()
         .flat_map(|kind| {
             ["connector", "demo"].map(|name| {
-                let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+                // The address is not in an output that could be read.
+                let address = format!("127.0.0.1:{}", reserved_port());
                 let mut command = binary();
-                command.args([name, "--bind", &free.to_string()]);
-                (name, kind, free, WithStreams::start(&mut command, Some(kind), Some(kind)))
+                command.args([name, "--bind", &address]);
+                (name, kind, address, WithStreams::start(&mut command, Some(kind), Some(kind)))
             })
         })
         .collect();
@@ -220,7 +220,8 @@ async fn a_connector_and_a_demo_run_and_end_with_every_kind_of_output() {
         })
         .await;
         process.terminate();
-        assert_eq!(process.exit_code(LATER), Some(0), "{name}, {kind:?}");
+        let ended = wait_for_exit(&mut process.child, LATER);
+        assert_eq!(ended.code(), Some(0), "{name}, {kind:?}: {ended}");
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 
 use crate::proxy::{ConnectionFault, Dials, FaultProxy};
-use crate::support::{Process, SOON, client, long, pace, send, wait_for};
+use crate::support::{Process, SOON, client, long, pace, reserved_port, send, wait_for};
 use crate::world::{BOOKKEEPER, World};
 
 /// Short timeouts of the link, so that a fault is over quickly. A dead link is detected after a second instead of 45.
@@ -84,7 +84,7 @@ struct ProxiedWorld {
 impl ProxiedWorld {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let connector = connector("127.0.0.1:0", &data);
+        let connector = connector(&format!("127.0.0.1:{}", reserved_port()), &data);
         let proxy = FaultProxy::start(connector.authority().parse().unwrap());
         let mut world = World::prepare_with(connector).await;
         let env = fs::read_to_string(world.path(".env")).unwrap();

@@ -1,17 +1,10 @@
 //! Going idle and waking up.
 
-use std::net::TcpListener;
-
 use serde_json::json;
 
-use crate::support::{SOON, post, send, wait_for};
+use crate::support::{SOON, post, reserved_port, send, wait_for};
 use crate::world::{World, get_with};
 use crate::{credentials, text};
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 #[actix_web::test]
 async fn events_during_idle_wake_the_gateway_and_arrive_once_in_order() {
@@ -20,7 +13,7 @@ async fn events_during_idle_wake_the_gateway_and_arrive_once_in_order() {
     const EVENTS: usize = 20 * CHATS;
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
-    let port = free_port();
+    let port = reserved_port();
     world.configure(&format!("relay:\n  inbound:\n    bind: 127.0.0.1:{port}\n"));
     world.write(
         ".env",

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{Process, SOON, as_unprivileged_user, get, post, wait_for};
+use crate::support::{Process, SOON, as_unprivileged_user, get, post, reserved_port, wait_for};
 use crate::world::{World, run, run_command};
 
 /// Exit codes, as in the service manager's configuration.
@@ -125,10 +125,10 @@ async fn without_a_connector_the_gateway_serves_and_redials() {
     let mut world = World::prepare().await;
     // A connector that has registered the gateway and is stopped for now.
     let data = world.path("connector.json").display().to_string();
-    let mut former = Process::start(&["connector", "--bind", "127.0.0.1:0", "--data", &data]);
+    let address = format!("127.0.0.1:{}", reserved_port());
+    let mut former = Process::start(&["connector", "--bind", &address, "--data", &data]);
     let (_, credentials) = post(&format!("{}/dev/gateways", former.url), &json!({"gatewayId": "late"})).await;
     let secret = credentials["secret"].as_str().expect("a secret");
-    let address = former.authority().to_owned();
     former.signal("TERM");
     former.wait_for_exit();
     let env =

@@ -6,6 +6,7 @@ pub(crate) mod original;
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -43,6 +44,13 @@ pub(crate) fn json_lines(child: &mut Child) -> mpsc::Receiver<Value> {
         }
     });
     printed
+}
+
+/// A free port for a process that has to be told its port, or has to get it again after a restart. The system gives ports to listeners
+/// and connections from 32768 on, so that none of these many takes it in the meantime.
+pub(crate) fn reserved_port() -> u16 {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(10_000..32_768)).find(free).expect("one of many ports is free")
 }
 
 /// The binary under test, not started yet.

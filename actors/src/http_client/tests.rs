@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, AddressFamily, SocketType};
 use secrecy::SecretString;
 
 use super::*;
@@ -30,6 +32,14 @@ fn by_path() -> FormServer {
         let form = request.split(['/', ' ', '?']).nth(2).unwrap().to_owned();
         (form, "application/json", BODY.into())
     })
+}
+
+/// An address that refuses connections as long as its socket is kept: it is bound, and does not listen.
+fn refusing() -> (OwnedFd, SocketAddr) {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = net::getsockname(&socket).unwrap().try_into().unwrap();
+    (socket, address)
 }
 
 async fn fetch(client: &HttpClient, url: &str, limits: HttpLimits) -> Result<Collected, HttpError> {
@@ -110,7 +120,7 @@ fn the_limit_of_a_body_applies_before_and_after_decompression() {
 
 #[test]
 fn an_unsent_request_is_distinguished_from_one_that_may_have_been_sent() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_socket, closed) = refusing();
     run(async {
         let client = HttpClient::default();
         let limits = HttpLimits::within(LONG, 1024);
@@ -264,7 +274,7 @@ fn a_failure_of_the_proxy_is_reported_and_nothing_was_sent() {
         assert!(matches!(error, HttpError::Proxy(_)) && !error.is_sent() && shown.contains(why), "{refusal}: {shown}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_socket, closed) = refusing();
     let client = through(&[("HTTP_PROXY", format!("http://{closed}"))]);
     let error = run(fetch(&client, "http://server.example", limits)).unwrap_err();
     assert!(matches!(error, HttpError::Proxy(_)) && !error.is_sent(), "{error:?}");
