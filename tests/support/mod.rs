@@ -46,7 +46,7 @@ pub(crate) fn json_lines(child: &mut Child) -> mpsc::Receiver<Value> {
     printed
 }
 
-/// A free port for a process that has to be told its port, or has to get it again after a restart. The system gives ports to listeners
+/// A free port for a process that cannot report its port, or has to get it again after a restart. The system gives ports to listeners
 /// and connections from 32768 on, so that none of these many takes it in the meantime.
 pub(crate) fn reserved_port() -> u16 {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
