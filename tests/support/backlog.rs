@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use caduceus_actors::ledger::{LedgerWriter, place};
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
+use caduceus_contract::messages::ledger::{InboundState, Receipt, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
@@ -56,6 +56,7 @@ impl Backlog<'_> {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&(number as u64).to_le_bytes());
         RecordInbound {
+            receipt: Receipt { gateway: None, arrived_at_ms: 0 },
             target: Arc::new(Target {
                 link: LinkId(self.link.into()),
                 platform: source.platform.clone(),

@@ -137,12 +137,13 @@ mod tests {
 
     use super::*;
     use caduceus_contract::link::LinkId;
-    use caduceus_contract::messages::ledger::InboundState;
+    use caduceus_contract::messages::ledger::{InboundState, Receipt};
 
     fn inbound(profile: Option<&str>) -> OfferedEvent {
         let raw = json!({"text": "hi", "source": {"platform": "discord", "chat_id": "c", "profile": profile}});
         OfferedEvent {
             link: LinkId::process(),
+            receipt: Receipt { gateway: None, arrived_at_ms: 0 },
             bot_id: None,
             owner: None,
             buffer_id: None,

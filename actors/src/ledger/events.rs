@@ -14,7 +14,8 @@ impl Work for RecordInbound {
 
     fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Recorded, Failure> {
         let attempts = i64::from(self.state == InboundState::Running);
-        let mark = InboundMark { state: self.state, attempts, turn: self.turn, note: self.note.clone() };
+        let mark =
+            InboundMark { state: self.state, attempts, turn: self.turn, note: self.note.clone(), begun_at_ms: None };
         let recorded = ledger.store.record_event(self, mark)?;
         if matches!(recorded, Recorded::New(_)) {
             ledger.event_moved(None, self.state);
@@ -63,6 +64,7 @@ pub(super) fn apply<T: StoreTransaction>(
         attempts: before.attempts + i64::from(mark.state == InboundState::Running),
         turn: mark.turn.or(before.turn),
         note: mark.note.as_ref().or(before.note.as_ref()).cloned(),
+        begun_at_ms: before.begun_at_ms,
     };
     write(ledger, mark.id, &before, after)?;
     Ok(Marked::Now)
@@ -92,6 +94,8 @@ impl Work for WithdrawTurns {
                 attempts: before.attempts - 1,
                 turn: None,
                 note: before.note.clone(),
+                // Its turn never began.
+                begun_at_ms: None,
             };
             match write(ledger, id, &before, after) {
                 Ok(()) => {}

@@ -62,8 +62,8 @@ impl Drop for Ended {
 }
 
 impl SharedView {
-    pub(super) fn new(path: PathBuf, row_counts: RowCounts) -> Self {
-        let shown = Mutex::new(ViewParts { row_counts, ..ViewParts::default() });
+    pub(super) fn new(path: PathBuf, row_counts: RowCounts, corrupt: u64) -> Self {
+        let shown = Mutex::new(ViewParts { row_counts, corrupt, ..ViewParts::default() });
         Self { path, closing: AtomicBool::new(false), shown, ended: Condvar::new() }
     }
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_answer_is_reported_until_it_does() {
-        let shared = SharedView::new(PathBuf::new(), RowCounts::default());
+        let shared = SharedView::new(PathBuf::new(), RowCounts::default(), 0);
         shared.begin();
         assert_eq!(shared.view().write_error, None);
         shared.lock().busy = Instant::now().checked_sub(STALL);
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_superseded_incarnation_does_not_replace_the_callback() {
-        let shared = SharedView::new(PathBuf::new(), RowCounts::default());
+        let shared = SharedView::new(PathBuf::new(), RowCounts::default(), 0);
         let (sent, received) = std::sync::mpsc::channel();
         for generation in [2, 1] {
             let sent = sent.clone();

@@ -123,6 +123,9 @@ pub struct InboundMark {
     pub(super) attempts: i64,
     pub(super) turn: Option<TurnId>,
     pub(super) note: Option<String>,
+    /// Milliseconds since 1970 at which its turn was last marked as running. The database sets it to the time of the
+    /// transaction when it writes that state.
+    pub(super) begun_at_ms: Option<i64>,
 }
 
 impl InboundMark {
@@ -139,6 +142,8 @@ pub struct OutboundMark {
     pub(super) attempts: i64,
     pub(super) message_id: Option<String>,
     pub(super) error: Option<String>,
+    /// Milliseconds since 1970 at which it was last marked as being sent, as in [`InboundMark`].
+    pub(super) sent_at_ms: Option<i64>,
 }
 
 /// A chat with unread events.

@@ -83,6 +83,7 @@ pub(super) fn event(number: u64) -> RecordInbound {
     digest[..8].copy_from_slice(&number.to_le_bytes());
     RecordInbound {
         target: target(),
+        receipt: Receipt { gateway: Some("gw-1".into()), arrived_at_ms: 7 },
         buffer_id: Some(format!("buffer-{number}")),
         digest,
         message_id: Some(format!("message-{number}")),

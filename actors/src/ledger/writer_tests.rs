@@ -4,7 +4,7 @@ use serde_json::json;
 
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundId, InboundState, ListInbound, MarkInbound, RecordInbound};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, ListInbound, MarkInbound, Receipt, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
@@ -47,7 +47,7 @@ fn a_successful_read_does_not_clear_the_error_of_a_disk_that_refuses_writes() {
 
 fn writer(home: &Home) -> Writer<SqliteStore> {
     let store = home.open_store();
-    let shared = Arc::new(SharedView::new(home.path.clone(), store.row_counts()));
+    let shared = Arc::new(SharedView::new(home.path.clone(), store.row_counts(), 0));
     Writer::new(store, queue().1, shared)
 }
 
@@ -72,6 +72,7 @@ fn event(number: u8) -> RecordInbound {
     let profile = ProfileName::default_profile();
     let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
     RecordInbound {
+        receipt: Receipt { gateway: None, arrived_at_ms: 0 },
         target,
         buffer_id: Some(format!("buffer-{number}")),
         digest: [number; 32],

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::dead_letter::DeadLetter;
+use crate::time::now_ms;
 use caduceus_contract::json::RawJson;
 use caduceus_contract::wire::event::{InboundEvent, ReceivedEvent};
 use caduceus_contract::wire::frame::{FrameError, Inbound, PassthroughForward};
@@ -24,6 +25,8 @@ pub(super) struct Arrival {
     pub(super) content: ArrivalContent,
     pub(super) buffer_id: Option<String>,
     pub(super) digest: [u8; 32],
+    /// Milliseconds since 1970 at which it was read.
+    pub(super) read_at_ms: i64,
     /// Released once the frame is answered and its acknowledgement written.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -90,13 +93,14 @@ impl Arrival {
         line: &[u8],
         place: OwnedSemaphorePermit,
     ) -> Self {
-        Self { content, buffer_id, digest: Sha256::digest(line).into(), place }
+        Self { content, buffer_id, digest: Sha256::digest(line).into(), read_at_ms: now_ms(), place }
     }
 
     /// A line that was too long to be buffered.
     pub(super) fn skipped(line: SkippedLine, place: OwnedSemaphorePermit) -> Self {
         let letter = DeadLetter::skipped(line.bytes, LineTooLong.to_string());
-        Self { content: ArrivalContent::Dead(letter), buffer_id: Some(line.buffer_id), digest: line.digest, place }
+        let content = ArrivalContent::Dead(letter);
+        Self { content, buffer_id: Some(line.buffer_id), digest: line.digest, read_at_ms: now_ms(), place }
     }
 }
 

@@ -26,14 +26,20 @@ pub type LinkOwner = Option<ProfileName>;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayKey {
     connector: String,
-    gateway_id: String,
+    gateway_id: Arc<str>,
 }
 
 impl GatewayKey {
     /// The gateway `gateway_id` at the connector of the configured address `url`.
     #[must_use]
     pub fn new(url: &str, gateway_id: &str) -> Self {
-        Self { connector: connector(url), gateway_id: gateway_id.trim().to_lowercase() }
+        Self { connector: connector(url), gateway_id: gateway_id.trim().to_lowercase().into() }
+    }
+
+    /// The id of the gateway, in the spelling that is equal for all spellings.
+    #[must_use]
+    pub fn id(&self) -> &Arc<str> {
+        &self.gateway_id
     }
 }
 

@@ -16,7 +16,7 @@ use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent, StopSession};
-use caduceus_contract::messages::ledger::{LedgerError, Recorded};
+use caduceus_contract::messages::ledger::{LedgerError, Receipt, Recorded};
 use caduceus_contract::messages::relay::{LinkChanged, LinkState};
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::profile_name::ProfileName;
@@ -96,9 +96,10 @@ impl LinkContext {
         &self,
         letter: &DeadLetter,
         arrival: &Arrival,
+        receipt: Receipt,
     ) -> impl Future<Output = DeadLetterAnswer> + use<> {
         let (link, buffer_id) = (self.link.clone(), arrival.buffer_id.clone());
-        let record = letter.record(link, self.profile.clone(), buffer_id, arrival.digest);
+        let record = letter.record(link, receipt, self.profile.clone(), buffer_id, arrival.digest);
         self.ports.ledger.ask(record, self.timings.take)
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
+use caduceus_contract::messages::ledger::{InboundState, Receipt, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::{RELAY, Source};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
@@ -43,6 +43,7 @@ impl DeadLetter {
     pub(super) fn record(
         &self,
         link: LinkId,
+        receipt: Receipt,
         profile: ProfileName,
         buffer_id: Option<String>,
         digest: [u8; 32],
@@ -61,6 +62,7 @@ impl DeadLetter {
         let letter = json!({"reason": self.reason, "bytes": self.bytes, "frame": self.frame});
         RecordInbound {
             target,
+            receipt,
             buffer_id,
             digest,
             message_id: None,
@@ -81,7 +83,10 @@ mod tests {
     use super::*;
 
     fn row(letter: &DeadLetter) -> Value {
-        let record = letter.record(LinkId::process(), ProfileName::default_profile(), Some("b".into()), [7; 32]);
+        let receipt = Receipt { gateway: None, arrived_at_ms: 5 };
+        let profile = ProfileName::default_profile();
+        let record = letter.record(LinkId::process(), receipt.clone(), profile, Some("b".into()), [7; 32]);
+        assert_eq!(record.receipt, receipt);
         assert_eq!((record.state, record.message_id, record.digest), (InboundState::Dead, None, [7; 32]));
         serde_json::from_str::<Value>(record.event.get()).unwrap()["dead_letter"].take()
     }

@@ -1,5 +1,7 @@
 //! What the profile last answered to the question what to dial, and the claim on the gateway that it names.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tracing::{debug, warn};
@@ -10,6 +12,7 @@ use super::media;
 use super::steps::Prepared;
 use crate::profile::messages::{ConnectParams, Identity, NoConnectParams};
 use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::ledger::Receipt;
 use caduceus_contract::wire::event::{InboundEvent, RELAY};
 use caduceus_contract::wire::provisioning::RelevancePolicy;
 use caduceus_contract::wire::url::RelayUrl;
@@ -91,6 +94,12 @@ impl LinkParams {
     /// Releases the gateway: the link is closed.
     pub(super) fn release(&mut self) {
         self.claim = None;
+    }
+
+    /// How something was received over this link that was read at `read_at_ms`, in milliseconds since 1970.
+    pub(super) fn receipt(&self, read_at_ms: i64) -> Receipt {
+        let gateway = self.last.as_ref().and_then(|params| params.gateway.as_ref());
+        Receipt { gateway: gateway.map(|gateway| Arc::clone(gateway.id())), arrived_at_ms: read_at_ms }
     }
 
     /// The address to dial, and the token of the upgrade.

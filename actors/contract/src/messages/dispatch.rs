@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::json::RawJson;
 use crate::link::LinkId;
+use crate::messages::ledger::Receipt;
 use crate::messages::turn::StopCause;
 use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;
@@ -26,6 +27,8 @@ pub struct OfferEvents(pub Vec<OfferedEvent>);
 pub struct OfferedEvent {
     /// The link over which it arrived.
     pub link: LinkId,
+    /// How it reached the gateway.
+    pub receipt: Receipt,
     /// The addressed bot, if the link serves several.
     pub bot_id: Option<String>,
     /// The profile that owns the link; `None` for the link of the process.

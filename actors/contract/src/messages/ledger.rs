@@ -109,12 +109,23 @@ impl OutboundState {
     }
 }
 
+/// How an event reached the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The id under which the link is known to its connector; `None` if the connection named none.
+    pub gateway: Option<Arc<str>>,
+    /// Milliseconds since 1970 at which its frame or request was read.
+    pub arrived_at_ms: i64,
+}
+
 /// Records an inbound event, once. It may be acknowledged as soon as this is answered `Ok`.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Recorded, LedgerError>")]
 pub struct RecordInbound {
     /// Its origin, and the destination of replies.
     pub target: Arc<Target>,
+    /// How it reached the gateway.
+    pub receipt: Receipt,
     /// The connector's id of the frame, if it expects an acknowledgement.
     pub buffer_id: Option<String>,
     /// SHA-256 of the frame.

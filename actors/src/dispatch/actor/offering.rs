@@ -83,6 +83,7 @@ impl DispatchActor {
         };
         let record = RecordInbound {
             target: Arc::clone(&job.target),
+            receipt: offered.receipt,
             buffer_id: offered.buffer_id,
             digest: offered.digest,
             message_id: job.event.message_id.clone(),

@@ -5,13 +5,14 @@
 use std::collections::BTreeSet;
 
 use rusqlite::types::ValueRef;
+use siphasher::sip::SipHasher13;
 
-use super::row::checksum;
+use super::row::encoded;
 
 /// Bits of a row's number in an entry; the rest is hash.
 const ROW_BITS: u32 = 48;
 
-/// The key of a hash function, random for each file, so that a sender cannot make events whose hashes are equal.
+/// The key of a hash function (`SipHash`), random for each file, so that a sender cannot make events whose hashes are equal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct HashKey(pub(super) [u8; 16]);
 
@@ -24,15 +25,26 @@ pub(super) struct KeyHashes {
     pub(super) message: Option<i64>,
 }
 
+impl KeyHashes {
+    /// Those that the event has.
+    pub(super) fn all(self) -> impl Iterator<Item = i64> {
+        self.frame.into_iter().chain(self.message)
+    }
+}
+
 impl HashKey {
     /// The hash of a frame.
     pub(super) fn frame(&self, link: ValueRef<'_>, buffer: ValueRef<'_>, digest: ValueRef<'_>) -> i64 {
-        checksum("frame", 0, &[ValueRef::Blob(&self.0), link, buffer, digest])
+        self.hash(&encoded("frame", 0, &[link, buffer, digest]))
     }
 
     /// The hash of a message.
     pub(super) fn message(&self, [link, platform, chat, message]: [ValueRef<'_>; 4]) -> i64 {
-        checksum("message", 0, &[ValueRef::Blob(&self.0), link, platform, chat, message])
+        self.hash(&encoded("message", 0, &[link, platform, chat, message]))
+    }
+
+    fn hash(&self, bytes: &[u8]) -> i64 {
+        SipHasher13::new_with_key(&self.0).hash(bytes).cast_signed()
     }
 }
 

@@ -23,12 +23,12 @@ use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
 /// Columns that never change.
-const FIXED_COLUMNS: usize = TARGET_COLUMNS + 7;
+const FIXED_COLUMNS: usize = TARGET_COLUMNS + 10;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
 const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose event is missing is corrupt, not absent.
-pub(super) const READ: &str = "SELECT marks.id, state, attempts, turn, note, changed_at_ms, state_sum, inbound.* \
-     FROM inbound_marks AS marks LEFT JOIN inbound ON inbound.id = marks.id";
+pub(super) const READ: &str = "SELECT marks.id, state, attempts, turn, note, changed_at_ms, begun_at_ms, marks.term, \
+     state_sum, inbound.* FROM inbound_marks AS marks LEFT JOIN inbound ON inbound.id = marks.id";
 
 const LIST: ListedTable = ListedTable { kind: RowKind::Inbound, name: TABLE, read: READ };
 
@@ -79,6 +79,9 @@ fn insert(
         text(message.profile.as_str()),
         text(message.session.stored()),
         ValueRef::Integer(store.now_ms),
+        ValueRef::Integer(message.receipt.arrived_at_ms),
+        maybe(message.receipt.gateway.as_deref()),
+        ValueRef::Integer(store.term),
         text(message.event.get()),
     ];
     let values =
@@ -86,7 +89,7 @@ fn insert(
     // First, because it is refused if the event is too large; without a row of marks it is not a row of the ledger.
     store
         .connection
-        .prepare_cached("INSERT INTO inbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
+        .prepare_cached("INSERT INTO inbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
         .execute(params(values))?;
     marks::insert_of_event(store, id, mark, hashes)?;
     store.ids.inbound = id;
@@ -251,7 +254,7 @@ pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, CorruptRow> {
         target: row::target(row, FIXED)?,
         profile: profile.try_into().map_err(|_| CorruptRow)?,
         session: serde_json::from_str::<SessionKey>(&session).map_err(|_| CorruptRow)?,
-        event: row.get(after_target + 6)?,
+        event: row.get(after_target + 9)?,
         state: before.state,
         attempts: u32::try_from(before.attempts).map_err(|_| CorruptRow)?,
         turn: before.turn,

@@ -2,16 +2,21 @@
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
+use tracing::warn;
 
-use super::duplicates::{DuplicateKeys, HashKey};
+use super::duplicates::{DuplicateKeys, HashKey, KeyHashes};
+use super::inbound::{READ as READ_EVENT, inbound_row};
+use super::marks;
 use super::memory::Memory;
 use super::open_rows::OpenRows;
-use super::row::{checksum, params, verify};
+use super::row::{CorruptRow, checksum, params, verify};
 use super::transaction::CorruptRows;
 use crate::ledger::states::{INBOUND_OPEN, OUTBOUND_OPEN, RowCounts};
 
 /// Part of the checksum of the key of the hashes, and its table.
 const HASH_KEY: &str = "hash_key";
+const READ_KEYS: &str = "SELECT id, link, buffer_id, digest, platform, chat_id, message_id FROM inbound";
+const WRITE_HASHES: &str = "UPDATE inbound_marks SET frame = ?, message = ?, keys_sum = ? WHERE id = ?";
 
 /// What is known of the rows of an open file.
 #[derive(Debug)]
@@ -21,21 +26,27 @@ pub(super) struct LoadedRows {
     pub(super) corrupt: CorruptRows,
 }
 
-/// Reads the marks of all rows, some 40 ms for 100,000 rows of each kind. Their checksums are verified when a row is read, and
-/// by the check after the start.
+/// Reads the marks of all rows, some 40 ms for 100,000 rows of each kind. The checksums of marks are verified when a row is read, and
+/// by the check after the start; those of key hashes are verified here, because a wrong one would let an event run twice.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<LoadedRows> {
     let hash_key = hash_key(connection)?;
     let mut row_counts = RowCounts::default();
-    let mut keys = Vec::new();
+    let mut corrupt = CorruptRows::default();
+    let (mut keys, mut without_keys) = (Vec::new(), Vec::new());
     let (mut inbound, mut outbound) = (OpenRows::new(INBOUND_OPEN), OpenRows::new(OUTBOUND_OPEN));
     {
-        let mut statement = connection.prepare("SELECT id, state, frame, message FROM inbound_marks")?;
+        let mut statement = connection.prepare("SELECT id, state, frame, message, keys_sum FROM inbound_marks")?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
             let id = add(row, &mut row_counts.inbound, &mut inbound)?;
-            let hashes = [row.get::<_, Option<i64>>(2)?, row.get(3)?];
-            keys.extend(hashes.into_iter().flatten().map(|hash| (hash, id)));
+            match marks::key_hashes(row, id, 2) {
+                Ok(hashes) => keys.extend(hashes.all().map(|hash| (hash, id))),
+                Err(CorruptRow) => without_keys.push(id),
+            }
         }
+    }
+    for (id, hashes) in renew_hashes(connection, &hash_key, &without_keys, &mut corrupt)? {
+        keys.extend(hashes.all().map(|hash| (hash, id)));
     }
     let mut statement = connection.prepare("SELECT id, state FROM outbound_marks")?;
     let mut rows = statement.query(())?;
@@ -43,7 +54,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<LoadedRows> {
         add(row, &mut row_counts.outbound, &mut outbound)?;
     }
     let memory = Memory::new(hash_key, DuplicateKeys::from_iter(keys), inbound, outbound);
-    Ok(LoadedRows { memory, row_counts, corrupt: CorruptRows::default() })
+    Ok(LoadedRows { memory, row_counts, corrupt })
 }
 
 /// Adds a row to the counts and to the open rows, and returns its number. An unknown state is a corrupt row, which is not used.
@@ -76,21 +87,60 @@ fn hash_key(connection: &Connection) -> rusqlite::Result<HashKey> {
 
 /// Writes the hashes of all rows.
 fn hash_rows(connection: &Connection, key: &HashKey) -> rusqlite::Result<()> {
-    let mut write = connection.prepare("UPDATE inbound_marks SET frame = ?, message = ? WHERE id = ?")?;
-    let mut read = connection
-        .prepare("SELECT id, link, buffer_id, digest, platform, chat_id, message_id FROM inbound ORDER BY id")?;
+    let mut write = connection.prepare(WRITE_HASHES)?;
+    let mut read = connection.prepare(&format!("{READ_KEYS} ORDER BY id"))?;
     let mut rows = read.query(())?;
     while let Some(row) = rows.next()? {
-        let (link, buffer, message) = (row.get_ref(1)?, row.get_ref(2)?, row.get_ref(6)?);
-        let frame = match buffer {
-            ValueRef::Null => ValueRef::Null,
-            buffer => ValueRef::Integer(key.frame(link, buffer, row.get_ref(3)?)),
-        };
-        let message = match message {
-            ValueRef::Null => ValueRef::Null,
-            message => ValueRef::Integer(key.message([link, row.get_ref(4)?, row.get_ref(5)?, message])),
-        };
-        write.execute(params([frame, message, row.get_ref(0)?]))?;
+        let id = row.get(0)?;
+        let hashes = hashes(row, key)?;
+        write.execute(params(marks::key_values(id, hashes).into_iter().chain([ValueRef::Integer(id)])))?;
     }
     Ok(())
+}
+
+/// Makes the hashes of `rows`, whose checksum is wrong, from their events. An event that is corrupt too has none.
+fn renew_hashes(
+    connection: &Connection,
+    key: &HashKey,
+    rows: &[i64],
+    corrupt: &mut CorruptRows,
+) -> rusqlite::Result<Vec<(i64, KeyHashes)>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    warn!(rows = rows.len(), "corrupt keys in the ledger; they are made again from their events");
+    let transaction = connection.unchecked_transaction()?;
+    let mut renewed = Vec::new();
+    {
+        let mut write = connection.prepare(WRITE_HASHES)?;
+        let mut read = connection.prepare(&format!("{READ_KEYS} WHERE id = ?"))?;
+        let mut whole = connection.prepare(&format!("{READ_EVENT} WHERE marks.id = ?"))?;
+        for id in rows.iter().copied() {
+            // Only of a good event, or the keys of something else would be found.
+            let is_good = whole.query_row([id], |row| Ok(inbound_row(row).is_ok())).optional()? == Some(true);
+            if !is_good {
+                drop(corrupt.add(marks::INBOUND_TABLE, id));
+                continue;
+            }
+            let hashes = read.query_row([id], |row| hashes(row, key))?;
+            write.execute(params(marks::key_values(id, hashes).into_iter().chain([ValueRef::Integer(id)])))?;
+            renewed.push((id, hashes));
+        }
+    }
+    transaction.commit()?;
+    Ok(renewed)
+}
+
+/// The hashes of a row of [`READ_KEYS`].
+fn hashes(row: &Row<'_>, key: &HashKey) -> rusqlite::Result<KeyHashes> {
+    let (link, buffer, message) = (row.get_ref(1)?, row.get_ref(2)?, row.get_ref(6)?);
+    let frame = match buffer {
+        ValueRef::Null => None,
+        buffer => Some(key.frame(link, buffer, row.get_ref(3)?)),
+    };
+    let message = match message {
+        ValueRef::Null => None,
+        message => Some(key.message([link, row.get_ref(4)?, row.get_ref(5)?, message])),
+    };
+    Ok(KeyHashes { frame, message })
 }

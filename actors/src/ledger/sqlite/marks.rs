@@ -12,19 +12,21 @@ use super::transaction::SqliteTransaction;
 use crate::ledger::failure::Failure;
 use crate::ledger::states::{inbound_code, inbound_state, outbound_code, outbound_state};
 use crate::ledger::store::{InboundMark, OutboundMark};
-use caduceus_contract::messages::ledger::LedgerError;
+use caduceus_contract::messages::ledger::{InboundState, LedgerError, OutboundState};
 
 /// The table of events in SQL and in errors.
 pub(super) const INBOUND_TABLE: &str = "inbound";
 /// As [`INBOUND_TABLE`], of replies.
 pub(super) const OUTBOUND_TABLE: &str = "outbound";
-/// Columns of a mark. Of an event: state, attempts, turn, note, `changed_at_ms`. Of a reply: state, attempts, `message_id`, error,
-/// `changed_at_ms`.
-pub(super) const MARK_COLUMNS: usize = 5;
+/// Columns of a mark. Of an event: state, attempts, turn, note, `changed_at_ms`, `begun_at_ms`, term. Of a reply: state, attempts,
+/// `message_id`, error, `changed_at_ms`, `sent_at_ms`, term. The term is that in which the mark was written.
+pub(super) const MARK_COLUMNS: usize = 7;
 /// Part of the checksum of a mark.
 pub(super) const INBOUND: &str = "inbound.state";
 /// As [`INBOUND`], of a reply.
 pub(super) const OUTBOUND: &str = "outbound.state";
+/// Part of the checksum of an event's key hashes.
+const KEYS: &str = "inbound.keys";
 
 type MarkValues<'a> = [ValueRef<'a>; MARK_COLUMNS];
 
@@ -39,7 +41,8 @@ pub(super) fn of_event(store: &mut SqliteTransaction<'_>, row: i64) -> Result<In
     let connection = store.connection;
     let found = connection
         .prepare_cached(
-            "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound_marks WHERE id = ?",
+            "SELECT id, state, attempts, turn, note, changed_at_ms, begun_at_ms, term, state_sum \
+             FROM inbound_marks WHERE id = ?",
         )?
         .query_row([row], |found| Ok(event_mark(found)))
         .optional()?
@@ -56,6 +59,7 @@ pub(super) fn event_mark(row: &Row<'_>) -> Result<InboundMark, CorruptRow> {
         attempts: row.get(2)?,
         turn: turn.map(|turn| turn.parse()).transpose().map_err(|_| CorruptRow)?,
         note: row.get(4)?,
+        begun_at_ms: row.get(6)?,
     })
 }
 
@@ -63,16 +67,15 @@ pub(super) fn event_mark(row: &Row<'_>) -> Result<InboundMark, CorruptRow> {
 pub(super) fn insert_of_event(
     store: &mut SqliteTransaction<'_>,
     row: i64,
-    mark: InboundMark,
+    mut mark: InboundMark,
     hashes: KeyHashes,
 ) -> rusqlite::Result<()> {
     let turn = mark.turn.map(|turn| turn.to_string());
-    let values = event_values(&mark, turn.as_deref(), store.now_ms);
-    let hashes = [hashes.frame, hashes.message].map(|hash| hash.map_or(ValueRef::Null, ValueRef::Integer));
+    let values = event_values(&mut mark, turn.as_deref(), store);
     store
         .connection
-        .prepare_cached("INSERT INTO inbound_marks VALUES (?,?,?,?,?,?,?,?,?)")?
-        .execute(params(new_row(row, INBOUND, values).chain(hashes)))?;
+        .prepare_cached("INSERT INTO inbound_marks VALUES (?,?,?,?,?,?,?,?,?,?,?,?)")?
+        .execute(params(new_row(row, INBOUND, values).chain(key_values(row, hashes))))?;
     store.memory.set_inbound_mark(row, mark);
     Ok(())
 }
@@ -81,14 +84,18 @@ pub(super) fn insert_of_event(
 ///
 /// # Errors
 /// There is no such row.
-pub(super) fn write_of_event(store: &mut SqliteTransaction<'_>, row: i64, mark: InboundMark) -> Result<(), Failure> {
+pub(super) fn write_of_event(
+    store: &mut SqliteTransaction<'_>,
+    row: i64,
+    mut mark: InboundMark,
+) -> Result<(), Failure> {
     let turn = mark.turn.map(|turn| turn.to_string());
-    let values = event_values(&mark, turn.as_deref(), store.now_ms);
+    let values = event_values(&mut mark, turn.as_deref(), store);
     let changed = store
         .connection
         .prepare_cached(
-            "UPDATE inbound_marks SET state = ?, attempts = ?, turn = ?, note = ?, changed_at_ms = ?, state_sum = ? \
-             WHERE id = ?",
+            "UPDATE inbound_marks SET state = ?, attempts = ?, turn = ?, note = ?, changed_at_ms = ?, begun_at_ms = ?, \
+             term = ?, state_sum = ? WHERE id = ?",
         )?
         .execute(params(changed_row(row, INBOUND, values)))?;
     if changed == 0 {
@@ -99,10 +106,26 @@ pub(super) fn write_of_event(store: &mut SqliteTransaction<'_>, row: i64, mark: 
     Ok(())
 }
 
-fn event_values<'a>(mark: &'a InboundMark, turn: Option<&'a str>, now_ms: i64) -> MarkValues<'a> {
-    let attempts = ValueRef::Integer(mark.attempts);
-    let state = row::code(inbound_code(mark.state));
-    [state, attempts, maybe(turn), maybe(mark.note.as_deref()), ValueRef::Integer(now_ms)]
+fn event_values<'a>(mark: &'a mut InboundMark, turn: Option<&'a str>, store: &SqliteTransaction<'_>) -> MarkValues<'a> {
+    if mark.state == InboundState::Running {
+        mark.begun_at_ms = Some(store.now_ms);
+    }
+    let integer = ValueRef::Integer;
+    let (state, begun_at) = (row::code(inbound_code(mark.state)), row::maybe_integer(mark.begun_at_ms));
+    let note = maybe(mark.note.as_deref());
+    [state, integer(mark.attempts), maybe(turn), note, integer(store.now_ms), begun_at, integer(store.term)]
+}
+
+/// The hashes of an event's keys and their checksum, as the last columns of its marks.
+pub(super) fn key_values(row: i64, hashes: KeyHashes) -> [ValueRef<'static>; 3] {
+    let [frame, message] = [hashes.frame, hashes.message].map(row::maybe_integer);
+    [frame, message, ValueRef::Integer(checksum(KEYS, row, &[frame, message]))]
+}
+
+/// The hashes in the columns from `first` on.
+pub(super) fn key_hashes(found: &Row<'_>, row: i64, first: usize) -> Result<KeyHashes, CorruptRow> {
+    verify(KEYS, row, found, first, 2)?;
+    Ok(KeyHashes { frame: found.get(first)?, message: found.get(first + 1)? })
 }
 
 /// The mark of reply `row`.
@@ -116,8 +139,8 @@ pub(super) fn of_reply(store: &mut SqliteTransaction<'_>, row: i64) -> Result<Ou
     let connection = store.connection;
     let found = connection
         .prepare_cached(
-            "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound_marks \
-             WHERE id = ?",
+            "SELECT id, state, attempts, message_id, error, changed_at_ms, sent_at_ms, term, state_sum \
+             FROM outbound_marks WHERE id = ?",
         )?
         .query_row([row], |found| Ok(reply_mark(found)))
         .optional()?
@@ -133,15 +156,20 @@ pub(super) fn reply_mark(row: &Row<'_>) -> Result<OutboundMark, CorruptRow> {
         attempts: row.get(2)?,
         message_id: row.get(3)?,
         error: row.get(4)?,
+        sent_at_ms: row.get(6)?,
     })
 }
 
 /// Adds the mark of a new reply.
-pub(super) fn insert_of_reply(store: &mut SqliteTransaction<'_>, row: i64, mark: OutboundMark) -> rusqlite::Result<()> {
-    let values = reply_values(&mark, store.now_ms);
+pub(super) fn insert_of_reply(
+    store: &mut SqliteTransaction<'_>,
+    row: i64,
+    mut mark: OutboundMark,
+) -> rusqlite::Result<()> {
+    let values = reply_values(&mut mark, store);
     store
         .connection
-        .prepare_cached("INSERT INTO outbound_marks VALUES (?,?,?,?,?,?,?)")?
+        .prepare_cached("INSERT INTO outbound_marks VALUES (?,?,?,?,?,?,?,?,?)")?
         .execute(params(new_row(row, OUTBOUND, values)))?;
     store.memory.set_outbound_mark(row, mark);
     Ok(())
@@ -151,13 +179,17 @@ pub(super) fn insert_of_reply(store: &mut SqliteTransaction<'_>, row: i64, mark:
 ///
 /// # Errors
 /// There is no such row.
-pub(super) fn write_of_reply(store: &mut SqliteTransaction<'_>, row: i64, mark: OutboundMark) -> Result<(), Failure> {
-    let values = reply_values(&mark, store.now_ms);
+pub(super) fn write_of_reply(
+    store: &mut SqliteTransaction<'_>,
+    row: i64,
+    mut mark: OutboundMark,
+) -> Result<(), Failure> {
+    let values = reply_values(&mut mark, store);
     let changed = store
         .connection
         .prepare_cached(
             "UPDATE outbound_marks SET state = ?, attempts = ?, message_id = ?, error = ?, changed_at_ms = ?, \
-             state_sum = ? WHERE id = ?",
+             sent_at_ms = ?, term = ?, state_sum = ? WHERE id = ?",
         )?
         .execute(params(changed_row(row, OUTBOUND, values)))?;
     if changed == 0 {
@@ -168,10 +200,14 @@ pub(super) fn write_of_reply(store: &mut SqliteTransaction<'_>, row: i64, mark: 
     Ok(())
 }
 
-fn reply_values(mark: &OutboundMark, now_ms: i64) -> MarkValues<'_> {
-    let attempts = ValueRef::Integer(mark.attempts);
+fn reply_values<'a>(mark: &'a mut OutboundMark, store: &SqliteTransaction<'_>) -> MarkValues<'a> {
+    if mark.state == OutboundState::Sending {
+        mark.sent_at_ms = Some(store.now_ms);
+    }
+    let integer = ValueRef::Integer;
+    let (state, sent_at) = (row::code(outbound_code(mark.state)), row::maybe_integer(mark.sent_at_ms));
     let (message_id, error) = (maybe(mark.message_id.as_deref()), maybe(mark.error.as_deref()));
-    [row::code(outbound_code(mark.state)), attempts, message_id, error, ValueRef::Integer(now_ms)]
+    [state, integer(mark.attempts), message_id, error, integer(store.now_ms), sent_at, integer(store.term)]
 }
 
 /// The columns of a new row: its number, the mark, the checksum.

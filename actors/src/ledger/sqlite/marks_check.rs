@@ -24,14 +24,14 @@ const TABLES: [CheckedTable; 2] = [
         name: marks::INBOUND_TABLE,
         part: marks::INBOUND,
         columns: MARK_COLUMNS,
-        sql: "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound_marks \
+        sql: "SELECT id, state, attempts, turn, note, changed_at_ms, begun_at_ms, term, state_sum FROM inbound_marks \
               WHERE id > ? ORDER BY id LIMIT ?",
     },
     CheckedTable {
         name: marks::OUTBOUND_TABLE,
         part: marks::OUTBOUND,
         columns: MARK_COLUMNS,
-        sql: "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound_marks \
+        sql: "SELECT id, state, attempts, message_id, error, changed_at_ms, sent_at_ms, term, state_sum FROM outbound_marks \
               WHERE id > ? ORDER BY id LIMIT ?",
     },
 ];

@@ -78,14 +78,14 @@ impl Memory {
     }
 
     pub(super) fn add_keys(&mut self, hashes: KeyHashes, row: i64) {
-        for hash in hashes.frame.into_iter().chain(hashes.message) {
+        for hash in hashes.all() {
             self.duplicates.insert(hash, row);
             self.changes.push(MemoryChange::KeyAdded(hash, row));
         }
     }
 
     pub(super) fn remove_keys(&mut self, hashes: KeyHashes, row: i64) {
-        for hash in hashes.frame.into_iter().chain(hashes.message) {
+        for hash in hashes.all() {
             self.duplicates.remove(hash, row);
             self.changes.push(MemoryChange::KeyRemoved(hash, row));
         }

@@ -20,12 +20,14 @@ mod outbound;
 pub mod peek;
 pub mod place;
 mod refusals;
+mod renewal;
 mod restarts;
 mod row;
 mod schema;
 mod sessions;
 mod store;
 mod sweep;
+mod terms;
 mod transaction;
 mod unread;
 

@@ -14,9 +14,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::file_check::LedgerFiles;
 use super::loading::{self, LoadedRows};
 use super::schema;
+use super::terms;
 use super::transaction::Ids;
 use crate::files::{LockFile, Symlinks, own, small};
 use crate::system_error::is_temporary;
+use crate::time::now_ms;
 
 /// Timeout of a write for the lock of the file, which an operator's `sqlite3` may hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -120,6 +122,8 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) rows: LoadedRows,
     pub(super) ids: Ids,
+    /// The term that began with this open.
+    pub(super) term: i64,
     /// Its files, for the check of their paths.
     pub(super) files: LedgerFiles,
     /// Held until the connection is closed, so it is declared below it.
@@ -138,7 +142,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         return Err(set_aside(path, detail));
     }
     match connect(path) {
-        Ok((connection, rows, ids)) => Ok(Opened { connection, rows, ids, files: LedgerFiles::of(path), lock }),
+        Ok((connection, rows, ids, term)) => {
+            Ok(Opened { connection, rows, ids, term, files: LedgerFiles::of(path), lock })
+        }
         Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
         Err(OpenRefusal::Newer(found)) => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
@@ -203,7 +209,7 @@ impl From<rusqlite::Error> for OpenRefusal {
     }
 }
 
-fn connect(path: &Path) -> Result<(Connection, LoadedRows, Ids), OpenRefusal> {
+fn connect(path: &Path) -> Result<(Connection, LoadedRows, Ids, i64), OpenRefusal> {
     // Not CREATE: a file made by SQLite would have the mode of the umask.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -233,7 +239,8 @@ fn connect(path: &Path) -> Result<(Connection, LoadedRows, Ids), OpenRefusal> {
     )?;
     schema::migrate(&connection, found)?;
     let (rows, ids) = (loading::load(&connection)?, last_ids(&connection)?);
-    Ok((connection, rows, ids))
+    let term = terms::begin(&connection, &terms::host_name(), now_ms())?;
+    Ok((connection, rows, ids, term))
 }
 
 fn last_ids(connection: &Connection) -> rusqlite::Result<Ids> {

@@ -15,12 +15,12 @@ use caduceus_contract::messages::ledger::{
 };
 
 /// Columns that never change.
-const FIXED_COLUMNS: usize = TARGET_COLUMNS + 4;
+const FIXED_COLUMNS: usize = TARGET_COLUMNS + 5;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
 const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose action is missing is corrupt, not absent.
-const READ: &str = "SELECT marks.id, state, attempts, marks.message_id, error, changed_at_ms, state_sum, outbound.* \
-     FROM outbound_marks AS marks LEFT JOIN outbound ON outbound.id = marks.id";
+const READ: &str = "SELECT marks.id, state, attempts, marks.message_id, error, changed_at_ms, sent_at_ms, marks.term, \
+     state_sum, outbound.* FROM outbound_marks AS marks LEFT JOIN outbound ON outbound.id = marks.id";
 
 const LIST: ListedTable = ListedTable { kind: RowKind::Outbound, name: TABLE, read: READ };
 
@@ -44,6 +44,7 @@ pub(super) fn record(
         message.inbound.map_or(ValueRef::Null, |inbound| ValueRef::Integer(inbound.0)),
         maybe(turn.as_deref()),
         ValueRef::Integer(store.now_ms),
+        ValueRef::Integer(store.term),
         text(&message.action),
     ];
     let values =
@@ -51,7 +52,7 @@ pub(super) fn record(
     // First, because it is refused if the action is too large; without a row of marks it is not a row of the ledger.
     store
         .connection
-        .prepare_cached("INSERT INTO outbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)")?
+        .prepare_cached("INSERT INTO outbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
         .execute(params(values))?;
     let code = outbound_code(mark.state);
     marks::insert_of_reply(store, id, mark)?;
@@ -87,7 +88,7 @@ fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, CorruptRow> {
         id: OutboundId(id),
         inbound: row.get::<_, Option<i64>>(after_target)?.map(InboundId),
         target: row::target(row, FIXED)?,
-        action: row.get(after_target + 3)?,
+        action: row.get(after_target + 4)?,
         state: before.state,
         attempts: u32::try_from(before.attempts).map_err(|_| CorruptRow)?,
         recorded_at_ms: row.get(after_target + 2)?,

@@ -6,7 +6,7 @@ use crate::ledger::failure::Failure;
 use caduceus_contract::messages::ledger::NoteRestart;
 
 /// The table's name in SQL and in errors.
-const TABLE: &str = "restarts";
+pub(super) const TABLE: &str = "restarts";
 
 /// Keeps the entries within the window, before and after now, because a clock may have been set back.
 pub(super) fn note(store: &mut SqliteTransaction<'_>, start: &NoteRestart) -> Result<usize, Failure> {

@@ -1,12 +1,13 @@
 //! The common part of all rows: the columns as values, and a checksum over them.
 //!
-//! SQLite does not detect most single flipped bits, so a row is used only if its checksum is right.
+//! SQLite does not detect most single flipped bits, so a row is used only if its checksum is right. The checksum is against
+//! damage, not against an enemy, who could write it as well.
 
 use std::sync::Arc;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Row, ToSql};
-use sha2::{Digest, Sha256};
+use twox_hash::XxHash3_64;
 
 use caduceus_contract::link::{LinkId, Target};
 
@@ -29,6 +30,10 @@ pub(super) fn maybe(text: Option<&str>) -> ValueRef<'_> {
     text.map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes()))
 }
 
+pub(super) fn maybe_integer(number: Option<i64>) -> ValueRef<'static> {
+    number.map_or(ValueRef::Null, ValueRef::Integer)
+}
+
 /// A state's number, as a value.
 pub(super) fn code(code: usize) -> ValueRef<'static> {
     // Codes are below ten.
@@ -40,9 +45,14 @@ pub(super) fn code_at(row: &Row<'_>, column: usize) -> Result<usize, CorruptRow>
     usize::try_from(row.get::<_, i64>(column)?).map_err(|_| CorruptRow)
 }
 
-/// The first eight bytes of SHA-256 over the values and their positions.
+/// XXH3 over the values and their positions.
 pub(super) fn checksum(part: &str, id: i64, values: &[ValueRef<'_>]) -> i64 {
-    // Hashed at once: a hash of many short pieces takes twice the time.
+    // At once: a hash of many short pieces takes longer.
+    XxHash3_64::oneshot(&encoded(part, id, values)).cast_signed()
+}
+
+/// The values as bytes, so that different values, or values in other columns, are different bytes.
+pub(super) fn encoded(part: &str, id: i64, values: &[ValueRef<'_>]) -> Vec<u8> {
     let mut all = Vec::with_capacity(512);
     // Lengths and types are included, so that a byte that moves to the neighbouring column is detected.
     let mut feed = |kind: u8, bytes: &[u8]| {
@@ -61,8 +71,7 @@ pub(super) fn checksum(part: &str, id: i64, values: &[ValueRef<'_>]) -> i64 {
             ValueRef::Blob(bytes) => feed(b'b', bytes),
         }
     }
-    let digest = Sha256::digest(&all);
-    digest.first_chunk().map_or(0, |bytes| i64::from_le_bytes(*bytes))
+    all
 }
 
 /// Whether the `count` columns from `first` on match the checksum in the column after them.

@@ -5,10 +5,10 @@
 
 use rusqlite::Connection;
 
-use super::migration;
+use super::{migration, renewal};
 
 /// The version that this build writes. A file of a higher version is left unchanged.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// One step of a migration, inside its transaction.
 enum MigrationStep {
@@ -18,7 +18,7 @@ enum MigrationStep {
 }
 
 /// `STEPS[n]` takes a file from version `n` to `n + 1`.
-const STEPS: [MigrationStep; 6] = [
+const STEPS: [MigrationStep; 7] = [
     MigrationStep::Sql(
         r"
     CREATE TABLE inbound (
@@ -199,6 +199,8 @@ const STEPS: [MigrationStep; 6] = [
     ),
     // Rows in an open state are in memory.
     MigrationStep::Sql("DROP INDEX inbound_marks_state; DROP INDEX outbound_marks_state;"),
+    // The times of each step, the gateway's id and the term; another checksum, and one over the hashes of the keys.
+    MigrationStep::Run(renewal::renew_rows),
 ];
 
 /// The version of a file. 0 is an empty one.

@@ -32,7 +32,8 @@ impl SqliteStore {
 impl Opened {
     fn begin(&mut self, now_ms: i64) -> rusqlite::Result<SqliteTransaction<'_>> {
         let rows = &mut self.rows;
-        SqliteTransaction::begin(&self.connection, &mut self.ids, &mut rows.corrupt, &mut rows.memory, now_ms)
+        let times = (self.term, now_ms);
+        SqliteTransaction::begin(&self.connection, &mut self.ids, &mut rows.corrupt, &mut rows.memory, times)
     }
 }
 

@@ -20,6 +20,8 @@ pub struct SqliteTransaction<'a> {
     pub(super) memory: &'a mut Memory,
     /// Milliseconds since 1970 at which the transaction began.
     pub(super) now_ms: i64,
+    /// The term of this process.
+    pub(super) term: i64,
     /// Rows that the connection had changed before.
     changes: u64,
     /// Rolls back when dropped, unless it was committed.
@@ -55,11 +57,11 @@ impl<'a> SqliteTransaction<'a> {
         ids: &'a mut Ids,
         corrupt: &'a mut CorruptRows,
         memory: &'a mut Memory,
-        now_ms: i64,
+        (term, now_ms): (i64, i64),
     ) -> rusqlite::Result<Self> {
         let changes = connection.total_changes();
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        Ok(Self { connection, ids, corrupt, memory, now_ms, changes, transaction })
+        Ok(Self { connection, ids, corrupt, memory, now_ms, term, changes, transaction })
     }
 
     /// Writes it to disk.

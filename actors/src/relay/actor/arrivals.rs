@@ -97,7 +97,7 @@ impl RelayActor {
                     offered.push((seq, arrival));
                 }
                 ArrivalContent::Dead(letter) => {
-                    let answer = self.context.record(letter, &arrival);
+                    let answer = self.context.record(letter, &arrival, self.params.receipt(arrival.read_at_ms));
                     self.tasks.notify(async move {
                         let answer = answer.await;
                         DeadLetterAnswered { generation, seq, arrival, answer }
@@ -118,6 +118,7 @@ impl RelayActor {
     fn offered(&self, arrival: &Arrival, event: &ArrivedEvent) -> OfferedEvent {
         OfferedEvent {
             link: self.context.link().clone(),
+            receipt: self.params.receipt(arrival.read_at_ms),
             bot_id: event.bot_id.clone().or_else(|| self.params.bot_of(&event.event)),
             owner: self.context.owner().cloned(),
             buffer_id: arrival.buffer_id.clone(),

@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::super::context::OfferedAnswer;
 use super::RelayActor;
+use crate::time::now_ms;
 use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferedEvent};
 use caduceus_contract::messages::relay::Deliver;
@@ -23,11 +24,13 @@ impl RelayActor {
         owner: Option<ProfileName>,
         signature: &str,
         digest: [u8; 32],
+        read_at_ms: i64,
         (event, raw_event): Media,
     ) -> impl Future<Output = OfferedAnswer> + use<> {
         self.context.counts().inbound(Instant::now());
         self.context.offer(vec![OfferedEvent {
             link: self.context.link().clone(),
+            receipt: self.params.receipt(read_at_ms),
             bot_id: self.params.bot_of(&event),
             owner: owner.or_else(|| self.context.owner().cloned()),
             // The same name with the same content is the same event for the ledger, also after a restart.
@@ -57,6 +60,7 @@ impl Handler<Deliver> for RelayActor {
 
     fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) -> Self::Result {
         let Deliver { owner, signature, digest, event, raw_event } = delivery;
+        let read_at_ms = now_ms();
         let host = self.params.media_host(&event);
         let fetcher = self.fetcher.clone();
         let fetching = async move {
@@ -66,7 +70,7 @@ impl Handler<Deliver> for RelayActor {
             }
         };
         let offered = fetching.into_actor(self).then(move |media, link: &mut Self, _| {
-            link.offer_delivery(owner, &signature, digest, media).into_actor(link)
+            link.offer_delivery(owner, &signature, digest, read_at_ms, media).into_actor(link)
         });
         Box::pin(offered.map(|answer, link: &mut Self, _| link.delivered(answer)))
     }

@@ -64,7 +64,7 @@ fn a_newer_ledger_is_refused_and_unchanged() {
     home.peek().pragma_update(None, "user_version", 99).unwrap();
     let bytes = std::fs::read(&home.path).unwrap();
     let refused = LedgerWriter::open(&home.path);
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 6, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 7, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&home.path).unwrap(), bytes);
 }
 
@@ -204,4 +204,31 @@ fn a_conversation_is_served_to_its_session_only_even_if_the_number_of_the_sessio
     // The corrupt row counts as one entry and is deleted like others.
     append(&writer, "other", &["a", "b"], 2);
     assert_eq!((history_rows(&home), load(&writer, "other", 9)), (1, vec!["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn an_event_whose_key_hashes_were_changed_is_still_found_as_a_duplicate() {
+    let home = Home::new();
+    let writer = home.open();
+    let ids = [1, 2, 3].map(|number| record(&writer, number));
+    close(&writer);
+    let damage = ["frame = frame + 1, message = NULL", "message = message + 1, frame = NULL", "keys_sum = 0"];
+    let file = home.peek();
+    for (InboundId(id), change) in ids.into_iter().zip(damage) {
+        assert_eq!(file.execute(&format!("UPDATE inbound_marks SET {change} WHERE id = ?"), [id]).unwrap(), 1);
+    }
+    // Of a corrupt event nothing is known that could be hashed.
+    file.execute("UPDATE inbound SET buffer_id = 'other' WHERE id = ?", [ids[2].0]).unwrap();
+    drop(file);
+    let writer = home.open();
+    assert_eq!(writer.view().corrupt, 1);
+    for (number, id) in [(1, ids[0]), (2, ids[1])] {
+        let by_frame = RecordInbound { message_id: None, ..event(number) };
+        let by_message = RecordInbound { buffer_id: None, ..event(number) };
+        for again in [by_frame, by_message] {
+            assert_eq!(wait(writer.ask(again)).unwrap(), Recorded::Duplicate { id, state: InboundState::Received });
+        }
+    }
+    close(&writer);
+    assert_eq!(home.open().view().corrupt, 1, "the others are mended in the file");
 }

@@ -4,7 +4,8 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::*;
-use crate::ledger::sqlite::row::{checksum, params, text};
+use crate::ledger::sqlite::migration::former_checksum;
+use crate::ledger::sqlite::row::{params, text};
 use crate::ledger::tests::{received, restart};
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::profile_name::ProfileName;
@@ -31,7 +32,7 @@ fn version_3() -> Home {
     {
         let session = session(chat);
         let session = session.stored();
-        let sum = checksum("history", id, &[text(session), text(role), text(content)]);
+        let sum = former_checksum("history", id, &[text(session), text(role), text(content)]);
         file.execute("INSERT INTO history VALUES (?,?,?,?,?)", (id, session, role, content, sum)).unwrap();
     }
     file.execute("UPDATE history SET content = 'tree' WHERE id = 3", ()).unwrap();
@@ -74,7 +75,7 @@ fn outbound(file: &Connection, id: i64, code: i64) {
 }
 
 fn insert(file: &Connection, (table, part): (&str, &str), id: i64, state: &[ValueRef<'_>], fixed: &[ValueRef<'_>]) {
-    let sums = [checksum(part, id, state), checksum(table, id, fixed)].map(ValueRef::Integer);
+    let sums = [former_checksum(part, id, state), former_checksum(table, id, fixed)].map(ValueRef::Integer);
     let values = [&[ValueRef::Integer(id)], state, &sums[..1], fixed, &sums[1..]].concat();
     let places = vec!["?"; values.len()].join(",");
     let values = params(values);
@@ -124,6 +125,28 @@ fn a_file_of_version_3_is_migrated_with_its_rows_in_every_state() {
     assert_eq!(wait(writer.ask(ListRefusals)).unwrap(), [ProfileName::default_profile()]);
 }
 
+type Columns = (Option<i64>, Option<i64>, i64);
+
+#[test]
+fn of_a_row_of_version_3_the_times_of_its_steps_the_gateway_and_the_term_are_unknown() {
+    let home = version_3();
+    let writer = home.open();
+    record(&writer, 100);
+    close(&writer);
+    let file = home.peek();
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let of = |sql: &str| file.query_row(sql, (), row).unwrap();
+    let old: Columns = of("SELECT arrived_at_ms, begun_at_ms, inbound.term + inbound_marks.term \
+                           FROM inbound JOIN inbound_marks USING (id) WHERE id = 2");
+    assert_eq!(old, (None, None, 0));
+    let reply: Columns = of("SELECT sent_at_ms, NULL, outbound.term + outbound_marks.term \
+                             FROM outbound JOIN outbound_marks USING (id) WHERE id = 2");
+    assert_eq!(reply, (None, None, 0));
+    let new: Columns = of("SELECT arrived_at_ms, begun_at_ms, inbound.term + inbound_marks.term \
+                           FROM inbound JOIN inbound_marks USING (id) WHERE id = 10");
+    assert_eq!(new, (Some(7), None, 2));
+}
+
 #[test]
 fn the_conversations_of_version_3_continue_and_their_corrupt_entries_stay_corrupt() {
     let home = version_3();
@@ -163,4 +186,17 @@ fn a_file_of_the_first_version_is_migrated_with_its_content() {
     let writer = home.open();
     assert_eq!(received(&writer).len(), 1);
     assert_eq!(restart(&writer, 0), 1);
+}
+
+#[test]
+fn the_starts_that_version_3_counted_still_count_unless_they_are_corrupt() {
+    let home = version_3();
+    let starts = [1_800_000_000_005, 1_800_000_000_006];
+    let good = former_checksum("restarts", starts[0], &[]);
+    for start in starts {
+        home.peek().execute("INSERT INTO restarts VALUES (?, ?)", [start, good]).unwrap();
+    }
+    let writer = home.open();
+    assert_eq!(restart(&writer, 7), 2, "the first of them and this one");
+    assert_eq!(writer.view().corrupt, 1, "the second");
 }

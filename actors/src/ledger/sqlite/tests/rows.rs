@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::ledger::sqlite::duplicates::KeyHashes;
+use crate::ledger::sqlite::marks::key_values;
+use crate::ledger::sqlite::row::params;
 use crate::ledger::tests::{CEILING, append, interrupted, load, received, refused, settle};
+use crate::time::now_ms;
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::messages::batch::Batch;
 
@@ -34,12 +38,11 @@ fn an_event_whose_hash_is_that_of_another_is_no_duplicate() {
     close(&writer);
     // Row 1 has the hashes of event 2, whose own row is gone.
     let file = home.peek();
-    for column in ["frame", "message"] {
-        let sql = format!(
-            "UPDATE inbound_marks SET {column} = (SELECT {column} FROM inbound_marks WHERE id = 2) WHERE id = 1"
-        );
-        assert_eq!(file.execute(&sql, ()).unwrap(), 1);
-    }
+    let read = "SELECT frame, message FROM inbound_marks WHERE id = 2";
+    let hashes = |row: &rusqlite::Row<'_>| Ok(KeyHashes { frame: row.get(0)?, message: row.get(1)? });
+    let hashes = file.query_row(read, (), hashes).unwrap();
+    let write = "UPDATE inbound_marks SET frame = ?, message = ?, keys_sum = ? WHERE id = 1";
+    assert_eq!(file.execute(write, params(key_values(1, hashes))).unwrap(), 1);
     file.execute_batch("DELETE FROM inbound WHERE id = 2; DELETE FROM inbound_marks WHERE id = 2;").unwrap();
     drop(file);
 
@@ -240,4 +243,47 @@ fn an_operation_that_ends_its_transaction_is_answered_with_the_reason() {
     assert!(matches!(&answer, Err(LedgerError::Unwritable(reason)) if reason.contains("a bad sector")), "{answer:?}");
     assert_eq!(received(&writer).len(), 1);
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
+}
+
+#[test]
+fn a_row_has_the_times_of_its_steps_its_gateway_and_the_process_that_wrote_it() {
+    let home = Home::new();
+    let begun = now_ms();
+    let writer = home.open();
+    let event = record(&writer, 1);
+    wait(writer.ask(mark(event, InboundState::Running))).unwrap();
+    let sent = wait(writer.ask(reply(Some(event), OutboundState::Pending))).unwrap();
+    close(&writer);
+    // The next process sends the reply and ends the turn.
+    let writer = home.open();
+    let sending = MarkOutbound { id: sent, state: OutboundState::Sending, message_id: None, error: None };
+    wait(writer.ask(sending)).unwrap();
+    wait(writer.ask(settle(event, sent))).unwrap();
+    close(&writer);
+
+    let file = home.peek();
+    let columns =
+        "arrived_at_ms, received_at_ms, begun_at_ms, changed_at_ms, inbound.term, inbound_marks.term, gateway";
+    let sql = format!("SELECT {columns} FROM inbound JOIN inbound_marks USING (id)");
+    let found: (i64, i64, i64, i64, i64, i64, String) = file
+        .query_row(&sql, (), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?))
+        })
+        .unwrap();
+    let (arrived, recorded, running, ended, recorded_in, ended_in, gateway) = found;
+    assert_eq!((arrived, recorded_in, ended_in, gateway.as_str()), (7, 1, 2, "gw-1"));
+    assert!(begun <= recorded && recorded <= running && running <= ended, "{recorded} {running} {ended}");
+
+    let columns = "recorded_at_ms, sent_at_ms, changed_at_ms, outbound.term, outbound_marks.term";
+    let sql = format!("SELECT {columns} FROM outbound JOIN outbound_marks USING (id)");
+    let found: [i64; 5] =
+        file.query_row(&sql, (), |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])).unwrap();
+    let [recorded, sent, delivered, recorded_in, delivered_in] = found;
+    assert_eq!((recorded_in, delivered_in), (1, 2));
+    assert!(running <= recorded && recorded <= sent && sent <= delivered, "{recorded} {sent} {delivered}");
+
+    let terms = "SELECT group_concat(id), count(DISTINCT member), min(length(member)) > 0 FROM terms";
+    let terms: (String, i64, bool) =
+        file.query_row(terms, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    assert_eq!(terms, ("1,2".to_owned(), 1, true));
 }
