@@ -19,6 +19,7 @@ pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
 use wiring::{GatewayCounts, Mailboxes, Wiring};
 
 use crate::config::ServedProfiles;
+use crate::dispatch::slots::Slots;
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
 use crate::ledger::{CloseError, LedgerWriter, OpenError, SqliteStore, place};
@@ -89,6 +90,8 @@ impl Gateway {
             profiles::profile_factory(profile_dependencies, &dependencies, policy(&policies, "profile"), &control);
         let served_profiles = ServedProfiles::new(settings, profile_factory);
         let board_cell = Arc::clone(&board);
+        let max_turns = served_profiles.settings().values.turns.max_concurrent;
+        let slots = Slots::new(max_turns, vec![mailboxes.dispatch.port()]);
         let wiring = Wiring {
             served_profiles,
             policies,
@@ -101,6 +104,7 @@ impl Gateway {
             data,
             counts,
             gate: Gate::default(),
+            slots,
         };
         let tree = SupervisorSpec::new(Strategy::OneForOne)
             .child(wiring.ledger(&writer))

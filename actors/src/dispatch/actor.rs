@@ -34,6 +34,7 @@ use super::ports::{DispatchPorts, TurnFactory};
 use super::recorded::{EventAction, RecordedEvent};
 use super::sending;
 use super::settings::DispatchSettings;
+use super::slots::{DispatcherSlots, SlotReserved};
 use super::turns::DispatchTurns;
 use crate::hand_over::hand_over;
 use crate::turn::id::TurnIds;
@@ -52,7 +53,7 @@ pub struct DispatchActor {
     /// Requests to other actors: a turn in flight has one, and so have notices and replies that are sent again.
     tasks: ActorTasks<Self>,
     /// The sessions and their queues.
-    plan: DispatchPlan,
+    plan: DispatchPlan<DispatcherSlots>,
     /// Events that are being recorded.
     offers: OfferOrder,
     /// Events that have a slot, and their turns.
@@ -77,8 +78,9 @@ impl DispatchActor {
         start: &StartContext<Self>,
     ) -> Self {
         let incarnation = start.incarnation().clone();
+        let slots = ports.slots.of(0, incarnation.generation());
         Self {
-            plan: DispatchPlan::new(settings.values(), TurnIds::seeded(Uuid::now_v7())),
+            plan: DispatchPlan::new(settings.values(), TurnIds::seeded(Uuid::now_v7()), slots),
             settings,
             ports: Arc::new(ports),
             tasks: ActorTasks::default(),
@@ -209,7 +211,7 @@ impl DispatchActor {
                 self.notify(&job.target, &notice);
             }
             ChatCommand::Status => {
-                let (running, turns) = (turn.is_some(), self.plan.slots_in_use());
+                let (running, turns) = (turn.is_some(), self.plan.slots_in_use_over_all());
                 let notice = Notice::Status { running, turns, draining: self.gate.is_draining() };
                 self.notify(&job.target, &notice);
             }
@@ -233,6 +235,15 @@ impl Handler<SliceDue> for DispatchActor {
 
     fn handle(&mut self, _: SliceDue, ctx: &mut Self::Context) {
         let steps = self.plan.next_slice();
+        self.carry_out(steps, ctx);
+    }
+}
+
+impl Handler<SlotReserved> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, _: SlotReserved, ctx: &mut Self::Context) {
+        let steps = self.plan.start_next();
         self.carry_out(steps, ctx);
     }
 }

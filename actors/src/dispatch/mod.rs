@@ -15,6 +15,7 @@ mod recovery;
 mod replies;
 mod sending;
 pub mod settings;
+pub mod slots;
 mod start;
 mod started;
 mod turns;

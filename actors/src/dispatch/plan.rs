@@ -7,10 +7,12 @@
 mod incoming; // How events enter the plan.
 mod lines; // Which session is next for a slot.
 mod session; // The waiting events of one session.
+mod slots; // How many turns run, over all dispatchers.
+mod turns; // The turns that have a slot.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::settings::{SessionValues, TurnValues, Values};
+use crate::settings::{SessionValues, Values};
 use crate::turn::id::TurnIds;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::{Origin, Refusal};
@@ -22,6 +24,8 @@ use caduceus_contract::wire::session::SessionKey;
 pub(super) use lines::WaitingCounts;
 use lines::{LineId, StartLines};
 use session::{CurrentTurn, SessionQueue, SessionState, WaitingEvent};
+pub(super) use slots::{SlotAccess, SlotPlan};
+use turns::SlotWait;
 
 /// Most events that wait in one session.
 const MAX_QUEUE: usize = 32;
@@ -50,9 +54,11 @@ pub(super) enum DispatchStep {
 
 /// The decisions of the dispatcher: sessions, their queues and the lines for a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct DispatchPlan {
+pub(super) struct DispatchPlan<S> {
     session_values: SessionValues,
-    turn_values: TurnValues,
+    /// The slots of all dispatchers.
+    slots: S,
+    slot_wait: SlotWait,
     /// Nothing starts: the queues are not rebuilt yet, or the process is stopping.
     paused: bool,
     sessions: BTreeMap<SessionKey, SessionState>,
@@ -71,12 +77,14 @@ pub(super) struct DispatchPlan {
     slice_due: bool,
 }
 
-impl DispatchPlan {
+impl<S: SlotAccess> DispatchPlan<S> {
     /// A plan that starts nothing until [`DispatchPlan::open`].
-    pub(super) fn new(values: &Values, ids: TurnIds) -> Self {
+    pub(super) fn new(values: &Values, ids: TurnIds, mut slots: S) -> Self {
+        slots.change(|slots, _| slots.set_limit(values.turns.max_concurrent));
         Self {
             session_values: values.sessions.clone(),
-            turn_values: values.turns.clone(),
+            slots,
+            slot_wait: SlotWait::No,
             paused: true,
             sessions: BTreeMap::new(),
             lines: StartLines::new(),
@@ -89,16 +97,18 @@ impl DispatchPlan {
         }
     }
 
-    /// The queues are rebuilt: from now on turns start.
+    /// The queues are rebuilt: from now on turns start. The turns found are those for which this dispatcher uses slots.
     pub(super) fn open(&mut self) -> Vec<DispatchStep> {
         self.paused = false;
+        let found = self.turns.len();
+        self.slots.change(|slots, dispatcher| slots.adopt(dispatcher, found));
         self.start_next()
     }
 
     /// Applies new settings. A higher limit starts waiting turns; a lower one stops none.
     pub(super) fn configure(&mut self, values: &Values) -> Vec<DispatchStep> {
         self.session_values = values.sessions.clone();
-        self.turn_values = values.turns.clone();
+        self.slots.change(|slots, _| slots.set_limit(values.turns.max_concurrent));
         self.start_next()
     }
 
@@ -146,8 +156,13 @@ impl DispatchPlan {
                 self.requeue(&key, line, queued);
             }
             // The gate's actor was replaced.
-            Refusal::Superseded if !waited && self.has_free_slot() => steps.push(self.start(&key, line, waiting)),
-            Refusal::Superseded => self.requeue(&key, line, queued),
+            Refusal::Superseded => {
+                if !waited && self.take_slot() {
+                    steps.push(self.start(&key, line, waiting));
+                } else {
+                    self.requeue(&key, line, queued);
+                }
+            }
         }
         steps.extend(self.start_next());
         steps
@@ -193,11 +208,19 @@ impl DispatchPlan {
     /// Starts the next turns, at most [`SLICE`] of them.
     pub(super) fn start_next(&mut self) -> Vec<DispatchStep> {
         let mut steps = Vec::new();
-        while steps.len() < SLICE
-            && self.has_free_slot()
-            && let Some(key) = self.lines.next()
-        {
-            let Some(step) = self.start_first(&key) else { break };
+        while steps.len() < SLICE {
+            if self.paused || !self.lines.has_next() {
+                self.stop_waiting_for_slot();
+                break;
+            }
+            if !self.take_slot_or_wait() {
+                break;
+            }
+            let step = self.lines.next().and_then(|key| self.start_first(&key));
+            let Some(step) = step else {
+                self.give_slot_back();
+                break;
+            };
             steps.push(step);
         }
         steps
@@ -216,46 +239,9 @@ impl DispatchPlan {
         self.start_next()
     }
 
-    /// Whether [`DispatchPlan::start_next`] would return anything.
+    /// Whether [`DispatchPlan::start_next`] may return anything.
     pub(super) fn has_more(&mut self) -> bool {
-        self.has_free_slot() && self.lines.has_next()
-    }
-
-    /// The event that a turn runs; `None` while it is being recorded.
-    pub(super) fn event_of(&self, turn: TurnId) -> Option<InboundId> {
-        Some(self.current(turn)?.waiting?.event)
-    }
-
-    /// Whether the event that a turn runs is from a person or from the gateway itself.
-    pub(super) fn origin_of(&self, turn: TurnId) -> Option<Origin> {
-        Some(self.current(turn)?.waiting?.origin)
-    }
-
-    /// The session of a turn.
-    pub(super) fn session_of(&self, turn: TurnId) -> Option<SessionKey> {
-        self.turns.get(&turn).cloned()
-    }
-
-    /// Stops a turn that is being started, once it has started. `false` if there is no such turn.
-    pub(super) fn stop_once_started(&mut self, turn: TurnId, cause: StopCause) -> bool {
-        let current = self.current_mut(turn);
-        current.map(|current| current.pending_stop = Some(cause)).is_some()
-    }
-
-    /// Takes the stop that was ordered before a turn had started.
-    pub(super) fn take_pending_stop(&mut self, turn: TurnId) -> Option<StopCause> {
-        self.current_mut(turn)?.pending_stop.take()
-    }
-
-    /// The turn of a session.
-    pub(super) fn turn_in(&self, session: &SessionKey) -> Option<TurnId> {
-        self.sessions.get(session)?.current.as_ref().map(|current| current.turn)
-    }
-
-    /// The turns of every session whose key has this text on the wire: two sessions can have the same text. Compares the turns with a slot
-    /// only, and makes no text.
-    pub(super) fn turns_of(&self, text: &str) -> Vec<TurnId> {
-        self.turns.iter().filter(|(_, session)| session.has_text(text)).map(|(turn, _)| *turn).collect()
+        !self.paused && self.slot_wait != SlotWait::InLine && self.lines.has_next()
     }
 
     /// Sessions with work.
@@ -263,28 +249,9 @@ impl DispatchPlan {
         self.sessions.len()
     }
 
-    /// Turns with a slot.
-    pub(super) fn slots_in_use(&self) -> usize {
-        self.turns.len()
-    }
-
     /// Events that wait.
     pub(super) fn counts(&self) -> WaitingCounts {
         self.lines.counts()
-    }
-
-    fn has_free_slot(&self) -> bool {
-        !self.paused && self.turns.len() < self.turn_values.max_concurrent
-    }
-
-    fn current(&self, turn: TurnId) -> Option<&CurrentTurn> {
-        let current = self.sessions.get(self.turns.get(&turn)?)?.current.as_deref();
-        current.filter(|current| current.turn == turn)
-    }
-
-    fn current_mut(&mut self, turn: TurnId) -> Option<&mut CurrentTurn> {
-        let current = self.sessions.get_mut(self.turns.get(&turn)?)?.current.as_deref_mut();
-        current.filter(|current| current.turn == turn)
     }
 
     /// Puts an event into the queue of its session and link, at the index that `at` returns, and the session in line.
@@ -363,26 +330,11 @@ impl DispatchPlan {
         Some(self.start(key, line, first))
     }
 
+    /// Starts a turn, for which a slot was taken.
     fn start(&mut self, key: &SessionKey, line: LineId, waiting: WaitingEvent) -> DispatchStep {
         let turn = self.ids.make();
-        self.take_slot(turn, key, line, Some(waiting));
+        self.insert_turn(turn, key, line, Some(waiting));
         DispatchStep::RequestPermit(turn, waiting.event)
-    }
-
-    fn take_slot(&mut self, turn: TurnId, key: &SessionKey, line: LineId, waiting: Option<WaitingEvent>) {
-        let requested_at = self.gate_reports;
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.current = Some(Box::new(CurrentTurn { turn, line, waiting, requested_at, pending_stop: None }));
-        }
-        self.turns.insert(turn, key.clone());
-        self.update_places(key, false);
-    }
-
-    /// Removes a turn from its session.
-    fn remove_turn(&mut self, turn: TurnId) -> Option<(SessionKey, CurrentTurn)> {
-        let key = self.turns.remove(&turn)?;
-        let current = self.sessions.get_mut(&key)?.current.take_if(|current| current.turn == turn)?;
-        Some((key, *current))
     }
 
     fn remove_if_idle(&mut self, key: &SessionKey) {

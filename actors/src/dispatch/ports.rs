@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counts::DispatchCounts;
+use super::slots::Slots;
 use crate::drain::permit::Gate;
 use crate::drain::permit::messages::{ListTurns, RequestPermits};
 use crate::outbox::Outbox;
@@ -39,6 +40,8 @@ pub struct DispatchPorts {
     pub permits: Gate,
     /// Its actor.
     pub gate: GatePorts,
+    /// The slots for turns.
+    pub slots: Slots,
     /// Starts turns, as children of the `turns` supervisor.
     pub start_children: Port<StartChildren>,
     /// The links, by name.

@@ -16,6 +16,7 @@ use crate::dispatch::counts::DispatchCounts;
 use crate::dispatch::home::HomeNotices;
 use crate::dispatch::ports::{DispatchPorts, GatePorts, LedgerPorts, LinkPorts, TurnChild, TurnFactory};
 use crate::dispatch::settings::DispatchSettings;
+use crate::dispatch::slots::Slots;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
@@ -77,6 +78,8 @@ pub(super) struct Wiring {
     pub(super) counts: GatewayCounts,
     /// The gate, which outlives its actor and from which the dispatcher takes permits.
     pub(super) gate: Gate,
+    /// The slots for turns, which outlive the dispatcher.
+    pub(super) slots: Slots,
 }
 
 /// The counts, for as long as the process runs: each is passed to every incarnation of the actor that counts.
@@ -185,6 +188,7 @@ impl Wiring {
             ledger: LedgerPorts::of(&boxes.ledger),
             permits: self.gate.clone(),
             gate: GatePorts::of(&boxes.drain),
+            slots: self.slots.clone(),
             start_children: boxes.turns.port(),
             links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
             outbox: Outbox::of(&boxes.ledger, &boxes.dispatch),

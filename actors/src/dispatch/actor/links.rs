@@ -37,7 +37,14 @@ struct ResendReplies(LinkId);
 impl DispatchActor {
     /// From now on checks the links every [`LINK_CHECK_INTERVAL`].
     pub(super) fn watch_links(ctx: &mut Context<Self>) {
-        ctx.run_interval(LINK_CHECK_INTERVAL, |actor, _| actor.check_links());
+        ctx.run_interval(LINK_CHECK_INTERVAL, |actor, ctx| {
+            actor.check_links();
+            // The message about a slot may have been lost as well.
+            let steps = actor.plan.start_next();
+            if !steps.is_empty() {
+                actor.carry_out(steps, ctx);
+            }
+        });
     }
 
     /// A link came up, went down, or sent more descriptors.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::session::{SessionQueue, WaitingEvent};
+use super::slots::SlotAccess;
 use super::{DispatchPlan, DispatchStep, MAX_QUEUE};
 use crate::settings::Busy;
 use caduceus_contract::link::LinkId;
@@ -11,7 +12,7 @@ use caduceus_contract::messages::ledger::InboundId;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
-impl DispatchPlan {
+impl<S: SlotAccess> DispatchPlan<S> {
     /// An event is about to be recorded. If it waits for nothing, `admit` takes a permit for its turn, which then has a slot: the record
     /// says that it runs, and [`DispatchPlan::begun`] or [`DispatchPlan::ended`] follows. Otherwise [`DispatchPlan::recorded`] follows.
     pub(in crate::dispatch) fn offered<P>(
@@ -22,16 +23,17 @@ impl DispatchPlan {
     ) -> Option<(TurnId, P)> {
         let line = self.lines.line(over, key.profile());
         // It overtakes no session that may run.
-        let has_slot = self.is_open(key.profile()) && self.has_free_slot() && !self.lines.has_next();
-        let session = self.sessions.entry(key.clone()).or_default();
-        if has_slot && session.is_empty() {
+        let is_next = self.is_open(key.profile()) && !self.lines.has_next();
+        let is_idle = self.sessions.entry(key.clone()).or_default().is_empty();
+        if is_next && is_idle && self.take_slot() {
             let turn = self.ids.make();
             if let Some(permit) = admit(turn) {
-                self.take_slot(turn, key, line, None);
+                self.insert_turn(turn, key, line, None);
                 return Some((turn, permit));
             }
+            self.give_slot_back();
         }
-        session.being_recorded += 1;
+        self.sessions.entry(key.clone()).or_default().being_recorded += 1;
         None
     }
 
@@ -89,8 +91,8 @@ impl DispatchPlan {
         // The gate decides, not its last report; and the event overtakes no session that may run.
         if free
             && (has_descriptor || self.lines.is_link_open(line))
-            && self.has_free_slot()
             && !(open && self.lines.has_next())
+            && self.take_slot()
         {
             return vec![self.start(key, line, waiting)];
         }
@@ -156,7 +158,7 @@ impl DispatchPlan {
         self.lines.entered(event);
         let line = self.lines.line(over, key.profile());
         self.sessions.entry(key.clone()).or_default();
-        self.take_slot(turn, key, line, Some(WaitingEvent { event, waited: true, origin: Origin::External }));
+        self.insert_turn(turn, key, line, Some(WaitingEvent { event, waited: true, origin: Origin::External }));
     }
 
     /// A steered event that the running turn did not accept: it waits, if there is room. `during_drain`: it arrived during a drain; if

@@ -3,6 +3,7 @@
 mod backlog; // Many events that wait, several links, and which is next.
 mod beginning; // Events that take a slot while they are recorded.
 mod model; // Random events, checked against a simple model.
+mod sharing; // Several dispatchers, and the slots that they share.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,25 @@ use crate::settings::Busy;
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::SessionRules;
+
+/// The slots of a single dispatcher.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct SoleSlots(SlotPlan);
+
+type TestPlan = DispatchPlan<SoleSlots>;
+
+impl Default for SoleSlots {
+    /// None, before the plan sets the limit.
+    fn default() -> Self {
+        Self(SlotPlan::new(0, 1))
+    }
+}
+
+impl SlotAccess for SoleSlots {
+    fn change<R>(&mut self, change: impl FnOnce(&mut SlotPlan, usize) -> R) -> Option<R> {
+        Some(change(&mut self.0, 0))
+    }
+}
 
 fn session(chat: &str) -> SessionKey {
     let source =
@@ -24,8 +44,8 @@ fn link() -> LinkId {
 }
 
 /// A plan whose queues are rebuilt and whose one link is up.
-fn plan(busy: Busy, max_turns: usize) -> DispatchPlan {
-    let mut plan = DispatchPlan::new(&values(busy, max_turns), ids());
+fn plan(busy: Busy, max_turns: usize) -> TestPlan {
+    let mut plan = DispatchPlan::new(&values(busy, max_turns), ids(), SoleSlots::default());
     assert_eq!(plan.open(), []);
     assert_eq!(plan.link(&link(), true), []);
     plan
@@ -43,7 +63,7 @@ fn ids() -> TurnIds {
 }
 
 /// Events that wait with the gate open, and for the gate.
-fn waiting(plan: &DispatchPlan) -> (usize, usize) {
+fn waiting(plan: &TestPlan) -> (usize, usize) {
     let counts = plan.counts();
     assert_eq!(counts.awaiting_link, BTreeMap::new());
     (counts.queued, counts.held)
@@ -61,7 +81,7 @@ fn turn(steps: &[DispatchStep]) -> TurnId {
 
 #[test]
 fn the_plan_is_a_value() {
-    assert_value::<DispatchPlan>();
+    assert_value::<TestPlan>();
 }
 
 #[test]

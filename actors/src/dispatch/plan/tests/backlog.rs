@@ -13,7 +13,7 @@ fn of(profile: &str, chat: &str) -> SessionKey {
 }
 
 /// Runs everything to its end, one turn after the other. Returns the events in the order in which permits were requested.
-fn run_all(plan: &mut DispatchPlan, first: Vec<DispatchStep>) -> Vec<i64> {
+fn run_all(plan: &mut TestPlan, first: Vec<DispatchStep>) -> Vec<i64> {
     let (mut steps, mut ran) = (VecDeque::from(first), Vec::new());
     loop {
         while let Some(step) = steps.pop_front() {
@@ -106,7 +106,7 @@ fn a_session_whose_links_are_both_up_runs_its_events_in_order_of_arrival() {
 
 #[test]
 fn an_event_without_a_descriptor_waits_for_its_link_and_one_with_it_does_not() {
-    let mut plan = DispatchPlan::new(&values(Busy::Queue, 8), ids());
+    let mut plan = DispatchPlan::new(&values(Busy::Queue, 8), ids(), SoleSlots::default());
     plan.open();
     assert_eq!(plan.arrived(InboundId(1), &session("a"), &link(), false), []);
     assert_eq!(requested(&plan.arrived(InboundId(2), &session("b"), &link(), true)), [2]);
@@ -127,7 +127,7 @@ fn a_link_that_goes_down_before_a_turn_has_started_puts_its_event_back_in_its_pl
 
 #[test]
 fn no_turn_starts_before_all_waiting_events_are_read() {
-    let mut plan = DispatchPlan::new(&values(Busy::Queue, 8), ids());
+    let mut plan = DispatchPlan::new(&values(Busy::Queue, 8), ids(), SoleSlots::default());
     plan.link(&link(), true);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &link(), Origin::External), []);
     assert_eq!(plan.gate(false, []), []);

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The turn of an event that starts as soon as it is recorded, with its record answered.
-fn begun(plan: &mut DispatchPlan, row: i64, chat: &str) -> TurnId {
+fn begun(plan: &mut TestPlan, row: i64, chat: &str) -> TurnId {
     let turn = plan.offered(&session(chat), &link(), Some).expect("it waits for nothing").0;
     assert!(plan.begun(turn, InboundId(row)));
     turn
@@ -23,7 +23,7 @@ fn an_event_that_waits_for_nothing_has_its_slot_while_it_is_recorded() {
 #[test]
 fn an_event_that_waits_for_anything_has_no_slot_while_it_is_recorded() {
     let key = session("a");
-    let offered = |plan: &mut DispatchPlan| plan.offered(&key, &link(), Some);
+    let offered = |plan: &mut TestPlan| plan.offered(&key, &link(), Some);
     let mut closed = plan(Busy::Queue, 8);
     closed.gate(true, []);
     assert_eq!(offered(&mut closed), None, "the gate is closed");
@@ -35,7 +35,7 @@ fn an_event_that_waits_for_anything_has_no_slot_while_it_is_recorded() {
     assert_eq!(offered(&mut busy), None, "the session has a turn");
     let mut unlinked = plan(Busy::Queue, 8);
     assert_eq!(unlinked.offered(&key, &link(), |_| None::<()>), None, "the gate refuses a permit");
-    let mut starting = DispatchPlan::new(&values(Busy::Queue, 8), ids());
+    let mut starting = DispatchPlan::new(&values(Busy::Queue, 8), ids(), SoleSlots::default());
     assert_eq!(offered(&mut starting), None, "the queues are not rebuilt");
 }
 

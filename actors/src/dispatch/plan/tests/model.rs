@@ -121,7 +121,7 @@ impl Model {
 proptest! {
     #[test]
     fn guarantees_hold_for_any_events(ops in prop::collection::vec(op(), 0..120)) {
-        let mut plan = DispatchPlan::new(&values(Busy::Queue, 3), ids());
+        let mut plan = DispatchPlan::new(&values(Busy::Queue, 3), ids(), SoleSlots::default());
         let mut model = Model { slots: 3, ..Model::default() };
         plan.open();
         for (row, op) in (0_i64..).zip(ops) {
