@@ -3,15 +3,20 @@
 //! All mailboxes are created first, so that every child can be given every port; then the children are described from the
 //! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is created here and passed to each incarnation.
 
+mod data_threads; // The threads of the dispatchers, of their turns and of the links.
 mod dependencies;
+mod dispatching; // The description of the dispatchers and of their turns.
 mod links;
 mod ports;
 mod profiles; // The description of one profile, at the start or later.
 mod wiring;
 
+use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
+use data_threads::DataThreads;
 pub use dependencies::GatewayDependencies;
 use dependencies::policy;
 use links::RelayLinks;
@@ -64,14 +69,13 @@ impl Gateway {
             profiles: Mailbox::new(),
             drain: Mailbox::new(),
             honcho: Mailbox::new(),
-            dispatch: Mailbox::new(),
-            turns: Mailbox::new(),
+            data: DataThreads::new(settings.values.threads.number(cores())),
             links: RelayLinks::new(&settings),
             config: Mailbox::new(),
         };
         let board = Arc::new(OnceLock::new());
         // A flood of messages must never delay a drain.
-        let (control, data) = (WorkerThread::new("control"), WorkerThread::new("data"));
+        let control = WorkerThread::new("control");
         let events = FileEvents::default();
         let policies = settings.values.supervision.policies.clone();
         let counts = GatewayCounts::default();
@@ -91,7 +95,7 @@ impl Gateway {
         let served_profiles = ServedProfiles::new(settings, profile_factory);
         let board_cell = Arc::clone(&board);
         let max_turns = served_profiles.settings().values.turns.max_concurrent;
-        let slots = Slots::new(max_turns, vec![mailboxes.dispatch.port()]);
+        let slots = Slots::new(max_turns, mailboxes.data.ports());
         let wiring = Wiring {
             served_profiles,
             policies,
@@ -101,7 +105,6 @@ impl Gateway {
             changes,
             board: board_cell,
             control,
-            data,
             counts,
             gate: Gate::default(),
             slots,
@@ -111,11 +114,9 @@ impl Gateway {
             .child(wiring.status())
             .child(wiring.profiles())
             .child(wiring.drain())
-            .child(wiring.honcho())
-            .child(wiring.dispatch())
-            .child(wiring.turns())
-            .child(wiring.config())
-            .child(wiring.relays());
+            .child(wiring.honcho());
+        let tree = wiring.dispatchers().into_iter().chain(wiring.turns()).fold(tree, SupervisorSpec::child);
+        let tree = tree.child(wiring.config()).child(wiring.relays());
         Ok(Self { ports: wiring.ports(), tree, board, writer, served_profiles: wiring.served_profiles })
     }
 
@@ -138,6 +139,11 @@ impl Gateway {
         let _ = self.board.set(root.board());
         Ok(RunningGateway { root, ports: self.ports, writer: self.writer, served_profiles: self.served_profiles })
     }
+}
+
+/// The cores that this process may use.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 impl RunningGateway {

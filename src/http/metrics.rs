@@ -8,6 +8,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
 use caduceus_actors::files::workers;
 use caduceus_contract::messages::relay::LinkState;
+use caduceus_contract::share::base_name;
 use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::shown::ShownLink;
 use caduceus_contract::status::snapshot::Snapshot;
@@ -184,7 +185,7 @@ fn grants_and_ledger(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
 
 fn actors(metrics: &mut MetricsBuilder, root: &TreeNode) {
     let nodes = || root.walk().filter(|node| !node.path.is_empty());
-    let top = |node: &TreeNode| listed_or_other(node.path.split('/').next().unwrap_or_default(), &ACTORS);
+    let top = |node: &TreeNode| listed_or_other(base_name(node.path.split('/').next().unwrap_or_default()), &ACTORS);
     metrics.gauges("actors", "Actors by state", "state", nodes().map(|node| (word(node.state), 1)));
     // A removed child counts at its former supervisor.
     let restarts = nodes().map(|node| (top(node), node.restarts_total + node.removed.restarts));

@@ -14,7 +14,7 @@ const HELD: [(&str, &str); 6] = [("h1", "a"), ("h2", "b"), ("h3", "c"), ("h4", "
 async fn held_events_run_in_order_of_arrival_when_the_drain_is_cancelled() {
     let mut world = World::prepare().await;
     // One turn at a time, so that the agent's account is a sequence.
-    world.configure("drain:\n  refused: hold\nturns:\n  max_concurrent: 1\n");
+    world.configure("threads: {data: 1}\ndrain:\n  refused: hold\nturns:\n  max_concurrent: 1\n");
     world.serve().await;
     assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
     hold(&world).await;
@@ -27,7 +27,7 @@ async fn held_events_run_in_order_of_arrival_when_the_drain_is_cancelled() {
 #[actix_web::test]
 async fn held_events_survive_a_restart_and_a_kill_and_run_in_order_when_the_marker_is_removed() {
     let mut world = World::prepare().await;
-    world.configure("drain:\n  refused: hold\nturns:\n  max_concurrent: 1\n");
+    world.configure("threads: {data: 1}\ndrain:\n  refused: hold\nturns:\n  max_concurrent: 1\n");
     world.serve().await;
     assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
     hold(&world).await;

@@ -40,6 +40,7 @@ mod shutdown;
 mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
+mod threads;
 mod unread;
 #[path = "../support/world.rs"]
 mod world;

@@ -194,7 +194,8 @@ async fn two_hundred_turns_at_once_are_answered_and_leave_nothing_in_use() {
 
 #[actix_web::test]
 async fn turns_above_the_limit_wait_in_order_and_the_status_shows_them() {
-    let mut turns = BlockedTurns::start("").await;
+    // The order over all chats is that of one thread.
+    let mut turns = BlockedTurns::start("threads: {data: 1}\n").await;
     turns.send_in_order(0).await;
     turns.until_begun(DEFAULT_AT_ONCE).await;
     let waiting = TURNS - DEFAULT_AT_ONCE;

@@ -146,7 +146,7 @@ async fn a_steered_message_is_not_lost_when_the_gateway_is_killed_during_the_tur
 
 #[actix_web::test]
 async fn turns_above_the_limit_are_shown_as_waiting_and_run_in_order() {
-    let world = world("turns:\n  max_concurrent: 1\n").await;
+    let world = world("threads: {data: 1}\nturns:\n  max_concurrent: 1\n").await;
     world.push("m1", "wait", "c1", None).await;
     until_received(&world, &["wait"]).await;
     for chat in ["c2", "c3", "c4"] {

@@ -8,6 +8,7 @@
 //! - [`files`]: formats of files that other programs read or write as well.
 //! - [`api`]: bodies and answers of the gateway's HTTP API.
 //! - [`messages`]: one file per actor, with the views that it answers.
+//! - [`share`]: which dispatcher a chat belongs to.
 //! - [`time`]: lengths of time as numbers.
 //! - [`status`]: the status of the whole gateway at one moment.
 //!
@@ -28,6 +29,7 @@ pub mod json;
 pub mod link;
 pub mod messages;
 pub mod profile_name;
+pub mod share;
 pub mod status;
 pub mod time;
 pub mod turn_id;

@@ -1,5 +1,8 @@
 //! From event to turn: duplicate, profile, session, ledger, queue, permit.
 //!
+//! Each data thread has one, with its share of the chats: every session is wholly in one. They share the slots for turns, and what concerns
+//! no single chat is done by the first.
+//!
 //! Owns the queues of the sessions, which hold the row numbers of events and not their content, and the events whose turns run.
 //! Receives events and link states from the links, ends of turns from the turns, the state of the gate, and orders of
 //! operators; sends requests to the ledger and the gate, and starts turns. A restart loses the queues; they are rebuilt from the ledger and
@@ -78,7 +81,7 @@ impl DispatchActor {
         start: &StartContext<Self>,
     ) -> Self {
         let incarnation = start.incarnation().clone();
-        let slots = ports.slots.of(0, incarnation.generation());
+        let slots = ports.slots.of(settings.share().number(), incarnation.generation());
         Self {
             plan: DispatchPlan::new(settings.values(), TurnIds::seeded(Uuid::now_v7()), slots),
             settings,

@@ -17,15 +17,14 @@ use crate::turn::id::TurnIds;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::{Origin, Refusal};
 use caduceus_contract::messages::ledger::InboundId;
-use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 pub(super) use lines::WaitingCounts;
 use lines::{LineId, StartLines};
 use session::{CurrentTurn, SessionQueue, SessionState, WaitingEvent};
+use slots::SlotWait;
 pub(super) use slots::{SlotAccess, SlotPlan};
-use turns::SlotWait;
 
 /// Most events that wait in one session.
 const MAX_QUEUE: usize = 32;
@@ -80,7 +79,7 @@ pub(super) struct DispatchPlan<S> {
 impl<S: SlotAccess> DispatchPlan<S> {
     /// A plan that starts nothing until [`DispatchPlan::open`].
     pub(super) fn new(values: &Values, ids: TurnIds, mut slots: S) -> Self {
-        slots.change(|slots, _| slots.set_limit(values.turns.max_concurrent));
+        slots.change(|slots, dispatcher| slots.set_limit(dispatcher, values.turns.max_concurrent));
         Self {
             session_values: values.sessions.clone(),
             slots,
@@ -108,7 +107,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
     /// Applies new settings. A higher limit starts waiting turns; a lower one stops none.
     pub(super) fn configure(&mut self, values: &Values) -> Vec<DispatchStep> {
         self.session_values = values.sessions.clone();
-        self.slots.change(|slots, _| slots.set_limit(values.turns.max_concurrent));
+        self.slots.change(|slots, dispatcher| slots.set_limit(dispatcher, values.turns.max_concurrent));
         self.start_next()
     }
 

@@ -14,6 +14,7 @@ use crate::status::changes::StatusChanges;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::batch::Batch;
+use caduceus_contract::messages::dispatch::ReportRefusals;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
     LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, NoteRestart, ReadInbound,
@@ -44,6 +45,8 @@ pub struct DispatchPorts {
     pub slots: Slots,
     /// Starts turns, as children of the `turns` supervisor.
     pub start_children: Port<StartChildren>,
+    /// The first dispatcher, which reports what drains refused.
+    pub report_refusals: Port<ReportRefusals>,
     /// The links, by name.
     pub links: BTreeMap<LinkId, LinkPorts>,
     /// The way of its messages to chats.

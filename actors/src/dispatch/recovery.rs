@@ -11,6 +11,7 @@ use crate::settings::Interrupted;
 use crate::turn::guard;
 use caduceus_contract::messages::drain::{DrainView, GetDrain};
 use caduceus_contract::messages::ledger::{InboundRow, InboundState, ListInbound, NoteRestart};
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
 
 /// Rows per request: a few milliseconds for the ledger, and for the dispatcher.
@@ -23,9 +24,9 @@ const ORPHANS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The state that a dispatcher reads at its start, except the waiting events.
 pub(super) struct RunningAtStart {
-    /// Events whose turn runs or was interrupted.
+    /// Events of this dispatcher whose turn runs or was interrupted.
     pub(super) rows: Vec<InboundRow>,
-    /// Running turns of an earlier incarnation.
+    /// Running turns, also those of other dispatchers.
     pub(super) turns: Vec<RunningTurn>,
     /// The state of the gate.
     pub(super) gate: DrainView,
@@ -36,17 +37,19 @@ pub(super) struct RunningAtStart {
 /// Reads this state, and ends the agents of interrupted turns.
 pub(super) async fn read_running(
     ports: Arc<DispatchPorts>,
+    share: DispatchShare,
     interrupted: Interrupted,
     started_at_ms: i64,
 ) -> Result<RunningAtStart, String> {
-    let mut rows: Vec<InboundRow> = Vec::new();
+    let (mut rows, mut after) = (Vec::<InboundRow>::new(), None);
     loop {
-        let after = rows.last().map(|row| row.id);
         let request = ListInbound { states: vec![InboundState::Running], after, limit: PAGE };
         let page = ports.ledger.list_inbound.ask(request, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
         let page = page.map_err(|error| error.to_string())?;
         let last = page.len() < PAGE;
-        rows.extend(page);
+        after = page.last().map(|row| row.id);
+        // Those of another dispatcher may be turns that it is about to start.
+        rows.extend(page.into_iter().filter(|row| share.contains(&row.session)));
         if last {
             break;
         }

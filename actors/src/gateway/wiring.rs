@@ -2,29 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::data_threads::DataThreads;
 use super::dependencies::{GatewayDependencies, READY_WITHIN, incarnation, policy};
 use super::links::RelayLinks;
 use super::ports::{DeliveryPorts, GatewayPorts, LinkPort};
 use crate::config::messages::Served;
 use crate::config::{ConfigActor, ConfigPorts, ServedProfiles};
 use crate::counts::CountBy;
-use crate::dispatch::actor::DispatchActor;
 use crate::dispatch::counts::DispatchCounts;
-use crate::dispatch::home::HomeNotices;
-use crate::dispatch::ports::{DispatchPorts, GatePorts, LedgerPorts, LinkPorts, TurnChild, TurnFactory};
-use crate::dispatch::settings::DispatchSettings;
 use crate::dispatch::slots::Slots;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoContext, HonchoOwnPorts, HonchoPorts, HonchoRefreshActor, HonchoSettings};
 use crate::ledger::{LedgerActor, LedgerWriter, SqliteStore};
-use crate::locked::locked;
-use crate::outbox::Outbox;
-use crate::profile::messages::ProfilePorts;
 use crate::relay::actor::RelayActor;
 use crate::relay::counts::LinkCounts;
 use crate::relay::media;
@@ -33,23 +27,18 @@ use crate::relay::settings::LinkSettings;
 use crate::relay::timings::LinkTimings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
 use crate::status::changes::StatusChanges;
-use crate::time::now_ms;
-use crate::turn::actor::TurnActor;
-use crate::turn::order::TurnOrder;
-use crate::turn::ports::TurnPorts;
 use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::dispatch::StopSession;
 use caduceus_contract::messages::drain::DrainControlPorts;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{
-    Board, ChildSpec, Mailbox, Readiness, Restart, RestartPolicy, StartContext, Strategy, Supervisor, SupervisorSpec,
+    Board, ChildSpec, Mailbox, Port, Readiness, RestartPolicy, StartContext, Strategy, Supervisor, SupervisorSpec,
     WhenExceeded, WorkerThread,
 };
 /// Timeout of a link's closing handshake.
 const LINK_GRACE: Duration = Duration::from_secs(3);
 /// Timeout of a running refresh: 20 s for the lock and 15 s for the exchange. A token must not be lost half-way.
 const REFRESH_GRACE: Duration = Duration::from_secs(40);
-/// Timeout of the end of a turn: SIGTERM, 5 s, SIGKILL, and a message to the chat.
-const TURN_GRACE: Duration = Duration::from_secs(8);
 
 /// The mailboxes of all children that exist from the start to the end.
 pub(super) struct Mailboxes {
@@ -58,8 +47,8 @@ pub(super) struct Mailboxes {
     pub(super) profiles: Mailbox<Supervisor>,
     pub(super) drain: Mailbox<DrainActor>,
     pub(super) honcho: Mailbox<HonchoRefreshActor>,
-    pub(super) dispatch: Mailbox<DispatchActor>,
-    pub(super) turns: Mailbox<Supervisor>,
+    /// Those of the dispatchers and of their turns, with their threads.
+    pub(super) data: DataThreads,
     pub(super) links: RelayLinks,
     pub(super) config: Mailbox<ConfigActor>,
 }
@@ -74,11 +63,10 @@ pub(super) struct Wiring {
     pub(super) changes: StatusChanges,
     pub(super) board: Arc<OnceLock<Board>>,
     pub(super) control: WorkerThread,
-    pub(super) data: WorkerThread,
     pub(super) counts: GatewayCounts,
-    /// The gate, which outlives its actor and from which the dispatcher takes permits.
+    /// The gate, which outlives its actor and from which the dispatchers take permits.
     pub(super) gate: Gate,
-    /// The slots for turns, which outlive the dispatcher.
+    /// The slots for turns, which outlive the dispatchers.
     pub(super) slots: Slots,
 }
 
@@ -93,14 +81,16 @@ pub(super) struct GatewayCounts {
 }
 
 impl Wiring {
-    fn policy(&self, kind: &str) -> RestartPolicy {
+    pub(super) fn policy(&self, kind: &str) -> RestartPolicy {
         policy(&self.policies, kind)
     }
 
     pub(super) fn ledger(&self, writer: &LedgerWriter<SqliteStore>) -> ChildSpec {
         let (writer, changes) = (writer.clone(), self.changes.clone());
         let factory = move |start: &_| LedgerActor::new(writer.clone(), incarnation(start), changes.clone());
-        ChildSpec::worker("ledger", &self.mailboxes.ledger, factory).on(&self.data).policy(self.policy("ledger"))
+        ChildSpec::worker("ledger", &self.mailboxes.ledger, factory)
+            .on(&self.mailboxes.data.first().thread)
+            .policy(self.policy("ledger"))
     }
 
     pub(super) fn status(&self) -> ChildSpec {
@@ -110,7 +100,12 @@ impl Wiring {
         let listener = self.dependencies.listener.clone();
         let ports = StatusPorts {
             drain: self.mailboxes.drain.port(),
-            dispatch: self.mailboxes.dispatch.port(),
+            dispatch: self
+                .mailboxes
+                .data
+                .iter()
+                .map(|data| (data.share.name("dispatch"), data.dispatch.port()))
+                .collect(),
             ledger: self.mailboxes.ledger.port(),
             honcho: self.mailboxes.honcho.port(),
             config: self.mailboxes.config.port(),
@@ -141,7 +136,7 @@ impl Wiring {
 
     pub(super) fn drain(&self) -> ChildSpec {
         let (served_profiles, events) = (self.served_profiles.clone(), self.events.clone());
-        let ports = DrainPorts { changes: self.mailboxes.dispatch.port(), status: self.changes.clone() };
+        let ports = DrainPorts { changes: self.mailboxes.data.notify_all(), status: self.changes.clone() };
         let gate = self.gate.clone();
         let factory = move |start: &_| {
             let settings = DrainSettings::of(&served_profiles.in_force(), Some(events.clone()));
@@ -180,68 +175,6 @@ impl Wiring {
             .readiness(Readiness::Reported { within: READY_WITHIN })
     }
 
-    pub(super) fn dispatch(&self) -> ChildSpec {
-        let (served_profiles, process_started_ms) = (self.served_profiles.clone(), now_ms());
-        let home = self.served_profiles.settings().values.notices.home.clone().map(HomeNotices::new);
-        let (boxes, turn_factory) = (&self.mailboxes, self.turn_factory());
-        let ports = DispatchPorts {
-            ledger: LedgerPorts::of(&boxes.ledger),
-            permits: self.gate.clone(),
-            gate: GatePorts::of(&boxes.drain),
-            slots: self.slots.clone(),
-            start_children: boxes.turns.port(),
-            links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
-            outbox: Outbox::of(&boxes.ledger, &boxes.dispatch),
-            status: self.changes.clone(),
-            counts: self.counts.dispatch.clone(),
-        };
-        let factory = move |start: &_| {
-            let settings = DispatchSettings::of(&served_profiles.in_force(), home.clone(), process_started_ms);
-            DispatchActor::new(settings, ports.clone(), Arc::clone(&turn_factory), start)
-        };
-        ChildSpec::worker("dispatch", &boxes.dispatch, factory)
-            .on(&self.data)
-            .policy(self.policy("dispatch"))
-            .readiness(Readiness::Reported { within: READY_WITHIN })
-    }
-
-    pub(super) fn turns(&self) -> ChildSpec {
-        let tree = SupervisorSpec::new(Strategy::OneForOne).report_exits(self.mailboxes.dispatch.port());
-        // On the thread of the turns: each start and each end stays on it.
-        ChildSpec::supervisor("turns", &self.mailboxes.turns, tree).on(&self.data)
-    }
-
-    /// Describes one turn. Its child is temporary: the tree never restarts it.
-    fn turn_factory(&self) -> TurnFactory {
-        let links = self.mailboxes.links.clone();
-        let (ledger, dispatch) = (&self.mailboxes.ledger, &self.mailboxes.dispatch);
-        let (load_history, ended, outbox) = (ledger.port(), dispatch.port(), Outbox::of(ledger, dispatch));
-        let thread = self.data.clone();
-        let redactor = self.dependencies.redactor.clone();
-        Arc::new(move |order: TurnOrder, profile: &ProfilePorts| {
-            let mailbox: Mailbox<TurnActor> = Mailbox::new();
-            let link = links.named(&order.target.link);
-            let ports = TurnPorts {
-                agent: profile.agent.clone(),
-                send: link.port(),
-                load_history: load_history.clone(),
-                outbox: outbox.clone(),
-                ended: ended.clone(),
-                stop: mailbox.port(),
-                redactor: redactor.clone(),
-            };
-            let id = order.id.to_string();
-            let order = Mutex::new(Some(order));
-            let factory = move |start: &_| {
-                let order = locked(&order).take();
-                TurnActor::new(order.expect("a temporary child is started once"), ports.clone(), incarnation(start))
-            };
-            let spec =
-                ChildSpec::worker(id, &mailbox, factory).on(&thread).restart(Restart::Temporary).grace(TURN_GRACE);
-            TurnChild { spec, stop: mailbox.port(), steer: mailbox.port() }
-        })
-    }
-
     pub(super) fn relays(&self) -> ChildSpec {
         let served = self.served_profiles.in_force().profiles.clone();
         // The home's own profile exists from the start to the end; the link of the process dials with its credentials.
@@ -252,7 +185,10 @@ impl Wiring {
         });
         let tree = SupervisorSpec::new(Strategy::OneForOne);
         let links = std::iter::once(process).chain(own);
-        let tree = links.fold(tree, |tree, (link, mailbox, served)| tree.child(self.relay(&link, mailbox, served)));
+        let tree = links.enumerate().fold(tree, |tree, (number, (link, mailbox, served))| {
+            let thread = self.mailboxes.data.of_link(number);
+            tree.child(self.relay(&link, mailbox, served).on(thread))
+        });
         ChildSpec::supervisor("relays", &Mailbox::new(), tree)
     }
 
@@ -261,10 +197,10 @@ impl Wiring {
         let boxes = &self.mailboxes;
         let ports = RelayPorts {
             profile: served.ports.dial.clone(),
-            dispatch: boxes.dispatch.port(),
+            dispatch: boxes.data.ports(),
             ledger: boxes.ledger.port(),
-            stop_session: boxes.dispatch.port(),
-            changes: vec![boxes.dispatch.port()],
+            stop_session: self.stop_session(),
+            changes: boxes.data.ports(),
             status: self.changes.clone(),
         };
         let settings = self.served_profiles.settings();
@@ -280,7 +216,12 @@ impl Wiring {
         };
         let factory = move |start: &_| RelayActor::new(ports.clone(), settings.clone(), incarnation(start));
         let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..self.policy("relay") };
-        ChildSpec::worker(link.0.to_string(), mailbox, factory).on(&self.data).policy(policy).grace(LINK_GRACE)
+        ChildSpec::worker(link.0.to_string(), mailbox, factory).policy(policy).grace(LINK_GRACE)
+    }
+
+    /// Stops a session, whichever dispatcher has it: the text of a session does not say which.
+    fn stop_session(&self) -> Port<StopSession> {
+        self.mailboxes.data.port_to_all(|is_stopped| *is_stopped)
     }
 
     pub(super) fn config(&self) -> ChildSpec {
@@ -290,7 +231,7 @@ impl Wiring {
             stop: boxes.profiles.port(),
             turns: boxes.drain.port(),
             drain: boxes.drain.port(),
-            dispatch: boxes.dispatch.port(),
+            dispatch: boxes.data.notify_all(),
             honcho: boxes.honcho.port(),
             status: boxes.status.port(),
             touched: self.changes.clone(),
@@ -319,12 +260,12 @@ impl Wiring {
             drain: DrainControlPorts::of(&boxes.drain),
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
-            stop_turn: boxes.dispatch.port(),
+            stop_turn: boxes.data.port_to_all(Result::is_ok),
             links: boxes.links.all().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
             deliveries: DeliveryPorts::new(self.served_profiles.clone(), boxes.links.clone()),
             reload: boxes.config.port(),
-            stop_session: boxes.dispatch.port(),
-            announce_stop: boxes.dispatch.port(),
+            stop_session: self.stop_session(),
+            announce_stop: boxes.data.first().dispatch.port(),
         }
     }
 }

@@ -96,7 +96,7 @@ impl RelayActor {
         }
         if decision.changed {
             self.context.log_state(self.driver.state(), self.driver.last_error());
-            self.send_change();
+            self.send_change(None);
             self.context.report();
         }
         let timer = self.driver.due_in().map(|wait| ctx.notify_later(PlanDue, wait));
@@ -130,10 +130,11 @@ impl RelayActor {
         }
     }
 
-    fn send_change(&self) {
+    /// `to`: the number of the only dispatcher that receives it.
+    fn send_change(&self, to: Option<usize>) {
         let state = self.driver.state();
         let known = state == LinkState::Connected && self.descriptors.is_complete();
-        self.context.send_change(state, known.then(|| Arc::from(self.descriptors.all())));
+        self.context.send_change(state, known.then(|| Arc::from(self.descriptors.all())), to);
     }
 
     fn send_frame(&self, frame: &ToConnector, kind: &'static str, place: Option<OwnedSemaphorePermit>) {
@@ -256,8 +257,8 @@ impl Handler<Wake> for RelayActor {
 impl Handler<ResendLinkState> for RelayActor {
     type Result = ();
 
-    fn handle(&mut self, _: ResendLinkState, _: &mut Self::Context) {
-        self.send_change();
+    fn handle(&mut self, ResendLinkState { dispatcher }: ResendLinkState, _: &mut Self::Context) {
+        self.send_change(Some(dispatcher));
     }
 }
 

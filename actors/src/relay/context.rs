@@ -9,13 +9,14 @@ use tracing::{debug, error, info, warn};
 use super::arrival::{Arrival, ArrivalContent};
 use super::counts::LinkCounts;
 use super::dead_letter::DeadLetter;
+use super::offers::{self, OfferedAnswers};
 use super::ports::RelayPorts;
 use super::settings::LinkSettings;
 use super::timings::LinkTimings;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
 use caduceus_contract::link::LinkId;
-use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent, StopSession};
+use caduceus_contract::messages::dispatch::{OfferedEvent, StopSession};
 use caduceus_contract::messages::ledger::{LedgerError, Receipt, Recorded};
 use caduceus_contract::messages::relay::{LinkChanged, LinkState};
 use caduceus_contract::messages::turn::StopCause;
@@ -26,8 +27,6 @@ use caduceus_supervision::AskError;
 
 /// The profile's answer what to dial.
 pub(super) type ParamsAnswer = Result<Result<ConnectParams, NoConnectParams>, AskError>;
-/// The dispatcher's answer for events that were offered together.
-pub(super) type OfferedAnswer = Result<Vec<Result<(), NotRecorded>>, AskError>;
 /// The ledger's answer for a dead letter.
 pub(super) type DeadLetterAnswer = Result<Result<Recorded, LedgerError>, AskError>;
 
@@ -75,20 +74,17 @@ impl LinkContext {
         self.ports.profile.ask(PrepareDial, self.timings.prepare)
     }
 
-    /// Offers events to the dispatcher, in one message.
-    pub(super) fn offer(&self, events: Vec<OfferedEvent>) -> impl Future<Output = OfferedAnswer> + use<> {
-        self.ports.dispatch.ask(OfferEvents(events), self.timings.take)
+    /// Offers events to their dispatchers, in one message to each.
+    pub(super) fn offer(&self, events: Vec<OfferedEvent>) -> impl Future<Output = OfferedAnswers> + use<> {
+        offers::offer(&self.ports.dispatch, events, self.timings.take)
     }
 
-    /// Whether each offered event was taken; none was if there is no answer.
-    pub(super) fn taken(&self, answer: OfferedAnswer) -> Vec<bool> {
-        match answer {
-            Ok(answers) => answers.iter().map(Result::is_ok).collect(),
-            Err(reason) => {
-                debug!(link = %self.link.0, %reason, "dispatcher did not answer");
-                Vec::new()
-            }
+    /// Whether each offered event was taken; none was for which there is no answer.
+    pub(super) fn taken(&self, answers: &OfferedAnswers) -> Vec<bool> {
+        if let Some(reason) = answers.iter().find_map(|answer| answer.err()) {
+            debug!(link = %self.link.0, %reason, "dispatcher did not answer");
         }
+        answers.iter().map(|answer| *answer == Ok(Ok(()))).collect()
     }
 
     /// Stores a dead letter in the ledger, under the profile that the link belongs to.
@@ -157,9 +153,12 @@ impl LinkContext {
 
     /// Sends the state of the link to the listed ports. A receiver that missed it can send
     /// [`ResendLinkState`](caduceus_contract::messages::relay::ResendLinkState).
-    pub(super) fn send_change(&self, state: LinkState, descriptors: Option<Arc<[Arc<Descriptor>]>>) {
+    ///
+    /// `to`: the number of the only dispatcher that receives it.
+    pub(super) fn send_change(&self, state: LinkState, descriptors: Option<Arc<[Arc<Descriptor>]>>, to: Option<usize>) {
         let change = LinkChanged { link: self.link.clone(), state, descriptors };
-        for port in &self.ports.changes {
+        let is_addressed = |(number, _): &(usize, _)| to.is_none_or(|to| to == *number);
+        for (_, port) in self.ports.changes.iter().enumerate().filter(is_addressed) {
             if let Err(error) = port.tell(change.clone()) {
                 debug!(link = %self.link.0, %error, "link change not delivered");
             }

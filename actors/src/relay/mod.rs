@@ -14,6 +14,7 @@ mod driver;
 pub mod identity;
 mod link_socket;
 pub mod media;
+mod offers;
 mod params;
 mod pending;
 mod plan;

@@ -12,13 +12,13 @@ use caduceus_supervision::Port;
 pub struct RelayPorts {
     /// Answers what to dial, before each dial.
     pub profile: Port<PrepareDial>,
-    /// Receives the events.
-    pub dispatch: Port<OfferEvents>,
+    /// The dispatchers, by number; each receives the events of its chats.
+    pub dispatch: Vec<Port<OfferEvents>>,
     /// Stores frames that cannot be used.
     pub ledger: Port<RecordInbound>,
     /// Stops a session.
     pub stop_session: Port<StopSession>,
-    /// Receive every change of state, in order.
+    /// Receive every change of state, in order: the dispatchers, by number.
     pub changes: Vec<Port<LinkChanged>>,
     /// Receives a notification when the status has changed.
     pub status: StatusChanges,

@@ -151,6 +151,23 @@ impl Form<u32> for AtLeast {
     }
 }
 
+/// A whole number from 1. Without it, the number depends on the cores of the machine.
+pub(super) struct ByCores {
+    pub(super) most: u64,
+}
+
+impl Form<Option<usize>> for ByCores {
+    fn read(&self, section: &mut Section<'_>, key: &'static str, _: &Option<usize>) -> Option<Option<usize>> {
+        let count = section.count(local(key))?;
+        let in_range = usize::try_from(count).ok().filter(|_| (1..=self.most).contains(&count));
+        in_range.map(Some).or_else(|| section.wrong(local(key), &format!("a number from 1 to {}", self.most)))
+    }
+
+    fn rows(&self, entry: &KeyEntry, default: &Option<usize>) -> Vec<KeyRow> {
+        vec![entry.row(default.map_or_else(|| "by cores".to_owned(), |count| count.to_string()))]
+    }
+}
+
 /// Seconds, with fractions, up to a year.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seconds {

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::form::{
-    Address, AtLeast, FloorAndCeiling, ListOfNetworks, ListOfTexts, Millis, OneOf, PlainText, Seconds, UrlPath,
+    Address, AtLeast, ByCores, FloorAndCeiling, ListOfNetworks, ListOfTexts, Millis, OneOf, PlainText, Seconds, UrlPath,
 };
 use super::key_table::{KeyRow, KeyTable as _, Mapping};
 use super::notices::{HomeChannel, HomeForm};
@@ -67,6 +67,8 @@ key_table! {
         sessions: SessionValues = "sessions", Mapping, SessionValues::default(), PerKey;
         /// `turns`
         turns: TurnValues = "turns", Mapping, TurnValues::default(), PerKey;
+        /// `threads`
+        threads: ThreadValues = "threads", Mapping, ThreadValues::default(), PerKey;
         /// `drain`
         drain: DrainValues = "drain", Mapping, DrainValues::default(), PerKey;
         /// `relay`
@@ -115,13 +117,34 @@ key_table! {
 key_table! {
     /// `turns`: how many run, and what happens with them after a crash.
     pub struct TurnValues {
-        /// maximum of concurrent turns over all sessions, at least 1. A free slot goes round robin to the links and profiles
-        /// with waiting messages, and there to the session that waits longest
+        /// maximum of concurrent turns over all sessions, at least 1. A free slot goes round robin to the data threads with
+        /// waiting messages, there to the links and profiles, and there to the session that waits longest
         max_concurrent: usize = "turns.max_concurrent", AtLeast(1), 64, AtOnce;
         /// what happens to a turn that a crash interrupted. `ask`: the chat gets a notice, and `/retry` runs it again. `rerun`: it
         /// runs again, 3 attempts in total; a home that starts more than 5 times in 2 minutes with interrupted turns behaves as
         /// with `ask`. `drop`
         interrupted: Interrupted = "turns.interrupted", OneOf(INTERRUPTED), Interrupted::Ask, AtOnce;
+    }
+}
+
+key_table! {
+    /// `threads`: how many serve what.
+    pub struct ThreadValues {
+        /// threads for the sessions, 1 to 64. All sessions of a chat are on one of them, chosen by a hash of the chat, so the order within
+        /// a session and `turns.max_concurrent` do not depend on it. Without it: half of the cores, at least 1 and at most 4, because the
+        /// ledger, the agents and HTTP need the other cores, and with more than 4 the one writer of the ledger is the limit
+        data: Option<usize> = "threads.data", ByCores { most: 64 }, None, AtStart;
+    }
+}
+
+/// Most data threads that are chosen by the number of cores.
+const MOST_BY_CORES: usize = 4;
+
+impl ThreadValues {
+    /// The number of data threads on a machine with so many cores.
+    #[must_use]
+    pub fn number(&self, cores: usize) -> usize {
+        self.data.unwrap_or((cores / 2).clamp(1, MOST_BY_CORES))
     }
 }
 

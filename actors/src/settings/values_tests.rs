@@ -35,9 +35,19 @@ fn an_empty_file_has_every_default() {
 }
 
 #[test]
+fn the_data_threads_are_as_set_or_half_of_the_cores_and_at_most_four() {
+    let by_cores = ThreadValues::default();
+    assert_eq!([1, 2, 3, 4, 6, 8, 128].map(|cores| by_cores.number(cores)), [1, 1, 1, 2, 3, 4, 4]);
+    let (set, problems) = read(json!({"threads": {"data": 9}}));
+    assert_eq!((set.threads.number(1), problems), (9, Vec::new()));
+}
+
+#[test]
 fn bounds_and_relations_between_keys_are_checked() {
     for (document, mistake) in [
         (json!({"turns": {"max_concurrent": 0}}), "turns.max_concurrent: expected at least 1"),
+        (json!({"threads": {"data": 0}}), "threads.data: expected a number from 1 to 64"),
+        (json!({"threads": {"data": 65}}), "threads.data: expected a number from 1 to 64"),
         (json!({"relay": {"dial_s": 0}}), "relay.dial_s: expected more than 0"),
         (json!({"relay": {"ping_s": 45}}), "relay.silence_s: expected more than ping_s"),
         (
@@ -76,11 +86,11 @@ fn a_missing_policy_is_that_of_the_default_kind() {
 fn keys_that_apply_at_the_next_start_keep_their_values_until_then() {
     let first = Values::default();
     let (read, _) = read(json!({
-        "http": {"names": ["a"]}, "turns": {"max_concurrent": 2}, "relay": {"inbound": {"path": "/in"}},
+        "http": {"names": ["a"]}, "turns": {"max_concurrent": 2}, "threads": {"data": 2}, "relay": {"inbound": {"path": "/in"}},
         "notices": {"home": {"platform": "discord", "chat_id": "1"}}, "supervision": {"wedge_after_ms": 9},
     }));
     let names: Vec<_> = first.changes(&read).into_iter().map(|(key, _)| key).collect();
-    assert_eq!(names, ["http.names", "turns.max_concurrent", "relay", "notices.home", "supervision"]);
+    assert_eq!(names, ["http.names", "turns.max_concurrent", "threads.data", "relay", "notices.home", "supervision"]);
     let mut in_force = read.clone();
     in_force.keep(&first);
     let turns = TurnValues { max_concurrent: 2, ..TurnValues::default() };

@@ -17,9 +17,10 @@ use super::process;
 pub use super::queries::StatusPorts;
 use super::queries::{by_path, profiles_to_query, query_all};
 pub use super::views::ViewMemory;
-use super::views::Views;
+use super::views::{LastAnswer, Views};
 use crate::config::messages::{InForce, SettingsChanged};
 use crate::locked::locked;
+use caduceus_contract::messages::dispatch::DispatchView;
 use caduceus_contract::messages::profile::ProfileView;
 use caduceus_contract::messages::relay::LinkView;
 use caduceus_contract::messages::status::{
@@ -253,13 +254,8 @@ fn build(
     let grants_actor = node("honcho");
     let grants =
         views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), grants_actor, moment, started));
-    let ages = [
-        ("drain", views.drain.stale_ms(node("drain"), moment, started)),
-        ("dispatch", views.dispatch.stale_ms(node("dispatch"), moment, started)),
-        ("ledger", views.ledger.stale_ms(node("ledger"), moment, started)),
-        ("honcho", views.grants.stale_ms(grants_actor, moment, started)),
-        ("config", views.config.stale_ms(node("config"), moment, started)),
-    ];
+    let stale_parts = views.stale(ports.dispatch.iter().map(|(path, _)| path), &nodes, moment, started);
+    let turns = DispatchView::of_all(views.dispatch.values().map(LastAnswer::value));
     let mut snapshot = Snapshot {
         changes,
         version: env!("CARGO_PKG_VERSION"),
@@ -272,17 +268,17 @@ fn build(
         gateway_busy: lifecycle::busy(Some(state), true, active as u64),
         gateway_drainable: lifecycle::drainable(Some(state), true),
         restart_drain_timeout: settings.in_force.settings.values.drain.timeout.as_secs(),
-        active_sessions: views.dispatch.value().sessions,
+        active_sessions: turns.sessions,
         profiles: served,
         readiness: ReadinessLevel::NotReady,
         not_ready: None,
         issues: Vec::new(),
-        stale: ages.into_iter().filter_map(|(name, age)| Some((name, age?))).collect(),
+        stale: stale_parts,
         configuration: views.config.value().clone(),
         drain: views.drain.value().clone(),
         relay: links,
         honcho: grants.collect(),
-        turns: views.dispatch.value().clone(),
+        turns,
         ledger: views.ledger.value().clone(),
         secrets,
         actors: Arc::clone(actors),

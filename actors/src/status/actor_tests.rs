@@ -75,7 +75,7 @@ impl StatusBench {
         };
         let ports = StatusPorts {
             drain: queried.clone().into(),
-            dispatch: queried.clone().into(),
+            dispatch: vec![("dispatch".to_owned(), queried.clone().into())],
             ledger: queried.clone().into(),
             honcho: queried.clone().into(),
             config: queried.into(),

@@ -31,8 +31,8 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 pub struct StatusPorts {
     /// The gate.
     pub drain: Port<GetDrain>,
-    /// The dispatcher.
-    pub dispatch: Port<GetDispatch>,
+    /// The dispatchers, by path.
+    pub dispatch: Vec<(String, Port<GetDispatch>)>,
     /// The ledger.
     pub ledger: Port<GetLedger>,
     /// The grants.
@@ -50,7 +50,7 @@ pub struct StatusPorts {
 /// The answers of all actors, each with the queried incarnation.
 pub(super) struct ViewAnswers {
     drain: ViewAnswer<DrainView>,
-    dispatch: ViewAnswer<DispatchView>,
+    dispatch: Vec<(String, ViewAnswer<DispatchView>)>,
     ledger: ViewAnswer<LedgerView>,
     grants: ViewAnswer<Vec<GrantView>>,
     config: ViewAnswer<ConfigView>,
@@ -135,9 +135,13 @@ pub(super) async fn query_all(
         let node = node(&format!("relays/{}", id.0));
         (id.clone(), ask(port, GetLink, node).await)
     });
+    let dispatch = ports.dispatch.iter().map(|(path, port)| {
+        let node = node(path);
+        async move { (path.clone(), ask(port, GetDispatch, node).await) }
+    });
     let (drain, dispatch, ledger, grants, config, profiles, links, process) = futures_util::join!(
         ask(&ports.drain, GetDrain, node("drain")),
-        ask(&ports.dispatch, GetDispatch, node("dispatch")),
+        join_all(dispatch),
         ask(&ports.ledger, GetLedger, node("ledger")),
         ask(&ports.honcho, GetGrants, node("honcho")),
         ask(&ports.config, GetConfig, node("config")),
@@ -152,7 +156,9 @@ impl ViewAnswers {
     /// Stores the answers. An actor that did not answer keeps its last view.
     pub(super) fn store(self, views: &mut Views) {
         views.drain.store(self.drain.0, self.drain.1);
-        views.dispatch.store(self.dispatch.0, self.dispatch.1);
+        for (path, (answer, generation)) in self.dispatch {
+            views.dispatch.entry(path).or_default().store(answer, generation);
+        }
         views.ledger.store(self.ledger.0, self.ledger.1);
         views.grants.store(self.grants.0, self.grants.1);
         views.config.store(self.config.0, self.config.1);

@@ -1,7 +1,7 @@
 //! The last view of every actor, and its time. Outlives every incarnation of the status, because an actor may
 //! be down when the next one starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -37,13 +37,39 @@ impl ViewMemory {
 #[derive(Debug, Default)]
 pub(super) struct Views {
     pub(super) drain: LastAnswer<DrainView>,
-    pub(super) dispatch: LastAnswer<DispatchView>,
+    /// Of each dispatcher, by path.
+    pub(super) dispatch: BTreeMap<String, LastAnswer<DispatchView>>,
     pub(super) ledger: LastAnswer<LedgerView>,
     pub(super) grants: LastAnswer<Vec<GrantView>>,
     pub(super) config: LastAnswer<ConfigView>,
     pub(super) profiles: BTreeMap<ProfileName, LastAnswer<Option<ProfileView>>>,
     pub(super) links: BTreeMap<LinkId, LastAnswer<Option<LinkView>>>,
     pub(super) process: Option<ProcessView>,
+}
+
+impl Views {
+    /// The parts that do not answer, with the age of what is shown of them in milliseconds. `dispatchers`: their paths.
+    pub(super) fn stale<'a>(
+        &self,
+        dispatchers: impl Iterator<Item = &'a String>,
+        nodes: &HashMap<&str, &TreeNode>,
+        now: Instant,
+        started: Instant,
+    ) -> BTreeMap<String, u64> {
+        let (node, not_reported) = (|path: &str| nodes.get(path).copied(), LastAnswer::default());
+        let parts = [
+            ("drain", self.drain.stale_ms(node("drain"), now, started)),
+            ("ledger", self.ledger.stale_ms(node("ledger"), now, started)),
+            ("honcho", self.grants.stale_ms(node("honcho"), now, started)),
+            ("config", self.config.stale_ms(node("config"), now, started)),
+        ];
+        let dispatchers = dispatchers.map(|path| {
+            let known = self.dispatch.get(path).unwrap_or(&not_reported);
+            (path.as_str(), known.stale_ms(node(path), now, started))
+        });
+        let ages = parts.into_iter().chain(dispatchers);
+        ages.filter_map(|(name, age)| Some((name.to_owned(), age?))).collect()
+    }
 }
 
 /// One view.

@@ -154,7 +154,7 @@ where
     fn ask(&self, message: M) -> Result<PendingAnswer<M::Result>, TellError> {
         let (sender, answer) = oneshot::channel();
         self.put(message, Some(sender)).map_err(|(error, _)| error)?;
-        Ok(PendingAnswer::FromMailbox(answer))
+        Ok(PendingAnswer::Mailbox(answer))
     }
 
     fn tell(&self, message: M) -> Result<(), (TellError, M)> {

@@ -65,8 +65,9 @@ pub(crate) trait PortTarget<M: Message>: Send + Sync {
 
 /// An answer that may still come.
 pub(crate) enum PendingAnswer<R> {
-    FromMailbox(oneshot::Receiver<R>),
-    FromAddress(BoxFuture<'static, Result<R, MailboxError>>),
+    Mailbox(oneshot::Receiver<R>),
+    Address(BoxFuture<'static, Result<R, MailboxError>>),
+    Several(BoxFuture<'static, Result<R, AskError>>),
 }
 
 impl<R> Future for PendingAnswer<R> {
@@ -74,11 +75,12 @@ impl<R> Future for PendingAnswer<R> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Self::FromMailbox(answer) => answer.poll_unpin(task).map_err(|_| AskError::Closed),
-            Self::FromAddress(answer) => answer.poll_unpin(task).map_err(|error| match error {
+            Self::Mailbox(answer) => answer.poll_unpin(task).map_err(|_| AskError::Closed),
+            Self::Address(answer) => answer.poll_unpin(task).map_err(|error| match error {
                 MailboxError::Closed => AskError::Closed,
                 MailboxError::Timeout => AskError::Timeout,
             }),
+            Self::Several(answer) => answer.poll_unpin(task),
         }
     }
 }
@@ -121,6 +123,10 @@ where
 {
     pub(crate) fn new(target: Arc<dyn PortTarget<M>>) -> Self {
         Self { target }
+    }
+
+    pub(crate) fn target(&self) -> &dyn PortTarget<M> {
+        &*self.target
     }
 
     /// Sends and waits for the answer, at most `timeout`.
@@ -188,7 +194,7 @@ where
     M::Result: Send,
 {
     fn ask(&self, message: M) -> Result<PendingAnswer<M::Result>, TellError> {
-        Ok(PendingAnswer::FromAddress(self.send(message).boxed()))
+        Ok(PendingAnswer::Address(self.send(message).boxed()))
     }
 
     fn tell(&self, message: M) -> Result<(), (TellError, M)> {

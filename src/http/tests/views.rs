@@ -40,7 +40,14 @@ async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
         (|status| status.ledger.write_error = Some("/home/x: no space".into()), "ledger: unwritable"),
         (|status| status.secrets.clear(), "no profile is served"),
         (|status| Arc::make_mut(&mut status.actors).children[5].state = ChildState::Failed, "dispatch: failed"),
-        (|status| status.stale.extend([("drain", 700)]), "drain: unresponsive"),
+        (|status| status.stale.extend([("drain".to_owned(), 700)]), "drain: unresponsive"),
+        (
+            |status| {
+                let second = &mut Arc::make_mut(&mut status.actors).children[5];
+                (second.id, second.state) = ("dispatch-2".to_owned(), ChildState::Backoff);
+            },
+            "dispatch-2: backoff",
+        ),
     ] {
         server.set_status(change);
         let reported = || async { server.get("/readyz").await.json()["detail"] == detail };

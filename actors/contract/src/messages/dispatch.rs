@@ -84,17 +84,23 @@ pub struct ReplyPending {
     pub link: LinkId,
 }
 
+/// A drain has ended, or a row that it refused was written late: reports to the chats what was refused. For the first dispatcher, which reports
+/// for all.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ReportRefusals;
+
 /// The process shuts down: sends the notice to the home channel, if there is one. Answered once it is sent or has failed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct AnnounceStop;
 
-/// Requests the counts of the dispatcher.
+/// Requests the counts of a dispatcher.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DispatchView")]
 pub struct GetDispatch;
 
-/// Answer to [`GetDispatch`].
+/// Answer to [`GetDispatch`], of one dispatcher or of all.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DispatchView {
     /// Sessions with work queued or running.
@@ -119,4 +125,59 @@ pub struct DispatchView {
     pub duplicates: u64,
     /// Durations of the last turns in milliseconds, newest last, for the graph: (end in Unix ms, duration).
     pub recent_turns: Vec<(i64, u64)>,
+}
+
+impl DispatchView {
+    /// The view of all dispatchers. They share the counts since the start of the process, of which the latest apply.
+    #[must_use]
+    pub fn of_all<'a>(views: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for view in views {
+            let Self { sessions, running, queued, held, awaiting_link, .. } = view;
+            all.sessions += sessions;
+            all.running += running;
+            all.queued += queued;
+            all.held += held;
+            for (link, events) in awaiting_link {
+                *all.awaiting_link.entry(link.clone()).or_default() += events;
+            }
+            let Self { done, failed, stopped, refused, duplicates, .. } = *view;
+            // What ended last is in the latest one only.
+            if all.done + all.failed + all.stopped <= done + failed + stopped {
+                all.recent_turns.clone_from(&view.recent_turns);
+            }
+            all.done = all.done.max(done);
+            all.failed = all.failed.max(failed);
+            all.stopped = all.stopped.max(stopped);
+            all.refused = all.refused.max(refused);
+            all.duplicates = all.duplicates.max(duplicates);
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_view_of_all_dispatchers_has_their_sums_and_the_latest_of_the_counts_that_they_share() {
+        let view = |waiting: usize, ended: u64| DispatchView {
+            sessions: waiting + 1,
+            running: 1,
+            queued: waiting,
+            held: 2 * waiting,
+            awaiting_link: [("relay".to_owned(), waiting)].into(),
+            done: ended,
+            failed: ended,
+            stopped: ended,
+            refused: ended,
+            duplicates: ended,
+            recent_turns: vec![(0, ended)],
+        };
+        let expected = DispatchView { sessions: 5, running: 2, ..view(3, 9) };
+        assert_eq!(DispatchView::of_all(&[view(1, 9), view(2, 7)]), expected);
+        assert_eq!(DispatchView::of_all(&[view(2, 7), view(1, 9)]), expected);
+        assert_eq!(DispatchView::of_all(&[view(2, 7)]), view(2, 7));
+    }
 }

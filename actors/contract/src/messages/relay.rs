@@ -163,7 +163,10 @@ pub struct LinkChanged {
 /// no answer can arrive after a newer change.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct ResendLinkState;
+pub struct ResendLinkState {
+    /// The number of the dispatcher that receives it.
+    pub dispatcher: usize,
+}
 
 /// An event received over HTTP with a valid signature. Answered `Ok` once it may be acknowledged.
 #[derive(Debug, Clone, Message)]

@@ -55,7 +55,7 @@ pub struct Snapshot {
     /// The issues, the worst first.
     pub issues: Vec<Issue>,
     /// Parts that do not answer, by name, with the age of what is shown of them in milliseconds.
-    pub stale: BTreeMap<&'static str, u64>,
+    pub stale: BTreeMap<String, u64>,
     /// The configuration: its problems, and the changes that wait for the next start.
     pub configuration: ConfigView,
     /// The gate.

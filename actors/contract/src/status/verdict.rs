@@ -8,9 +8,10 @@ use crate::messages::drain::DrainView;
 use crate::messages::honcho::GrantState;
 use crate::messages::profile::{ProfileState, ProfileView};
 use crate::messages::relay::LinkState;
+use crate::share::base_name;
 use caduceus_supervision::{ChildState, TreeNode};
 
-/// Actors without which no turn is admitted, or no reply is delivered.
+/// Actors without which no turn is admitted, or no reply is delivered; of those with a number, each.
 const NEEDED: [&str; 6] = ["ledger", "drain", "dispatch", "status", "turns", "http"];
 
 impl Snapshot {
@@ -74,8 +75,8 @@ impl Snapshot {
 
     /// The issue of a child of the root.
     fn actor_issue(&self, node: &TreeNode, starting: bool) -> Option<Issue> {
-        let level =
-            if NEEDED.contains(&node.id.as_str()) { ReadinessLevel::NotReady } else { ReadinessLevel::Degraded };
+        let is_needed = NEEDED.contains(&base_name(&node.id));
+        let level = if is_needed { ReadinessLevel::NotReady } else { ReadinessLevel::Degraded };
         let unresponsive = self.stale.contains_key(node.id.as_str());
         let state = match node.state {
             ChildState::Running if unresponsive => "unresponsive".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -71,6 +71,12 @@ impl SessionKey {
             thread,
             user: stable_id(user, &source.platform).filter(|_| by_user),
         })
+    }
+
+    /// The [`chat_hash`] of each event of the conversation.
+    #[must_use]
+    pub fn chat_hash(&self) -> u64 {
+        hash_of_chat(&self.0.parts.platform, self.0.parts.chat.as_deref().unwrap_or_default())
     }
 
     /// The profile this conversation runs under.
@@ -185,6 +191,28 @@ fn stable_id(id: Option<String>, platform: &str) -> Option<String> {
     id.split([':', '@']).next().filter(|digits| !digits.is_empty()).map(str::to_owned)
 }
 
+/// A number made of the platform and the chat of an event. All conversations of a chat have the same one, whatever their profile, thread and
+/// user are, and whatever the rules of sessions; so have all forms of a chat that are one conversation. It is the same in all threads of
+/// a process, and may differ in another version.
+#[must_use]
+pub fn chat_hash(source: &Source) -> u64 {
+    hash_of_chat(&source.platform, &source.chat_id)
+}
+
+fn hash_of_chat(platform: &str, chat: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    platform.hash(&mut hasher);
+    if platform == "whatsapp" {
+        // As for `stable_id`, but the same for an identifier and its stable part: of a group the key has the former, of a direct
+        // message the latter.
+        let digits = chat.split([':', '@']).next().unwrap_or_default();
+        digits.chars().filter(|c| *c != '+' && !c.is_whitespace()).for_each(|c| c.hash(&mut hasher));
+    } else {
+        chat.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 /// Whether the text of a session key, as on the wire, is a conversation of the named profile `owner`.
 #[must_use]
 pub fn names_session_of(text: &str, owner: &ProfileName) -> bool {
@@ -202,6 +230,10 @@ pub fn chat_of(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(chat_type: &str, chat: &str, thread: Option<&str>, user: Option<&str>) -> SessionKey {
@@ -252,6 +284,50 @@ mod tests {
         assert_eq!(key("dm", "c", None, Some("u1")), key("dm", "c", None, Some("u2")));
         assert_ne!(key("dm", "", None, Some("u1")), key("dm", "", None, Some("u2")));
         assert_eq!(key("dm", "", Some("t"), Some("u")).text(), "agent:main:slack:dm:u:t");
+    }
+
+    #[test]
+    fn every_conversation_of_a_chat_has_the_hash_of_its_events() {
+        let profiles = ["default", "work"].map(|name| ProfileName::parse(name).unwrap());
+        let rules = [true, false]
+            .map(|per_user| SessionRules { group_sessions_per_user: per_user, thread_sessions_per_user: per_user });
+        let mut hashes = HashSet::new();
+        for (platform, chat) in [("slack", "c"), ("slack", "d"), ("irc", "c"), ("slack", ""), ("whatsapp", "++49:1@s")]
+        {
+            let mut of_chat = HashSet::new();
+            for (chat_type, thread, user) in
+                [("dm", None, None), ("group", Some("t"), Some("u")), ("dm", None, Some("v"))]
+            {
+                let source = Source {
+                    platform: platform.into(),
+                    chat_type: chat_type.into(),
+                    chat_id: chat.into(),
+                    thread_id: thread.map(str::to_owned),
+                    user_id: user.map(str::to_owned),
+                    ..Source::default()
+                };
+                of_chat.insert(chat_hash(&source));
+                let keys = |profile| rules.map(|rules| SessionKey::new(&source, profile, rules).chat_hash());
+                of_chat.extend(profiles.iter().flat_map(keys));
+            }
+            assert_eq!(of_chat.len(), 1, "{platform} {chat}");
+            hashes.extend(of_chat);
+        }
+        assert_eq!(hashes.len(), 5, "one for each chat");
+    }
+
+    proptest! {
+        #[test]
+        fn any_form_of_a_chat_on_whatsapp_has_the_hash_of_its_conversation(chat in "[ +@:a1]{0,8}", direct: bool) {
+            let source = Source {
+                platform: "whatsapp".into(),
+                chat_type: if direct { "dm" } else { "group" }.into(),
+                chat_id: chat,
+                ..Source::default()
+            };
+            let key = SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default());
+            prop_assert_eq!(key.chat_hash(), chat_hash(&source), "{:?}", key);
+        }
     }
 
     #[test]

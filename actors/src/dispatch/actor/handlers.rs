@@ -63,8 +63,7 @@ impl Handler<SettingsChanged> for DispatchActor {
     type Result = ();
 
     fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
-        let home = self.settings.home.take();
-        self.settings = DispatchSettings::of(&in_force, home, self.settings.process_started_ms);
+        self.settings = DispatchSettings::of(&in_force, self.settings.fixed.clone());
         let steps = self.plan.configure(self.settings.values());
         self.carry_out(steps, ctx);
     }
@@ -118,7 +117,7 @@ impl Handler<AnnounceStop> for DispatchActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: AnnounceStop, _: &mut Self::Context) -> Self::Result {
-        match &self.settings.home {
+        match &self.settings.fixed.home {
             Some(home) => ResponseFuture::new(home.announce_stop(&self.ports)),
             None => ResponseFuture::ready(()),
         }

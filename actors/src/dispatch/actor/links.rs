@@ -60,8 +60,9 @@ impl DispatchActor {
 
     /// Makes each of these links send its state again.
     pub(super) fn request_link_states<'a>(&self, links: impl IntoIterator<Item = &'a LinkId>) {
+        let request = ResendLinkState { dispatcher: self.settings.share().number() };
         for link in links {
-            if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.resend_state.tell(ResendLinkState)) {
+            if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.resend_state.tell(request)) {
                 debug!(link = %link.0, %error, "request for the state of the link not sent");
             }
         }
@@ -93,19 +94,19 @@ impl DispatchActor {
 
     /// Announces the start in the home channel once; again at the next link change, if that failed.
     fn announce_start(&self) {
-        if let Some(home) = &self.settings.home
+        if let Some(home) = &self.settings.fixed.home
             && let Some(announced) = home.announce_start(&self.ports)
         {
             self.tasks.run(announced);
         }
     }
 
-    /// Sends the replies that wait for `link`, if it is up.
+    /// Sends the replies that wait for `link`, if it is up. The first dispatcher sends those of all, because no reply may be sent twice.
     pub(super) fn resend_replies(&mut self, link: LinkId) {
-        if !self.links.begin_resend(&link) {
+        if !self.settings.share().is_first() || !self.links.begin_resend(&link) {
             return;
         }
-        let resent = resend_all(Arc::clone(&self.ports), link.clone(), self.settings.process_started_ms);
+        let resent = resend_all(Arc::clone(&self.ports), link.clone(), self.settings.fixed.process_started_ms);
         self.tasks.notify(async move {
             resent.await;
             RepliesResent(link)

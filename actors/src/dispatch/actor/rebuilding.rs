@@ -1,4 +1,5 @@
-//! Rebuilds the queues after a start: from the ledger, a page at a time, and from the gate's list of turns.
+//! Rebuilds the queues after a start: from the ledger, a page at a time, and from the gate's list of turns. Each dispatcher reads all rows, and
+//! takes those of its chats.
 //!
 //! Running and interrupted turns are read first, because they are few. Then the dispatcher is ready, and events may arrive while the
 //! rest is read: they wait until all earlier ones are queued.
@@ -74,8 +75,12 @@ struct SteeredRead {
 impl DispatchActor {
     /// Rebuilds the queues. Until that is done no event is processed as a new one.
     pub(super) fn rebuild(&mut self) {
-        let found =
-            read_running(Arc::clone(&self.ports), self.settings.interrupted(), self.settings.process_started_ms);
+        let found = read_running(
+            Arc::clone(&self.ports),
+            self.settings.share(),
+            self.settings.interrupted(),
+            self.settings.fixed.process_started_ms,
+        );
         self.tasks.notify(async move { RunningRead(found.await) });
     }
 
@@ -135,7 +140,8 @@ impl DispatchActor {
     fn restore_page(&mut self, page: Vec<WaitingRow>, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
         let is_last = page.len() < PAGE;
         rebuild.after = page.last().map(|row| row.id).or(rebuild.after);
-        for row in page {
+        let share = self.settings.share();
+        for row in page.into_iter().filter(|row| share.contains(&row.session)) {
             let WaitingRow { id, link, session, turn, received_at_ms } = row;
             let running = turn.filter(|turn| rebuild.turns.contains_key(turn));
             if running.is_some_and(|turn| self.plan.steered(turn, id)) {

@@ -11,10 +11,11 @@ use super::super::notice;
 use super::DispatchActor;
 use crate::hand_over::LEDGER_TIMEOUT;
 use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::dispatch::ReportRefusals;
 use caduceus_contract::messages::ledger::{LedgerError, ListRefusals, RecordRefusalNotices};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::Action;
-use caduceus_supervision::AskError;
+use caduceus_supervision::{AskError, TellError};
 
 /// Chats notified at once.
 const CHATS: usize = 50;
@@ -41,13 +42,30 @@ struct RefusalsNoted {
 struct RefusalReportsDue;
 
 impl DispatchActor {
-    /// Notifies every chat whose profile is no longer drained. One round at a time.
+    /// Notifies every chat whose profile is no longer drained. One round at a time, by the first dispatcher.
     pub(super) fn report_refusals(&mut self) {
-        if self.offers.is_early() || !self.gate.begin_refusal_reports() {
+        if self.offers.is_early() {
+            return;
+        }
+        if !self.settings.share().is_first() {
+            return self.request_refusal_reports();
+        }
+        if !self.gate.begin_refusal_reports() {
             return;
         }
         let found = self.ports.ledger.list_refusals.ask(ListRefusals, LEDGER_TIMEOUT);
         self.tasks.notify(async move { RefusalsListed(found.await) });
+    }
+
+    /// The ledger has what this dispatcher refused before the first dispatcher lists it, because it receives requests in the order in which they are
+    /// made.
+    fn request_refusal_reports(&self) {
+        let first = self.ports.report_refusals.clone();
+        self.tasks.run(async move {
+            while let Err(TellError::Full) = first.tell(ReportRefusals) {
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
     }
 
     fn report_profiles(&mut self, mut profiles: Vec<ProfileName>) {
@@ -67,6 +85,14 @@ impl DispatchActor {
     fn report_later(error: &str, ctx: &mut Context<Self>) {
         warn!(error, "chats not notified yet of messages that a drain refused");
         ctx.notify_later(RefusalReportsDue, PAUSE);
+    }
+}
+
+impl Handler<ReportRefusals> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, _: ReportRefusals, _: &mut Self::Context) {
+        self.report_refusals();
     }
 }
 

@@ -36,6 +36,18 @@ struct SlotHolder {
     reserved: bool,
 }
 
+/// Whether a dispatcher waits for a slot, as far as it was notified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) enum SlotWait {
+    /// It has not found all slots in use since it last had one.
+    #[default]
+    No,
+    /// It is in line. A slot may be reserved for it already.
+    InLine,
+    /// A slot is reserved for it.
+    Reserved,
+}
+
 impl SlotPlan {
     /// `limit` slots for so many dispatchers.
     pub(in crate::dispatch) fn new(limit: usize, dispatchers: usize) -> Self {
@@ -100,10 +112,13 @@ impl SlotPlan {
         self.pass_on();
     }
 
-    /// Sets the number of slots. A lower one takes none from a turn.
-    pub(in crate::dispatch) fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
-        self.pass_on();
+    /// The settings of `dispatcher` have this number of slots. That of the first dispatcher applies: another one may still have an older change
+    /// in its mailbox. A lower number takes no slot from a turn.
+    pub(in crate::dispatch) fn set_limit(&mut self, dispatcher: usize, limit: usize) {
+        if dispatcher == 0 {
+            self.limit = limit;
+            self.pass_on();
+        }
     }
 
     /// Slots in use, over all dispatchers.

@@ -11,6 +11,7 @@ use super::*;
 use crate::exploration::assert_value;
 use crate::settings::Busy;
 use crate::turn::id::fresh_turn_id;
+use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::SessionRules;
 
@@ -30,6 +31,13 @@ impl Default for SoleSlots {
 impl SlotAccess for SoleSlots {
     fn change<R>(&mut self, change: impl FnOnce(&mut SlotPlan, usize) -> R) -> Option<R> {
         Some(change(&mut self.0, 0))
+    }
+}
+
+impl<S> DispatchPlan<S> {
+    /// Turns of this dispatcher with a slot.
+    fn slots_in_use(&self) -> usize {
+        self.turns.len()
     }
 }
 

@@ -1,25 +1,14 @@
 //! The turns of the plan: each has a slot from the request for its permit to its end.
 
+use super::DispatchPlan;
+use super::lines::LineId;
 use super::session::{CurrentTurn, WaitingEvent};
-use super::slots::{SlotAccess, SlotPlan};
-use super::{DispatchPlan, LineId};
+use super::slots::{SlotAccess, SlotPlan, SlotWait};
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::InboundId;
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
-
-/// Whether a dispatcher waits for a slot, as far as it was notified.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) enum SlotWait {
-    /// It has not found all slots in use since it last had one.
-    #[default]
-    No,
-    /// It is in line. A slot may be reserved for it already.
-    InLine,
-    /// A slot is reserved for it.
-    Reserved,
-}
 
 impl<S: SlotAccess> DispatchPlan<S> {
     /// The event that a turn runs; `None` while it is being recorded.
@@ -59,12 +48,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
         self.turns.iter().filter(|(_, session)| session.has_text(text)).map(|(turn, _)| *turn).collect()
     }
 
-    /// Turns of this dispatcher with a slot.
-    pub(in crate::dispatch) fn slots_in_use(&self) -> usize {
-        self.turns.len()
-    }
-
-    /// Turns of all dispatchers with a slot.
+    /// Turns with a slot, over all dispatchers.
     pub(in crate::dispatch) fn slots_in_use_over_all(&mut self) -> usize {
         self.slots.change(|slots, _| slots.in_use()).unwrap_or(self.turns.len())
     }

@@ -7,7 +7,8 @@ use actix::{AsyncContext, Context, Handler, Message, StreamHandler};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::arrival::{Arrival, ArrivalContent, ArrivedEvent};
-use super::super::context::{DeadLetterAnswer, OfferedAnswer};
+use super::super::context::DeadLetterAnswer;
+use super::super::offers::OfferedAnswers;
 use super::super::socket::SocketEvent;
 use super::super::unacked::{NextAction, Seq};
 use super::RelayActor;
@@ -28,13 +29,13 @@ struct MediaFetched {
     raw_event: RawJson,
 }
 
-/// The dispatcher has answered for events that were offered together.
+/// The dispatchers have answered for events that were offered together.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct OffersAnswered {
     generation: u64,
     offered: Vec<(Seq, Arrival)>,
-    answer: OfferedAnswer,
+    answers: OfferedAnswers,
 }
 
 /// The ledger has answered for a dead letter.
@@ -87,7 +88,7 @@ impl RelayActor {
         });
     }
 
-    /// Sends the events to the dispatcher, in one message, and the dead letters to the ledger.
+    /// Sends the events to the dispatchers, in one message to each, and the dead letters to the ledger.
     pub(super) fn send_offers(&mut self, generation: u64) {
         let (mut offered, mut events) = (Vec::new(), Vec::new());
         for (seq, arrival) in self.arrivals.take_offers() {
@@ -108,11 +109,8 @@ impl RelayActor {
         if events.is_empty() {
             return;
         }
-        let answer = self.context.offer(events);
-        self.tasks.notify(async move {
-            let answer = answer.await;
-            OffersAnswered { generation, offered, answer }
-        });
+        let answers = self.context.offer(events);
+        self.tasks.notify(async move { OffersAnswered { generation, offered, answers: answers.await } });
     }
 
     fn offered(&self, arrival: &Arrival, event: &ArrivedEvent) -> OfferedEvent {
@@ -200,8 +198,8 @@ impl Handler<OffersAnswered> for RelayActor {
     type Result = ();
 
     fn handle(&mut self, answered: OffersAnswered, ctx: &mut Self::Context) {
-        let OffersAnswered { generation, offered, answer } = answered;
-        let mut answers = self.context.taken(answer).into_iter();
+        let OffersAnswered { generation, offered, answers } = answered;
+        let mut answers = self.context.taken(&answers).into_iter();
         for (seq, arrival) in offered {
             self.answered(generation, seq, arrival, answers.next().unwrap_or(false), ctx);
         }

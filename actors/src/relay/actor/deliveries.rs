@@ -6,7 +6,7 @@ use std::time::Instant;
 use actix::prelude::*;
 use tracing::warn;
 
-use super::super::context::OfferedAnswer;
+use super::super::offers::OfferedAnswers;
 use super::RelayActor;
 use crate::time::now_ms;
 use caduceus_contract::json::RawJson;
@@ -26,7 +26,7 @@ impl RelayActor {
         digest: [u8; 32],
         read_at_ms: i64,
         (event, raw_event): Media,
-    ) -> impl Future<Output = OfferedAnswer> + use<> {
+    ) -> impl Future<Output = OfferedAnswers> + use<> {
         self.context.counts().inbound(Instant::now());
         self.context.offer(vec![OfferedEvent {
             link: self.context.link().clone(),
@@ -43,14 +43,14 @@ impl RelayActor {
     }
 
     /// Whether a delivery was recorded.
-    fn delivered(&self, answer: OfferedAnswer) -> Result<(), NotRecorded> {
-        let unavailable = || Err(NotRecorded::LedgerUnavailable);
-        match answer {
-            Ok(mut answers) => answers.pop().unwrap_or_else(unavailable),
-            Err(reason) => {
+    fn delivered(&self, mut answers: OfferedAnswers) -> Result<(), NotRecorded> {
+        match answers.pop() {
+            Some(Ok(answer)) => answer,
+            Some(Err(reason)) => {
                 warn!(link = %self.context.link().0, %reason, "dispatcher did not answer a delivery");
-                unavailable()
+                Err(NotRecorded::LedgerUnavailable)
             }
+            None => Err(NotRecorded::LedgerUnavailable),
         }
     }
 }
@@ -72,6 +72,6 @@ impl Handler<Deliver> for RelayActor {
         let offered = fetching.into_actor(self).then(move |media, link: &mut Self, _| {
             link.offer_delivery(owner, &signature, digest, read_at_ms, media).into_actor(link)
         });
-        Box::pin(offered.map(|answer, link: &mut Self, _| link.delivered(answer)))
+        Box::pin(offered.map(|answers, link: &mut Self, _| link.delivered(answers)))
     }
 }

@@ -44,7 +44,7 @@ impl RelayActor {
         });
         if was_up && changed {
             // The change of state reported the first descriptor; this is another, or one that changed.
-            self.send_change();
+            self.send_change(None);
         } else if !was_up && self.driver.is_up() {
             self.declare_policies();
             ctx.notify_later(DescriptorsDue { generation }, self.context.timings().handshake);
@@ -58,7 +58,7 @@ impl Handler<DescriptorsDue> for RelayActor {
     /// The link counts as described.
     fn handle(&mut self, DescriptorsDue { generation }: DescriptorsDue, _: &mut Self::Context) {
         if self.driver.is_up_as(generation) && self.descriptors.settle() {
-            self.send_change();
+            self.send_change(None);
         }
     }
 }

@@ -287,12 +287,13 @@ fn a_link_reports_its_descriptors_once_every_identity_is_described_and_withdraws
         peer.describe("telegram").await;
         let change = within("a change", bench.changes.recv()).await.unwrap();
         assert_eq!(known(&change), Some(vec!["discord".to_owned(), "telegram".to_owned()]));
-        bench.link.send(ResendLinkState).await.unwrap();
+        bench.link.send(ResendLinkState { dispatcher: 1 }).await.unwrap();
+        bench.link.send(ResendLinkState { dispatcher: 0 }).await.unwrap();
         let again = within("the change once more", bench.changes.recv()).await.unwrap();
         assert_eq!((again.state, known(&again)), (change.state, known(&change)));
         peer.close(1001, "").await;
         let change = within("a change", bench.changes.recv()).await.unwrap();
-        assert_eq!((change.state, known(&change)), (LinkState::Waiting, None));
+        assert_eq!((change.state, known(&change)), (LinkState::Waiting, None), "sent once, to the one that asked");
     });
 }
 

@@ -190,7 +190,7 @@ impl LinkBench {
         let dispatch = dispatch.start();
         let ports = RelayPorts {
             profile: StubProfile(Rc::clone(&profile)).start().into(),
-            dispatch: dispatch.clone().into(),
+            dispatch: vec![dispatch.clone().into()],
             ledger: dispatch.clone().into(),
             stop_session: dispatch.clone().into(),
             changes: vec![dispatch.clone().into()],

@@ -78,7 +78,7 @@ impl Explored for SlotHistory {
             }
             SlotOp::SetLimit(limit) => {
                 self.limit = limit;
-                self.slots.set_limit(limit);
+                self.slots.set_limit(0, limit);
             }
         }
         for next in self.slots.take_notified() {
@@ -204,8 +204,8 @@ fn quiet() -> LinkId {
 fn a_flood_over_all_dispatchers_does_not_hold_up_another_link() {
     for limit in [1, 2, 7] {
         let mut all = Dispatchers::new(DISPATCHERS, limit);
-        for event in 0..300 {
-            all.arrive(event as usize % DISPATCHERS, event, &event.to_string(), &flooding());
+        for (event, dispatcher) in (0..300).zip((0..DISPATCHERS).cycle()) {
+            all.arrive(dispatcher, event, &event.to_string(), &flooding());
         }
         all.settle();
         let before = all.started.len();
@@ -224,8 +224,8 @@ fn a_flood_over_all_dispatchers_does_not_hold_up_another_link() {
 #[test]
 fn a_dispatcher_whose_turn_does_not_end_gets_the_slots_of_others() {
     let mut all = Dispatchers::new(2, 2);
-    for event in 0..20 {
-        all.arrive(event as usize % 2, event, &event.to_string(), &flooding());
+    for (event, dispatcher) in (0..20).zip([0, 1].into_iter().cycle()) {
+        all.arrive(dispatcher, event, &event.to_string(), &flooding());
     }
     all.settle();
     all.arrive(1, 1_000, "quiet", &quiet());
@@ -236,6 +236,19 @@ fn a_dispatcher_whose_turn_does_not_end_gets_the_slots_of_others() {
         all.settle();
     }
     assert!(all.started.contains(&1_000), "{stuck:?} holds up {:?}", all.started);
+}
+
+#[test]
+fn the_limit_of_the_first_dispatcher_applies_and_a_higher_one_starts_turns_of_the_others() {
+    let mut all = Dispatchers::new(2, 1);
+    for event in 0..4 {
+        all.arrive(1, event, &event.to_string(), &quiet());
+    }
+    all.limit = 3;
+    assert_eq!(all.plans[1].configure(&values(Busy::Queue, 4)), [], "an older or a newer change");
+    assert_eq!(all.plans[0].configure(&values(Busy::Queue, 3)), []);
+    all.settle();
+    assert_eq!(all.started, [0, 1, 2]);
 }
 
 #[derive(Debug, Clone)]
@@ -331,7 +344,7 @@ proptest! {
         prop_assert_eq!(started, arrived.into_iter().collect::<Vec<_>>());
         prop_assert_eq!(all.slots.borrow().in_use(), 0);
         let mut slots = all.slots.borrow_mut();
-        let free = (0..).take_while(|_| slots.take(0)).count();
+        let free = (0..=last_limit).take_while(|_| slots.take(0)).count();
         prop_assert_eq!(free, last_limit, "every slot is free again");
     }
 }
