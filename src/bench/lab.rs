@@ -45,6 +45,8 @@ pub(crate) enum Place {
 pub(crate) struct HomeOptions {
     /// Named profiles `p0`, `p1`, … beside the default one.
     pub(crate) profiles: u32,
+    /// Data threads; by the cores of the machine if not set.
+    pub(crate) threads: Option<u32>,
 }
 
 impl Lab {
@@ -61,8 +63,9 @@ impl Lab {
         };
         let home = tempfile::Builder::new().prefix("caduceus-bench-").tempdir_in(parent);
         let home = home.with_context(|| format!("no temporary home in {}", parent.display()))?;
-        let ours = "agent:\n  backend: echo\nturns:\n  max_concurrent: 2048\n";
-        create(&home.path().join("caduceus.yaml"), ours)?;
+        let threads = options.threads.map_or_else(String::new, |threads| format!("threads:\n  data: {threads}\n"));
+        let ours = format!("agent:\n  backend: echo\nturns:\n  max_concurrent: 2048\n{threads}");
+        create(&home.path().join("caduceus.yaml"), &ours)?;
         let link = format!(
             "GATEWAY_RELAY_URL=ws://{connector}/relay\nGATEWAY_RELAY_ID=bench\nGATEWAY_RELAY_SECRET=no-secret-of-a-bench\n"
         );

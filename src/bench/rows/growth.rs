@@ -35,7 +35,7 @@ fn profiles(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let events = lab.pick(20_000, 500);
     let mut costs = Vec::new();
     for profiles in lab.pick(vec![1, 100, 1_000], vec![1, 10]) {
-        let (gateway, mut connector) = lab.linked(Place::Disk, HomeOptions { profiles })?;
+        let (gateway, mut connector) = lab.linked(Place::Disk, HomeOptions { profiles, ..HomeOptions::default() })?;
         let load =
             Load { mode: LoadMode::InFlight(IN_FLIGHT), amount: Amount::Events(events), sessions: 2_000, profiles };
         connector.run(Load { amount: Amount::Events(events / 10), ..load })?;
@@ -49,7 +49,8 @@ fn waiting(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let events = lab.pick(20_000, 500);
     let mut costs = Vec::new();
     for waiting in lab.pick(vec![0, 10_000, 100_000], vec![0, 300]) {
-        let (gateway, mut connector) = lab.linked(Place::Disk, HomeOptions { profiles: 1 })?;
+        let (gateway, mut connector) =
+            lab.linked(Place::Disk, HomeOptions { profiles: 1, ..HomeOptions::default() })?;
         backlog::hold(&gateway, &mut connector, waiting, Some("p0"))?;
         let load =
             Load { mode: LoadMode::InFlight(IN_FLIGHT), amount: Amount::Events(events), sessions: 1_000, profiles: 0 };
@@ -60,7 +61,7 @@ fn waiting(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 }
 
 /// The cost of each case, and how much more than the cheapest it is.
-fn curve(row: &str, costs: Vec<(String, f64)>) -> Vec<Figure> {
+pub(super) fn curve(row: &str, costs: Vec<(String, f64)>) -> Vec<Figure> {
     let cheapest = costs.iter().map(|(_, cost)| *cost).fold(f64::INFINITY, f64::min);
     let figures = costs.into_iter().flat_map(|(case, cost)| {
         let growth = Figure::new(row, case.clone(), "of the cheapest", cost / cheapest, "×").goal(Goal::AtMost(FLAT));

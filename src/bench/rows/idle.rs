@@ -20,8 +20,11 @@ fn start(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (profiles, goal, ..) in cases(lab) {
         let connector = LoadConnector::listen()?;
-        let mut gateway =
-            BenchGateway::start(lab.home(Place::Disk, HomeOptions { profiles }, connector.address()?)?)?;
+        let mut gateway = BenchGateway::start(lab.home(
+            Place::Disk,
+            HomeOptions { profiles, ..HomeOptions::default() },
+            connector.address()?,
+        )?)?;
         gateway.until_ready()?;
         let mut times = Vec::new();
         // The first start has made the ledger.
@@ -39,7 +42,7 @@ fn start(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 fn idle(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for (profiles, _, memory, cpu) in cases(lab) {
-        let (gateway, _connector) = lab.linked(Place::Disk, HomeOptions { profiles })?;
+        let (gateway, _connector) = lab.linked(Place::Disk, HomeOptions { profiles, ..HomeOptions::default() })?;
         let settle = lab.pick(Duration::from_secs(5), Duration::from_millis(200));
         // Shorter than the silence after which a link is closed: the connector answers no ping meanwhile.
         let time = lab.pick(Duration::from_secs(30), Duration::from_millis(300));

@@ -9,6 +9,7 @@ mod pages;
 mod parts;
 mod size;
 mod soak;
+mod threads;
 mod tokens;
 mod turns;
 
@@ -23,6 +24,7 @@ pub(crate) const ROWS: &[Row] = &[
     growth::SESSIONS,
     growth::PROFILES,
     growth::WAITING,
+    threads::THREADS,
     backlog::BACKLOG,
     accept::ACCEPT,
     pages::STATUS,

@@ -33,7 +33,7 @@ const SNAPSHOT_AGE: Duration = Duration::from_millis(1_100);
 fn snapshots(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for profiles in lab.pick([0, 1_000], [0, 20]) {
-        let (gateway, _connector) = lab.linked(Place::Disk, HomeOptions { profiles })?;
+        let (gateway, _connector) = lab.linked(Place::Disk, HomeOptions { profiles, ..HomeOptions::default() })?;
         thread::sleep(lab.pick(Duration::from_secs(5), Duration::from_millis(200)));
         let (times, mut used) = (lab.pick(20, 1), [Duration::ZERO; 2]);
         // In turns, because an idle gateway takes time as well.

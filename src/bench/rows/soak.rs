@@ -19,7 +19,8 @@ const WARM_UP: u32 = 10;
 const HOUR: Duration = Duration::from_hours(1);
 
 fn soak(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
-    let (gateway, mut connector) = lab.linked(Place::Disk, HomeOptions { profiles: PROFILES })?;
+    let (gateway, mut connector) =
+        lab.linked(Place::Disk, HomeOptions { profiles: PROFILES, ..HomeOptions::default() })?;
     let (time, pause) = lab.pick((HOUR, Duration::from_secs(10)), (Duration::from_millis(500), Duration::ZERO));
     let round = Load {
         mode: LoadMode::InFlight(AT_ONCE),
