@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_web::http::header::ContentType;
 use actix_web::web::{Json, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use caduceus_contract::api::control::ActorResponse;
@@ -67,7 +68,8 @@ const fn operation(summary: &'static str) -> OperationDoc {
 }
 
 async fn tree(state: SharedState) -> Result<HttpResponse, ApiError> {
-    Ok(HttpResponse::Ok().json(&*state.feed.fresh(&state.ports).await?.snapshot.actors))
+    let text = state.feed.fresh(&state.ports).await?.actors()?;
+    Ok(HttpResponse::Ok().insert_header(ContentType::json()).body(text))
 }
 
 async fn operate(

@@ -5,6 +5,7 @@
 //! an answer without a preceding notification shows that the subscription is lost. A status that no client watches is made when it is
 //! requested.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,6 @@ use caduceus_contract::api::status::StatusResponse;
 use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, SnapshotChanged, Subscribe};
 use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{AskError, Port};
-use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
@@ -46,15 +46,20 @@ pub(super) enum FeedEvent {
     Closing,
 }
 
-/// A status and its text, rendered on first use.
+/// A status and its texts. Each is rendered on first use, and once: a request that finds it being rendered waits for it.
 #[derive(Debug)]
 pub(super) struct Rendered {
     pub(super) snapshot: Arc<Snapshot>,
     made: Instant,
-    full: OnceLock<Bytes>,
-    public: OnceLock<Bytes>,
-    metrics: OnceLock<Bytes>,
+    full: RenderedText,
+    public: RenderedText,
+    metrics: RenderedText,
+    actors: RenderedText,
 }
+
+/// A text, or why there is none, which is a bug.
+#[derive(Debug, Default)]
+struct RenderedText(OnceLock<Result<Bytes, String>>);
 
 impl Default for Feed {
     fn default() -> Self {
@@ -175,9 +180,7 @@ impl Feed {
             return;
         }
         let made = Instant::now();
-        let rendered =
-            Rendered { snapshot, made, full: OnceLock::new(), public: OnceLock::new(), metrics: OnceLock::new() };
-        self.unless_closing(FeedEvent::Live(Arc::new(rendered)));
+        self.unless_closing(FeedEvent::Live(Arc::new(Rendered::new(snapshot, made))));
     }
 
     fn lost(&self, cause: AskError) {
@@ -220,27 +223,39 @@ impl Feed {
 }
 
 impl Rendered {
+    fn new(snapshot: Arc<Snapshot>, made: Instant) -> Self {
+        let (full, public, metrics, actors) = Default::default();
+        Self { snapshot, made, full, public, metrics, actors }
+    }
+
     /// All of it, as JSON.
     ///
     /// # Errors
     /// [`ApiError::Unanswerable`] for a status that is not JSON, a bug.
     pub(super) fn full(&self) -> Result<Bytes, ApiError> {
-        render(&self.full, &*self.snapshot)
+        self.full.get(|| self.snapshot.to_json())
+    }
+
+    /// Its supervision tree, as JSON.
+    ///
+    /// # Errors
+    /// See [`Rendered::full`].
+    pub(super) fn actors(&self) -> Result<Bytes, ApiError> {
+        self.actors.get(|| {
+            let mut json = Vec::new();
+            self.snapshot.actors.write_json(&mut json).map(|()| json)
+        })
     }
 
     /// Its metrics, rendered by `render` at the first request.
     ///
     /// # Errors
-    /// That of `render`.
+    /// [`ApiError::Unanswerable`] for that of `render`.
     pub(super) fn metrics(
         &self,
-        render: impl FnOnce(&Snapshot) -> Result<String, ApiError>,
+        render: impl FnOnce(&Snapshot) -> Result<String, fmt::Error>,
     ) -> Result<Bytes, ApiError> {
-        if let Some(text) = self.metrics.get() {
-            return Ok(text.clone());
-        }
-        let text = render(&self.snapshot)?;
-        Ok(self.metrics.get_or_init(|| text.into()).clone())
+        self.metrics.get(|| render(&self.snapshot))
     }
 
     /// Its public summary, as JSON.
@@ -248,16 +263,15 @@ impl Rendered {
     /// # Errors
     /// See [`Rendered::full`].
     pub(super) fn public(&self) -> Result<Bytes, ApiError> {
-        render(&self.public, &StatusResponse::public(&self.snapshot))
+        self.public.get(|| serde_json::to_vec(&StatusResponse::public(&self.snapshot)))
     }
 }
 
-fn render(place: &OnceLock<Bytes>, value: &impl Serialize) -> Result<Bytes, ApiError> {
-    if let Some(text) = place.get() {
-        return Ok(text.clone());
+impl RenderedText {
+    fn get<T: Into<Bytes>, E: fmt::Display>(&self, render: impl FnOnce() -> Result<T, E>) -> Result<Bytes, ApiError> {
+        let text = self.0.get_or_init(|| render().map(Into::into).map_err(|error| error.to_string()));
+        text.clone().map_err(|error| ApiError::Unanswerable(error.into()))
     }
-    let text = serde_json::to_vec(value).map_err(|error| ApiError::Unanswerable(error.into()))?;
-    Ok(place.get_or_init(|| text.into()).clone())
 }
 
 /// One subscription.
@@ -287,5 +301,38 @@ impl Handler<Unsubscribe> for FeedListener {
     type Result = ();
     fn handle(&mut self, _: Unsubscribe, ctx: &mut Self::Context) {
         ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::http::tests::sample::snapshot;
+
+    #[test]
+    fn the_metrics_of_a_status_are_rendered_once_however_many_requests_come_at_once() {
+        let rendered = Rendered::new(Arc::new(snapshot()), Instant::now());
+        let (renderings, together) = (AtomicUsize::new(0), Barrier::new(4));
+        let request = || {
+            together.wait();
+            let text = rendered.metrics(|_| {
+                renderings.fetch_add(1, Ordering::SeqCst);
+                // The others find it unfinished.
+                thread::yield_now();
+                Ok("text".to_owned())
+            });
+            text.unwrap_or_default()
+        };
+        thread::scope(|scope| {
+            let requests: Vec<_> = (0..4).map(|_| scope.spawn(request)).collect();
+            for answer in requests {
+                assert_eq!(answer.join().unwrap(), "text");
+            }
+        });
+        assert_eq!(renderings.load(Ordering::SeqCst), 1);
     }
 }

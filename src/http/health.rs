@@ -7,7 +7,6 @@ use actix_web::web::{self, Json};
 use caduceus_contract::api::control::ReadyResponse;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::status::GetSnapshot;
-use caduceus_contract::status::readiness::Issue;
 use caduceus_contract::wire::provisioning::OkBody;
 
 use super::ask::ask;
@@ -80,7 +79,7 @@ async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<ReadyRe
     if requires_link && !snapshot.has_link() {
         return Err(ApiError::NotReady("no link is connected".to_owned()));
     }
-    let issues = verdict.issues.iter().map(Issue::outline).collect();
+    let issues = verdict.issues.iter().map(|issue| issue.outline()).collect();
     Ok(Json(ReadyResponse { ready: true, readiness: verdict.readiness, issues }))
 }
 

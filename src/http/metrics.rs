@@ -51,7 +51,7 @@ async fn metrics(state: SharedState) -> Result<HttpResponse, ApiError> {
             log_dropped: (state.log_dropped)(),
             pools: pools(&state.admission),
         };
-        render(snapshot, &counts).map_err(|error| ApiError::Unanswerable(error.into()))
+        render(snapshot, &counts)
     })?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
 }
@@ -104,10 +104,9 @@ fn gateway(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     metrics.seconds("drain_age_seconds", "Time since the drain began; 0 without one", age);
     metrics.gauge("drained_profiles", "Profiles drained by themselves", count(snapshot.drain.profiles.len()));
     metrics.gauge("profiles", "Profiles served", count(snapshot.profiles.len()));
-    let profiles = snapshot.secrets.iter().map(|profile| (word(profile.state), 1));
+    let profiles = snapshot.secrets.states().iter().map(|(state, profiles)| (word(state), count(*profiles)));
     metrics.gauges("profiles_by_state", "Profiles by state", "state", profiles);
-    let missing = snapshot.secrets.iter().map(|profile| count(profile.view.missing.len())).sum();
-    metrics.gauge("secrets_missing", "Secrets that profiles lack", missing);
+    metrics.gauge("secrets_missing", "Secrets that profiles lack", count(snapshot.secrets.missing()));
     let hung = count(workers::hung().len());
     metrics.gauge("file_systems_hung", "Directories whose file system does not answer", hung);
     metrics.counter("agents_started", "Processes of agents started", snapshot.totals.agents_started);
@@ -184,16 +183,44 @@ fn grants_and_ledger(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
 }
 
 fn actors(metrics: &mut MetricsBuilder, root: &TreeNode) {
-    let nodes = || root.walk().filter(|node| !node.path.is_empty());
-    let top = |node: &TreeNode| listed_or_other(base_name(node.path.split('/').next().unwrap_or_default()), &ACTORS);
-    metrics.gauges("actors", "Actors by state", "state", nodes().map(|node| (word(node.state), 1)));
-    // A removed child counts at its former supervisor.
-    let restarts = nodes().map(|node| (top(node), node.restarts_total + node.removed.restarts));
-    metrics.counters("actor_restarts", "Restarts", "actor", restarts);
-    let waiting = nodes().map(|node| (top(node), count(node.queue_depth)));
-    metrics.gauges("actor_messages_waiting", "Messages that wait in mailboxes", "actor", waiting);
-    let refused = nodes().map(|node| (top(node), node.refused + node.removed.refused));
-    metrics.counters("actor_messages_refused", "Messages refused by full mailboxes", "actor", refused);
+    let (mut states, mut tops) = (Vec::new(), Vec::new());
+    for top in &root.children {
+        let mut counts = TopCounts::default();
+        for node in top.walk() {
+            add(&mut states, node.state, 1);
+            // A removed child counts at its former supervisor.
+            counts.restarts += node.restarts_total + node.removed.restarts;
+            counts.waiting += count(node.queue_depth);
+            counts.refused += node.refused + node.removed.refused;
+        }
+        tops.push((listed_or_other(base_name(&top.id), &ACTORS), counts));
+    }
+    metrics.gauges("actors", "Actors by state", "state", states.into_iter().map(|(state, n)| (word(state), n)));
+    let of = |number: fn(&TopCounts) -> u64| tops.iter().map(move |(name, counts)| (name.clone(), number(counts)));
+    metrics.counters("actor_restarts", "Restarts", "actor", of(|counts| counts.restarts));
+    metrics.gauges("actor_messages_waiting", "Messages that wait in mailboxes", "actor", of(|counts| counts.waiting));
+    metrics.counters(
+        "actor_messages_refused",
+        "Messages refused by full mailboxes",
+        "actor",
+        of(|counts| counts.refused),
+    );
+}
+
+/// Counts over one child of the root and all below it.
+#[derive(Debug, Clone, Copy, Default)]
+struct TopCounts {
+    restarts: u64,
+    waiting: u64,
+    refused: u64,
+}
+
+/// Adds `n` to the count of `key`. There are only a few keys.
+fn add<K: PartialEq>(counts: &mut Vec<(K, u64)>, key: K, n: u64) {
+    match counts.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, count)) => *count += n,
+        None => counts.push((key, n)),
+    }
 }
 
 /// The metrics of one scrape.

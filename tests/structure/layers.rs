@@ -44,10 +44,12 @@ const NOT_IN_A_PLAN: [&str; 14] = [
 ];
 
 /// What the contract may name of two crates: it needs some of their types.
-const IN_THE_CONTRACT: [&str; 5] = [
+const IN_THE_CONTRACT: [&str; 7] = [
     "actix::Message",
     "caduceus_supervision::ChildState",
     "caduceus_supervision::Port",
+    "caduceus_supervision::RenderedJson",
+    "caduceus_supervision::Tree",
     "caduceus_supervision::TreeNode",
     "caduceus_supervision::port_set",
 ];

@@ -1,5 +1,6 @@
 //! The name of a profile, which is also the name of its directory.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,6 +52,13 @@ impl ProfileName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A name is found by its text.
+impl Borrow<str> for ProfileName {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 

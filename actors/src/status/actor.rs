@@ -3,37 +3,27 @@
 //! Owns the last [`Snapshot`]. Every actor notifies it of changes; it queries their views. Changes close together make one
 //! snapshot. A restart loses the subscribers, who are disconnected and subscribe again, and the snapshot, which is rebuilt by queries.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
 use tokio::sync::oneshot;
 
-use super::changes::StatusChanges;
-use super::listener::SnapshotListener;
-use super::platforms;
-use super::process;
+use super::build::build;
 pub use super::queries::StatusPorts;
-use super::queries::{by_path, profiles_to_query, query_all};
+use super::queries::query_all;
+pub use super::settings::{PhaseMemory, StatusSettings};
 pub use super::views::ViewMemory;
-use super::views::{LastAnswer, Views};
-use crate::config::messages::{InForce, SettingsChanged};
-use crate::locked::locked;
-use caduceus_contract::messages::dispatch::DispatchView;
-use caduceus_contract::messages::profile::ProfileView;
-use caduceus_contract::messages::relay::LinkView;
+use crate::config::messages::SettingsChanged;
 use caduceus_contract::messages::status::{
     GetSnapshot, Phase, RefreshSnapshot, SnapshotChanged, StatusTouched, Subscribe,
 };
-use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::lifecycle;
 use caduceus_contract::status::lifecycle::ProcessPhase;
-use caduceus_contract::status::readiness::ReadinessLevel;
-use caduceus_contract::status::snapshot::{Snapshot, Totals};
-use caduceus_supervision::{Board, Port, ResponseFuture, TreeNode};
+use caduceus_contract::status::snapshot::Snapshot;
+use caduceus_supervision::{Board, Port, ResponseFuture, Tree};
 
-/// Pause after a snapshot. With those of [`HURRY_EVERY`] at most ten are made in a second, however much changes.
+/// Pause after a snapshot. With those of [`HURRY_EVERY`] fewer than ten are made in a second, however much changes, so that the limit
+/// of the memory is reached only by restarts and changes of the phase.
 const PAUSE: Duration = Duration::from_millis(112);
 /// The same while the tree starts.
 const STARTING_PAUSE: Duration = Duration::from_millis(500);
@@ -43,43 +33,6 @@ const HURRY_EVERY: Duration = Duration::from_secs(1);
 const MAX_AGE: Duration = Duration::from_secs(1);
 /// Interval of snapshots that nothing requested, for a change that no actor reports.
 const TICK: Duration = Duration::from_secs(10);
-
-/// The settings of the status.
-#[derive(Debug, Clone)]
-pub struct StatusSettings {
-    /// The settings in force.
-    pub in_force: Arc<InForce>,
-    /// The start time of the process.
-    pub started: Instant,
-    /// The phase of the process; outlives every incarnation of the actor.
-    pub phase: PhaseMemory,
-    /// The last view of every actor; outlives every incarnation as well.
-    pub views: ViewMemory,
-    /// The changes since the last snapshot was begun; they outlive every incarnation as well.
-    pub changes: StatusChanges,
-    /// Receivers outside the tree of every snapshot.
-    pub listener: SnapshotListener,
-}
-
-/// The phase of the process, and the reason of its end.
-#[derive(Debug, Clone)]
-pub struct PhaseMemory(Arc<Mutex<(ProcessPhase, Option<String>)>>);
-
-impl Default for PhaseMemory {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new((ProcessPhase::Starting, None))))
-    }
-}
-
-impl PhaseMemory {
-    fn get(&self) -> (ProcessPhase, Option<String>) {
-        locked(&self.0).clone()
-    }
-
-    fn set(&self, phase: Phase) {
-        *locked(&self.0) = (phase.phase, phase.exit_reason);
-    }
-}
 
 /// The actor of the status.
 pub struct StatusActor {
@@ -118,8 +71,11 @@ impl StatusActor {
     /// A status of the tree on `board`.
     #[must_use]
     pub fn new(settings: StatusSettings, ports: StatusPorts, board: Board) -> Self {
-        let tree = Arc::new(board.snapshot());
-        let snapshot = Arc::new(build(&settings, &ports, &mut settings.views.lock(), &tree, None, 0));
+        let mut views = settings.views.lock();
+        views.profiles.serve(settings.in_force.profiles.iter().map(|served| &served.name));
+        views.profiles.unsettle_all();
+        let snapshot = Arc::new(build(&settings, &ports, &mut views, &board.snapshot(), None, 0));
+        drop(views);
         Self {
             settings,
             ports,
@@ -146,18 +102,28 @@ impl StatusActor {
         }
     }
 
+    /// Makes a snapshot at once, unless ten were made in the last second: then as soon as another one may be made.
     fn gather_now(&mut self, ctx: &mut Context<Self>) {
+        let mut views = self.settings.views.lock();
+        let wait = views.limit.wait(Instant::now(), false);
+        if !wait.is_zero() {
+            drop(views);
+            self.is_due = true;
+            return self.pause_for(wait, self.begun, ctx);
+        }
         self.gathering = Gathering::Querying;
         self.is_due = false;
         self.begun += 1;
         let (included, touched) = self.settings.changes.take();
         self.included = included;
         let (number, version) = (self.begun, self.board.version());
-        let tree = Arc::new(self.board.snapshot());
-        let StatusSettings { in_force, started, views, .. } = &self.settings;
-        let served = in_force.profiles.iter().map(|served| (&served.name, &served.ports.view));
-        let profiles = profiles_to_query(served, &touched, &mut views.lock(), &by_path(&tree));
-        let queries = query_all(self.ports.clone(), profiles, *started, Arc::clone(&tree));
+        let tree = self.board.snapshot();
+        let StatusSettings { in_force, started, .. } = &self.settings;
+        views.profiles.read(&tree);
+        let port_of = |place: usize| in_force.profiles.get(place).map(|served| served.ports.view.clone());
+        let profiles = views.profiles.queries(touched, port_of, &tree, Instant::now());
+        drop(views);
+        let queries = query_all(self.ports.clone(), profiles, *started, tree.clone());
         ctx.spawn(queries.into_actor(self).map(move |answers, actor, ctx| {
             answers.store(&mut actor.settings.views.lock());
             // Read again only if a child has changed meanwhile.
@@ -177,7 +143,10 @@ impl StatusActor {
 
     fn pause(&mut self, number: u64, ctx: &mut Context<Self>) {
         let is_starting = self.settings.phase.get().0 == ProcessPhase::Starting;
-        let length = if is_starting { STARTING_PAUSE } else { PAUSE };
+        self.pause_for(if is_starting { STARTING_PAUSE } else { PAUSE }, number, ctx);
+    }
+
+    fn pause_for(&mut self, length: Duration, number: u64, ctx: &mut Context<Self>) {
         self.gathering = Gathering::Pausing(number);
         ctx.run_later(length, move |actor, ctx| actor.end_pause(number, ctx));
     }
@@ -208,88 +177,24 @@ impl StatusActor {
         made
     }
 
-    fn publish(&mut self, tree: Option<Arc<TreeNode>>, included: u64) {
+    fn publish(&mut self, tree: Option<Tree>, included: u64) {
         let before = Some(&*self.snapshot);
-        let views = &mut self.settings.views.lock();
-        let tree = tree.unwrap_or_else(|| Arc::new(self.board.snapshot()));
-        self.snapshot = Arc::new(build(&self.settings, &self.ports, views, &tree, before, included));
+        let mut views = self.settings.views.lock();
+        let tree = tree.unwrap_or_else(|| self.board.snapshot());
+        self.snapshot = Arc::new(build(&self.settings, &self.ports, &mut views, &tree, before, included));
         self.made = Instant::now();
         self.settings.listener.tell(&self.snapshot);
         let change = SnapshotChanged(Arc::clone(&self.snapshot));
         self.subscribers.retain(|subscriber| subscriber.tell(change.clone()).is_ok());
+        // After the snapshot was sent, so that each receiver gets ten in a second at most.
+        views.limit.made(Instant::now());
     }
-}
 
-fn build(
-    settings: &StatusSettings,
-    ports: &StatusPorts,
-    views: &mut Views,
-    actors: &Arc<TreeNode>,
-    before: Option<&Snapshot>,
-    changes: u64,
-) -> Snapshot {
-    let (phase, exit_reason) = settings.phase.get();
-    let (nodes, moment, started) = (by_path(actors), Instant::now(), settings.started);
-    let node = |path: &str| nodes.get(path).copied();
-    let served: Vec<ProfileName> = settings.in_force.profiles.iter().map(|served| served.name.clone()).collect();
-    let still: BTreeSet<&ProfileName> = served.iter().collect();
-    views.profiles.retain(|name, _| still.contains(name));
-    let state = lifecycle::state(phase, views.drain.value());
-    let now = jiff::Timestamp::now().to_string();
-    let updated_at =
-        before.filter(|before| before.gateway_state == state).map(|before| before.gateway_updated_at.clone());
-    let active = views.drain.value().active_agents;
-    let profiles = served.iter().map(|name| {
-        let known = views.profiles.get(name).cloned().unwrap_or_default();
-        let view = known.value().clone().unwrap_or_else(|| ProfileView::not_reported(name.clone()));
-        known.shown(view, node(&format!("profiles/{name}")), moment, started)
-    });
-    let secrets = profiles.collect();
-    let links = ports.links.iter().map(|(id, _)| {
-        let known = views.links.get(id).cloned().unwrap_or_default();
-        let view = known.value().clone().unwrap_or_else(|| LinkView::not_reported(id.clone()));
-        known.shown(view, node(&format!("relays/{}", id.0)), moment, started)
-    });
-    let links: Vec<_> = links.collect();
-    let grants_actor = node("honcho");
-    let grants =
-        views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), grants_actor, moment, started));
-    let stale_parts = views.stale(ports.dispatch.iter().map(|(path, _)| path), &nodes, moment, started);
-    let turns = DispatchView::of_all(views.dispatch.values().map(LastAnswer::value));
-    let mut snapshot = Snapshot {
-        changes,
-        version: env!("CARGO_PKG_VERSION"),
-        gateway_running: phase != ProcessPhase::Stopped,
-        gateway_state: state,
-        gateway_updated_at: updated_at.unwrap_or_else(|| now.clone()),
-        gateway_exit_reason: exit_reason,
-        gateway_platforms: platforms::of(&links, actors, &now, before.map(|before| &before.gateway_platforms)),
-        active_agents: active,
-        gateway_busy: lifecycle::busy(Some(state), true, active as u64),
-        gateway_drainable: lifecycle::drainable(Some(state), true),
-        restart_drain_timeout: settings.in_force.settings.values.drain.timeout.as_secs(),
-        active_sessions: turns.sessions,
-        profiles: served,
-        readiness: ReadinessLevel::NotReady,
-        not_ready: None,
-        issues: Vec::new(),
-        stale: stale_parts,
-        configuration: views.config.value().clone(),
-        drain: views.drain.value().clone(),
-        relay: links,
-        honcho: grants.collect(),
-        turns,
-        ledger: views.ledger.value().clone(),
-        secrets,
-        actors: Arc::clone(actors),
-        process: views.process.unwrap_or_else(|| process::bare(settings.started)),
-        phase,
-        totals: Totals { agents_started: ports.agents_started.total(), exchanges: ports.exchanges.total() },
-    };
-    let verdict = snapshot.verdict(&snapshot.drain);
-    snapshot.not_ready = verdict.refusal();
-    (snapshot.readiness, snapshot.issues) = (verdict.readiness, verdict.issues);
-    snapshot
+    /// Whether a snapshot beside the one that is being made may be made now.
+    fn may_publish(&self) -> bool {
+        let is_begun = self.gathering == Gathering::Querying;
+        self.settings.views.lock().limit.wait(Instant::now(), is_begun).is_zero()
+    }
 }
 
 impl Actor for StatusActor {
@@ -344,6 +249,7 @@ impl Handler<SettingsChanged> for StatusActor {
     type Result = ();
 
     fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, _: &mut Self::Context) {
+        self.settings.views.lock().profiles.serve(in_force.profiles.iter().map(|served| &served.name));
         self.settings.in_force = in_force;
         self.settings.changes.report();
     }
@@ -357,7 +263,7 @@ impl Handler<Phase> for StatusActor {
         let is_up = phase.phase == ProcessPhase::Running;
         self.settings.phase.set(phase);
         // `running` is reported only after a query of all actors; every other phase at once.
-        if !is_up {
+        if !is_up && self.may_publish() {
             self.publish(None, self.snapshot.changes);
         }
         let made = self.urgent_snapshot(ctx);

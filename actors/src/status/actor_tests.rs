@@ -1,6 +1,7 @@
-//! How many snapshots are made, and which profiles are queried for one.
+//! How many snapshots are made, and what they include.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::Message;
@@ -9,12 +10,15 @@ use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
 use caduceus_contract::messages::drain::{DrainView, GetDrain};
 use caduceus_contract::messages::honcho::{GetGrants, GrantView};
 use caduceus_contract::messages::ledger::{GetLedger, LedgerView};
-use caduceus_contract::messages::profile::GetProfile;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{ChildSpec, Mailbox, Root, RootOptions, Strategy, SupervisorSpec};
 
 use super::*;
+use crate::config::messages::InForce;
 use crate::counts::CountBy;
 use crate::settings::{Environment, Settings};
+use crate::status::changes::StatusChanges;
+use crate::status::listener::SnapshotListener;
 
 /// Far longer than any wait here takes.
 const CEILING: Duration = Duration::from_secs(20);
@@ -40,27 +44,21 @@ macro_rules! answers {
 
 answers!(GetDrain => DrainView, GetDispatch => DispatchView, GetLedger => LedgerView, GetGrants => Vec<GrantView>, GetConfig => ConfigView);
 
-impl Handler<GetProfile> for QueriedParts {
-    type Result = MessageResult<GetProfile>;
-
-    fn handle(&mut self, _: GetProfile, _: &mut Self::Context) -> Self::Result {
-        MessageResult(ProfileView::not_reported(ProfileName::parse("any").unwrap()))
-    }
-}
-
 /// The status as the only child of a tree, and the number of its snapshots.
 struct StatusBench {
     mailbox: Mailbox<StatusActor>,
     changes: StatusChanges,
     made: Arc<AtomicUsize>,
+    /// When each of them was received.
+    times: Arc<Mutex<Vec<Instant>>>,
     _home: tempfile::TempDir,
 }
 
 impl StatusBench {
     fn start(phase: ProcessPhase) -> Self {
         let (home, queried) = (tempfile::tempdir().unwrap(), QueriedParts.start());
-        let made = Arc::<AtomicUsize>::default();
-        let count = Arc::clone(&made);
+        let (made, times) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<Instant>>>::default());
+        let (count, received) = (Arc::clone(&made), Arc::clone(&times));
         let memory = PhaseMemory::default();
         memory.set(Phase { phase, exit_reason: None });
         let mailbox = Mailbox::new();
@@ -71,7 +69,10 @@ impl StatusBench {
             phase: memory,
             views: ViewMemory::default(),
             changes: changes.clone(),
-            listener: SnapshotListener::new(move |_| _ = count.fetch_add(1, Ordering::SeqCst)),
+            listener: SnapshotListener::new(move |_| {
+                received.lock().unwrap().push(Instant::now());
+                count.fetch_add(1, Ordering::SeqCst);
+            }),
         };
         let ports = StatusPorts {
             drain: queried.clone().into(),
@@ -92,7 +93,7 @@ impl StatusBench {
         let reported = changes.clone();
         root.board().on_change(move || reported.report());
         let _ = board.set(root.board());
-        Self { mailbox, changes, made, _home: home }
+        Self { mailbox, changes, made, times, _home: home }
     }
 
     async fn ask<M>(&self, message: M) -> M::Result
@@ -216,50 +217,21 @@ async fn the_children_that_start_make_no_snapshots_until_the_process_is_up() {
     assert_eq!(bench.ask(GetSnapshot).await.phase, ProcessPhase::Running);
 }
 
+/// As if everything that permits a snapshot out of turn came at once.
 #[actix::test]
-async fn only_profiles_that_changed_or_may_not_answer_are_queried() {
-    let names = ["changed", "hung", "late", "new", "restarted", "same"];
-    let port: Port<GetProfile> = QueriedParts.start().into();
-    let served = names.map(|name| (ProfileName::parse(name).unwrap(), port.clone()));
-    let node = |name: &str, generation, heartbeat_age_ms| TreeNode {
-        path: format!("profiles/{name}"),
-        generation,
-        heartbeat_age_ms: Some(heartbeat_age_ms),
-        ..running_node()
-    };
-    let nodes = [node("changed", 1, 10), node("hung", 1, 10), node("late", 1, 2_000), node("new", 1, 10)];
-    let nodes = [nodes.as_slice(), &[node("restarted", 2, 10), node("same", 1, 10)]].concat();
-    let nodes: HashMap<_, _> = nodes.iter().map(|node| (node.path.as_str(), node)).collect();
-    let mut views = Views::default();
-    for name in names.iter().filter(|name| **name != "new") {
-        let name = ProfileName::parse(name).unwrap();
-        views.profiles.entry(name.clone()).or_default().store(Ok(Some(ProfileView::not_reported(name))), 1);
+async fn changes_of_the_phase_and_requests_make_at_most_ten_snapshots_in_any_second() {
+    let bench = StatusBench::start(ProcessPhase::Running);
+    let begun = Instant::now();
+    while bench.times.lock().unwrap().len() < 25 {
+        assert!(begun.elapsed() < CEILING, "no snapshots are made");
+        for phase in [ProcessPhase::Running, ProcessPhase::Stopping] {
+            bench.changes.report();
+            let (_, _) = tokio::join!(bench.ask(RefreshSnapshot), bench.ask(Phase { phase, exit_reason: None }));
+        }
     }
-    let hung = views.profiles.get_mut(&ProfileName::parse("hung").unwrap()).unwrap();
-    hung.store(Err(caduceus_supervision::AskError::Timeout), 1);
-    let touched = BTreeSet::from([ProfileName::parse("changed").unwrap()]);
-    let queried = profiles_to_query(served.iter().map(|(name, port)| (name, port)), &touched, &mut views, &nodes);
-    let queried: Vec<_> = queried.iter().map(|query| query.profile.as_str()).collect();
-    assert_eq!(queried, ["changed", "hung", "late", "new", "restarted"]);
-}
-
-fn running_node() -> TreeNode {
-    TreeNode {
-        id: String::new(),
-        path: String::new(),
-        kind: caduceus_supervision::ChildKind::Worker,
-        state: caduceus_supervision::ChildState::Running,
-        generation: 1,
-        restarts_in_window: 0,
-        restarts_total: 0,
-        started_at: None,
-        last_exit: None,
-        queue_depth: 0,
-        refused: 0,
-        next_restart_in_ms: None,
-        heartbeat_age_ms: None,
-        thread: String::new(),
-        children: Vec::new(),
-        removed: caduceus_supervision::RemovedCounts::default(),
+    let times = bench.times.lock().unwrap();
+    for eleven in times.windows(11) {
+        let within = eleven[10].duration_since(eleven[0]);
+        assert!(within >= Duration::from_secs(1), "eleven snapshots in {within:?}");
     }
 }

@@ -131,10 +131,11 @@ mod tests {
             queue_depth: 0,
             refused: 0,
             next_restart_in_ms: None,
-            heartbeat_age_ms: None,
+            heartbeat: None,
             thread: "root".into(),
             children: Vec::new(),
             removed: caduceus_supervision::RemovedCounts::default(),
+            json: caduceus_supervision::RenderedJson::default(),
         }
     }
 

@@ -1,14 +1,14 @@
 //! The queries of the status: one per actor, all at the same time.
 
-use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Message;
 use futures_util::future::join_all;
 
+use super::answer::is_down;
 use super::process;
+use super::profiles::ProfileQuery;
 use super::views::Views;
 use crate::counts::CountBy;
 use caduceus_contract::link::LinkId;
@@ -21,7 +21,7 @@ use caduceus_contract::messages::profile::{GetProfile, ProfileView};
 use caduceus_contract::messages::relay::{GetLink, LinkState, LinkView};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::status::snapshot::ProcessView;
-use caduceus_supervision::{AskError, ChildState, Port, TreeNode};
+use caduceus_supervision::{AskError, Port, Tree, TreeNode};
 
 /// Timeout of an actor's view; after that its last view is shown.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -61,48 +61,6 @@ pub(super) struct ViewAnswers {
 
 type ViewAnswer<T> = (Result<T, AskError>, u64);
 
-/// The question to one profile.
-pub(super) struct ProfileQuery {
-    pub(super) profile: ProfileName,
-    generation: u64,
-    /// `None` if its actor is down.
-    port: Option<Port<GetProfile>>,
-}
-
-/// The profiles to query: those that were touched, and those whose view may not be current. The view of every other one counts as
-/// reported now.
-pub(super) fn profiles_to_query<'a>(
-    served: impl Iterator<Item = (&'a ProfileName, &'a Port<GetProfile>)>,
-    touched: &BTreeSet<ProfileName>,
-    views: &mut Views,
-    nodes: &HashMap<&str, &TreeNode>,
-) -> Vec<ProfileQuery> {
-    let (mut queries, now) = (Vec::new(), Instant::now());
-    for (profile, port) in served {
-        let node = nodes.get(format!("profiles/{profile}").as_str());
-        if let (Some(known), Some(node)) = (views.profiles.get_mut(profile), node)
-            && !touched.contains(profile)
-            && known.needs_no_query(node)
-        {
-            known.confirm(now);
-            continue;
-        }
-        let port = node.is_none_or(|node| !is_down(node)).then(|| port.clone());
-        let generation = node.map_or(0, |node| node.generation);
-        queries.push(ProfileQuery { profile: profile.clone(), generation, port });
-    }
-    queries
-}
-
-/// The nodes by path.
-pub(super) fn by_path(tree: &TreeNode) -> HashMap<&str, &TreeNode> {
-    tree.walk().map(|node| (node.path.as_str(), node)).collect()
-}
-
-fn is_down(node: &TreeNode) -> bool {
-    matches!(node.state, ChildState::Failed | ChildState::Stopped | ChildState::Backoff | ChildState::Stopping)
-}
-
 /// Queries the actor at `node`, unless it is down: the query would wait for its successor.
 async fn ask<M>(port: &Port<M>, message: M, node: Option<&TreeNode>) -> ViewAnswer<M::Result>
 where
@@ -121,7 +79,7 @@ pub(super) async fn query_all(
     ports: StatusPorts,
     profiles: Vec<ProfileQuery>,
     started: Instant,
-    tree: Arc<TreeNode>,
+    tree: Tree,
 ) -> ViewAnswers {
     let node = |path: &str| tree.find(path);
     let profiles = profiles.into_iter().map(|query| async move {
@@ -163,7 +121,7 @@ impl ViewAnswers {
         views.grants.store(self.grants.0, self.grants.1);
         views.config.store(self.config.0, self.config.1);
         for (name, (answer, generation)) in self.profiles {
-            views.profiles.entry(name).or_default().store(answer.map(Some), generation);
+            views.profiles.store(&name, answer, generation);
         }
         for (id, (answer, generation)) in self.links {
             let known = views.links.entry(id).or_default();

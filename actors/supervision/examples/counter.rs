@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use caduceus_supervision::{
-    Board, ChildSpec, ChildState, Mailbox, Root, RootOptions, StartError, Strategy, SupervisorSpec, TreeNode,
+    Board, ChildSpec, ChildState, Mailbox, Root, RootOptions, StartError, Strategy, SupervisorSpec, Tree, TreeNode,
     WorkerThread, install_panic_hook,
 };
 
@@ -52,7 +52,7 @@ async fn main() -> Result<(), StartError> {
 }
 
 /// The tree once no child is starting: an answer may come before the report of the start.
-async fn settled(board: &Board) -> TreeNode {
+async fn settled(board: &Board) -> Tree {
     let mut changes = board.changes();
     loop {
         let tree = board.snapshot();

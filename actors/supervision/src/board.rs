@@ -20,6 +20,8 @@ use crate::locked::locked;
 use crate::mailbox::AnyMailbox;
 use crate::monotonic;
 use crate::plan::{ChildKey, ChildKeys, ChildSlots, RunId};
+use crate::rendered_json::RenderedJson;
+use crate::tree::{HeartbeatAges, Tree, millis};
 use crate::tree_node::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
 use crate::tree_version::TreeVersion;
 use crate::worker_thread::WorkerThread;
@@ -50,6 +52,8 @@ struct ChildCells {
     next: u64,
     keys: ChildKeys,
     cells: ChildSlots<Arc<StatusCell>>,
+    /// The cells in the order of their keys, until one is added or removed.
+    ordered: Option<Arc<[Arc<StatusCell>]>>,
 }
 
 #[derive(Debug)]
@@ -64,6 +68,8 @@ pub(crate) struct ChildStatus {
     /// When the backoff is over.
     pub(crate) due: Option<Duration>,
     pub(crate) running: Option<RunningChild>,
+    /// The node as last read, until the status changes.
+    node: Option<Arc<TreeNode>>,
 }
 
 /// A running incarnation, for the check of heartbeats.
@@ -92,10 +98,13 @@ impl Board {
         Self { root }
     }
 
-    /// The whole tree as it is now. Callable from any thread.
+    /// The whole tree as it is now. Callable from any thread. Looks at every child, and makes the nodes of those that have changed
+    /// since the last call, and of their supervisors.
     #[must_use]
-    pub fn snapshot(&self) -> TreeNode {
-        self.root.node(monotonic::now())
+    pub fn snapshot(&self) -> Tree {
+        let mut ages = HeartbeatAges::at(monotonic::now());
+        let root = self.root.node(&mut ages);
+        Tree { root, threads: ages.into_threads() }
     }
 
     /// The states of the children of the root. Costs the same whatever is below them.
@@ -164,6 +173,7 @@ impl StatusCell {
             last_exit: None,
             due: None,
             running: None,
+            node: None,
         };
         let (status, children) = (Mutex::new(status), Mutex::default());
         Self { path, key, kind, worker_thread, mailbox, status, children, removed: Mutex::default(), version }
@@ -179,7 +189,7 @@ impl StatusCell {
 
     /// The cells of the children, by id. For a new incarnation of their supervisor.
     pub(crate) fn children_by_id(&self) -> HashMap<Arc<str>, Arc<StatusCell>> {
-        self.all_children().into_iter().map(|cell| (Arc::clone(cell.path.id()), cell)).collect()
+        self.all_children().iter().map(|cell| (Arc::clone(cell.path.id()), Arc::clone(cell))).collect()
     }
 
     /// The cell of a child that is added. One left by an earlier incarnation of the supervisor is used again, with its counts,
@@ -206,6 +216,7 @@ impl StatusCell {
         let cell = Self::with(path, key, kind, thread.clone(), mailbox, Arc::clone(&self.version));
         let cell = Arc::new(cell);
         children.cells.put(key, Arc::clone(&cell));
+        children.ordered = None;
         cell
     }
 
@@ -216,6 +227,7 @@ impl StatusCell {
             let removed = children.cells.remove(child.key);
             if removed.is_some() {
                 children.keys.release(child.key);
+                children.ordered = None;
             }
             removed
         };
@@ -234,7 +246,9 @@ impl StatusCell {
 
     /// Changes the status. Followed by [`StatusCell::notify`], once for all changes made together.
     pub(crate) fn write<R>(&self, change: impl FnOnce(&mut ChildStatus) -> R) -> R {
-        change(&mut locked(&self.status))
+        let mut status = locked(&self.status);
+        status.node = None;
+        change(&mut status)
     }
 
     /// Notifies the subscribers of the tree of changes in this cell, or in those below it.
@@ -243,10 +257,15 @@ impl StatusCell {
     }
 
     /// A copy, so that no lock is held while the cells below are read, in the order in which they were added.
-    fn all_children(&self) -> Vec<Arc<Self>> {
-        let mut cells: Vec<_> = locked(&self.children).cells.values().cloned().collect();
-        cells.sort_unstable_by_key(|cell| cell.key);
-        cells
+    fn all_children(&self) -> Arc<[Arc<Self>]> {
+        let mut children = locked(&self.children);
+        let ChildCells { cells, ordered, .. } = &mut *children;
+        let ordered = ordered.get_or_insert_with(|| {
+            let mut cells: Vec<_> = cells.values().cloned().collect();
+            cells.sort_unstable_by_key(|cell| cell.key);
+            cells.into()
+        });
+        Arc::clone(ordered)
     }
 
     /// The counts of this child and of those below it.
@@ -267,23 +286,47 @@ impl StatusCell {
         if let Some(child) = &locked(&self.status).running {
             visit(child);
         }
-        for child in self.all_children() {
+        for child in self.children_of_supervisor().iter() {
             child.visit_running(visit);
         }
     }
 
-    fn node(&self, now: Duration) -> TreeNode {
-        let children = self.all_children();
-        let children = children.iter().map(|child| child.node(now)).collect();
-        let status = locked(&self.status);
+    /// See [`StatusCell::all_children`]. A worker has none, and no list is made for it.
+    fn children_of_supervisor(&self) -> Arc<[Arc<Self>]> {
+        match self.kind {
+            ChildKind::Supervisor => self.all_children(),
+            ChildKind::Worker => Arc::default(),
+        }
+    }
+
+    /// The node of now: the one of the last reading, if it is the same.
+    fn node(&self, ages: &mut HeartbeatAges) -> Arc<TreeNode> {
+        let children: Vec<_> = self.children_of_supervisor().iter().map(|child| child.node(ages)).collect();
+        let (now, removed) = (ages.now(), *locked(&self.removed));
+        let (queue_depth, refused) = (self.mailbox.gauge().waiting(), self.mailbox.gauge().refused());
+        let mut status = locked(&self.status);
         let in_window = |at: &&Duration| now.saturating_sub(**at) < status.window;
-        TreeNode {
+        let restarts_in_window = status.recent.iter().filter(in_window).count();
+        let next_restart_in_ms = status.due.map(|due| millis(due.saturating_sub(now)));
+        let running = status.running.as_ref();
+        let heartbeat = running.map(|child| ages.of(&child.incarnation, &child.worker_thread, child.thread_number));
+        // What changes without a change of the status.
+        if let Some(node) = &status.node
+            && (node.queue_depth, node.refused, node.removed) == (queue_depth, refused, removed)
+            && (node.restarts_in_window, node.next_restart_in_ms) == (restarts_in_window, next_restart_in_ms)
+            && node.heartbeat == heartbeat
+            && node.children.len() == children.len()
+            && node.children.iter().zip(&children).all(|(before, now)| Arc::ptr_eq(before, now))
+        {
+            return Arc::clone(node);
+        }
+        let node = Arc::new(TreeNode {
             id: self.path.id().to_string(),
             path: self.path().to_owned(),
             kind: self.kind,
             state: status.state,
             generation: status.generation,
-            restarts_in_window: status.recent.iter().filter(in_window).count(),
+            restarts_in_window,
             restarts_total: status.generation.saturating_sub(1),
             started_at: status.started_at.map(|at| at.to_string()),
             last_exit: status.last_exit.as_ref().map(|(reason, at)| LastExit {
@@ -291,14 +334,17 @@ impl StatusCell {
                 text: reason.to_string(),
                 at: at.to_string(),
             }),
-            queue_depth: self.mailbox.gauge().waiting(),
-            refused: self.mailbox.gauge().refused(),
-            next_restart_in_ms: status.due.map(|due| millis(due.saturating_sub(now))),
-            heartbeat_age_ms: status.running.as_ref().map(|running| millis(running.heartbeat_age(now))),
+            queue_depth,
+            refused,
+            next_restart_in_ms,
+            heartbeat,
             thread: self.worker_thread.name().to_owned(),
             children,
-            removed: *locked(&self.removed),
-        }
+            removed,
+            json: RenderedJson::default(),
+        });
+        status.node = Some(Arc::clone(&node));
+        node
     }
 }
 
@@ -312,8 +358,4 @@ impl fmt::Debug for StatusCell {
 pub(crate) fn wall_clock() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
-}
-
-fn millis(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,8 +1,15 @@
-//! The tree at one moment, as data.
+//! One child of the tree at one moment, as data.
+
+use std::sync::Arc;
 
 use serde::Serialize;
 
-/// One child and those below it, at one moment.
+use crate::rendered_json::RenderedJson;
+
+/// One child and those below it, at one moment. A node that has not changed is the same allocation in the next reading of the tree.
+///
+/// Its `Serialize` writes its own fields only; [`Tree::write_json`](crate::Tree::write_json) adds the age of its heartbeat and its
+/// children, which change while the others do not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TreeNode {
     /// Id among its siblings.
@@ -29,16 +36,30 @@ pub struct TreeNode {
     pub refused: u64,
     /// Time left of its backoff.
     pub next_restart_in_ms: Option<u64>,
-    /// Time since the last heartbeat of the running incarnation.
-    pub heartbeat_age_ms: Option<u64>,
+    /// The last heartbeat of the running incarnation; [`Tree::heartbeat_age_ms`](crate::Tree::heartbeat_age_ms) has its age.
+    #[serde(skip)]
+    pub heartbeat: Option<LastHeartbeat>,
     /// Name of the thread it runs on.
     #[serde(rename = "lane")]
     pub thread: String,
     /// Its children, in the order in which they start.
-    pub children: Vec<TreeNode>,
+    #[serde(skip)]
+    pub children: Vec<Arc<TreeNode>>,
     /// Counts of children that were removed, so that a total over the tree never decreases.
     #[serde(skip)]
     pub removed: RemovedCounts,
+    /// The JSON of its own fields.
+    #[serde(skip)]
+    pub json: RenderedJson,
+}
+
+/// The last heartbeat of an incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LastHeartbeat {
+    /// That of its thread, [`TreeNode::thread`]: no request is open.
+    OfThread,
+    /// So many milliseconds before the tree was read.
+    Ago(u64),
 }
 
 /// Counts of children that were removed.
@@ -95,14 +116,27 @@ impl TreeNode {
         let mut left = vec![self];
         std::iter::from_fn(move || {
             let node = left.pop()?;
-            left.extend(node.children.iter().rev());
+            left.extend(node.children.iter().rev().map(|child| &**child));
             Some(node)
         })
     }
 
-    /// The node at `path`, if there is one.
+    /// The node at `path`, if there is one. Looks only at the siblings of those on the way.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&TreeNode> {
-        self.walk().find(|node| node.path == path)
+        if self.path == path {
+            return Some(self);
+        }
+        let is_on_the_way = |child: &&Arc<TreeNode>| match path.strip_prefix(child.path.as_str()) {
+            Some(rest) => rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        };
+        self.children.iter().filter(is_on_the_way).find_map(|child| child.find(path))
+    }
+
+    /// The child with this id, if there is one.
+    #[must_use]
+    pub fn child(&self, id: &str) -> Option<&Arc<TreeNode>> {
+        self.children.iter().find(|child| child.id == id)
     }
 }

@@ -16,7 +16,7 @@ use crate::heartbeat::Heartbeat;
 use crate::locked::locked;
 use crate::monotonic;
 use crate::staleness::Staleness;
-use crate::tree_node::TreeNode;
+use crate::tree::Tree;
 
 /// Timeout of the report: a thread that hangs may hold a lock that it needs.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -177,7 +177,7 @@ fn report_in_time(board: Board) -> String {
 }
 
 /// The state of every child, one line for each.
-fn report(tree: &TreeNode) -> String {
+fn report(tree: &Tree) -> String {
     let mut lines = String::new();
     for node in tree.walk() {
         let name = if node.path.is_empty() { "root" } else { &node.path };
@@ -188,7 +188,7 @@ fn report(tree: &TreeNode) -> String {
             node.state,
             node.generation,
             node.thread,
-            node.heartbeat_age_ms.map_or_else(|| "?".to_owned(), |age| age.to_string()),
+            tree.heartbeat_age_ms(node).map_or_else(|| "?".to_owned(), |age| age.to_string()),
             node.queue_depth,
         );
     }

@@ -6,7 +6,7 @@ mod caller;
 mod control;
 mod document;
 mod foreign;
-mod sample;
+pub(super) mod sample;
 #[path = "../../../tests/support/schema.rs"]
 mod schema;
 mod support;

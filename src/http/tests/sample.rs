@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::link::LinkId;
@@ -14,16 +15,20 @@ use caduceus_contract::messages::profile::{ProfileState, ProfileView};
 use caduceus_contract::messages::relay::{LinkState, LinkView};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::status::lifecycle::{GatewayState, ProcessPhase};
+use caduceus_contract::status::profiles::{ProfilePart, ShownProfiles};
 use caduceus_contract::status::readiness::{Issue, ReadinessLevel};
-use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, ShownState};
+use caduceus_contract::status::shown::{Shown, ShownLink, ShownState};
 use caduceus_contract::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
-use caduceus_supervision::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
+use caduceus_supervision::{
+    ChildKind, ChildState, LastExit, LastHeartbeat, RemovedCounts, RenderedJson, Tree, TreeNode,
+};
 
 fn name(text: &str) -> ProfileName {
     ProfileName::parse(text).unwrap()
 }
 
 fn node(path: &str, kind: ChildKind, children: Vec<TreeNode>) -> TreeNode {
+    let children = children.into_iter().map(Arc::new).collect();
     TreeNode {
         id: path.rsplit('/').next().filter(|id| !id.is_empty()).unwrap_or("root").to_owned(),
         path: path.to_owned(),
@@ -37,10 +42,11 @@ fn node(path: &str, kind: ChildKind, children: Vec<TreeNode>) -> TreeNode {
         queue_depth: 0,
         refused: 0,
         next_restart_in_ms: None,
-        heartbeat_age_ms: Some(120),
+        heartbeat: Some(LastHeartbeat::OfThread),
         thread: "control".into(),
         children,
         removed: RemovedCounts::default(),
+        json: RenderedJson::default(),
     }
 }
 
@@ -71,7 +77,7 @@ fn tree() -> TreeNode {
     )
 }
 
-fn profile(text: &str, missing: &[&str], actor: ChildState) -> ShownProfile {
+fn profile(text: &str, missing: &[&str], actor: ChildState) -> Arc<ProfilePart> {
     let view = ProfileView {
         name: name(text),
         state: if missing.is_empty() { ProfileState::Ready } else { ProfileState::Degraded },
@@ -83,7 +89,7 @@ fn profile(text: &str, missing: &[&str], actor: ChildState) -> ShownProfile {
     };
     let state = if actor == ChildState::Running { ShownState::Reported(view.state) } else { ShownState::Actor(actor) };
     let stale_ms = (actor != ChildState::Running).then_some(5_000);
-    Shown { actor, state, stale_ms, view }
+    Arc::new(ProfilePart::new(Shown { actor, state, stale_ms, view }, None))
 }
 
 fn link() -> ShownLink {
@@ -108,7 +114,7 @@ fn link() -> ShownLink {
 }
 
 /// A gateway with a turn in flight and one of everything.
-pub(super) fn snapshot() -> Snapshot {
+pub(in crate::http) fn snapshot() -> Snapshot {
     let turn = |age_ms| TurnInFlight {
         turn_id: fresh_turn_id(),
         profile: name("work"),
@@ -137,13 +143,13 @@ pub(super) fn snapshot() -> Snapshot {
         profiles: ["default", "work", "stuck"].map(name).into(),
         readiness: ReadinessLevel::Degraded,
         not_ready: None,
-        issues: vec![Issue {
+        issues: vec![Arc::new(Issue {
             level: ReadinessLevel::Degraded,
             part: "profile".into(),
             name: "work".into(),
             state: "failed".into(),
             detail: Some("a sentence that may name a path".into()),
-        }],
+        })],
         stale: BTreeMap::new(),
         configuration: ConfigView::default(),
         drain: DrainView {
@@ -177,11 +183,11 @@ pub(super) fn snapshot() -> Snapshot {
             corrupt: 0,
             write_error: None,
         },
-        secrets: vec![
+        secrets: Arc::new(ShownProfiles::new(vec![
             profile("default", &[], ChildState::Running),
             profile("work", &["OPENAI_API_KEY"], ChildState::Failed),
-        ],
-        actors: std::sync::Arc::new(tree()),
+        ])),
+        actors: Tree { root: Arc::new(tree()), threads: vec![("control".to_owned(), 120)] },
         process: ProcessView { pid: 4_711, uptime_ms: 3_700_000, resident_bytes: Some(14_680_064), open_fds: Some(38) },
         phase: ProcessPhase::Running,
         totals: Totals { agents_started: 24, exchanges: 4 },

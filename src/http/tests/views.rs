@@ -8,12 +8,18 @@ use actix_web::http::Method;
 use caduceus_contract::api::status::StatusResponse;
 use caduceus_contract::messages::drain::DrainView;
 use caduceus_contract::status::lifecycle::ProcessPhase;
+use caduceus_contract::status::profiles::ShownProfiles;
 use caduceus_contract::status::shown::{Shown, ShownState};
 use caduceus_contract::status::snapshot::Snapshot;
-use caduceus_supervision::ChildState;
+use caduceus_supervision::{ChildState, TreeNode};
 use serde_json::json;
 
 use super::support::{SECRET, Setting, TestAnswer, TestServer};
+
+/// A child of the root.
+fn child(status: &mut Snapshot, place: usize) -> &mut TreeNode {
+    Arc::make_mut(&mut Arc::make_mut(&mut status.actors.root).children[place])
+}
 
 #[actix_web::test]
 async fn healthz_reports_the_watchdog_in_every_state_of_the_actors() {
@@ -38,12 +44,12 @@ async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
         (|status| status.phase = ProcessPhase::Starting, "starting"),
         (|status| status.phase = ProcessPhase::Stopping, "stopping"),
         (|status| status.ledger.write_error = Some("/home/x: no space".into()), "ledger: unwritable"),
-        (|status| status.secrets.clear(), "no profile is served"),
-        (|status| Arc::make_mut(&mut status.actors).children[5].state = ChildState::Failed, "dispatch: failed"),
+        (|status| status.secrets = Arc::default(), "no profile is served"),
+        (|status| child(status, 5).state = ChildState::Failed, "dispatch: failed"),
         (|status| status.stale.extend([("drain".to_owned(), 700)]), "drain: unresponsive"),
         (
             |status| {
-                let second = &mut Arc::make_mut(&mut status.actors).children[5];
+                let second = child(status, 5);
                 (second.id, second.state) = ("dispatch-2".to_owned(), ChildState::Backoff);
             },
             "dispatch-2: backoff",
@@ -79,8 +85,8 @@ async fn readyz_is_200_while_degraded_and_lists_the_parts_that_are_down_without_
     assert_eq!(answer.json()["detail"], "no link is connected");
     assert_eq!(server.get("/readyz?link=yes").await.error(), (400, "bad_request".into()));
     server.set_status(|status| {
-        status.secrets.truncate(1);
-        Arc::make_mut(&mut status.actors).children[2].children.truncate(1);
+        status.secrets = Arc::new(ShownProfiles::new(status.secrets.parts()[..1].to_vec()));
+        child(status, 2).children.truncate(1);
     });
     server
         .until("the gateway to be ready", || async { server.get("/readyz").await.json()["readiness"] == "ready" })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize as _, Serialize};
@@ -33,8 +34,8 @@ pub struct StateRecord {
     active_agents: usize,
     platforms: BTreeMap<String, PlatformView>,
     /// As in the original, only if there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    served_profiles: Vec<ProfileName>,
+    #[serde(skip_serializing_if = "<[ProfileName]>::is_empty")]
+    served_profiles: Arc<[ProfileName]>,
 }
 
 /// The fields of a record on disk that our commands use.
@@ -75,7 +76,7 @@ impl StateRecord {
             restart_requested: false,
             active_agents: 0,
             platforms: BTreeMap::new(),
-            served_profiles: Vec::new(),
+            served_profiles: Arc::default(),
         }
     }
 
@@ -96,7 +97,8 @@ impl StateRecord {
         self.exit_reason.clone_from(&snapshot.gateway_exit_reason);
         self.active_agents = snapshot.active_agents;
         self.platforms.clone_from(&snapshot.gateway_platforms);
-        self.served_profiles = if snapshot.profiles.len() > 1 { snapshot.profiles.clone() } else { Vec::new() };
+        self.served_profiles =
+            if snapshot.profiles.len() > 1 { Arc::clone(&snapshot.profiles) } else { Arc::default() };
     }
 
     /// Records that the process has ended at `now`: no turn runs and no link is connected.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,10 +51,25 @@ pub struct Verdict {
     /// The worst of the issues.
     pub readiness: ReadinessLevel,
     /// The issues, the worst first.
-    pub issues: Vec<Issue>,
+    pub issues: Vec<Arc<Issue>>,
 }
 
 impl Issue {
+    /// `state` is named as the status names it.
+    pub(super) fn new(
+        level: ReadinessLevel,
+        part: &'static str,
+        name: &str,
+        state: &impl Serialize,
+        detail: Option<String>,
+    ) -> Self {
+        let state = match serde_json::to_value(state) {
+            Ok(serde_json::Value::String(word)) => word,
+            _ => "unknown".to_owned(),
+        };
+        Self { level, part: part.into(), name: name.to_owned(), state, detail }
+    }
+
     /// The issue without its detail: names and states only, which are public.
     #[must_use]
     pub fn outline(&self) -> String {
@@ -78,7 +94,7 @@ impl fmt::Display for Issue {
 
 impl Verdict {
     /// Sorts `issues`; the worst of them decides.
-    pub(super) fn of(mut issues: Vec<Issue>) -> Self {
+    pub(super) fn of(mut issues: Vec<Arc<Issue>>) -> Self {
         issues.sort_by_key(|issue| std::cmp::Reverse(issue.level));
         Self { readiness: issues.first().map_or(ReadinessLevel::Ready, |issue| issue.level), issues }
     }
@@ -86,8 +102,12 @@ impl Verdict {
     /// Why no turn would be admitted, in public terms; `None` if one would be.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
-        let reasons: Vec<_> =
-            self.issues.iter().filter(|issue| issue.level == ReadinessLevel::NotReady).map(Issue::outline).collect();
+        let reasons: Vec<_> = self
+            .issues
+            .iter()
+            .take_while(|issue| issue.level == ReadinessLevel::NotReady)
+            .map(|issue| issue.outline())
+            .collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 }

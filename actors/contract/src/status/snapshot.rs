@@ -8,16 +8,20 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::lifecycle::{GatewayState, ProcessPhase};
+use super::profiles::ShownProfiles;
 use super::readiness::{Issue, ReadinessLevel};
-use super::shown::{ShownGrant, ShownLink, ShownProfile};
+use super::shown::{ShownGrant, ShownLink};
 use crate::messages::config::ConfigView;
 use crate::messages::dispatch::DispatchView;
 use crate::messages::drain::DrainView;
 use crate::messages::ledger::LedgerView;
 use crate::profile_name::ProfileName;
-use caduceus_supervision::TreeNode;
+use caduceus_supervision::Tree;
 
 /// Everything for operators: names, counts and ages, never a secret or a message.
+///
+/// What there is for each profile and each actor is shared with the status before it, as far as it has not changed. `Serialize` leaves
+/// these parts out; [`Snapshot::to_json`] has them.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
     /// Number of reported changes that it includes, since the start of the process.
@@ -46,14 +50,14 @@ pub struct Snapshot {
     /// Sessions with work queued or running.
     pub active_sessions: usize,
     /// The profiles served.
-    pub profiles: Vec<ProfileName>,
+    pub profiles: Arc<[ProfileName]>,
 
     /// Whether a turn would be admitted, and whether all parts work.
     pub readiness: ReadinessLevel,
     /// Why no turn would be admitted at present, if so.
     pub not_ready: Option<String>,
     /// The issues, the worst first.
-    pub issues: Vec<Issue>,
+    pub issues: Vec<Arc<Issue>>,
     /// Parts that do not answer, by name, with the age of what is shown of them in milliseconds.
     pub stale: BTreeMap<String, u64>,
     /// The configuration: its problems, and the changes that wait for the next start.
@@ -69,9 +73,11 @@ pub struct Snapshot {
     /// The ledger.
     pub ledger: LedgerView,
     /// The profiles: missing names, never values.
-    pub secrets: Vec<ShownProfile>,
+    #[serde(skip)]
+    pub secrets: Arc<ShownProfiles>,
     /// The supervision tree.
-    pub actors: Arc<TreeNode>,
+    #[serde(skip)]
+    pub actors: Tree,
     /// The process.
     pub process: ProcessView,
 
@@ -81,6 +87,25 @@ pub struct Snapshot {
     /// Totals over parts that are added and removed.
     #[serde(skip)]
     pub totals: Totals,
+}
+
+impl Snapshot {
+    /// All of it as JSON, as `/api/status` answers it. Renders the profiles and actors that were not rendered before, and copies the
+    /// text of the others.
+    ///
+    /// # Errors
+    /// If a field has no JSON form, a bug.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut json = serde_json::to_vec(self)?;
+        // The brace that ends the object.
+        json.pop();
+        json.extend_from_slice(b",\"secrets\":");
+        self.secrets.write_json(&mut json)?;
+        json.extend_from_slice(b",\"actors\":");
+        self.actors.write_json(&mut json)?;
+        json.push(b'}');
+        Ok(json)
+    }
 }
 
 /// Counts since the process started, including removed parts.

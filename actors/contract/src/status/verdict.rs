@@ -1,12 +1,13 @@
 //! The only function that decides whether the gateway is ready, degraded or not ready. All reports use it.
 
+use std::sync::Arc;
+
 use super::lifecycle::{self, GatewayState};
 use super::readiness::{Issue, ReadinessLevel, Verdict};
-use super::shown::{Shown, ShownState, View};
+use super::shown::{ShownLink, ShownState};
 use super::snapshot::Snapshot;
 use crate::messages::drain::DrainView;
 use crate::messages::honcho::GrantState;
-use crate::messages::profile::{ProfileState, ProfileView};
 use crate::messages::relay::LinkState;
 use crate::share::base_name;
 use caduceus_supervision::{ChildState, TreeNode};
@@ -19,50 +20,41 @@ impl Snapshot {
     #[must_use]
     pub fn verdict(&self, gate: &DrainView) -> Verdict {
         let state = lifecycle::state(self.phase, gate);
-        let gateway = |state: String| issue(ReadinessLevel::NotReady, "gateway", "", state, None);
+        let gateway = |state: &str| issue(ReadinessLevel::NotReady, "gateway", "", &state, None);
         match state {
             // Missing parts are expected while the process stops, and after that.
             GatewayState::Stopping | GatewayState::Stopped | GatewayState::StartupFailed => {
-                return Verdict::of(vec![gateway(state.to_string())]);
+                return Verdict::of(vec![gateway(state.as_str())]);
             }
             GatewayState::Starting | GatewayState::Draining | GatewayState::Running => {}
         }
         let starting = state == GatewayState::Starting;
-        let mut issues: Vec<Issue> =
+        let mut issues: Vec<Arc<Issue>> =
             self.actors.children.iter().filter_map(|node| self.actor_issue(node, starting)).collect();
         if let Some(error) = &self.ledger.write_error {
-            issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", "unwritable", Some(error.clone())));
+            issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", &"unwritable", Some(error.clone())));
         }
         if starting || state == GatewayState::Draining {
-            issues.push(gateway(state.to_string()));
+            issues.push(gateway(state.as_str()));
         }
-        if !starting && !self.secrets.iter().any(|profile| profile.actor == ChildState::Running) {
-            issues.push(gateway("no profile is served".to_owned()));
+        if !starting && !self.secrets.is_any_running() {
+            issues.push(gateway("no profile is served"));
         }
+        issues.extend(self.secrets.issues(starting));
         let counts = |state: &ChildState| !starting || *state == ChildState::Failed;
-        for profile in self.secrets.iter().filter(|profile| counts(&profile.actor)) {
-            let detail = |state| (state != ProfileState::Ready).then(|| profile_detail(&profile.view));
-            issues.extend(self.part_issue("profile", "profiles", profile.view.name.as_str(), profile, detail));
-        }
         for link in self.relay.iter().filter(|link| counts(&link.actor)) {
             let detail =
                 |state| link_is_down(state, link.view.last_error.as_deref()).then(|| link.view.last_error.clone());
-            issues.extend(self.part_issue("link", "relays", &link.view.link.0, link, detail));
+            issues.extend(self.link_issue(link, detail));
         }
         for grant in self.honcho.iter().filter(|_| !starting) {
             if let Some(state) = grant.reported().filter(|state| is_issue(*state)) {
                 let detail = grant.view.last_error.clone().or(grant.view.remedy.map(str::to_owned));
-                issues.push(issue(
-                    ReadinessLevel::Degraded,
-                    "grant",
-                    grant.view.profile.as_str(),
-                    text(&state),
-                    detail,
-                ));
+                issues.push(issue(ReadinessLevel::Degraded, "grant", grant.view.profile.as_str(), &state, detail));
             }
         }
         for error in &self.configuration.troubles {
-            issues.push(issue(ReadinessLevel::Degraded, "configuration", "", "wrong", Some(error.clone())));
+            issues.push(issue(ReadinessLevel::Degraded, "configuration", "", &"wrong", Some(error.clone())));
         }
         Verdict::of(issues)
     }
@@ -74,35 +66,33 @@ impl Snapshot {
     }
 
     /// The issue of a child of the root.
-    fn actor_issue(&self, node: &TreeNode, starting: bool) -> Option<Issue> {
+    fn actor_issue(&self, node: &TreeNode, starting: bool) -> Option<Arc<Issue>> {
         let is_needed = NEEDED.contains(&base_name(&node.id));
         let level = if is_needed { ReadinessLevel::NotReady } else { ReadinessLevel::Degraded };
         let unresponsive = self.stale.contains_key(node.id.as_str());
         let state = match node.state {
-            ChildState::Running if unresponsive => "unresponsive".to_owned(),
+            ChildState::Running if unresponsive => ShownState::Unresponsive,
             ChildState::Running => return None,
             ChildState::Starting if starting => return None,
-            other => text(&other),
+            other => ShownState::<()>::Actor(other),
         };
-        Some(issue(level, "actor", &node.id, state, last_exit_text(node)))
+        Some(issue(level, "actor", &node.id, &state, last_exit_text(node)))
     }
 
-    /// The issue of a child of one of the supervisors. `detail_of` returns `None` for a state that is no issue, else its detail.
-    fn part_issue<V: View>(
+    /// The issue of a link. `detail_of` returns `None` for a state that is no issue, else its detail.
+    fn link_issue(
         &self,
-        part: &'static str,
-        supervisor: &str,
-        name: &str,
-        shown: &Shown<V>,
-        detail_of: impl FnOnce(V::State) -> Option<Option<String>>,
-    ) -> Option<Issue> {
-        let detail = match shown.state {
+        link: &ShownLink,
+        detail_of: impl FnOnce(LinkState) -> Option<Option<String>>,
+    ) -> Option<Arc<Issue>> {
+        let name: &str = &link.view.link.0;
+        let detail = match link.state {
             ShownState::Reported(state) => detail_of(state)?,
             ShownState::Actor(_) | ShownState::Unresponsive => {
-                self.actors.find(&format!("{supervisor}/{name}")).and_then(last_exit_text)
+                self.actors.find(&format!("relays/{name}")).and_then(last_exit_text)
             }
         };
-        Some(issue(ReadinessLevel::Degraded, part, name, text(&shown.state), detail))
+        Some(issue(ReadinessLevel::Degraded, "link", name, &link.state, detail))
     }
 }
 
@@ -110,10 +100,10 @@ fn issue(
     level: ReadinessLevel,
     part: &'static str,
     name: &str,
-    state: impl Into<String>,
+    state: &impl serde::Serialize,
     detail: Option<String>,
-) -> Issue {
-    Issue { level, part: part.into(), name: name.to_owned(), state: state.into(), detail }
+) -> Arc<Issue> {
+    Arc::new(Issue::new(level, part, name, state, detail))
 }
 
 /// Why the last incarnation of an actor ended.
@@ -135,19 +125,5 @@ fn is_issue(grant: GrantState) -> bool {
     match grant {
         GrantState::None | GrantState::Fresh | GrantState::Refreshing => false,
         GrantState::Backoff | GrantState::Uncertain | GrantState::ReauthRequired | GrantState::Unreadable => true,
-    }
-}
-
-fn profile_detail(view: &ProfileView) -> Option<String> {
-    let missing = (!view.missing.is_empty()).then(|| format!("missing {}", view.missing.join(", ")));
-    let parts: Vec<_> = missing.into_iter().chain(view.troubles.iter().cloned()).collect();
-    (!parts.is_empty()).then(|| parts.join("; "))
-}
-
-/// The name of a state in the status.
-fn text(state: &impl serde::Serialize) -> String {
-    match serde_json::to_value(state) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => "unknown".to_owned(),
     }
 }

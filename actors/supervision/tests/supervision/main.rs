@@ -6,6 +6,7 @@ mod actix_behaviour;
 mod exits;
 mod operators;
 mod order;
+mod readings;
 mod restarts;
 mod support;
 mod tasks;

@@ -141,7 +141,9 @@ async fn tree_is_serialized_as_json_with_stable_words() {
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     subject.crash();
     until_generation(&root, "a", 2).await;
-    let json = serde_json::to_value(root.board().snapshot()).unwrap();
+    let mut json = Vec::new();
+    root.board().snapshot().write_json(&mut json).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let child = &json["children"][0];
     assert_eq!((&json["kind"], &child["kind"]), (&"supervisor".into(), &"worker".into()));
     assert_eq!((&child["state"], &child["last_exit"]["word"]), (&"running".into(), &"panic".into()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::prelude::{Actor, ActorContext, Context, Handler, Message};
 use caduceus_supervision::{
     Backoff, ChildSpec, ChildState, ExitReason, Fault, Incarnation, InjectFault, Mailbox, Operate, OperatorCommand,
-    Port, ResponseFuture, RestartPolicy, Root, RootHandle, RootOptions, StartContext, Strategy, SupervisorSpec,
+    Port, ResponseFuture, RestartPolicy, Root, RootHandle, RootOptions, StartContext, Strategy, SupervisorSpec, Tree,
     TreeNode, WhenExceeded, install_panic_hook, spawn,
 };
 use tokio::sync::{oneshot, watch};
@@ -294,7 +294,7 @@ pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
 }
 
 /// Waits until the tree satisfies `condition`.
-pub(crate) async fn until(root: &RootHandle, what: &str, condition: impl Fn(&TreeNode) -> bool) -> TreeNode {
+pub(crate) async fn until(root: &RootHandle, what: &str, condition: impl Fn(&TreeNode) -> bool) -> Tree {
     let board = root.board();
     let mut changes = board.changes();
     let seen = async {

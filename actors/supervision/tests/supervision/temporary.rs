@@ -230,7 +230,10 @@ async fn five_thousand_children_that_end_at_once_are_each_polled_and_reported_on
     assert_eq!(turns.start_children(specs.collect()).await, vec![Ok(()); CHILDREN]);
     let running = |node: &TreeNode| node.state == ChildState::Running;
     let board = turns.root.board();
-    until(&turns.root, "the start of all", |tree| tree.find("turns").unwrap().children.iter().all(running)).await;
+    until(&turns.root, "the start of all", |tree| {
+        tree.find("turns").unwrap().children.iter().all(|child| running(child))
+    })
+    .await;
     let (polls_before, changes_before) = (polls.load(Ordering::Relaxed), board.version());
     assert_eq!(polls_before, CHILDREN as u64, "the start of one child polls no other");
     end.send_replace(true);

@@ -196,7 +196,8 @@ async fn idle_actor_is_polled_once_in_the_time_after_which_it_is_unresponsive() 
     let polled = u128::from(polls.load(Ordering::SeqCst) - before);
     assert!(polled <= periods + 1, "{polled} polls in {periods} periods");
     assert!(polled > 0, "it is still watched");
-    let age = root.board().snapshot().find("idle").and_then(|node| node.heartbeat_age_ms);
+    let tree = root.board().snapshot();
+    let age = tree.find("idle").and_then(|node| tree.heartbeat_age_ms(node));
     assert!(age.is_some(), "its age is that of its thread's heartbeat");
 }
 
