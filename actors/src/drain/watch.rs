@@ -2,6 +2,7 @@
 //!
 //! The *directory* is watched, because a rename replaces the file itself; an overflow of the queue of events counts as an event.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(super) struct MarkerWatch {
     events: FileEvents,
     listening: BTreeMap<DrainScope, (PathBuf, Listening, MarkerFlag)>,
     port: Port<MarkerTouched>,
+    /// Whether every home was watched after this number of changes, [`FileEvents::changes`].
+    complete: Cell<Option<(u64, bool)>>,
 }
 
 /// Reports a flood of events to the gate as one: none is sent while the last one is in the mailbox.
@@ -44,17 +47,26 @@ struct MarkerFlag {
 impl MarkerWatch {
     /// A watch that notifies `port`, and watches nothing yet.
     pub(super) fn new(events: FileEvents, port: Port<MarkerTouched>) -> Self {
-        Self { events, listening: BTreeMap::new(), port }
+        Self { events, listening: BTreeMap::new(), port, complete: Cell::new(None) }
     }
 
-    /// Whether every home is watched; one that is not is polled.
+    /// Whether every home is watched; one that is not is polled. Looks at the homes only after a change.
     pub(super) fn is_complete(&self) -> bool {
-        self.listening.values().all(|(_, listening, _)| listening.watched() == Watched::Yes)
+        // Before the homes are looked at: a change meanwhile is a later one.
+        let changes = self.events.changes();
+        let known = self.complete.get().filter(|(known, _)| *known == changes);
+        let is_complete = known.map_or_else(
+            || self.listening.values().all(|(_, listening, _)| listening.watched() == Watched::Yes),
+            |(_, is_complete)| is_complete,
+        );
+        self.complete.set(Some((changes, is_complete)));
+        is_complete
     }
 
     /// Watches these homes and no others. Without file events the poll remains.
     pub(super) fn set_homes(&mut self, homes: &[(DrainScope, PathBuf)]) {
         let wanted: BTreeMap<_, _> = homes.iter().map(|(scope, home)| (scope, home)).collect();
+        self.complete.set(None);
         self.listening.retain(|scope, (home, ..)| wanted.get(scope) == Some(&&*home));
         for (scope, home) in homes {
             if !self.listening.contains_key(scope) {
@@ -151,8 +163,10 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "the home was not watched within the timeout");
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        watch.set_homes(&[own, (DrainScope::Profile(ProfileName::parse("work").unwrap()), missing)]);
+        watch.set_homes(&[own.clone(), (DrainScope::Profile(ProfileName::parse("work").unwrap()), missing)]);
         assert!(!watch.is_complete());
+        watch.set_homes(&[own]);
+        assert!(watch.is_complete());
     }
 
     #[actix::test]

@@ -72,6 +72,12 @@ impl FileEvents {
         Listening { events: self.clone(), directory: directory.to_owned(), number }
     }
 
+    /// How often [`Listening::watched`] has changed, of any directory. While it is the same, all are as before.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        locked(&self.0.listeners).changes()
+    }
+
     fn start_checks(&self) {
         self.0.checks.get_or_init(|| {
             let shared = Arc::downgrade(&self.0);

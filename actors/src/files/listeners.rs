@@ -20,6 +20,8 @@ const CHECK_WATCHED_EVERY: Duration = Duration::from_secs(4);
 #[derive(Default)]
 pub(super) struct Listeners {
     last: u64,
+    /// How often the state of a directory changed.
+    changes: u64,
     by_directory: HashMap<PathBuf, Directory>,
 }
 
@@ -166,6 +168,7 @@ impl Listeners {
     ) -> (Watched, Vec<Arc<FileListener>>) {
         let Some(place) = self.by_directory.get_mut(directory) else { return (Watched::No, Vec::new()) };
         let before = std::mem::replace(&mut place.watched, watched);
+        self.changes += u64::from(before != watched);
         place.complete = probed.complete;
         let is_same = before == Watched::Yes
             && place.identity.zip(probed.identity).is_some_and(|(before, now)| before.is_certainly(now));
@@ -183,6 +186,11 @@ impl Listeners {
         self.by_directory.get(directory).map(|place| place.watched).unwrap_or_default()
     }
 
+    /// How often [`Listeners::watched`] changed, of any directory.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(super) fn directories(&self) -> usize {
         self.by_directory.len()
     }
@@ -195,6 +203,7 @@ impl Listeners {
         let empty = place.listeners.is_empty();
         if empty {
             self.by_directory.remove(directory);
+            self.changes += 1;
         }
         empty
     }

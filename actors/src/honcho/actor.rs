@@ -291,6 +291,9 @@ impl Handler<RefreshGrant> for HonchoRefreshActor {
 impl Handler<GetGrants> for HonchoRefreshActor {
     type Result = MessageResult<GetGrants>;
     fn handle(&mut self, _: GetGrants, _: &mut Self::Context) -> Self::Result {
+        if !self.grants.any() {
+            return MessageResult(Vec::new());
+        }
         MessageResult(self.settings.profiles.iter().filter_map(|profile| self.view(&profile.name)).collect())
     }
 }

@@ -93,6 +93,11 @@ impl GrantEntries {
         self.grants.retain(|place, entry| entry.plan.is_refreshing() || used.contains(place));
     }
 
+    /// Whether there is a grant. Most homes have none; then no profile has to be looked up.
+    pub(super) fn any(&self) -> bool {
+        self.grants.values().any(|entry| entry.plan.state() != GrantState::None)
+    }
+
     /// The view of the profile's grant; `None` if it has none. `exchanges` counts those of a place.
     pub(super) fn view(
         &self,

@@ -226,7 +226,7 @@ async fn changes_of_the_phase_and_requests_make_at_most_ten_snapshots_in_any_sec
         assert!(begun.elapsed() < CEILING, "no snapshots are made");
         for phase in [ProcessPhase::Running, ProcessPhase::Stopping] {
             bench.changes.report();
-            let (_, _) = tokio::join!(bench.ask(RefreshSnapshot), bench.ask(Phase { phase, exit_reason: None }));
+            let (_, ()) = tokio::join!(bench.ask(RefreshSnapshot), bench.ask(Phase { phase, exit_reason: None }));
         }
     }
     let times = bench.times.lock().unwrap();

@@ -39,6 +39,8 @@ pub(super) struct ProfileViews {
 struct ProfileEntry {
     place: usize,
     last: LastAnswer<Option<ProfileView>>,
+    /// The answer to a query is missing that was not made yet, or was lost.
+    is_unanswered: bool,
     node: Option<Arc<TreeNode>>,
     part: Option<Arc<ProfilePart>>,
 }
@@ -81,21 +83,25 @@ impl ProfileViews {
     pub(super) fn read(&mut self, tree: &Tree) {
         let present = tree.child(SUPERVISOR).cloned();
         let before = std::mem::replace(&mut self.supervisor, present.clone());
-        let children = |node: &Option<Arc<TreeNode>>| node.as_ref().map_or_else(Vec::new, |node| node.children.clone());
-        if before.as_ref().zip(present.as_ref()).is_some_and(|(before, present)| Arc::ptr_eq(before, present)) {
-            return;
-        }
-        let (before, present) = (children(&before), children(&present));
-        let is_same = |place: usize| match (before.get(place), present.get(place)) {
+        let is_same = |before: Option<&Arc<TreeNode>>, present: Option<&Arc<TreeNode>>| match (before, present) {
             (Some(before), Some(present)) => Arc::ptr_eq(before, present),
+            (None, None) => true,
             _ => false,
         };
-        let differing: Vec<_> = (0..before.len().max(present.len())).filter(|place| !is_same(*place)).collect();
-        let mut nodes: BTreeMap<&str, Option<&Arc<TreeNode>>> = BTreeMap::new();
-        nodes.extend(differing.iter().filter_map(|place| Some((before.get(*place)?.id.as_str(), None))));
-        nodes.extend(
-            differing.iter().filter_map(|place| present.get(*place).map(|node| (node.id.as_str(), Some(node)))),
-        );
+        if is_same(before.as_ref(), present.as_ref()) {
+            return;
+        }
+        let before = before.as_ref().map_or(&[][..], |node| &node.children);
+        let present = present.as_ref().map_or(&[][..], |node| &node.children);
+        let places = 0..before.len().max(present.len());
+        let differing: Vec<_> = places.filter(|place| !is_same(before.get(*place), present.get(*place))).collect();
+        let differing = |nodes: &'_ [Arc<TreeNode>]| {
+            differing.iter().filter_map(|place| nodes.get(*place)).cloned().collect::<Vec<_>>()
+        };
+        let (before, present) = (differing(before), differing(present));
+        // One that is in another place is in both.
+        let mut nodes: BTreeMap<&str, Option<&Arc<TreeNode>>> = before.iter().map(|node| (&*node.id, None)).collect();
+        nodes.extend(present.iter().map(|node| (&*node.id, Some(node))));
         for (id, node) in nodes {
             let Some((name, _)) = self.entries.get_key_value(id) else { continue };
             let name = name.clone();
@@ -124,6 +130,11 @@ impl ProfileViews {
         for name in due {
             self.unsettle(&name);
         }
+        for name in &self.unsettled {
+            if let Some(entry) = self.entries.get_mut(name) {
+                entry.is_unanswered = true;
+            }
+        }
         self.confirmed = Some(now);
         let query = |name: &ProfileName| {
             let ProfileEntry { place, node, .. } = self.entries.get(name)?;
@@ -139,6 +150,7 @@ impl ProfileViews {
     pub(super) fn store(&mut self, name: &ProfileName, answer: Result<ProfileView, AskError>, generation: u64) {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.last.store(answer.map(Some), generation);
+            entry.is_unanswered = false;
             self.changed.insert(name.clone());
         }
     }
@@ -182,8 +194,10 @@ impl ProfileViews {
 
     /// Whether the running incarnation reported the view and has run since.
     fn is_settled(&self, name: &ProfileName, tree: &Tree) -> bool {
-        let Some(ProfileEntry { last, node: Some(node), .. }) = self.entries.get(name) else { return false };
-        last.needs_no_query(node, tree.heartbeat_age_ms(node))
+        let Some(ProfileEntry { last, is_unanswered, node: Some(node), .. }) = self.entries.get(name) else {
+            return false;
+        };
+        !is_unanswered && last.needs_no_query(node, tree.heartbeat_age_ms(node))
     }
 
     /// The view may not be current from now on. Until now it was, and it counts as reported when that was last found.
@@ -192,6 +206,7 @@ impl ProfileViews {
             && self.unsettled.insert(name.clone())
         {
             entry.last.confirm(self.confirmed);
+            entry.is_unanswered = true;
         }
     }
 }

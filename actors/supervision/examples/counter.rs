@@ -42,7 +42,8 @@ async fn main() -> Result<(), StartError> {
     let add = counter.port();
     for number in [1, 2, 13, 3] {
         println!("add {number}: {:?}", add.ask(Add(number), TIMEOUT).await);
-        show(&settled(&root.board()).await);
+        let tree = settled(&root.board()).await;
+        show(&tree);
     }
     root.stop().await;
     show(&root.board().snapshot());

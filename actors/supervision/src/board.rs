@@ -22,7 +22,7 @@ use crate::monotonic;
 use crate::plan::{ChildKey, ChildKeys, ChildSlots, RunId};
 use crate::rendered_json::RenderedJson;
 use crate::tree::{HeartbeatAges, Tree, millis};
-use crate::tree_node::{ChildKind, ChildState, LastExit, RemovedCounts, TreeNode};
+use crate::tree_node::{ChildKind, ChildState, LastExit, LastHeartbeat, RemovedCounts, TreeNode};
 use crate::tree_version::TreeVersion;
 use crate::worker_thread::WorkerThread;
 
@@ -69,7 +69,18 @@ pub(crate) struct ChildStatus {
     pub(crate) due: Option<Duration>,
     pub(crate) running: Option<RunningChild>,
     /// The node as last read, until the status changes.
-    node: Option<Arc<TreeNode>>,
+    node: Option<(NodeCounts, Arc<TreeNode>)>,
+}
+
+/// What a node has that changes without a change of the status. Beside the status, so that a reading touches no node that is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NodeCounts {
+    queue_depth: usize,
+    refused: u64,
+    removed: RemovedCounts,
+    restarts_in_window: usize,
+    next_restart_in_ms: Option<u64>,
+    heartbeat: Option<LastHeartbeat>,
 }
 
 /// A running incarnation, for the check of heartbeats.
@@ -101,9 +112,10 @@ impl Board {
     /// The whole tree as it is now. Callable from any thread. Looks at every child, and makes the nodes of those that have changed
     /// since the last call, and of their supervisors.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "there is no node before it that could be the same")]
     pub fn snapshot(&self) -> Tree {
         let mut ages = HeartbeatAges::at(monotonic::now());
-        let root = self.root.node(&mut ages);
+        let root = self.root.node(None, &mut ages).expect("there is no node before it that could be the same");
         Tree { root, threads: ages.into_threads() }
     }
 
@@ -299,26 +311,31 @@ impl StatusCell {
         }
     }
 
-    /// The node of now: the one of the last reading, if it is the same.
-    fn node(&self, ages: &mut HeartbeatAges) -> Arc<TreeNode> {
-        let children: Vec<_> = self.children_of_supervisor().iter().map(|child| child.node(ages)).collect();
+    /// The node of now; `None` if it is `before`.
+    fn node(&self, before: Option<&Arc<TreeNode>>, ages: &mut HeartbeatAges) -> Option<Arc<TreeNode>> {
+        let last = match self.kind {
+            ChildKind::Supervisor => locked(&self.status).node.as_ref().map(|(_, node)| Arc::clone(node)),
+            ChildKind::Worker => None,
+        };
+        let below = self.nodes_below(last.as_ref().map_or(&[], |node| &node.children), ages);
         let (now, removed) = (ages.now(), *locked(&self.removed));
-        let (queue_depth, refused) = (self.mailbox.gauge().waiting(), self.mailbox.gauge().refused());
         let mut status = locked(&self.status);
         let in_window = |at: &&Duration| now.saturating_sub(**at) < status.window;
-        let restarts_in_window = status.recent.iter().filter(in_window).count();
-        let next_restart_in_ms = status.due.map(|due| millis(due.saturating_sub(now)));
         let running = status.running.as_ref();
-        let heartbeat = running.map(|child| ages.of(&child.incarnation, &child.worker_thread, child.thread_number));
-        // What changes without a change of the status.
-        if let Some(node) = &status.node
-            && (node.queue_depth, node.refused, node.removed) == (queue_depth, refused, removed)
-            && (node.restarts_in_window, node.next_restart_in_ms) == (restarts_in_window, next_restart_in_ms)
-            && node.heartbeat == heartbeat
-            && node.children.len() == children.len()
-            && node.children.iter().zip(&children).all(|(before, now)| Arc::ptr_eq(before, now))
+        let counts = NodeCounts {
+            queue_depth: self.mailbox.gauge().waiting(),
+            refused: self.mailbox.gauge().refused(),
+            removed,
+            restarts_in_window: status.recent.iter().filter(in_window).count(),
+            next_restart_in_ms: status.due.map(|due| millis(due.saturating_sub(now))),
+            heartbeat: running.map(|child| ages.of(&child.incarnation, &child.worker_thread, child.thread_number)),
+        };
+        if below.is_none()
+            && let Some((shown, node)) = &status.node
+            && *shown == counts
         {
-            return Arc::clone(node);
+            let is_before = before.is_some_and(|before| Arc::ptr_eq(before, node));
+            return (!is_before).then(|| Arc::clone(node));
         }
         let node = Arc::new(TreeNode {
             id: self.path.id().to_string(),
@@ -326,7 +343,7 @@ impl StatusCell {
             kind: self.kind,
             state: status.state,
             generation: status.generation,
-            restarts_in_window,
+            restarts_in_window: counts.restarts_in_window,
             restarts_total: status.generation.saturating_sub(1),
             started_at: status.started_at.map(|at| at.to_string()),
             last_exit: status.last_exit.as_ref().map(|(reason, at)| LastExit {
@@ -334,17 +351,32 @@ impl StatusCell {
                 text: reason.to_string(),
                 at: at.to_string(),
             }),
-            queue_depth,
-            refused,
-            next_restart_in_ms,
-            heartbeat,
+            queue_depth: counts.queue_depth,
+            refused: counts.refused,
+            next_restart_in_ms: counts.next_restart_in_ms,
+            heartbeat: counts.heartbeat,
             thread: self.worker_thread.name().to_owned(),
-            children,
+            children: below.or_else(|| Some(last?.children.clone())).unwrap_or_default(),
             removed,
             json: RenderedJson::default(),
         });
-        status.node = Some(Arc::clone(&node));
-        node
+        status.node = Some((counts, Arc::clone(&node)));
+        Some(node)
+    }
+
+    /// The nodes of the children; `None` if they are those of `before`.
+    fn nodes_below(&self, before: &[Arc<TreeNode>], ages: &mut HeartbeatAges) -> Option<Vec<Arc<TreeNode>>> {
+        let cells = self.children_of_supervisor();
+        let mut nodes = (cells.len() != before.len()).then(Vec::new);
+        for (place, cell) in cells.iter().enumerate() {
+            match (&mut nodes, cell.node(before.get(place), ages)) {
+                (None, None) => {}
+                (None, Some(node)) => nodes = Some(before[..place].iter().cloned().chain([node]).collect()),
+                (Some(nodes), None) => nodes.extend(before.get(place).cloned()),
+                (Some(nodes), Some(node)) => nodes.push(node),
+            }
+        }
+        nodes
     }
 }
 
