@@ -121,17 +121,17 @@ impl TreeNode {
         })
     }
 
-    /// The node at `path`, if there is one. Looks only at the siblings of those on the way.
+    /// The node at `path`, if there is one. Looks only at the siblings of the nodes above it.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&TreeNode> {
         if self.path == path {
             return Some(self);
         }
-        let is_on_the_way = |child: &&Arc<TreeNode>| match path.strip_prefix(child.path.as_str()) {
+        let is_at_or_above = |child: &&Arc<TreeNode>| match path.strip_prefix(child.path.as_str()) {
             Some(rest) => rest.is_empty() || rest.starts_with('/'),
             None => false,
         };
-        self.children.iter().filter(is_on_the_way).find_map(|child| child.find(path))
+        self.children.iter().filter(is_at_or_above).find_map(|child| child.find(path))
     }
 
     /// The child with this id, if there is one.
