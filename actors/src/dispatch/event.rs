@@ -11,7 +11,8 @@ use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::descriptor::Descriptor;
-use caduceus_contract::wire::event::{InboundEvent, ReceivedEvent};
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::received_event::ReceivedEvent;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 /// An event with the data for its turn.

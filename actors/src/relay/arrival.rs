@@ -8,10 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::dead_letter::DeadLetter;
 use crate::time::now_ms;
 use caduceus_contract::json::RawJson;
-use caduceus_contract::wire::event::{InboundEvent, ReceivedEvent};
+use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::frame::{FrameError, Inbound, PassthroughForward};
 use caduceus_contract::wire::interaction::{self, InteractionError};
 use caduceus_contract::wire::lines::{LineTooLong, SkippedLine};
+use caduceus_contract::wire::received_event::ReceivedEvent;
 
 /// Most places that arrivals take at a time, over all connections of a link.
 pub(super) const PLACES: u32 = 256;

@@ -29,7 +29,8 @@ use caduceus_contract::messages::ledger::{HistoryEntry, InboundId};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::descriptor::Descriptor;
-use caduceus_contract::wire::event::{InboundEvent, ReceivedEvent, Source};
+use caduceus_contract::wire::event::{InboundEvent, Source};
+use caduceus_contract::wire::received_event::ReceivedEvent;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use caduceus_supervision::{
     ChildSpec, Incarnation, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,

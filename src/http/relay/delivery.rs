@@ -14,8 +14,8 @@ use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::wire::delivery::{
     self, EventDelivery, InterruptDelivery, MAX_SKEW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER,
 };
-use caduceus_contract::wire::event::ReceivedEvent;
 use caduceus_contract::wire::provisioning::OkBody;
+use caduceus_contract::wire::received_event::ReceivedEvent;
 use caduceus_contract::wire::session::names_session_of;
 use futures_util::future::{Either, select};
 use serde_json::{Map, Value};

@@ -1,13 +1,11 @@
 //! An inbound event: one message in one chat, as the connector normalises it.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 use serde_json::Value;
 
-use super::borrowed::{BorrowedJson, JsonValue};
+use super::borrowed::JsonValue;
 use super::fields::{FieldError, Fields};
-use crate::json::{RawJson, identifier};
+use crate::json::identifier;
 
 /// The name in place of an unknown platform.
 pub const RELAY: &str = "relay";
@@ -189,15 +187,6 @@ pub struct InboundEvent {
     pub follow_up: Option<String>,
 }
 
-/// An event and its text, of which the row in the ledger and the line for an agent are made.
-#[derive(Debug, Clone)]
-pub struct ReceivedEvent {
-    /// The event, parsed.
-    pub event: Arc<InboundEvent>,
-    /// The event as received, with unknown fields: one line, in which no name is repeated, so that all who read it read the same.
-    pub raw: RawJson,
-}
-
 /// The choice made in a prompt, as a connector sends it. A gateway passes it to the agent unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PromptResponse {
@@ -213,39 +202,6 @@ pub struct PromptResponse {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event: {0}")]
 pub struct EventError(pub FieldError);
-
-/// Why a text is not an event.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EventTextError {
-    /// It is not JSON that can be stored: an unpaired surrogate, or nested too deeply.
-    #[error("the event cannot be read: it contains an unpaired surrogate, or is nested too deeply")]
-    Unreadable,
-    /// It is not an event.
-    #[error(transparent)]
-    Event(#[from] EventError),
-}
-
-impl ReceivedEvent {
-    /// Reads the text of an event.
-    ///
-    /// # Errors
-    /// [`EventTextError`]: it must not run.
-    pub fn read(raw: RawJson) -> Result<Self, EventTextError> {
-        let json: BorrowedJson<'_> = serde_json::from_str(raw.get()).map_err(|_| EventTextError::Unreadable)?;
-        let event = Arc::new(InboundEvent::read(&json).map_err(EventError)?);
-        let is_plain = json.names_are_unique() && !raw.get().contains(['\n', '\r']);
-        let raw = if is_plain { raw } else { RawJson::of(&json.to_value()) };
-        Ok(Self { event, raw })
-    }
-
-    /// The event in `value`.
-    ///
-    /// # Errors
-    /// [`EventError`]: it must not run.
-    pub fn of(value: &Value) -> Result<Self, EventError> {
-        Ok(Self { event: Arc::new(InboundEvent::parse(value)?), raw: RawJson::of(value) })
-    }
-}
 
 impl InboundEvent {
     /// Reads an event from the wire; absent fields are empty.
@@ -276,7 +232,7 @@ impl InboundEvent {
         event
     }
 
-    fn read<V: JsonValue>(value: &V) -> Result<Self, FieldError> {
+    pub(super) fn read<V: JsonValue>(value: &V) -> Result<Self, FieldError> {
         let fields = Fields::of(value, "event")?;
         let source = fields.object("source")?;
         Ok(Self {

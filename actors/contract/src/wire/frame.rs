@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::action::Action;
 use super::action_result::ActionResult;
 use super::descriptor::Descriptor;
-use super::event::ReceivedEvent;
+use super::received_event::ReceivedEvent;
 use super::scan;
 use crate::json::RawJson;
 use line::Line;

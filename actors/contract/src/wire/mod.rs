@@ -11,6 +11,7 @@ pub mod frame;
 pub mod interaction;
 pub mod lines;
 pub mod provisioning;
+pub mod received_event;
 mod scan;
 pub mod session;
 pub mod token;

@@ -3,8 +3,8 @@
 use crate::wire::action::ActionError;
 use crate::wire::action_result::ActionResultError;
 use crate::wire::descriptor::DescriptorError;
-use crate::wire::event::EventTextError;
 use crate::wire::fields::FieldError;
+use crate::wire::received_event::EventTextError;
 
 /// Why a line was skipped; the link stays up. Contains nothing of the line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
