@@ -64,7 +64,7 @@ pub(super) async fn read_running(
     if !orphans.is_empty() {
         // Their guards end with the killed gateway. If a guard was killed too, its agent must not run beside the one that repeats
         // the work.
-        let ended = tokio::task::spawn_blocking(move || guard::end_turns(&orphans, ORPHANS_TIMEOUT));
+        let ended = tokio::task::spawn_blocking(move || guard::end_turns(&orphans, None, ORPHANS_TIMEOUT));
         ended.await.map_err(|error| error.to_string())?;
     }
     let mut restarts = 0;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// Makes ids of turns without a clock and without a random source: the same seed gives the same ids, so a plan that contains it is a
 /// value.
 ///
-/// The ids sort in the order in which they are made, and after those of an older seed. Without the seed they cannot be guessed.
+/// The ids of one seed sort in the order in which they are made, and after those of an older seed. Without the seed they cannot be guessed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TurnIds {
     seed: Uuid,

@@ -190,9 +190,9 @@ impl AgentProcess {
 
     /// The processes that have left the group. A scan of all processes takes too long for an arbiter.
     fn end_orphans(&self) {
-        let turn = self.turn;
+        let (turn, guard) = (self.turn, self.pid);
         let reaper = std::thread::Builder::new().name("reaper".to_owned());
-        if let Err(error) = reaper.spawn(move || guard::end_turns(&[turn], ORPHANS_TIMEOUT)) {
+        if let Err(error) = reaper.spawn(move || guard::end_turns(&[turn], Some(guard), ORPHANS_TIMEOUT)) {
             warn!(%turn, %error, "remaining processes of an agent not searched for");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use caduceus_contract::turn_id::TurnId;
 
@@ -15,14 +15,15 @@ pub(super) fn signal(signal: Signal) {
     let _ = rustix::process::kill_current_process_group(signal);
 }
 
-/// Kills every process that has one of `turns` in its environment, with those below it and in its session, and returns when there is
-/// none; after `timeout` at the latest. For the processes left when a guard could not do its work. Blocks.
-pub fn end_turns(turns: &[TurnId], timeout: Duration) {
+/// Kills every process that has one of `turns` in its environment, with those below it and in its session, and those in the session of
+/// `guard`, the process id of a guard that has ended. Returns when there is none; after `timeout` at the latest. For the processes left
+/// when a guard could not do its work. Blocks.
+pub fn end_turns(turns: &[TurnId], guard: Option<Pid>, timeout: Duration) {
     #[cfg(target_os = "linux")]
-    linux::end_turns(turns, timeout);
+    linux::end_turns(turns, guard, timeout);
     // On other systems the environment of another process cannot be read.
     #[cfg(not(target_os = "linux"))]
-    let _ = (turns, timeout);
+    let _ = (turns, guard, timeout);
 }
 
 #[cfg(target_os = "linux")]
@@ -54,10 +55,10 @@ mod linux {
         }
     }
 
-    pub(super) fn end_turns(turns: &[TurnId], timeout: Duration) {
+    pub(super) fn end_turns(turns: &[TurnId], guard: Option<Pid>, timeout: Duration) {
         let marks: Vec<String> = turns.iter().map(|turn| format!("{TURN_ID}={turn}")).collect();
         let own_session = rustix::process::getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
-        let mut sessions = HashSet::new();
+        let mut sessions = guard.into_iter().map(|guard| guard.as_raw_nonzero().get()).collect();
         let deadline = Instant::now() + timeout;
         // A round misses processes forked during it.
         while Instant::now() < deadline && kill_round(&marks, own_session, &mut sessions) > 0 {
@@ -95,9 +96,9 @@ mod linux {
         environment.split(|byte| *byte == 0).any(|pair| marks.iter().any(|mark| mark.as_bytes() == pair))
     }
 
-    /// The running processes of the turns: those with a mark, those below them, and those in a session that a marked process is in
-    /// and that no other running process leads. A guard leads the session of its agent, so a child that cleared its
-    /// environment is found there when both the guard and the agent have ended. `sessions` keeps what earlier rounds found.
+    /// The running processes of the turns: those with a mark, those below them, and those in a session of the turns that no running
+    /// process leads. A guard leads the session of its agent, so a child that cleared its environment is found there, also when a guard
+    /// and its agent have ended in the meantime. `sessions` has the sessions of guards, and keeps those that were found.
     pub(super) fn of_turns(
         processes: &[Process],
         marked: &HashSet<i32>,
@@ -105,13 +106,15 @@ mod linux {
         sessions: &mut HashSet<i32>,
     ) -> Vec<Process> {
         let running = || processes.iter().filter(|process| !process.ended);
-        sessions.extend(running().filter(|process| marked.contains(&process.pid)).map(|process| process.session));
-        // A session that another process leads, for example the shell of an operator who tries the agent's command, is not a turn's.
+        // A session that another process leads, for example the shell of an operator who tries the agent's command, is not a turn's,
+        // and does not become one when that process ends.
         let foreign: HashSet<i32> = running()
             .filter(|process| process.pid == process.session && !marked.contains(&process.pid))
             .map(|process| process.session)
             .chain([0, own_session])
             .collect();
+        let of_marked = running().filter(|process| marked.contains(&process.pid)).map(|process| process.session);
+        sessions.extend(of_marked.filter(|session| !foreign.contains(session)));
         let in_session = |process: &Process| sessions.contains(&process.session) && !foreign.contains(&process.session);
         let tops = running().filter(|process| marked.contains(&process.pid) || in_session(process));
         let mut found: HashSet<i32> = tops.map(|process| process.pid).collect();
@@ -223,12 +226,21 @@ mod tests {
     }
 
     #[test]
+    fn a_child_without_an_environment_is_found_by_the_guard_alone() {
+        let mut sessions = HashSet::from([20]);
+        assert_eq!(found(&[process(41, 1, 20), process(50, 1, 50)], &[], &mut sessions), [41]);
+    }
+
+    #[test]
     fn a_session_of_the_gateway_or_of_a_running_process_without_the_mark_is_left_alone() {
         let own = [process(1, 0, OWN_SESSION), process(30, 1, OWN_SESSION), process(5, 1, OWN_SESSION)];
         assert_eq!(found(&own, &[30], &mut HashSet::new()), [30]);
         // The shell of an operator who runs the agent's command with a copy of its environment.
         let shell = [process(60, 1, 60), process(61, 60, 60), process(62, 60, 60)];
-        assert_eq!(found(&shell, &[61], &mut HashSet::new()), [61]);
+        let mut sessions = HashSet::new();
+        assert_eq!(found(&shell, &[61], &mut sessions), [61]);
+        // It ends before the next round.
+        assert!(found(&[process(62, 1, 60)], &[], &mut sessions).is_empty());
         assert_eq!(found(&[process(2, 0, 0), process(70, 2, 0)], &[70], &mut HashSet::new()), [70]);
     }
 }
