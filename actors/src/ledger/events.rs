@@ -94,7 +94,7 @@ impl Work for WithdrawTurns {
                 attempts: before.attempts - 1,
                 turn: None,
                 note: before.note.clone(),
-                // Its turn never began.
+                // The time of an earlier attempt is not kept.
                 begun_at_ms: None,
             };
             match write(ledger, id, &before, after) {

@@ -45,7 +45,7 @@ impl Work for MarkOutbound {
             attempts,
             message_id: self.message_id.clone().or(before.message_id),
             error: self.error.clone().or(before.error),
-            sent_at_ms: before.sent_at_ms,
+            sent_at_ms: before.sent_at_ms.filter(|_| !was_not_sent),
         };
         ledger.store.write_reply_mark(self.id, from, after)?;
         ledger.reply_moved(Some(from), self.state);

@@ -123,8 +123,8 @@ pub struct InboundMark {
     pub(super) attempts: i64,
     pub(super) turn: Option<TurnId>,
     pub(super) note: Option<String>,
-    /// Milliseconds since 1970 at which its turn was last marked as running. The database sets it to the time of the
-    /// transaction when it writes that state.
+    /// Milliseconds since 1970 at which its turn was last marked as running; `None` after that was taken back. The database sets it to the
+    /// time of the transaction when it writes that state.
     pub(super) begun_at_ms: Option<i64>,
 }
 
@@ -142,7 +142,8 @@ pub struct OutboundMark {
     pub(super) attempts: i64,
     pub(super) message_id: Option<String>,
     pub(super) error: Option<String>,
-    /// Milliseconds since 1970 at which it was last marked as being sent, as in [`InboundMark`].
+    /// Milliseconds since 1970 at which it was last marked as being sent; `None` after it was found not to have been. The database sets it
+    /// as in [`InboundMark`].
     pub(super) sent_at_ms: Option<i64>,
 }
 

@@ -112,7 +112,7 @@ impl OutboundState {
 /// How an event reached the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The id under which the link is known to its connector; `None` if the connection named none.
+    /// The id of the gateway at its connector, in lower case; `None` if the connection named none.
     pub gateway: Option<Arc<str>>,
     /// Milliseconds since 1970 at which its frame or request was read.
     pub arrived_at_ms: i64,

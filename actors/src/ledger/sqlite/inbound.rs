@@ -23,7 +23,7 @@ use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
 /// Columns that never change.
-const FIXED_COLUMNS: usize = TARGET_COLUMNS + 10;
+pub(super) const FIXED_COLUMNS: usize = TARGET_COLUMNS + 10;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
 const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose event is missing is corrupt, not absent.

@@ -5,11 +5,12 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use tracing::warn;
 
 use super::duplicates::{DuplicateKeys, HashKey, KeyHashes};
-use super::inbound::{READ as READ_EVENT, inbound_row};
+use super::inbound::FIXED_COLUMNS;
 use super::marks;
 use super::memory::Memory;
 use super::open_rows::OpenRows;
 use super::row::{CorruptRow, checksum, params, verify};
+use super::terms;
 use super::transaction::CorruptRows;
 use crate::ledger::states::{INBOUND_OPEN, OUTBOUND_OPEN, RowCounts};
 
@@ -24,6 +25,8 @@ pub(super) struct LoadedRows {
     pub(super) memory: Memory,
     pub(super) row_counts: RowCounts,
     pub(super) corrupt: CorruptRows,
+    /// The last term in the marks.
+    pub(super) last_term: i64,
 }
 
 /// Reads the marks of all rows, some 40 ms for 100,000 rows of each kind. The checksums of marks are verified when a row is read, and
@@ -32,14 +35,17 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<LoadedRows> {
     let hash_key = hash_key(connection)?;
     let mut row_counts = RowCounts::default();
     let mut corrupt = CorruptRows::default();
+    let mut last_term = 0;
     let (mut keys, mut without_keys) = (Vec::new(), Vec::new());
     let (mut inbound, mut outbound) = (OpenRows::new(INBOUND_OPEN), OpenRows::new(OUTBOUND_OPEN));
     {
-        let mut statement = connection.prepare("SELECT id, state, frame, message, keys_sum FROM inbound_marks")?;
+        let mut statement =
+            connection.prepare("SELECT id, state, term, frame, message, keys_sum FROM inbound_marks")?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
             let id = add(row, &mut row_counts.inbound, &mut inbound)?;
-            match marks::key_hashes(row, id, 2) {
+            last_term = last_term.max(terms::plausible(row.get(2)?));
+            match marks::key_hashes(row, id, 3) {
                 Ok(hashes) => keys.extend(hashes.all().map(|hash| (hash, id))),
                 Err(CorruptRow) => without_keys.push(id),
             }
@@ -48,13 +54,14 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<LoadedRows> {
     for (id, hashes) in renew_hashes(connection, &hash_key, &without_keys, &mut corrupt)? {
         keys.extend(hashes.all().map(|hash| (hash, id)));
     }
-    let mut statement = connection.prepare("SELECT id, state FROM outbound_marks")?;
+    let mut statement = connection.prepare("SELECT id, state, term FROM outbound_marks")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         add(row, &mut row_counts.outbound, &mut outbound)?;
+        last_term = last_term.max(terms::plausible(row.get(2)?));
     }
     let memory = Memory::new(hash_key, DuplicateKeys::from_iter(keys), inbound, outbound);
-    Ok(LoadedRows { memory, row_counts, corrupt })
+    Ok(LoadedRows { memory, row_counts, corrupt, last_term })
 }
 
 /// Adds a row to the counts and to the open rows, and returns its number. An unknown state is a corrupt row, which is not used.
@@ -108,16 +115,16 @@ fn renew_hashes(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    warn!(rows = rows.len(), "corrupt keys in the ledger; they are made again from their events");
     let transaction = connection.unchecked_transaction()?;
     let mut renewed = Vec::new();
     {
         let mut write = connection.prepare(WRITE_HASHES)?;
         let mut read = connection.prepare(&format!("{READ_KEYS} WHERE id = ?"))?;
-        let mut whole = connection.prepare(&format!("{READ_EVENT} WHERE marks.id = ?"))?;
+        let mut whole = connection.prepare("SELECT * FROM inbound WHERE id = ?")?;
         for id in rows.iter().copied() {
             // Only of a good event, or the keys of something else would be found.
-            let is_good = whole.query_row([id], |row| Ok(inbound_row(row).is_ok())).optional()? == Some(true);
+            let is_good = |row: &Row<'_>| Ok(verify(marks::INBOUND_TABLE, id, row, 1, FIXED_COLUMNS).is_ok());
+            let is_good = whole.query_row([id], is_good).optional()? == Some(true);
             if !is_good {
                 drop(corrupt.add(marks::INBOUND_TABLE, id));
                 continue;
@@ -128,6 +135,9 @@ fn renew_hashes(
         }
     }
     transaction.commit()?;
+    if !renewed.is_empty() {
+        warn!(rows = renewed.len(), "corrupt keys in the ledger were made again from their events");
+    }
     Ok(renewed)
 }
 

@@ -239,7 +239,7 @@ fn connect(path: &Path) -> Result<(Connection, LoadedRows, Ids, i64), OpenRefusa
     )?;
     schema::migrate(&connection, found)?;
     let (rows, ids) = (loading::load(&connection)?, last_ids(&connection)?);
-    let term = terms::begin(&connection, &terms::host_name(), now_ms())?;
+    let term = terms::begin(&connection, &terms::host_name(), rows.last_term, now_ms())?;
     Ok((connection, rows, ids, term))
 }
 

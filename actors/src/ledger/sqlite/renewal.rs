@@ -1,10 +1,14 @@
 //! The step to version 7: columns for the times of each step, the gateway's id and the term, and another checksum.
 //!
 //! What an older build did not write is unknown: no times of the steps, no gateway, term 0. A row whose checksum is wrong keeps its wrong
-//! checksum, so it stays corrupt.
+//! checksum, so it stays corrupt. One that cannot be read at all, or not be stored in a strict table, becomes an empty corrupt row of the same
+//! number: damage to one row must not cost the others.
 
-use rusqlite::Connection;
+use std::iter::once;
+
 use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode};
+use tracing::error;
 
 use super::duplicates::KeyHashes;
 use super::marks::{self, INBOUND_TABLE, OUTBOUND_TABLE};
@@ -105,12 +109,19 @@ const REST: &str = r"
     DELETE FROM hash_key;
 ";
 
+/// Rows that are listed at a time.
+const PAGE: i64 = 10_000;
+
 /// A table whose rows get more columns: the part of its checksum, how its rows are read and written, and what a row becomes.
 struct RenewedTable {
     part: &'static str,
-    /// Selects the number, the columns under the checksum, and the checksum.
+    /// Its former name.
+    old: &'static str,
+    /// Selects the number, the columns under the checksum, and the checksum, of one row.
     read: &'static str,
     insert: &'static str,
+    /// Adds an empty row, whose checksum is wrong.
+    insert_empty: &'static str,
     columns: for<'a> fn(&[ValueRef<'a>]) -> Vec<ValueRef<'a>>,
     /// Columns after the checksum.
     after: fn(i64) -> Vec<ValueRef<'static>>,
@@ -119,15 +130,21 @@ struct RenewedTable {
 const RENEWED: [RenewedTable; 4] = [
     RenewedTable {
         part: INBOUND_TABLE,
+        old: "old_inbound",
+        insert_empty: "INSERT INTO inbound (id, link, platform, chat_id, digest, profile, session, received_at_ms, term, event, sum) \
+                       VALUES (?, '', '', '', x'', '', '', 0, 0, '', 0)",
         read: "SELECT id, link, platform, chat_id, bot_id, scope_id, user_id, thread_id, buffer_id, digest, message_id, \
-               profile, session, received_at_ms, event, sum FROM old_inbound ORDER BY id",
+               profile, session, received_at_ms, event, sum FROM old_inbound WHERE id = ?",
         insert: "INSERT INTO inbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         columns: |old| before_last(old, &[ValueRef::Null, ValueRef::Null, NO_TERM]),
         after: |_| Vec::new(),
     },
     RenewedTable {
         part: marks::INBOUND,
-        read: "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM old_inbound_marks ORDER BY id",
+        old: "old_inbound_marks",
+        insert_empty: "INSERT INTO inbound_marks (id, state, attempts, changed_at_ms, term, state_sum, keys_sum) \
+                       VALUES (?, 0, 0, 0, 0, 0, 0)",
+        read: "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM old_inbound_marks WHERE id = ?",
         insert: "INSERT INTO inbound_marks VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
         columns: |old| [old, &[ValueRef::Null, NO_TERM]].concat(),
         // The hashes are made anew at open, because there is no key for them.
@@ -135,15 +152,21 @@ const RENEWED: [RenewedTable; 4] = [
     },
     RenewedTable {
         part: OUTBOUND_TABLE,
+        old: "old_outbound",
+        insert_empty: "INSERT INTO outbound (id, link, platform, chat_id, recorded_at_ms, term, action, sum) \
+                       VALUES (?, '', '', '', 0, 0, '', 0)",
         read: "SELECT id, link, platform, chat_id, bot_id, scope_id, user_id, thread_id, inbound, turn, recorded_at_ms, \
-               action, sum FROM old_outbound ORDER BY id",
+               action, sum FROM old_outbound WHERE id = ?",
         insert: "INSERT INTO outbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         columns: |old| before_last(old, &[NO_TERM]),
         after: |_| Vec::new(),
     },
     RenewedTable {
         part: marks::OUTBOUND,
-        read: "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM old_outbound_marks ORDER BY id",
+        old: "old_outbound_marks",
+        insert_empty: "INSERT INTO outbound_marks (id, state, attempts, changed_at_ms, term, state_sum) \
+                       VALUES (?, 0, 0, 0, 0, 0)",
+        read: "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM old_outbound_marks WHERE id = ?",
         insert: "INSERT INTO outbound_marks VALUES (?,?,?,?,?,?,?,?,?)",
         columns: |old| [old, &[ValueRef::Null, NO_TERM]].concat(),
         after: |_| Vec::new(),
@@ -170,41 +193,77 @@ pub(super) fn renew_rows(connection: &Connection) -> rusqlite::Result<()> {
 
 fn renew(connection: &Connection, table: &RenewedTable) -> rusqlite::Result<()> {
     let mut insert = connection.prepare(table.insert)?;
+    let mut insert_empty = connection.prepare(table.insert_empty)?;
     let mut read = connection.prepare(table.read)?;
     let count = read.column_count() - 2;
-    let mut rows = read.query(())?;
-    while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        let old = (1..=count).map(|column| row.get_ref(column)).collect::<Result<Vec<_>, _>>()?;
-        let columns = (table.columns)(&old);
-        let sum = match former_verify(table.part, id, row, 1, count) {
-            Ok(()) => ValueRef::Integer(checksum(table.part, id, &columns)),
-            Err(_) => row.get_ref(count + 1)?,
-        };
-        let values = std::iter::once(ValueRef::Integer(id)).chain(columns).chain([sum]).chain((table.after)(id));
-        insert.execute(params(values))?;
-    }
-    Ok(())
+    for_each_row(connection, table.old, |id| {
+        let renewed = read.query_row([id], |row| {
+            let old = (1..=count).map(|column| row.get_ref(column)).collect::<Result<Vec<_>, _>>()?;
+            let columns = (table.columns)(&old);
+            let sum = match former_verify(table.part, id, row, 1, count) {
+                Ok(()) => ValueRef::Integer(checksum(table.part, id, &columns)),
+                Err(_) => row.get_ref(count + 1)?,
+            };
+            insert.execute(params(once(ValueRef::Integer(id)).chain(columns).chain([sum]).chain((table.after)(id))))
+        });
+        match renewed {
+            Err(error) if is_damage(&error) => {
+                error!(table = table.part, row = id, %error, "row of the ledger is lost: it is damaged");
+                insert_empty.execute([id])
+            }
+            other => other,
+        }
+    })
 }
 
-/// The checksum of a row of the history has its session's text.
+/// The checksum of a row of the history has its session's text. A conversation continues without an entry that is lost.
 fn renew_history(connection: &Connection) -> rusqlite::Result<()> {
     let mut insert = connection.prepare("INSERT INTO history VALUES (?,?,?,?,?)")?;
     let mut read = connection.prepare(
         "SELECT old_history.id, old_history.session, length, entries, sum, sessions.session FROM old_history \
-         LEFT JOIN sessions ON sessions.id = old_history.session ORDER BY old_history.id",
+         LEFT JOIN sessions ON sessions.id = old_history.session WHERE old_history.id = ?",
     )?;
-    let mut rows = read.query(())?;
-    while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        let [number, length, entries, sum, session] =
-            [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?, row.get_ref(4)?, row.get_ref(5)?];
-        let covered = [session, length, entries];
-        let is_good = sum == ValueRef::Integer(former_checksum(history::TABLE, id, &covered));
-        let sum = if is_good { ValueRef::Integer(checksum(history::TABLE, id, &covered)) } else { sum };
-        insert.execute(params([ValueRef::Integer(id), number, length, entries, sum]))?;
+    for_each_row(connection, "old_history", |id| {
+        let renewed = read.query_row([id], |row| {
+            let columns = [1, 2, 3, 4, 5].map(|column| row.get_ref(column));
+            let [number, length, entries, sum, session] = columns;
+            let (number, sum, covered) = (number?, sum?, [session?, length?, entries?]);
+            let is_good = sum == ValueRef::Integer(former_checksum(history::TABLE, id, &covered));
+            let sum = if is_good { ValueRef::Integer(checksum(history::TABLE, id, &covered)) } else { sum };
+            let [_, length, entries] = covered;
+            insert.execute(params([ValueRef::Integer(id), number, length, entries, sum]))
+        });
+        match renewed {
+            Err(error) if is_damage(&error) => {
+                error!(table = history::TABLE, row = id, %error, "row of the ledger is lost: it is damaged");
+                Ok(0)
+            }
+            other => other,
+        }
+    })
+}
+
+/// Calls `renew` with the number of each row of a table, in order. The numbers are read without the rows.
+fn for_each_row(
+    connection: &Connection,
+    table: &str,
+    mut renew: impl FnMut(i64) -> rusqlite::Result<usize>,
+) -> rusqlite::Result<()> {
+    let mut page = connection.prepare(&format!("SELECT id FROM {table} WHERE id > ? ORDER BY id LIMIT {PAGE}"))?;
+    let mut after = i64::MIN;
+    loop {
+        let ids = page.query_map([after], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+        let Some(last) = ids.last() else { return Ok(()) };
+        after = *last;
+        for id in ids {
+            renew(id)?;
+        }
     }
-    Ok(())
+}
+
+/// Whether an error says that one row cannot be read, or that a column has not the type of its table.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation))
 }
 
 fn renew_restarts(connection: &Connection) -> rusqlite::Result<()> {

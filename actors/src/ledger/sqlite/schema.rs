@@ -210,7 +210,13 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
 
 /// Migrates a file of version `from` to [`VERSION`], completely or not at all.
 pub(super) fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()> {
-    let missing = STEPS.iter().skip(usize::try_from(from).unwrap_or_default());
+    migrate_to(connection, from, VERSION)
+}
+
+/// Migrates a file of version `from` to version `to`, for tests of the files that older builds left.
+pub(super) fn migrate_to(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
+    let [from, until] = [from, to].map(|version| usize::try_from(version).unwrap_or_default());
+    let missing = STEPS.iter().take(until).skip(from);
     if missing.len() == 0 {
         return Ok(());
     }
@@ -221,7 +227,7 @@ pub(super) fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()
             MigrationStep::Run(step) => step(&transaction)?,
         }
     }
-    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.pragma_update(None, "user_version", to)?;
     transaction.commit()
 }
 

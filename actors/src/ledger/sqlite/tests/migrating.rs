@@ -1,11 +1,13 @@
 //! Files of older versions.
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 
 use super::*;
 use crate::ledger::sqlite::migration::former_checksum;
 use crate::ledger::sqlite::row::{params, text};
+use crate::ledger::sqlite::schema::migrate_to;
 use crate::ledger::tests::{received, restart};
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::profile_name::ProfileName;
@@ -123,6 +125,74 @@ fn a_file_of_version_3_is_migrated_with_its_rows_in_every_state() {
     }
     assert_eq!(record(&writer, 100), InboundId(10));
     assert_eq!(wait(writer.ask(ListRefusals)).unwrap(), [ProfileName::default_profile()]);
+}
+
+/// The file of a version 6 build: that of version 3, with hashes of keys.
+fn version_6() -> Home {
+    let home = version_3();
+    let file = home.peek();
+    migrate_to(&file, 3, 6).unwrap();
+    file.execute("UPDATE inbound_marks SET frame = id, message = -id", ()).unwrap();
+    file.execute("INSERT INTO hash_key VALUES (1, zeroblob(16), 7)", ()).unwrap();
+    home
+}
+
+/// Applies `damage` to a file as if its tables had no types, so that a row gets what SQLite would refuse.
+fn damage_types(home: &Home, damage: &str) {
+    let file = home.peek();
+    file.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
+    let schema: Vec<(String, String)> = file
+        .prepare("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+        .unwrap()
+        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let write = |name: &str, sql: &str| {
+        file.pragma_update(None, "writable_schema", true).unwrap();
+        file.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", [sql, name]).unwrap();
+    };
+    for (name, sql) in &schema {
+        write(name, &sql.replace(" STRICT", "").replace(" NOT NULL", ""));
+    }
+    home.peek().execute_batch(damage).unwrap();
+    for (name, sql) in &schema {
+        write(name, sql);
+    }
+}
+
+#[test]
+fn a_file_of_version_6_is_migrated_and_its_keys_are_hashed_again() {
+    let home = version_6();
+    let writer = home.open();
+    for id in 1..9 {
+        let again = wait(writer.ask(event(id))).unwrap();
+        assert!(matches!(again, Recorded::Duplicate { id: found, .. } if found.0.unsigned_abs() == id), "{again:?}");
+    }
+    assert_eq!(record(&writer, 100), InboundId(10));
+    close(&writer);
+    assert_eq!(home.open().view().corrupt, 0, "row 9 was not read");
+}
+
+#[test]
+fn a_row_whose_columns_have_the_wrong_type_does_not_prevent_the_migration_of_the_others() {
+    let home = version_6();
+    damage_types(
+        &home,
+        "UPDATE inbound SET event = x'00' WHERE id = 1;
+         UPDATE inbound_marks SET attempts = NULL WHERE id = 2;
+         UPDATE outbound SET action = NULL WHERE id = 1;
+         UPDATE outbound_marks SET attempts = 'x' WHERE id = 2;
+         UPDATE history SET entries = NULL WHERE id = 1;",
+    );
+    let writer = home.open();
+    assert_eq!(received(&writer), []);
+    let rows = |state| wait(writer.ask(ListOutbound { states: vec![state], after: None, limit: 9 })).unwrap();
+    assert!(rows(OutboundState::Pending).is_empty() && rows(OutboundState::Sending).is_empty());
+    assert_eq!(rows(OutboundState::Ambiguous).len(), 1);
+    let entries = wait(writer.ask(LoadHistory { session: session("a"), limit: 9 })).unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.content.as_str()).collect::<Vec<_>>(), ["four"]);
+    assert_eq!(record(&writer, 100), InboundId(10));
 }
 
 type Columns = (Option<i64>, Option<i64>, i64);
