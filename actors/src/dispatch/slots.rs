@@ -1,7 +1,7 @@
 //! The slots for turns, shared by the dispatchers. They outlive every incarnation of a dispatcher: its successor adopts the slots of the
-//! turns that run, so none is lost and none is counted twice. Of an incarnation that was replaced nothing is accepted.
+//! turns that run, so none is lost and none is counted twice. A replaced incarnation can change nothing.
 //!
-//! The decisions are in [`SlotPlan`]. A dispatcher takes a slot without a message; one for which a slot became free is notified.
+//! The decisions are in `SlotPlan`. A dispatcher takes a slot without a message; one for which a slot became free is notified.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -69,6 +69,13 @@ impl Slots {
     }
 }
 
+impl Drop for DispatcherSlots {
+    /// A slot that is reserved for a dispatcher that has ended goes to the next in line at once, and not when its successor starts.
+    fn drop(&mut self) {
+        self.change(SlotPlan::stop_waiting);
+    }
+}
+
 impl SlotAccess for DispatcherSlots {
     fn change<R>(&mut self, change: impl FnOnce(&mut SlotPlan, usize) -> R) -> Option<R> {
         let mut state = self.slots.lock();
@@ -78,7 +85,7 @@ impl SlotAccess for DispatcherSlots {
         let result = change(&mut state.plan, self.dispatcher);
         let to_notify = state.plan.take_notified();
         drop(state);
-        // Itself it notices without a message.
+        // The caller reads its own reservation from the plan.
         for dispatcher in to_notify.into_iter().filter(|dispatcher| *dispatcher != self.dispatcher) {
             if let Err(error) = self.slots.0.dispatchers[dispatcher].tell(SlotReserved) {
                 debug!(dispatcher, %error, "dispatcher not notified of a slot");
@@ -156,6 +163,16 @@ mod tests {
         assert_eq!(take_or_wait(&mut first), None, "it was replaced");
         assert_eq!(take_or_wait(&mut second), Some(true), "the slot that was reserved for the first is free");
         assert_eq!(next.change(|slots, _| slots.in_use()), Some(1));
+    }
+
+    #[actix::test]
+    async fn a_dispatcher_that_has_ended_keeps_no_slot_reserved_until_its_successor_starts() {
+        let (slots, [mut first, mut second], ..) = two(1);
+        assert_eq!((take_or_wait(&mut second), take_or_wait(&mut first)), (Some(true), Some(false)));
+        second.change(SlotPlan::give_back);
+        drop(first);
+        assert_eq!(take_or_wait(&mut second), Some(true));
+        assert_eq!(slots.of(0, 2).change(|slots, _| slots.in_use()), Some(1));
     }
 
     #[actix::test]

@@ -197,7 +197,10 @@ impl Gate {
             since: entry.since,
             stop: entry.stop.clone(),
         };
-        self.lock().turns.values().filter(|entry| entry.is_running()).map(permitted).collect()
+        let mut turns: Vec<_> = self.lock().turns.values().filter(|entry| entry.is_running()).map(permitted).collect();
+        // The ids of different dispatchers do not sort by time.
+        turns.sort_by_key(|turn| turn.since);
+        turns
     }
 
     // Every critical section leaves the gate consistent, so a poisoned lock can be used.

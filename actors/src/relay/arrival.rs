@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::dead_letter::DeadLetter;
-use crate::time::now_ms;
 use caduceus_contract::json::RawJson;
+use caduceus_contract::messages::ledger::Receipt;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::frame::{FrameError, Inbound, PassthroughForward};
 use caduceus_contract::wire::interaction::{self, InteractionError};
@@ -28,6 +28,8 @@ pub(super) struct Arrival {
     pub(super) digest: [u8; 32],
     /// Milliseconds since 1970 at which it was read.
     pub(super) read_at_ms: i64,
+    /// The id of the gateway, if the connection named one; set by the actor.
+    pub(super) gateway: Option<Arc<str>>,
     /// Released once the frame is answered and its acknowledgement written.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -91,17 +93,23 @@ impl Arrival {
     pub(super) fn of(
         content: ArrivalContent,
         buffer_id: Option<String>,
-        line: &[u8],
+        (line, read_at_ms): (&[u8], i64),
         place: OwnedSemaphorePermit,
     ) -> Self {
-        Self { content, buffer_id, digest: Sha256::digest(line).into(), read_at_ms: now_ms(), place }
+        Self { content, buffer_id, digest: Sha256::digest(line).into(), read_at_ms, gateway: None, place }
+    }
+
+    /// How it was received.
+    pub(super) fn receipt(&self) -> Receipt {
+        Receipt { gateway: self.gateway.clone(), arrived_at_ms: self.read_at_ms }
     }
 
     /// A line that was too long to be buffered.
-    pub(super) fn skipped(line: SkippedLine, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn skipped(line: SkippedLine, read_at_ms: i64, place: OwnedSemaphorePermit) -> Self {
         let letter = DeadLetter::skipped(line.bytes, LineTooLong.to_string());
         let content = ArrivalContent::Dead(letter);
-        Self { content, buffer_id: Some(line.buffer_id), digest: line.digest, read_at_ms: now_ms(), place }
+        let (buffer_id, digest) = (Some(line.buffer_id), line.digest);
+        Self { content, buffer_id, digest, read_at_ms, gateway: None, place }
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::{debug, error, info, warn};
 use super::arrival::{Arrival, ArrivalContent};
 use super::counts::LinkCounts;
 use super::dead_letter::DeadLetter;
-use super::offers::{self, OfferedAnswers};
+use super::offers::{self, OfferedAnswer};
 use super::ports::RelayPorts;
 use super::settings::LinkSettings;
 use super::timings::LinkTimings;
@@ -17,7 +17,7 @@ use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::{OfferedEvent, StopSession};
-use caduceus_contract::messages::ledger::{LedgerError, Receipt, Recorded};
+use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::messages::relay::{LinkChanged, LinkState};
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::profile_name::ProfileName;
@@ -75,16 +75,22 @@ impl LinkContext {
     }
 
     /// Offers events to their dispatchers, in one message to each.
-    pub(super) fn offer(&self, events: Vec<OfferedEvent>) -> impl Future<Output = OfferedAnswers> + use<> {
+    pub(super) fn offer<T>(
+        &self,
+        events: Vec<(T, OfferedEvent)>,
+    ) -> Vec<(Vec<T>, impl Future<Output = OfferedAnswer> + use<T>)> {
         offers::offer(&self.ports.dispatch, events, self.timings.take)
     }
 
-    /// Whether each offered event was taken; none was for which there is no answer.
-    pub(super) fn taken(&self, answers: &OfferedAnswers) -> Vec<bool> {
-        if let Some(reason) = answers.iter().find_map(|answer| answer.err()) {
-            debug!(link = %self.link.0, %reason, "dispatcher did not answer");
+    /// Whether each event offered to one dispatcher was taken; none was if there is no answer.
+    pub(super) fn taken(&self, answer: OfferedAnswer) -> Vec<bool> {
+        match answer {
+            Ok(answers) => answers.iter().map(Result::is_ok).collect(),
+            Err(reason) => {
+                debug!(link = %self.link.0, %reason, "dispatcher did not answer");
+                Vec::new()
+            }
         }
-        answers.iter().map(|answer| *answer == Ok(Ok(()))).collect()
     }
 
     /// Stores a dead letter in the ledger, under the profile that the link belongs to.
@@ -92,10 +98,9 @@ impl LinkContext {
         &self,
         letter: &DeadLetter,
         arrival: &Arrival,
-        receipt: Receipt,
     ) -> impl Future<Output = DeadLetterAnswer> + use<> {
         let (link, buffer_id) = (self.link.clone(), arrival.buffer_id.clone());
-        let record = letter.record(link, receipt, self.profile.clone(), buffer_id, arrival.digest);
+        let record = letter.record(link, arrival.receipt(), self.profile.clone(), buffer_id, arrival.digest);
         self.ports.ledger.ask(record, self.timings.take)
     }
 

@@ -1,77 +1,32 @@
-//! Offers events to their dispatchers: those of one read are one message to each, and have one answer together.
+//! Offers events to their dispatchers: those of one read are one message to each.
 
-use std::iter::repeat_n;
 use std::time::Duration;
-use std::vec;
-
-use futures_util::future::join_all;
 
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent};
 use caduceus_contract::share::DispatchShare;
 use caduceus_supervision::{AskError, Port};
 
-/// For each event, in the order in which they were offered: what its dispatcher answered, or why it did not.
-pub(super) type OfferedAnswers = Vec<Result<Result<(), NotRecorded>, AskError>>;
+/// The answer of a dispatcher, for each of the events that it was offered.
+pub(super) type OfferedAnswer = Result<Vec<Result<(), NotRecorded>>, AskError>;
 
-/// The events of one offer by dispatcher.
-struct DividedEvents {
-    /// By number of the dispatcher, each in order.
-    events: Vec<Vec<OfferedEvent>>,
-    /// The dispatcher of each event, in order.
-    dispatchers: Vec<usize>,
-}
-
-/// Sends `events` to the dispatchers, in order to each of them. Resolves when all have answered, each within `timeout`: acknowledgements keep the
-/// order of arrival, so most of them would wait for each other anyway.
-pub(super) fn offer(
+/// Sends `events`, each with what belongs to it, to the dispatchers, in order to each of them. For each dispatcher that gets some: what
+/// belongs to its events, and its answer, within `timeout`. A refusal by one is not delayed by another, because the link must offer nothing new
+/// behind it.
+pub(super) fn offer<T>(
     dispatchers: &[Port<OfferEvents>],
-    events: Vec<OfferedEvent>,
+    events: Vec<(T, OfferedEvent)>,
     timeout: Duration,
-) -> impl Future<Output = OfferedAnswers> + use<> {
-    let divided = divide(events, dispatchers.len());
+) -> Vec<(Vec<T>, impl Future<Output = OfferedAnswer> + use<T>)> {
+    let mut offers: Vec<(Vec<T>, Vec<OfferedEvent>)> = dispatchers.iter().map(|_| (Vec::new(), Vec::new())).collect();
+    for (belongs, event) in events {
+        let number = DispatchShare::number_of(&event.event.source, dispatchers.len());
+        let (all_belong, events) = &mut offers[number];
+        all_belong.push(belongs);
+        events.push(event);
+    }
+    let of_dispatcher = offers.into_iter().zip(dispatchers).filter(|((belongs, _), _)| !belongs.is_empty());
     // Sent now, so that two offers arrive in order.
-    let ask = |(port, events): (&Port<OfferEvents>, Vec<OfferedEvent>)| {
-        let number = events.len();
-        let answer = (number > 0).then(|| port.ask(OfferEvents(events), timeout));
-        async move {
-            match answer {
-                Some(answer) => answers_of(answer.await, number),
-                None => Vec::new().into_iter(),
-            }
-        }
-    };
-    let asked: Vec<_> = dispatchers.iter().zip(divided.events).map(ask).collect();
-    async move {
-        let mut answers = join_all(asked).await;
-        let next = |dispatcher: usize| answers[dispatcher].next().unwrap_or(Err(AskError::Closed));
-        divided.dispatchers.into_iter().map(next).collect()
-    }
-}
-
-fn divide(events: Vec<OfferedEvent>, dispatchers: usize) -> DividedEvents {
-    if dispatchers == 1 {
-        return DividedEvents { dispatchers: vec![0; events.len()], events: vec![events] };
-    }
-    let mut divided = DividedEvents { dispatchers: Vec::with_capacity(events.len()), events: Vec::new() };
-    divided.events.resize_with(dispatchers, Vec::new);
-    for event in events {
-        let number = DispatchShare::number_of(&event.event.source, dispatchers);
-        divided.dispatchers.push(number);
-        divided.events[number].push(event);
-    }
-    divided
-}
-
-/// The answer of one dispatcher, for each of its events.
-fn answers_of(
-    answer: Result<Vec<Result<(), NotRecorded>>, AskError>,
-    number: usize,
-) -> vec::IntoIter<Result<Result<(), NotRecorded>, AskError>> {
-    let answers: OfferedAnswers = match answer {
-        Ok(answers) => answers.into_iter().map(Ok).collect(),
-        Err(error) => repeat_n(Err(error), number).collect(),
-    };
-    answers.into_iter()
+    of_dispatcher.map(|((belongs, events), port)| (belongs, port.ask(OfferEvents(events), timeout))).collect()
 }
 
 #[cfg(test)]
@@ -79,6 +34,7 @@ mod tests {
     use std::sync::Arc;
 
     use actix::{Actor, Context, Handler, MessageResult};
+    use futures_util::FutureExt as _;
     use serde_json::json;
 
     use super::*;
@@ -122,15 +78,28 @@ mod tests {
         }
     }
 
+    /// What each event got, by its number.
+    async fn answers(ports: &[Port<OfferEvents>], events: Vec<OfferedEvent>, timeout: Duration) -> Vec<OfferedAnswer> {
+        let number = events.len();
+        let mut all: Vec<OfferedAnswer> = (0..number).map(|_| Ok(Vec::new())).collect();
+        for (numbers, answer) in offer(ports, events.into_iter().enumerate().collect(), timeout) {
+            let answer = answer.await;
+            for (place, number) in numbers.into_iter().enumerate() {
+                all[number] = answer.clone().map(|answers| vec![answers[place]]);
+            }
+        }
+        all
+    }
+
     #[actix::test]
     async fn the_events_of_a_read_are_one_message_to_each_dispatcher_and_each_has_its_own_answer() {
         for dispatchers in 1..=3 {
             let (sender, mut received) = tokio::sync::mpsc::unbounded_channel();
             let ports: Vec<_> = (0..dispatchers).map(|_| Port::from(StubDispatch(sender.clone()).start())).collect();
-            let events: Vec<_> = (0..40).map(event).collect();
-            let answers = offer(&ports, events.clone(), Duration::from_mins(1)).await;
-            let expected =
-                |chat: usize| Ok(if chat.is_multiple_of(2) { Ok(()) } else { Err(NotRecorded::LedgerUnavailable) });
+            let answers = answers(&ports, (0..40).map(event).collect(), Duration::from_mins(1)).await;
+            let expected = |chat: usize| {
+                Ok(vec![if chat.is_multiple_of(2) { Ok(()) } else { Err(NotRecorded::LedgerUnavailable) }])
+            };
             assert_eq!(answers, (0..40).map(expected).collect::<Vec<_>>());
             let mut messages = Vec::new();
             while let Ok(chats) = received.try_recv() {
@@ -142,16 +111,21 @@ mod tests {
     }
 
     #[actix::test]
-    async fn events_of_a_dispatcher_that_does_not_run_have_an_error_and_the_others_their_answers() {
+    async fn a_dispatcher_that_does_not_run_delays_no_answer_of_another() {
         let (sender, _received) = tokio::sync::mpsc::unbounded_channel();
         let lost: caduceus_supervision::Mailbox<StubDispatch> = caduceus_supervision::Mailbox::new();
+        // Its mailbox takes the message, and nothing answers.
         let ports = vec![StubDispatch(sender).start().into(), lost.port()];
-        let events: Vec<_> = (0..40).map(|number| event(2 * number)).collect();
-        let numbers: Vec<_> = events.iter().map(|event| DispatchShare::number_of(&event.event.source, 2)).collect();
-        drop(lost);
-        let answers = offer(&ports, events, Duration::from_millis(50)).await;
-        let are_taken: Vec<_> = answers.iter().map(|answer| *answer == Ok(Ok(()))).collect();
-        assert_eq!(are_taken, numbers.iter().map(|number| *number == 0).collect::<Vec<_>>());
-        assert!(numbers.contains(&0) && numbers.contains(&1));
+        let events = (0..40).map(|number| (number, event(2 * number))).collect();
+        let mut offers = offer(&ports, events, Duration::from_mins(1));
+        let (second, unanswered) = offers.pop().unwrap();
+        let (first, answered) = offers.pop().unwrap();
+        assert_eq!((first.len() + second.len(), offers.len()), (40, 0));
+        assert_eq!(answered.await, Ok(vec![Ok(()); first.len()]));
+        let unanswered = std::pin::pin!(unanswered);
+        assert!(unanswered.now_or_never().is_none(), "the other one still waits");
+        for (number, of) in [(first, 0), (second, 1)] {
+            assert!(number.iter().all(|number| DispatchShare::number_of(&event(2 * number).event.source, 2) == of));
+        }
     }
 }

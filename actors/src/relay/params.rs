@@ -12,7 +12,6 @@ use super::media;
 use super::steps::Prepared;
 use crate::profile::messages::{ConnectParams, Identity, NoConnectParams};
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::Receipt;
 use caduceus_contract::wire::event::{InboundEvent, RELAY};
 use caduceus_contract::wire::provisioning::RelevancePolicy;
 use caduceus_contract::wire::url::RelayUrl;
@@ -96,10 +95,10 @@ impl LinkParams {
         self.claim = None;
     }
 
-    /// How something was received over this link that was read at `read_at_ms`, in milliseconds since 1970.
-    pub(super) fn receipt(&self, read_at_ms: i64) -> Receipt {
+    /// The id of the gateway that was last dialled, if it has one.
+    pub(super) fn gateway_id(&self) -> Option<Arc<str>> {
         let gateway = self.last.as_ref().and_then(|params| params.gateway.as_ref());
-        Receipt { gateway: gateway.map(|gateway| Arc::clone(gateway.id())), arrived_at_ms: read_at_ms }
+        gateway.map(|gateway| Arc::clone(gateway.id()))
     }
 
     /// The address to dial, and the token of the upgrade.

@@ -22,6 +22,7 @@ use super::dial::Socket;
 use super::pending::Ticket;
 use super::steps::{CloseWith, Loss, plain};
 use super::writer::{Control, Outbound, SocketWriter};
+use crate::time::now_ms;
 use caduceus_contract::wire::frame::{FromConnector, ReceivedFrame};
 use caduceus_contract::wire::lines::{LineBuffer, LineTooLong, SocketLine};
 use caduceus_contract::wire::token::UNAUTHORIZED_CODE;
@@ -302,12 +303,14 @@ impl SocketReader {
     }
 
     async fn read_lines(&mut self) -> Result<(), LineTooLong> {
+        // Before any wait, for all lines of one read.
+        let read_at_ms = now_ms();
         while let Some(line) = self.lines.next_line()? {
             match line {
-                SocketLine::Whole(line) => self.handle_line(&line).await,
+                SocketLine::Whole(line) => self.handle_line(&line, read_at_ms).await,
                 SocketLine::TooLong(line) => {
                     if let Some(place) = self.place(0).await {
-                        self.report(SocketEvent::Arrived(Box::new(Arrival::skipped(line, place)))).await;
+                        self.report(SocketEvent::Arrived(Box::new(Arrival::skipped(line, read_at_ms, place)))).await;
                     }
                 }
             }
@@ -317,18 +320,18 @@ impl SocketReader {
     }
 
     /// Reads one line and sends its event to the actor.
-    async fn handle_line(&mut self, line: &Bytes) {
+    async fn handle_line(&mut self, line: &Bytes, read_at_ms: i64) {
         let ReceivedFrame { frame, buffer_id } = FromConnector::read(line);
         let event = match frame {
             Ok(None) if buffer_id.is_none() => SocketEvent::Unknown,
-            Ok(None) => return self.arrive(Err(ArrivalError::UnknownType), buffer_id, line).await,
+            Ok(None) => return self.arrive(Err(ArrivalError::UnknownType), buffer_id, (line, read_at_ms)).await,
             Ok(Some(FromConnector::Inbound(frame))) => {
-                return self.arrive(ArrivedEvent::of_inbound(&frame), buffer_id, line).await;
+                return self.arrive(ArrivedEvent::of_inbound(&frame), buffer_id, (line, read_at_ms)).await;
             }
             Ok(Some(FromConnector::PassthroughForward(frame))) => {
-                return self.arrive(ArrivedEvent::of_forward(&frame), buffer_id, line).await;
+                return self.arrive(ArrivedEvent::of_forward(&frame), buffer_id, (line, read_at_ms)).await;
             }
-            Err(error) => return self.arrive(Err(error.into()), buffer_id, line).await,
+            Err(error) => return self.arrive(Err(error.into()), buffer_id, (line, read_at_ms)).await,
             Ok(Some(frame)) => SocketEvent::Frame(Box::new(frame)),
         };
         self.report(event).await;
@@ -338,14 +341,20 @@ impl SocketReader {
     }
 
     /// A line that is not an event is stored if it would be sent again, and skipped if not.
-    async fn arrive(&mut self, event: Result<ArrivedEvent, ArrivalError>, buffer_id: Option<String>, line: &Bytes) {
+    async fn arrive(
+        &mut self,
+        event: Result<ArrivedEvent, ArrivalError>,
+        buffer_id: Option<String>,
+        (line, read_at_ms): (&Bytes, i64),
+    ) {
         let content = match event {
             Ok(event) => ArrivalContent::Event(event),
             Err(error) if buffer_id.is_some() => ArrivalContent::Dead(DeadLetter::of(line, error.to_string())),
             Err(error) => return self.report(SocketEvent::Skipped(error.to_string())).await,
         };
         if let Some(place) = self.place(line.len()).await {
-            self.report(SocketEvent::Arrived(Box::new(Arrival::of(content, buffer_id, line, place)))).await;
+            self.report(SocketEvent::Arrived(Box::new(Arrival::of(content, buffer_id, (line, read_at_ms), place))))
+                .await;
         }
     }
 

@@ -6,11 +6,12 @@ use actix::Message;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 
+use crate::incarnation_future::spawn_outside;
 use crate::port::{AskError, PendingAnswer, Port, PortTarget, TellError};
 
 /// A port that sends each message to all of `ports`, which must not be empty.
 ///
-/// A question has one answer: the first that arrives for which `settles` holds. Without one it is the first error, since an actor that did
+/// A question has one answer: the first that arrives for which `settles` holds; the other actors get the question all the same. Without one it is the first error, since an actor that did
 /// not answer might have had it, and otherwise the first answer. A notification that one of them did not receive counts as not sent: it may be sent
 /// again, and the others then receive it twice.
 ///
@@ -79,7 +80,11 @@ where
             let (mut first_answer, mut first_error) = (None, None);
             while let Some(answer) = pending.next().await {
                 match answer {
-                    Ok(answer) if settles(&answer) => return Ok(answer),
+                    Ok(answer) if settles(&answer) => {
+                        // A question without a receiver is withdrawn, and is meant for all.
+                        spawn_outside(async move { while pending.next().await.is_some() {} });
+                        return Ok(answer);
+                    }
                     Ok(answer) => first_answer = first_answer.or(Some(answer)),
                     Err(error) => first_error = first_error.or(Some(error)),
                 }

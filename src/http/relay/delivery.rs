@@ -7,6 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{Bytes, Json, Payload};
 use caduceus_actors::locked::locked;
+use caduceus_actors::time::now_ms;
 use caduceus_contract::messages::dispatch::StopSession;
 use caduceus_contract::messages::profile::VerifyDelivery;
 use caduceus_contract::messages::relay::Deliver;
@@ -64,6 +65,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
 }
 
 async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
+    let read_at_ms = now_ms();
     let signed = VerifiedDelivery::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
@@ -75,6 +77,7 @@ async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> De
         owner: signed.route.owner.clone(),
         signature: signed.signature.clone(),
         digest: Sha256::digest(&signed.body).into(),
+        read_at_ms,
         event,
         raw_event: raw,
     };

@@ -178,6 +178,8 @@ pub struct Deliver {
     pub signature: String,
     /// SHA-256 of the body.
     pub digest: [u8; 32],
+    /// Milliseconds since 1970 at which the request began.
+    pub read_at_ms: i64,
     /// The event, parsed.
     pub event: Arc<InboundEvent>,
     /// The event, as received.

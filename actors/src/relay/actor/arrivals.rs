@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::arrival::{Arrival, ArrivalContent, ArrivedEvent};
 use super::super::context::DeadLetterAnswer;
-use super::super::offers::OfferedAnswers;
+use super::super::offers::OfferedAnswer;
 use super::super::socket::SocketEvent;
 use super::super::unacked::{NextAction, Seq};
 use super::RelayActor;
@@ -29,13 +29,13 @@ struct MediaFetched {
     raw_event: RawJson,
 }
 
-/// The dispatchers have answered for events that were offered together.
+/// A dispatcher has answered for the events that it was offered together.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct OffersAnswered {
     generation: u64,
     offered: Vec<(Seq, Arrival)>,
-    answers: OfferedAnswers,
+    answer: OfferedAnswer,
 }
 
 /// The ledger has answered for a dead letter.
@@ -72,7 +72,8 @@ impl RelayActor {
     }
 
     /// An event that needs no media is complete. The next [`RelayActor::send_offers`] offers what is complete.
-    fn arrived(&mut self, generation: u64, arrival: Arrival) {
+    fn arrived(&mut self, generation: u64, mut arrival: Arrival) {
+        arrival.gateway = self.params.gateway_id();
         let host = match &arrival.content {
             ArrivalContent::Event(event) => self.params.media_host(&event.event).map(|url| (url, event)),
             ArrivalContent::Dead(_) => None,
@@ -90,15 +91,15 @@ impl RelayActor {
 
     /// Sends the events to the dispatchers, in one message to each, and the dead letters to the ledger.
     pub(super) fn send_offers(&mut self, generation: u64) {
-        let (mut offered, mut events) = (Vec::new(), Vec::new());
+        let mut events = Vec::new();
         for (seq, arrival) in self.arrivals.take_offers() {
             match &arrival.content {
                 ArrivalContent::Event(event) => {
-                    events.push(self.offered(&arrival, event));
-                    offered.push((seq, arrival));
+                    let event = self.offered(&arrival, event);
+                    events.push(((seq, arrival), event));
                 }
                 ArrivalContent::Dead(letter) => {
-                    let answer = self.context.record(letter, &arrival, self.params.receipt(arrival.read_at_ms));
+                    let answer = self.context.record(letter, &arrival);
                     self.tasks.notify(async move {
                         let answer = answer.await;
                         DeadLetterAnswered { generation, seq, arrival, answer }
@@ -106,17 +107,15 @@ impl RelayActor {
                 }
             }
         }
-        if events.is_empty() {
-            return;
+        for (offered, answer) in self.context.offer(events) {
+            self.tasks.notify(async move { OffersAnswered { generation, offered, answer: answer.await } });
         }
-        let answers = self.context.offer(events);
-        self.tasks.notify(async move { OffersAnswered { generation, offered, answers: answers.await } });
     }
 
     fn offered(&self, arrival: &Arrival, event: &ArrivedEvent) -> OfferedEvent {
         OfferedEvent {
             link: self.context.link().clone(),
-            receipt: self.params.receipt(arrival.read_at_ms),
+            receipt: arrival.receipt(),
             bot_id: event.bot_id.clone().or_else(|| self.params.bot_of(&event.event)),
             owner: self.context.owner().cloned(),
             buffer_id: arrival.buffer_id.clone(),
@@ -198,10 +197,10 @@ impl Handler<OffersAnswered> for RelayActor {
     type Result = ();
 
     fn handle(&mut self, answered: OffersAnswered, ctx: &mut Self::Context) {
-        let OffersAnswered { generation, offered, answers } = answered;
-        let mut answers = self.context.taken(&answers).into_iter();
+        let OffersAnswered { generation, offered, answer } = answered;
+        let mut taken = self.context.taken(answer).into_iter();
         for (seq, arrival) in offered {
-            self.answered(generation, seq, arrival, answers.next().unwrap_or(false), ctx);
+            self.answered(generation, seq, arrival, taken.next().unwrap_or(false), ctx);
         }
     }
 }

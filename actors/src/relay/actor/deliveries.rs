@@ -6,14 +6,15 @@ use std::time::Instant;
 use actix::prelude::*;
 use tracing::warn;
 
-use super::super::offers::OfferedAnswers;
+use super::super::offers::OfferedAnswer;
 use super::RelayActor;
-use crate::time::now_ms;
 use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferedEvent};
+use caduceus_contract::messages::ledger::Receipt;
 use caduceus_contract::messages::relay::Deliver;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::InboundEvent;
+use caduceus_supervision::AskError;
 
 type Media = (Arc<InboundEvent>, RawJson);
 
@@ -24,13 +25,13 @@ impl RelayActor {
         owner: Option<ProfileName>,
         signature: &str,
         digest: [u8; 32],
-        read_at_ms: i64,
+        receipt: Receipt,
         (event, raw_event): Media,
-    ) -> impl Future<Output = OfferedAnswers> + use<> {
+    ) -> impl Future<Output = OfferedAnswer> + use<> {
         self.context.counts().inbound(Instant::now());
-        self.context.offer(vec![OfferedEvent {
+        let offered = OfferedEvent {
             link: self.context.link().clone(),
-            receipt: self.params.receipt(read_at_ms),
+            receipt,
             bot_id: self.params.bot_of(&event),
             owner: owner.or_else(|| self.context.owner().cloned()),
             // The same name with the same content is the same event for the ledger, also after a restart.
@@ -39,18 +40,25 @@ impl RelayActor {
             descriptor: self.descriptor_of(&event.source.platform),
             event,
             raw_event,
-        }])
+        };
+        let answers = self.context.offer(vec![((), offered)]).pop();
+        async move {
+            match answers {
+                Some((_, answer)) => answer.await,
+                None => Err(AskError::Closed),
+            }
+        }
     }
 
     /// Whether a delivery was recorded.
-    fn delivered(&self, mut answers: OfferedAnswers) -> Result<(), NotRecorded> {
-        match answers.pop() {
-            Some(Ok(answer)) => answer,
-            Some(Err(reason)) => {
+    fn delivered(&self, answer: OfferedAnswer) -> Result<(), NotRecorded> {
+        let unavailable = || Err(NotRecorded::LedgerUnavailable);
+        match answer {
+            Ok(mut answers) => answers.pop().unwrap_or_else(unavailable),
+            Err(reason) => {
                 warn!(link = %self.context.link().0, %reason, "dispatcher did not answer a delivery");
-                Err(NotRecorded::LedgerUnavailable)
+                unavailable()
             }
-            None => Err(NotRecorded::LedgerUnavailable),
         }
     }
 }
@@ -59,8 +67,8 @@ impl Handler<Deliver> for RelayActor {
     type Result = ResponseActFuture<Self, Result<(), NotRecorded>>;
 
     fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) -> Self::Result {
-        let Deliver { owner, signature, digest, event, raw_event } = delivery;
-        let read_at_ms = now_ms();
+        let Deliver { owner, signature, digest, read_at_ms, event, raw_event } = delivery;
+        let receipt = Receipt { gateway: self.params.gateway_id(), arrived_at_ms: read_at_ms };
         let host = self.params.media_host(&event);
         let fetcher = self.fetcher.clone();
         let fetching = async move {
@@ -70,8 +78,8 @@ impl Handler<Deliver> for RelayActor {
             }
         };
         let offered = fetching.into_actor(self).then(move |media, link: &mut Self, _| {
-            link.offer_delivery(owner, &signature, digest, read_at_ms, media).into_actor(link)
+            link.offer_delivery(owner, &signature, digest, receipt, media).into_actor(link)
         });
-        Box::pin(offered.map(|answers, link: &mut Self, _| link.delivered(answers)))
+        Box::pin(offered.map(|answer, link: &mut Self, _| link.delivered(answer)))
     }
 }
