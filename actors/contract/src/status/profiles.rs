@@ -1,5 +1,5 @@
 //! The profiles of a status. A profile that has not changed is the same allocation in the next status, with its JSON, and what is
-//! counted over all profiles is changed with each of them: nothing here walks all profiles for a change of one.
+//! counted over all profiles is changed with each of them: a change of one copies the list of pointers and looks at no other profile.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
