@@ -14,6 +14,10 @@ use caduceus_actors::locked::locked;
 /// Most bytes that wait; the writer may hold as many again.
 const CAPACITY: usize = 2 * 1024 * 1024;
 
+/// How often a thread that panics tries to put its line in, and the pause between two tries. The others hold the lock for microseconds.
+const TRIES: u32 = 50;
+const RETRY_EVERY: Duration = Duration::from_millis(1);
+
 /// Writes bytes; answers how many were written, and why no more.
 pub(super) type Write = dyn Fn(&[u8]) -> (usize, io::Result<()>) + Send;
 /// Makes the lines that report this number of lost lines.
@@ -54,7 +58,7 @@ impl LogQueue {
 
     /// Puts one line in, which ends with a newline. Never blocks on input or output.
     pub(super) fn push(&self, line: &[u8]) {
-        let pushed = self.0.waiting_for(thread::panicking()).map(|mut waiting| {
+        let pushed = self.0.waiting_for(thread::panicking(), || thread::sleep(RETRY_EVERY)).map(|mut waiting| {
             if waiting.bytes.len() + line.len() <= CAPACITY {
                 waiting.bytes.extend_from_slice(line);
             } else {
@@ -115,16 +119,19 @@ impl QueueState {
         locked(&self.waiting)
     }
 
-    /// A thread that panics may hold the lock itself.
-    fn waiting_for(&self, panicking: bool) -> Option<MutexGuard<'_, WaitingLines>> {
+    /// A thread that panics may hold the lock itself, so it does not wait for it without limit. `pause` is called between two tries.
+    fn waiting_for(&self, panicking: bool, mut pause: impl FnMut()) -> Option<MutexGuard<'_, WaitingLines>> {
         if !panicking {
             return Some(self.waiting());
         }
-        match self.waiting.try_lock() {
-            Ok(waiting) => Some(waiting),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+        for _ in 0..TRIES {
+            match self.waiting.try_lock() {
+                Ok(waiting) => return Some(waiting),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => pause(),
+            }
         }
+        None
     }
 }
 
@@ -244,5 +251,14 @@ mod tests {
         assert!(queue.flush(SOON));
         let all: Vec<u8> = written.try_iter().flatten().collect();
         assert_eq!(String::from_utf8(all).unwrap(), "abc\n1 lost\nnext\n");
+    }
+
+    #[test]
+    fn the_line_of_a_panic_is_not_lost_because_another_thread_holds_the_lock_for_a_moment() {
+        let state = QueueState::default();
+        let mut held = Some(state.waiting());
+        assert!(state.waiting_for(true, || drop(held.take())).is_some());
+        let _held_by_itself = state.waiting();
+        assert!(state.waiting_for(true, || ()).is_none(), "it holds the lock itself");
     }
 }
