@@ -57,7 +57,7 @@ mod linux {
 
     pub(super) fn end_turns(turns: &[TurnId], guard: Option<Pid>, timeout: Duration) {
         let marks: Vec<String> = turns.iter().map(|turn| format!("{TURN_ID}={turn}")).collect();
-        let own_session = rustix::process::getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
+        let own_session = own_session();
         let mut sessions = guard.into_iter().map(|guard| guard.as_raw_nonzero().get()).collect();
         let deadline = Instant::now() + timeout;
         // A round misses processes forked during it.
@@ -86,6 +86,11 @@ mod linux {
             }
         }
         found.len()
+    }
+
+    /// Zero when another process namespace has the leader, as in a container.
+    fn own_session() -> i32 {
+        process_of(rustix::process::getpid().as_raw_nonzero().get()).map_or(0, |own| own.session)
     }
 
     fn is_marked(pid: i32, marks: &[String]) -> bool {
