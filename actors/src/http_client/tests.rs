@@ -2,20 +2,21 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::{self, AddressFamily, SocketType};
 use secrecy::SecretString;
 
 use super::*;
 
 #[path = "../../../tests/support/forms.rs"]
 mod forms;
+#[path = "../../tests/support/refusing.rs"]
+mod refusing;
 
 use forms::{Ends, FORMS, FormServer, answer, gzip, read_request};
+use refusing::refusing;
 
 const BODY: &str = r#"{"token":"hunter2","text":"Grüße, and some more that goes into several chunks"}"#;
 /// Timeout for an event that does not arrive.
@@ -32,14 +33,6 @@ fn by_path() -> FormServer {
         let form = request.split(['/', ' ', '?']).nth(2).unwrap().to_owned();
         (form, "application/json", BODY.into())
     })
-}
-
-/// An address that refuses connections as long as its socket is kept: it is bound, and does not listen.
-fn refusing() -> (OwnedFd, SocketAddr) {
-    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let address = net::getsockname(&socket).unwrap().try_into().unwrap();
-    (socket, address)
 }
 
 async fn fetch(client: &HttpClient, url: &str, limits: HttpLimits) -> Result<Collected, HttpError> {

@@ -13,6 +13,8 @@ mod openai;
 mod openai_faults;
 mod proc;
 mod profile;
+#[path = "../support/refusing.rs"]
+mod refusing;
 mod support;
 mod turn;
 mod turn_control;

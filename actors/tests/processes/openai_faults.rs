@@ -1,7 +1,6 @@
 //! Faults of a chat completions server: errors, broken and stalled streams, floods, redirects. What is retried, and the notice in the chat.
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use caduceus_contract::messages::turn::TurnOutcome;
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::model_server::{Act, ModelServer, answered, chunk, done, send_words, stream_head, streamed, word};
 use super::openai::{BROKE_OFF, fixture, notice, turn, yaml};
+use super::refusing::refusing;
 use super::support::Fixture;
 use super::wait::until;
 
@@ -153,9 +153,7 @@ async fn a_connection_left_open_after_the_final_event_does_not_delay_the_turn() 
 
 #[actix::test]
 async fn a_refused_connection_gets_a_notice_of_its_own() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let (_socket, address) = refusing();
     let fixture = Fixture::new(&yaml(&format!("http://{address}/v1"), ""));
     let begun = Instant::now();
     assert_eq!(notice(&turn(&fixture).await), "The agent could not be reached; please try again later.");

@@ -82,7 +82,7 @@ type FormFields = BTreeMap<String, String>;
 impl OauthServer {
     /// A server that accepts `refresh_token` first, and grants tokens of one hour.
     pub fn start(refresh_token: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+        let listener = Self::listener_to_return_to();
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = OauthServerState {
             current: refresh_token.to_owned(),
@@ -92,6 +92,13 @@ impl OauthServer {
         let server = Self { address, state: Arc::new(Mutex::new(state)), accepting: Arc::default() };
         server.listen(listener);
         server
+    }
+
+    /// At a port below those that the system gives to others, because [`OauthServer::listen_again`] needs it again.
+    fn listener_to_return_to() -> TcpListener {
+        let bound = |port| TcpListener::bind(("127.0.0.1", port)).ok();
+        let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_768));
+        ports.find_map(bound).expect("one of many ports is free")
     }
 
     fn listen(&self, listener: TcpListener) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 
 use super::{CANARY, has, home, on, run_isolated, write};
-use crate::support::as_unprivileged_user;
+use crate::support::{as_unprivileged_user, reserved_port};
 use crate::world::World;
 
 #[actix_web::test]
@@ -41,7 +41,7 @@ async fn the_doctor_finds_a_connector_that_is_down() {
 
 #[test]
 fn the_doctor_requests_a_real_upgrade_from_the_connector_under_a_timeout() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", reserved_port())).unwrap();
     let home = home();
     let relay = format!(
         "NEEDED=.\nGATEWAY_RELAY_URL=ws://{}/{CANARY}/relay\nGATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET={CANARY}-secret\n",
