@@ -25,9 +25,14 @@ impl Default for SessionRules {
     }
 }
 
-/// One conversation. Compared by its parts, because two conversations can have the same text. Cheap to clone.
+/// One conversation. Compared by its parts, because two conversations can have the same text. Cheap to clone. The order of two is that of
+/// a hash, so it has no meaning, and is the same only within a process.
 #[derive(Clone)]
-pub struct SessionKey(Arc<SharedParts>);
+pub struct SessionKey {
+    /// Of the parts: a map of many sessions is searched without a look at the parts of each.
+    hash: u64,
+    shared: Arc<SharedParts>,
+}
 
 /// The parts, with the text that is made of them.
 struct SharedParts {
@@ -37,7 +42,7 @@ struct SharedParts {
 }
 
 /// The parts of a conversation's identity.
-#[derive(Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct SessionParts {
     profile: ProfileName,
     platform: String,
@@ -76,13 +81,13 @@ impl SessionKey {
     /// The [`chat_hash`] of each event of the conversation.
     #[must_use]
     pub fn chat_hash(&self) -> u64 {
-        hash_of_chat(&self.0.parts.platform, self.0.parts.chat.as_deref().unwrap_or_default())
+        hash_of_chat(&self.shared.parts.platform, self.shared.parts.chat.as_deref().unwrap_or_default())
     }
 
     /// The profile this conversation runs under.
     #[must_use]
     pub fn profile(&self) -> &ProfileName {
-        &self.0.parts.profile
+        &self.shared.parts.profile
     }
 
     /// The text on the wire and in the environment of a turn.
@@ -92,7 +97,7 @@ impl SessionKey {
     }
 
     fn text_parts(&self) -> impl Iterator<Item = &str> {
-        let parts = &self.0.parts;
+        let parts = &self.shared.parts;
         let profile = if parts.profile.is_default() { "main" } else { parts.profile.as_str() };
         // The user of a direct message takes the place of an unknown chat.
         let last = if parts.chat_type == "dm" { [&parts.user, &parts.thread] } else { [&parts.thread, &parts.user] };
@@ -117,33 +122,26 @@ impl SessionKey {
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "six texts have a JSON form")]
     pub fn stored(&self) -> &str {
-        let text = || serde_json::to_string(&self.0.parts).expect("six texts have a JSON form").into();
-        self.0.stored.get_or_init(text)
+        let text = || serde_json::to_string(&self.shared.parts).expect("six texts have a JSON form").into();
+        self.shared.stored.get_or_init(text)
     }
 
     fn of(parts: SessionParts) -> Self {
-        Self(Arc::new(SharedParts { parts, stored: OnceLock::new() }))
-    }
-}
-
-impl SessionParts {
-    /// The parts that differ most often first, because two sessions are compared for each event.
-    fn order(&self) -> (&Option<String>, &Option<String>, &Option<String>, &str, &str, &ProfileName) {
-        // All of them: a new part does not compile until it is here.
-        let Self { profile, platform, chat_type, chat, thread, user } = self;
-        (chat, user, thread, platform, chat_type, profile)
+        let mut hasher = DefaultHasher::new();
+        parts.hash(&mut hasher);
+        Self { hash: hasher.finish(), shared: Arc::new(SharedParts { parts, stored: OnceLock::new() }) }
     }
 }
 
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SessionKey").field(&self.0.parts).finish()
+        f.debug_tuple("SessionKey").field(&self.shared.parts).finish()
     }
 }
 
 impl PartialEq for SessionKey {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.parts.order() == other.0.parts.order()
+        self.cmp(other) == Ordering::Equal
     }
 }
 
@@ -151,10 +149,12 @@ impl Eq for SessionKey {}
 
 impl Ord for SessionKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) {
-            return Ordering::Equal;
-        }
-        self.0.parts.order().cmp(&other.0.parts.order())
+        self.hash.cmp(&other.hash).then_with(|| {
+            if Arc::ptr_eq(&self.shared, &other.shared) {
+                return Ordering::Equal;
+            }
+            self.shared.parts.cmp(&other.shared.parts)
+        })
     }
 }
 
@@ -166,13 +166,13 @@ impl PartialOrd for SessionKey {
 
 impl Hash for SessionKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.parts.hash(state);
+        state.write_u64(self.hash);
     }
 }
 
 impl Serialize for SessionKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.parts.serialize(serializer)
+        self.shared.parts.serialize(serializer)
     }
 }
 
