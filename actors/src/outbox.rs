@@ -8,11 +8,12 @@ use futures_util::future::FutureExt as _;
 use tracing::{debug, error};
 
 use crate::hand_over::{LEDGER_TIMEOUT, hand_over, hand_over_and_wait};
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::{LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
 use caduceus_contract::messages::relay::SendAction;
-use caduceus_contract::wire::action::{Action, ActionResult};
+use caduceus_contract::wire::action::ActionResult;
 use caduceus_contract::wire::action_result::NotSent;
 use caduceus_supervision::{AskError, Port, PortsTo, spawn};
 
@@ -111,7 +112,7 @@ impl Outbox {
     pub(crate) fn send(
         link: &Port<SendAction>,
         target: Arc<Target>,
-        action: Action,
+        action: RawJson,
     ) -> impl Future<Output = ActionResult> + use<> {
         let sent = link.ask(SendAction { target, action }, SEND_TIMEOUT);
         sent.map(|sent| {

@@ -14,10 +14,12 @@ pub struct RawJson(Arc<str>);
 
 impl RawJson {
     /// `value` as text, without a line break.
+    ///
+    /// # Panics
+    /// If `value` has no JSON form, as no type of this crate.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "a JSON value has a JSON form")]
-    pub fn of(value: &Value) -> Self {
-        Self(serde_json::to_string(value).expect("a JSON value has a JSON form").into())
+    pub fn of(value: &impl Serialize) -> Self {
+        Self(serde_json::to_string(value).expect("the value has a JSON form").into())
     }
 
     /// The text.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::ports::DispatchPorts;
 use crate::outbox::Outbox;
 use crate::settings::HomeChannel;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::wire::action::{Action, ActionResult};
 
@@ -80,7 +81,7 @@ impl HomeNotices {
             reply_to: None,
             metadata: target.metadata(),
         };
-        let sent = ports.links.get(&target.link).map(|link| Outbox::send(&link.send, target, action));
+        let sent = ports.links.get(&target.link).map(|link| Outbox::send(&link.send, target, RawJson::of(&action)));
         async move {
             match sent {
                 Some(sent) => sent.await,

@@ -7,6 +7,7 @@ use tracing::{debug, error, warn};
 use super::ports::{DispatchPorts, GATE_TIMEOUT};
 use crate::outbox::{Outbox, is_pending, mark_after};
 use crate::turn::fit::fit;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use caduceus_contract::messages::relay::GetLink;
@@ -26,13 +27,12 @@ pub(super) fn send_notice(
 ) -> impl Future<Output = ()> + 'static {
     let action =
         Action::Send { chat_id: target.chat_id.clone(), content: text, reply_to: None, metadata: target.metadata() };
-    let written = serde_json::to_string(&action).expect("an action always has a JSON form");
     let record = RecordOutbound {
         inbound: None,
         turn: None,
         number: None,
         target: target.clone(),
-        action: written,
+        action: RawJson::of(&action),
         state: OutboundState::Sending,
     };
     let recorded = ports.outbox.record_notice(record);
@@ -111,7 +111,7 @@ async fn send_parts(ports: &Arc<DispatchPorts>, target: Arc<Target>, action: Act
     let descriptor = descriptor_of(ports, &target).await;
     let mut first = None;
     for action in fit(action, &descriptor, repeat) {
-        let result = Outbox::send(&link.send, target.clone(), action).await;
+        let result = Outbox::send(&link.send, target.clone(), RawJson::of(&action)).await;
         if !result.success {
             // A part of it is in the chat, so the next attempt may repeat that part.
             let partly_sent = result.not_sent.is_some() && first.is_some();

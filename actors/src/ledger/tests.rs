@@ -102,7 +102,7 @@ pub(super) fn reply(inbound: Option<InboundId>, state: OutboundState) -> RecordO
         turn: None,
         number: None,
         target: target(),
-        action: "{\"op\":\"send\"}".to_owned(),
+        action: RawJson::of(&json!({"op": "send"})),
         state,
     }
 }

@@ -38,7 +38,7 @@ use caduceus_contract::messages::relay::{
 use caduceus_contract::time::millis;
 use caduceus_contract::wire::action_result::{ActionResult, NotSent};
 use caduceus_contract::wire::descriptor::Descriptor;
-use caduceus_contract::wire::frame::ToConnector;
+use caduceus_contract::wire::frame::{ToConnector, outbound_line};
 use caduceus_supervision::{ActorTasks, Incarnation, ResponseFuture};
 
 /// Period of the search for old media.
@@ -213,13 +213,8 @@ impl Handler<SendAction> for RelayActor {
         }
         let request_id = Uuid::new_v4().simple().to_string();
         let (platform, bot_id) = self.params.address(&message.target);
-        let frame = ToConnector::Outbound {
-            request_id: request_id.clone(),
-            action: Box::new(message.action),
-            platform,
-            bot_id,
-        };
-        match self.socket.send(request_id, frame.to_line()) {
+        let line = outbound_line(&request_id, &message.action, platform, bot_id);
+        match self.socket.send(request_id, line) {
             Ok(answer) => {
                 self.context.counts().frame("outbound");
                 ResponseFuture::new(answer)

@@ -116,15 +116,15 @@ impl LinkParams {
     }
 
     /// The platform and bot on an outbound frame.
-    pub(super) fn address(&self, target: &Target) -> (Option<String>, Option<String>) {
+    pub(super) fn address<'a>(&'a self, target: &'a Target) -> (Option<&'a str>, Option<&'a str>) {
         let identity = self.identity_of(&target.platform);
         // Events of an unknown platform, and interactions, count as `relay`: the connector uses its default.
         if identity.is_none() && target.platform == RELAY {
             return (None, None);
         }
-        let own = identity.map(|identity| identity.bot_id.clone());
-        let bot_id = target.bot_id.clone().or(own).filter(|id| !id.is_empty());
-        (Some(target.platform.clone()), bot_id)
+        let own = identity.map(|identity| identity.bot_id.as_str());
+        let bot_id = target.bot_id.as_deref().or(own).filter(|id| !id.is_empty());
+        (Some(target.platform.as_str()), bot_id)
     }
 
     /// The bot that an event was addressed to, where the link has several.

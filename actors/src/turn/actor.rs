@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::{mpsc, oneshot};
+use local_channel::mpsc;
+use tokio::sync::oneshot;
 use tracing::error;
 
 use super::command::{TurnCommand, TurnCommands};
@@ -29,7 +30,7 @@ const ENDED_RETRY: Duration = Duration::from_millis(50);
 pub struct TurnActor {
     /// Taken when the turn starts.
     work: Option<(TurnWork, TurnCommands)>,
-    commands: mpsc::UnboundedSender<TurnCommand>,
+    commands: mpsc::Sender<TurnCommand>,
     ports: TurnPorts,
     incarnation: Incarnation,
     /// Declared last, because it is dropped last: until then the turn counts.
@@ -40,7 +41,7 @@ impl TurnActor {
     /// A turn that begins when the actor starts.
     #[must_use]
     pub fn new(order: TurnOrder, ports: TurnPorts, incarnation: Incarnation) -> Self {
-        let (commands, received) = mpsc::unbounded_channel();
+        let (commands, received) = mpsc::channel();
         let TurnOrder { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, agent, permit } =
             order;
         let history = Vec::new();

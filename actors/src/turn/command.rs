@@ -2,7 +2,8 @@
 
 use std::future::pending;
 
-use tokio::sync::{mpsc, oneshot};
+use local_channel::mpsc;
+use tokio::sync::oneshot;
 
 use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::turn::{SteerError, StopCause};
@@ -15,7 +16,9 @@ pub(super) enum TurnCommand {
     Steer(RawJson, oneshot::Sender<Result<(), SteerError>>),
 }
 
-pub(super) type TurnCommands = mpsc::UnboundedReceiver<TurnCommand>;
+/// The actor and its turn are on one thread, and nearly all turns end without a command: a channel between threads would allocate room
+/// for 32 at each start.
+pub(super) type TurnCommands = mpsc::Receiver<TurnCommand>;
 
 /// Waits for a command to stop. A command to steer is answered with [`SteerError::NotReading`].
 pub(super) async fn stopped(commands: &mut TurnCommands) -> StopCause {

@@ -45,7 +45,7 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
     TurnEnded {
         id: turn.work.id,
         outcome,
-        reply: turn.reply_stream.reply.text().to_owned(),
+        reply: turn.reply_stream.reply.into_text(),
         keep: turn.keep,
         replies: turn.delivery.take_results(),
     }

@@ -1,9 +1,10 @@
 //! New ids of turns.
 
 use std::fmt;
+use std::hash::Hasher as _;
 
 use caduceus_contract::turn_id::TurnId;
-use sha2::{Digest as _, Sha256};
+use siphasher::sip::SipHasher24;
 use uuid::Uuid;
 
 /// Makes ids of turns without a clock and without a random source: the same seed gives the same ids, so a plan that contains it is a
@@ -23,10 +24,12 @@ impl TurnIds {
         Self { seed, made: 0 }
     }
 
-    /// The next id: the time of the seed (48 bits), the count (32 bits), and a digest of both with the seed (42 bits).
+    /// The next id: the time of the seed (48 bits), the count (32 bits), and a hash of the count with the seed as key (42 bits).
     pub fn make(&mut self) -> TurnId {
         self.made = self.made.wrapping_add(1);
-        let digest = Sha256::new().chain_update(self.seed.as_bytes()).chain_update(self.made.to_be_bytes()).finalize();
+        let mut hasher = SipHasher24::new_with_key(self.seed.as_bytes());
+        hasher.write_u32(self.made);
+        let digest = hasher.finish().to_be_bytes();
         let mut bytes = *self.seed.as_bytes();
         let [a, b, c, d] = self.made.to_be_bytes();
         // 12 bits beside the version, 20 bits beside the variant.

@@ -120,6 +120,15 @@ impl Reply {
         self.text.trim()
     }
 
+    /// As [`Reply::text`], for the end of the turn.
+    pub(super) fn into_text(mut self) -> String {
+        let end = self.text.trim_end().len();
+        self.text.truncate(end);
+        let start = self.text.len() - self.text.trim_start().len();
+        self.text.drain(..start);
+        self.text
+    }
+
     /// Whether the connector refused a message, so that the chat does not have the whole reply.
     pub(super) fn was_refused(&self) -> bool {
         self.refused

@@ -69,7 +69,7 @@ async fn a_stream_is_parsed_at_every_chunk_size() {
 async fn the_request_holds_the_system_prompt_the_latest_history_the_quoted_text_and_the_key() {
     let (server, fixture) = fixture("  api_key_env: MODEL_KEY\n  system: Be brief.\n  history: 2\n");
     fs::write(fixture.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
-    let entry = |role: &str, content: &str| HistoryEntry { role: role.into(), content: content.into() };
+    let entry = |role: &str, content: &str| HistoryEntry { role: role.to_owned().into(), content: content.into() };
     let history = vec![entry("user", "forgotten"), entry("user", "one"), entry("assistant", "two")];
     let params = TurnParams {
         text: "three",

@@ -119,7 +119,7 @@ impl Handler<RecordOutbound> for TurnStub {
         }
         state.rows += 1;
         let id = OutboundId(state.rows);
-        state.seen.push(TurnRecord::Recorded(id, serde_json::from_str(&record.action).unwrap(), record.state));
+        state.seen.push(TurnRecord::Recorded(id, serde_json::from_str(record.action.get()).unwrap(), record.state));
         Ok(id)
     }
 }
@@ -138,25 +138,27 @@ impl Handler<SendAction> for TurnStub {
 
     fn handle(&mut self, send: SendAction, _: &mut Self::Context) -> Self::Result {
         let mut state = self.state();
-        state.seen.push(TurnRecord::Sent(serde_json::to_value(&send.action).unwrap()));
+        let value = serde_json::from_str(send.action.get()).unwrap();
+        let action = Action::parse(&value).unwrap();
+        state.seen.push(TurnRecord::Sent(value));
         if state.link_down {
             return MessageResult(ActionResult::not_sent(NotSent::NoLink, NOT_CONNECTED));
         }
-        if send.action.content().is_some() && state.link_full > 0 {
+        if action.content().is_some() && state.link_full > 0 {
             state.link_full -= 1;
             return MessageResult(ActionResult::not_sent(NotSent::QueueFull, "any text"));
         }
-        let length = send.action.content().map_or(0, |content| content.chars().count());
+        let length = action.content().map_or(0, |content| content.chars().count());
         if state.takes.is_some_and(|most| length > most) {
             return MessageResult(ActionResult::failed("message too long"));
         }
         state.messages += 1;
-        let message_id = match &send.action {
+        let message_id = match &action {
             Action::Edit { message_id, .. } => message_id.clone(),
             _ => format!("m{}", state.messages),
         };
-        if let Some(text) = send.action.content() {
-            state.shown.retain(|(name, _)| *name != message_id || !matches!(send.action, Action::Edit { .. }));
+        if let Some(text) = action.content() {
+            state.shown.retain(|(name, _)| *name != message_id || !matches!(action, Action::Edit { .. }));
             state.shown.push((message_id.clone(), text.to_owned()));
         }
         MessageResult(ActionResult { success: true, message_id: Some(message_id), ..ActionResult::default() })

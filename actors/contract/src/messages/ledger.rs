@@ -4,6 +4,7 @@
 //! owes to the disk: it keeps them, tries again until they are written, before anything later, and answers then, whether or not the
 //! sender still waits. They are lost only with the process.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -254,7 +255,7 @@ pub struct RecordRefusalNotices {
     /// Limit of chats.
     pub chats: usize,
     /// Makes the action, JSON with `op`, from a chat and its count.
-    pub make_action: fn(&Target, u64) -> String,
+    pub make_action: fn(&Target, u64) -> RawJson,
 }
 
 /// The newest event of a session whose turn was stopped or interrupted. Corrupt rows as in [`ListInbound`].
@@ -314,7 +315,7 @@ pub struct RecordOutbound {
     /// The link and the identity.
     pub target: Arc<Target>,
     /// The action, JSON with `op`.
-    pub action: String,
+    pub action: RawJson,
     /// `Sending` if it is sent now, `Pending` if it has to wait for the link.
     pub state: OutboundState,
 }
@@ -386,8 +387,8 @@ pub struct SettleTurn {
     pub event: Option<MarkInbound>,
     /// The replies whose results are not in the ledger yet.
     pub replies: Vec<MarkOutbound>,
-    /// What is appended to the conversation.
-    pub history: Option<AppendHistory>,
+    /// What is appended to the conversation. A copy shares it.
+    pub history: Option<Arc<AppendHistory>>,
 }
 
 /// The last entries of a session's conversation, oldest first.
@@ -404,7 +405,7 @@ pub struct LoadHistory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// `user` or `assistant`.
-    pub role: String,
+    pub role: Cow<'static, str>,
     /// The text.
     pub content: String,
 }

@@ -10,7 +10,7 @@ use super::dispatch::NotRecorded;
 use crate::json::RawJson;
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
-use crate::wire::action::{Action, ActionResult};
+use crate::wire::action::ActionResult;
 use crate::wire::descriptor::Descriptor;
 use crate::wire::event::InboundEvent;
 use caduceus_supervision::{Port, port_set};
@@ -32,8 +32,8 @@ port_set! {
 pub struct SendAction {
     /// The destination.
     pub target: Arc<Target>,
-    /// The action.
-    pub action: Action,
+    /// The action, JSON with `op`.
+    pub action: RawJson,
 }
 
 /// Announces to the connector that this gateway accepts no more events, and waits for the acknowledgement: for a shutdown. Replies

@@ -287,6 +287,26 @@ impl ToConnector {
     }
 }
 
+/// The line of a [`ToConnector::Outbound`], its end included, for an action that is JSON already: the ledger gets a reply before the link
+/// does.
+#[must_use]
+pub fn outbound_line(request_id: &str, action: &RawJson, platform: Option<&str>, bot_id: Option<&str>) -> String {
+    to_line(&WrittenOutbound { request_id, action, platform, bot_id })
+}
+
+/// As [`ToConnector::Outbound`].
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "outbound")]
+struct WrittenOutbound<'a> {
+    #[serde(rename = "requestId")]
+    request_id: &'a str,
+    action: &'a RawJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<&'a str>,
+    #[serde(rename = "botId", skip_serializing_if = "Option::is_none")]
+    bot_id: Option<&'a str>,
+}
+
 impl Inbound {
     /// A frame with this event, unchecked.
     #[must_use]

@@ -1,5 +1,7 @@
 //! The end of a turn: updates the queues, the ledger and the conversation, and starts the next turn.
 
+use std::sync::Arc;
+
 use actix::Context;
 use futures_util::future::{LocalBoxFuture, ready};
 use tracing::error;
@@ -84,7 +86,7 @@ impl DispatchActor {
         let history =
             self.turns.take_job(event).filter(|_| state == InboundState::Done && !reply.is_empty()).map(|job| {
                 messages.insert(0, job.event.text.clone());
-                conversation(job.session, messages, reply, keep)
+                Arc::new(conversation(job.session, messages, reply, keep))
             });
         let mark = MarkInbound { id: event, state, turn: Some(turn), note };
         let written = self.settled_turn(turn, SettleTurn { event: Some(mark), replies, history });
@@ -113,7 +115,7 @@ impl DispatchActor {
 
 /// The `messages` of people, in order, and the agent's reply to them.
 fn conversation(session: SessionKey, messages: Vec<String>, reply: String, keep: usize) -> AppendHistory {
-    let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
+    let entry = |role: &'static str, content: String| HistoryEntry { role: role.into(), content };
     let messages = messages.into_iter().map(|text| entry("user", text));
     AppendHistory { session, entries: messages.chain([entry("assistant", reply)]).collect(), keep }
 }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::super::notice;
 use super::DispatchActor;
 use crate::hand_over::LEDGER_TIMEOUT;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::dispatch::ReportRefusals;
 use caduceus_contract::messages::ledger::{LedgerError, ListRefusals, RecordRefusalNotices};
@@ -141,12 +142,12 @@ impl Handler<RefusalReportsDue> for DispatchActor {
 }
 
 /// The action that notifies the chat of `target`, as the ledger keeps it.
-fn refusal_notice(target: &Target, count: u64) -> String {
+fn refusal_notice(target: &Target, count: u64) -> RawJson {
     let action = Action::Send {
         chat_id: target.chat_id.clone(),
         content: notice::refused(count),
         reply_to: None,
         metadata: target.metadata(),
     };
-    serde_json::to_string(&action).expect("an action always has a JSON form")
+    RawJson::of(&action)
 }

@@ -161,7 +161,7 @@ mod tests {
         for turn in 0..30 {
             let source = Source { chat_id: format!("chat-{}", turn % 3), ..Source::default() };
             let session = SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default());
-            let entry = HistoryEntry { role: "user".to_owned(), content: turn.to_string() };
+            let entry = HistoryEntry { role: "user".into(), content: turn.to_string() };
             append(&mut transaction, &AppendHistory { session, entries: vec![entry], keep: 2 }).unwrap();
         }
         let oldest = transaction.connection.prepare_cached(OLDEST).unwrap();

@@ -50,7 +50,7 @@ pub(super) fn number_sessions(connection: &Connection) -> rusqlite::Result<()> {
             let (id, number): (i64, i64) = (row.get(0)?, row.get(5)?);
             let entry = || {
                 former_verify(history::TABLE, id, row, 1, 3)?;
-                let entry = HistoryEntry { role: row.get(2)?, content: row.get(3)? };
+                let entry = HistoryEntry { role: row.get::<_, String>(2)?.into(), content: row.get(3)? };
                 Ok::<_, CorruptRow>((row.get::<_, String>(1)?, entry))
             };
             match entry() {

@@ -45,7 +45,7 @@ pub(super) fn record(
         maybe(turn.as_deref()),
         ValueRef::Integer(store.now_ms),
         ValueRef::Integer(store.term),
-        text(&message.action),
+        text(message.action.get()),
     ];
     let values =
         std::iter::once(ValueRef::Integer(id)).chain(fixed).chain([ValueRef::Integer(checksum(TABLE, id, &fixed))]);

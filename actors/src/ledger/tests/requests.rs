@@ -5,7 +5,7 @@ use super::*;
 const WINDOW: Duration = Duration::from_mins(2);
 
 pub(in crate::ledger) fn entry(content: &str) -> HistoryEntry {
-    HistoryEntry { role: "user".to_owned(), content: content.to_owned() }
+    HistoryEntry { role: "user".into(), content: content.to_owned() }
 }
 
 pub(in crate::ledger) fn append<S: Store>(writer: &LedgerWriter<S>, chat: &str, contents: &[&str], keep: usize) {
@@ -47,8 +47,8 @@ pub(in crate::ledger) fn refused(number: u64, chat: &str) -> RecordInbound {
     RecordInbound { state: InboundState::Refused, note, target, ..event(number) }
 }
 
-fn make_action(target: &Target, count: u64) -> String {
-    format!("{{\"op\":\"{} {count}\"}}", target.chat_id)
+fn make_action(target: &Target, count: u64) -> RawJson {
+    RawJson::of(&json!({"op": format!("{} {count}", target.chat_id)}))
 }
 
 pub(in crate::ledger) fn notify<S: Store>(writer: &LedgerWriter<S>, chats: usize) -> usize {
@@ -66,10 +66,10 @@ pub(in crate::ledger) fn notices<S: Store>(writer: &LedgerWriter<S>) -> Vec<Stri
 
 /// The end of the turn of `event`, with the result of `reply` and one entry of the conversation.
 pub(in crate::ledger) fn settle(event: InboundId, reply: OutboundId) -> SettleTurn {
-    let entries = vec![HistoryEntry { role: "user".to_owned(), content: "hello".to_owned() }];
+    let entries = vec![HistoryEntry { role: "user".into(), content: "hello".to_owned() }];
     SettleTurn {
         event: Some(mark(event, InboundState::Done)),
         replies: vec![MarkOutbound { id: reply, state: OutboundState::Delivered, message_id: None, error: None }],
-        history: Some(AppendHistory { session: session("chat"), entries, keep: 10 }),
+        history: Some(Arc::new(AppendHistory { session: session("chat"), entries, keep: 10 })),
     }
 }

@@ -8,7 +8,6 @@ use super::rig::{LinkBench, identity, quick};
 use super::waits::{never, run, within};
 use super::*;
 use crate::relay::arrival::PLACES;
-use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::dispatch::NotRecorded;
 use caduceus_contract::messages::relay::LinkChanged;
 

@@ -19,13 +19,13 @@ use crate::relay::claims::{Claims, GatewayKey};
 use crate::relay::counts::LinkCounts;
 use crate::relay::timings::LinkTimings;
 use crate::status::changes::StatusChanges;
+use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent, StopSession};
 use caduceus_contract::messages::ledger::{LedgerError, RecordInbound, Recorded};
 use caduceus_contract::messages::relay::LinkChanged;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::wire::action::Action;
 use caduceus_supervision::{Backoff, ResponseFuture, spawn};
 
 /// The answer of the profile, and the number of questions.
@@ -236,7 +236,7 @@ impl LinkBench {
 
     /// Sends an action to the link; the future yields its answer and need not be polled.
     pub(super) fn send(&self, content: &str) -> impl Future<Output = ActionResult> + use<> {
-        let action = Action::parse(&json!({"op": "send", "chat_id": "c", "content": content})).unwrap();
+        let action = RawJson::of(&json!({"op": "send", "chat_id": "c", "content": content}));
         let answer = spawn(self.link.send(SendAction { target: target("discord"), action }));
         async move { within("the answer to an action", answer).await.unwrap().unwrap() }
     }

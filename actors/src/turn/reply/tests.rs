@@ -280,6 +280,16 @@ fn work_on(lines: usize, supports_edit: bool) -> u64 {
 }
 
 #[test]
+fn the_text_at_the_end_of_a_turn_is_that_of_the_reply() {
+    for text in ["", "one", " \n one  two\t\n", " \n", "\u{a0}é\u{2003}"] {
+        let mut reply = Reply::new(&Descriptor::default(), true);
+        reply.push(text, Instant::now());
+        let before = reply.text().to_owned();
+        assert_eq!((reply.into_text(), before.as_str()), (before.clone(), text.trim()));
+    }
+}
+
+#[test]
 fn the_cost_of_an_update_does_not_grow_with_the_reply() {
     for supports_edit in [true, false] {
         let least = |lines| (0..3).map(|_| work_on(lines, supports_edit)).min().unwrap().max(1);

@@ -44,6 +44,21 @@ fn a_frame_from_the_gateway_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn an_action_that_is_json_already_is_written_like_any_other() {
+    let action =
+        Action::parse(&json!({"op": "send", "chat_id": "c", "content": "a\n\"b\"", "metadata": {"x": 1}})).unwrap();
+    for (platform, bot_id) in [(None, None), (Some("slack"), None), (Some("slack"), Some("1"))] {
+        let frame = ToConnector::Outbound {
+            request_id: "r".to_owned(),
+            action: Box::new(action.clone()),
+            platform: platform.map(str::to_owned),
+            bot_id: bot_id.map(str::to_owned),
+        };
+        assert_eq!(outbound_line("r", &RawJson::of(&action), platform, bot_id), frame.to_line());
+    }
+}
+
+#[test]
 fn unknown_fields_of_an_event_are_kept_to_the_byte() {
     let event = r#"{"text":"hi","big":123456789012345678901234567890,"x":1.10}"#;
     let line = format!(r#"{{"type":"inbound","event":{event}}}"#);

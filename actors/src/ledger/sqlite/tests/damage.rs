@@ -112,7 +112,7 @@ fn a_corrupt_reply_or_entry_is_left_out() {
     let home = Home::new();
     let writer = home.open();
     let ids: Vec<_> = (0..2).map(|_| wait(writer.ask(reply(None, OutboundState::Pending))).unwrap()).collect();
-    let entries = ["a", "b"].map(|content| HistoryEntry { role: "user".to_owned(), content: content.to_owned() });
+    let entries = ["a", "b"].map(|content| HistoryEntry { role: "user".into(), content: content.to_owned() });
     for entry in &entries {
         wait(writer.ask(AppendHistory { session: session("chat"), entries: vec![entry.clone()], keep: 9 })).unwrap();
     }

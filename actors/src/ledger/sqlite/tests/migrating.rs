@@ -227,7 +227,7 @@ fn the_conversations_of_version_3_continue_and_their_corrupt_entries_stay_corrup
     };
     assert_eq!((load("a"), load("b")), (vec!["user one".into(), "user four".into()], vec!["user two".into()]));
     assert_eq!(writer.view().corrupt, 1);
-    let entries = vec![HistoryEntry { role: "user".to_owned(), content: "five".to_owned() }];
+    let entries = vec![HistoryEntry { role: "user".into(), content: "five".to_owned() }];
     wait(writer.ask(AppendHistory { session: session("a"), entries, keep: 2 })).unwrap();
     assert_eq!((load("a"), load("b")), (vec!["user four".into(), "user five".into()], vec!["user two".into()]));
 }

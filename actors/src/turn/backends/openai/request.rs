@@ -47,7 +47,10 @@ mod tests {
             history: keep,
             timeout: Duration::from_secs(1),
         };
-        let entry = |(role, content): &(&str, &str)| HistoryEntry { role: (*role).into(), content: (*content).into() };
+        let entry = |(role, content): &(&str, &str)| HistoryEntry {
+            role: (*role).to_owned().into(),
+            content: (*content).into(),
+        };
         let history: Vec<HistoryEntry> = history.iter().map(entry).collect();
         serde_json::from_slice(&body(&settings, &history, event)).unwrap()
     }
