@@ -40,7 +40,19 @@ impl DispatchShare {
     /// Whether a session belongs to this part.
     #[must_use]
     pub fn contains(self, session: &SessionKey) -> bool {
-        self.of == 1 || number(session.chat_hash(), self.of) == self.number
+        self.is_all() || self.contains_chat(session.chat_hash())
+    }
+
+    /// Whether the chat with this [`chat_hash`] belongs to this part.
+    #[must_use]
+    pub fn contains_chat(self, hash: u64) -> bool {
+        number(hash, self.of) == self.number
+    }
+
+    /// Whether all chats belong to this part.
+    #[must_use]
+    pub fn is_all(self) -> bool {
+        self.of == 1
     }
 
     /// The number of the dispatcher to which an event belongs, if there are `of` of them.

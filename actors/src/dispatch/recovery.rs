@@ -43,13 +43,13 @@ pub(super) async fn read_running(
 ) -> Result<RunningAtStart, String> {
     let (mut rows, mut after) = (Vec::<InboundRow>::new(), None);
     loop {
-        let request = ListInbound { states: vec![InboundState::Running], after, limit: PAGE };
+        // Those of another dispatcher may be turns that it is about to start.
+        let request = ListInbound { share, states: vec![InboundState::Running], after, limit: PAGE };
         let page = ports.ledger.list_inbound.ask(request, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
         let page = page.map_err(|error| error.to_string())?;
         let last = page.len() < PAGE;
         after = page.last().map(|row| row.id);
-        // Those of another dispatcher may be turns that it is about to start.
-        rows.extend(page.into_iter().filter(|row| share.contains(&row.session)));
+        rows.extend(page);
         if last {
             break;
         }

@@ -5,7 +5,7 @@ use super::store::{InboundMark, StoreTransaction};
 use super::work::{LedgerTransaction, Work};
 use caduceus_contract::messages::ledger::{
     InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
-    ReadInbound, RecordInbound, Recorded, WaitingRow, WithdrawTurns,
+    ReadInbound, RecordInbound, Recorded, WaitingPage, WithdrawTurns,
 };
 use caduceus_contract::turn_id::TurnId;
 
@@ -122,9 +122,9 @@ impl Work for ListInbound {
 }
 
 impl Work for ListWaiting {
-    type Answer = Vec<WaitingRow>;
+    type Answer = WaitingPage;
 
-    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Vec<WaitingRow>, Failure> {
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<WaitingPage, Failure> {
         ledger.store.list_waiting(self)
     }
 }

@@ -12,7 +12,7 @@ use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
     AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, ListInbound, ListOutbound, ListWaiting,
     LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, REFUSED_BY_DRAIN, RecordInbound, RecordOutbound,
-    Recorded, WaitingRow,
+    Recorded, WaitingPage,
 };
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
@@ -72,8 +72,8 @@ pub trait StoreTransaction {
     /// The events of a list. Corrupt ones do not count, or a short page would be treated as the last one.
     fn list_events(&mut self, list: &ListInbound) -> Result<Vec<InboundRow>, Failure>;
 
-    /// As [`StoreTransaction::list_events`], without content.
-    fn list_waiting(&mut self, list: &ListWaiting) -> Result<Vec<WaitingRow>, Failure>;
+    /// One page of such events, without content. The content of an event is read for the dispatcher of its chat only.
+    fn list_waiting(&mut self, list: &ListWaiting) -> Result<WaitingPage, Failure>;
 
     /// One event.
     fn read_event(&mut self, id: InboundId) -> Result<InboundRow, Failure>;

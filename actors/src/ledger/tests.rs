@@ -20,6 +20,7 @@ use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::*;
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
@@ -119,7 +120,13 @@ pub(super) fn record<S: Store>(writer: &LedgerWriter<S>, number: u64) -> Inbound
 }
 
 pub(super) fn received<S: Store>(writer: &LedgerWriter<S>) -> Vec<InboundRow> {
-    wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: usize::MAX })).unwrap()
+    wait(writer.ask(ListInbound {
+        share: DispatchShare::ALL,
+        states: vec![InboundState::Received],
+        after: None,
+        limit: usize::MAX,
+    }))
+    .unwrap()
 }
 
 /// Keeps the thread inside a transaction until the returned sender is used or dropped.

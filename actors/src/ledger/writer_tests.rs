@@ -6,6 +6,7 @@ use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{InboundId, InboundState, ListInbound, MarkInbound, Receipt, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
@@ -91,7 +92,7 @@ fn mark(id: i64, state: InboundState) -> MarkInbound {
 }
 
 fn list(state: InboundState) -> ListInbound {
-    ListInbound { states: vec![state], after: None, limit: 10 }
+    ListInbound { share: DispatchShare::ALL, states: vec![state], after: None, limit: 10 }
 }
 
 /// Makes the disk refuse every write, or accept them again.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::json::RawJson;
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
+use crate::share::DispatchShare;
 use crate::turn_id::TurnId;
 use crate::wire::action::ActionResult;
 use crate::wire::session::SessionKey;
@@ -195,6 +196,8 @@ pub struct WithdrawTurns {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<InboundRow>, LedgerError>")]
 pub struct ListInbound {
+    /// Only events of these chats.
+    pub share: DispatchShare,
     /// The states.
     pub states: Vec<InboundState>,
     /// Only rows after this one.
@@ -206,14 +209,25 @@ pub struct ListInbound {
 /// The events in the given states, oldest first, without their content: for a dispatcher that rebuilds its queues. Corrupt rows
 /// as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<WaitingRow>, LedgerError>")]
+#[rtype(result = "Result<WaitingPage, LedgerError>")]
 pub struct ListWaiting {
+    /// Only events of these chats.
+    pub share: DispatchShare,
     /// The states.
     pub states: Vec<InboundState>,
     /// Only rows after this one.
     pub after: Option<InboundId>,
-    /// Limit.
+    /// Limit of the rows that are read, also those of other chats.
     pub limit: usize,
+}
+
+/// Answer to [`ListWaiting`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct WaitingPage {
+    /// The events.
+    pub rows: Vec<WaitingRow>,
+    /// The row after which the next page begins; `None` if this is the last one.
+    pub next_after: Option<InboundId>,
 }
 
 /// A waiting event, as a dispatcher needs it until its turn.

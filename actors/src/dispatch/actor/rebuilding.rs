@@ -1,5 +1,5 @@
-//! Rebuilds the queues after a start: from the ledger, a page at a time, and from the gate's list of turns. Each dispatcher reads all rows, and
-//! takes those of its chats.
+//! Rebuilds the queues after a start: from the ledger, which lists the events of this dispatcher's chats a page at a time, and from the
+//! gate's list of turns.
 //!
 //! Running and interrupted turns are read first, because they are few. Then the dispatcher is ready, and events may arrive while the
 //! rest is read: they wait until all earlier ones are queued.
@@ -18,7 +18,7 @@ use crate::drain::permit::messages::RunningTurn;
 use crate::hand_over::LEDGER_TIMEOUT;
 use caduceus_contract::messages::drain::{DrainView, Origin};
 use caduceus_contract::messages::ledger::{
-    InboundId, InboundRow, InboundState, LedgerError, ListWaiting, ReadInbound, WaitingRow,
+    InboundId, InboundRow, InboundState, LedgerError, ListWaiting, ReadInbound, WaitingPage, WaitingRow,
 };
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::AskError;
@@ -32,7 +32,7 @@ struct Rebuild {
     turns: HashMap<TurnId, RunningTurn>,
     /// Events that were steered into them.
     steered: Vec<InboundId>,
-    /// The last row that was read.
+    /// The next page begins after this row.
     after: Option<InboundId>,
     /// Events that wait.
     waiting: usize,
@@ -55,7 +55,7 @@ struct RebuildDue;
 #[rtype(result = "()")]
 struct PageRead {
     rebuild: Rebuild,
-    page: Result<Result<Vec<WaitingRow>, LedgerError>, AskError>,
+    page: Result<Result<WaitingPage, LedgerError>, AskError>,
 }
 
 /// The pause after a page without an answer is over.
@@ -127,7 +127,8 @@ impl DispatchActor {
     /// Reads the next page. Other actors on this thread run between two pages.
     fn read_page(&mut self, rebuild: Rebuild) {
         let states = vec![InboundState::Received, InboundState::Held];
-        let request = ListWaiting { states, after: rebuild.after, limit: PAGE };
+        let share = self.settings.share();
+        let request = ListWaiting { share, states, after: rebuild.after, limit: PAGE };
         let page = self.ports.ledger.list_waiting.ask(request, LEDGER_TIMEOUT);
         self.tasks.notify(async move { PageRead { page: page.await, rebuild } });
     }
@@ -137,11 +138,10 @@ impl DispatchActor {
         ctx.notify_later(PageDue(rebuild), PAUSE);
     }
 
-    fn restore_page(&mut self, page: Vec<WaitingRow>, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
-        let is_last = page.len() < PAGE;
-        rebuild.after = page.last().map(|row| row.id).or(rebuild.after);
-        let share = self.settings.share();
-        for row in page.into_iter().filter(|row| share.contains(&row.session)) {
+    fn restore_page(&mut self, page: WaitingPage, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
+        let WaitingPage { rows, next_after } = page;
+        rebuild.after = next_after;
+        for row in rows {
             let WaitingRow { id, link, session, turn, received_at_ms } = row;
             let running = turn.filter(|turn| rebuild.turns.contains_key(turn));
             if running.is_some_and(|turn| self.plan.steered(turn, id)) {
@@ -156,7 +156,7 @@ impl DispatchActor {
                 self.links.unlinked_mut().push(link, received_at_ms, id);
             }
         }
-        if is_last { self.fetch_steered(rebuild, ctx) } else { self.read_page(rebuild) }
+        if next_after.is_some() { self.read_page(rebuild) } else { self.fetch_steered(rebuild, ctx) }
     }
 
     /// Events that were steered into running turns become part of the conversation when these end.

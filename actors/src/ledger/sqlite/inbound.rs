@@ -17,8 +17,10 @@ use crate::ledger::failure::Failure;
 use crate::ledger::states::{inbound_code, inbound_state};
 use crate::ledger::store::InboundMark;
 use caduceus_contract::messages::ledger::{
-    InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListWaiting, RecordInbound, Recorded, WaitingRow,
+    InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListWaiting, RecordInbound, Recorded, WaitingPage,
+    WaitingRow,
 };
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
@@ -195,13 +197,39 @@ pub(super) fn running(
 }
 
 pub(super) fn list(store: &mut SqliteTransaction<'_>, list: &ListInbound) -> Result<Vec<InboundRow>, Failure> {
-    let (states, after) = (list.states.iter().copied().map(inbound_code), list.after.map(|id| id.0));
-    Ok(store.list(LIST, states, after, list.limit, inbound_row, |row| row.id.0)?)
+    let states: Vec<_> = list.states.iter().copied().map(inbound_code).collect();
+    let is_wanted = |store: &mut SqliteTransaction<'_>, row| is_of(store, row, list.share);
+    Ok(store.list(LIST, &states, list.after.map(|id| id.0), list.limit, is_wanted, inbound_row)?)
 }
 
-pub(super) fn list_waiting(store: &mut SqliteTransaction<'_>, list: &ListWaiting) -> Result<Vec<WaitingRow>, Failure> {
-    let (states, after) = (list.states.iter().copied().map(inbound_code), list.after.map(|id| id.0));
-    Ok(store.list(LIST, states, after, list.limit, waiting_row, |row| row.id.0)?)
+pub(super) fn list_waiting(store: &mut SqliteTransaction<'_>, list: &ListWaiting) -> Result<WaitingPage, Failure> {
+    let states: Vec<_> = list.states.iter().copied().map(inbound_code).collect();
+    let page = store.next_rows(LIST, &states, list.after.map(|id| id.0), list.limit)?;
+    let next_after = page.last().filter(|_| page.len() == list.limit).map(|(row, _)| InboundId(*row));
+    let mut rows = Vec::new();
+    for (row, state) in page {
+        if is_of(store, row, list.share)? {
+            rows.extend(store.read_in_state(LIST, row, state, waiting_row)?.and_then(Result::ok));
+        }
+    }
+    Ok(WaitingPage { rows, next_after })
+}
+
+/// Whether an event belongs to the chats of a dispatcher. A row whose chat cannot be read belongs to the first, which finds it corrupt.
+fn is_of(store: &mut SqliteTransaction<'_>, row: i64, share: DispatchShare) -> rusqlite::Result<bool> {
+    if share.is_all() {
+        return Ok(true);
+    }
+    if let Some(chat) = store.memory.chat(row) {
+        return Ok(share.contains_chat(chat));
+    }
+    // Without its event, which may be long, and its checksums: they are read and verified for one dispatcher only.
+    let mut session = store.connection.prepare_cached("SELECT session FROM inbound WHERE id = ?")?;
+    let session = session.query_row([row], |found| Ok(found.get::<_, String>(0).ok())).optional()?.flatten();
+    let session = session.and_then(|session| serde_json::from_str::<SessionKey>(&session).ok());
+    let Some(chat) = session.map(|session| session.chat_hash()) else { return Ok(share.is_first()) };
+    store.memory.set_chat(row, chat);
+    Ok(share.contains_chat(chat))
 }
 
 pub(super) fn read(store: &mut SqliteTransaction<'_>, InboundId(row): InboundId) -> Result<InboundRow, Failure> {

@@ -27,6 +27,9 @@ pub(super) struct Memory {
     inbound: OpenRows,
     outbound: OpenRows,
     sessions: KnownSessions,
+    /// The hash of the chat of open events, if several dispatchers have listed them: each looks for its own among all. It never changes.
+    /// Each takes some 20 bytes.
+    chats: HashMap<i64, u64>,
     /// Of the events that run and of the replies that are sent, so that the end of a turn reads nothing. Each takes some 100 bytes and its texts.
     running: HashMap<i64, InboundMark>,
     sending: HashMap<i64, OutboundMark>,
@@ -46,9 +49,17 @@ enum MemoryChange {
 impl Memory {
     /// The memory of a file that was just opened.
     pub(super) fn new(hash_key: HashKey, duplicates: DuplicateKeys, inbound: OpenRows, outbound: OpenRows) -> Self {
-        let sessions = KnownSessions::default();
-        let (running, sending) = (HashMap::new(), HashMap::new());
-        Self { hash_key, duplicates, inbound, outbound, sessions, running, sending, changes: Vec::new() }
+        Self {
+            hash_key,
+            duplicates,
+            inbound,
+            outbound,
+            sessions: KnownSessions::default(),
+            chats: HashMap::new(),
+            running: HashMap::new(),
+            sending: HashMap::new(),
+            changes: Vec::new(),
+        }
     }
 
     /// The rows in an open state; `None` if the state is not open.
@@ -67,9 +78,28 @@ impl Memory {
 
     fn apply_move(&mut self, kind: RowKind, row: i64, from: Option<usize>, to: Option<usize>) {
         match kind {
-            RowKind::Inbound => self.inbound.move_row(row, from, to),
+            RowKind::Inbound => {
+                self.inbound.move_row(row, from, to);
+                if to.is_none_or(|state| self.inbound.in_state(state).is_none()) {
+                    self.chats.remove(&row);
+                }
+            }
             RowKind::Outbound => self.outbound.move_row(row, from, to),
         }
+    }
+
+    /// The hash of the chat of an event, if it was set since the event is open.
+    pub(super) fn chat(&self, row: i64) -> Option<u64> {
+        self.chats.get(&row).copied()
+    }
+
+    pub(super) fn set_chat(&mut self, row: i64, hash: u64) {
+        self.chats.insert(row, hash);
+    }
+
+    #[cfg(test)]
+    pub(super) fn chats(&self) -> usize {
+        self.chats.len()
     }
 
     /// The rows whose keys have this hash, the oldest first.

@@ -6,7 +6,7 @@ use crate::ledger::failure::{Failure, StoreError};
 use crate::ledger::store::{InboundMark, OutboundMark, StoreTransaction, UnreadChat, Wrote};
 use caduceus_contract::messages::ledger::{
     AppendHistory, HistoryEntry, InboundId, InboundRow, ListInbound, ListOutbound, ListWaiting, LoadHistory,
-    NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound, Recorded, WaitingRow,
+    NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound, Recorded, WaitingPage,
 };
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
@@ -41,7 +41,7 @@ impl StoreTransaction for SqliteTransaction<'_> {
         inbound::list(self, list)
     }
 
-    fn list_waiting(&mut self, list: &ListWaiting) -> Result<Vec<WaitingRow>, Failure> {
+    fn list_waiting(&mut self, list: &ListWaiting) -> Result<WaitingPage, Failure> {
         inbound::list_waiting(self, list)
     }
 

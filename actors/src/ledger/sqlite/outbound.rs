@@ -75,8 +75,8 @@ pub(super) fn write_mark(
 }
 
 pub(super) fn list(store: &mut SqliteTransaction<'_>, list: &ListOutbound) -> Result<Vec<OutboundRow>, Failure> {
-    let (states, after) = (list.states.iter().copied().map(outbound_code), list.after.map(|id| id.0));
-    Ok(store.list(LIST, states, after, list.limit, outbound_row, |row| row.id.0)?)
+    let states: Vec<_> = list.states.iter().copied().map(outbound_code).collect();
+    Ok(store.list(LIST, &states, list.after.map(|id| id.0), list.limit, |_, _| Ok(true), outbound_row)?)
 }
 
 fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, CorruptRow> {

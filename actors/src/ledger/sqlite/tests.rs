@@ -16,6 +16,7 @@ use super::transaction::SqliteTransaction;
 use crate::ledger::LedgerWriter;
 use crate::ledger::tests::{TestHome, close, event, mark, record, reply, session, wait};
 use caduceus_contract::messages::ledger::*;
+use caduceus_contract::share::DispatchShare;
 
 /// A ledger in a separate directory.
 pub(in crate::ledger) struct Home {

@@ -93,47 +93,48 @@ impl<'a> SqliteTransaction<'a> {
         outcome
     }
 
-    /// The rows of `table` in any of `states` after row `after`, oldest first, each once, at most `limit` good ones.
+    /// The rows of `table` in any of `states` after row `after`, oldest first, at most `limit` good ones of those that `is_wanted`.
+    /// Corrupt rows do not count, or a short page would be treated as the last one.
     pub(super) fn list<T>(
         &mut self,
         table: ListedTable,
-        states: impl Iterator<Item = usize>,
+        states: &[usize],
         after: Option<i64>,
         limit: usize,
+        is_wanted: impl Fn(&mut Self, i64) -> rusqlite::Result<bool>,
         read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
-        id: impl Fn(&T) -> i64,
     ) -> rusqlite::Result<Vec<T>> {
-        let mut found = Vec::new();
-        for state in states {
-            self.list_state(table, state, after.unwrap_or(i64::MIN), limit, &read, &mut found)?;
+        let (mut found, mut after) = (Vec::new(), after);
+        while found.len() < limit {
+            let rows = self.next_rows(table, states, after, limit - found.len())?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(*last);
+            for (row, state) in rows {
+                if is_wanted(self, row)? {
+                    found.extend(self.read_in_state(table, row, state, &read)?.and_then(Result::ok));
+                }
+            }
         }
-        found.sort_unstable_by_key(&id);
-        found.dedup_by_key(|row| id(row));
-        found.truncate(limit);
         Ok(found)
     }
 
-    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones. Corrupt
-    /// rows do not count, or a short page would be treated as the last one.
-    fn list_state<T>(
-        &mut self,
+    /// The first `limit` rows of `table` in any of `states` after row `after`, oldest first, each with its state.
+    pub(super) fn next_rows(
+        &self,
         table: ListedTable,
-        state: usize,
-        mut after: i64,
+        states: &[usize],
+        after: Option<i64>,
         limit: usize,
-        read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
-        found: &mut Vec<T>,
-    ) -> rusqlite::Result<()> {
-        let full = found.len().saturating_add(limit);
-        while found.len() < full {
-            let rows = self.rows_in_state(table, state, after, full - found.len())?;
-            let Some(last) = rows.last() else { break };
-            after = *last;
-            for row in rows {
-                found.extend(self.read_in_state(table, row, state, &read)?.and_then(Result::ok));
-            }
+    ) -> rusqlite::Result<Vec<(i64, usize)>> {
+        let mut found = Vec::new();
+        for state in states {
+            let rows = self.rows_in_state(table, *state, after.unwrap_or(i64::MIN), limit)?;
+            found.extend(rows.into_iter().map(|row| (row, *state)));
         }
-        Ok(())
+        found.sort_unstable();
+        found.dedup_by_key(|(row, _)| *row);
+        found.truncate(limit);
+        Ok(found)
     }
 
     /// The first `limit` rows in a state after row `after`: from memory if the state is open, otherwise from the marks.

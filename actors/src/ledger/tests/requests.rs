@@ -36,8 +36,17 @@ pub(in crate::ledger) fn waiting<S: Store>(
     after: Option<InboundId>,
     limit: usize,
 ) -> Vec<WaitingRow> {
+    waiting_page(writer, DispatchShare::ALL, after, limit).rows
+}
+
+pub(in crate::ledger) fn waiting_page<S: Store>(
+    writer: &LedgerWriter<S>,
+    share: DispatchShare,
+    after: Option<InboundId>,
+    limit: usize,
+) -> WaitingPage {
     let states = vec![InboundState::Received, InboundState::Held];
-    wait(writer.ask(ListWaiting { states, after, limit })).unwrap()
+    wait(writer.ask(ListWaiting { share, states, after, limit })).unwrap()
 }
 
 pub(in crate::ledger) fn refused(number: u64, chat: &str) -> RecordInbound {

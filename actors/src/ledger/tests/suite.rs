@@ -61,6 +61,8 @@ macro_rules! suite_on {
             }
             waiting {
                 waiting_events_are_read_in_pages_in_order_of_arrival
+                each_dispatcher_lists_the_events_of_its_chats_and_together_they_list_each_once
+                a_page_ends_after_so_many_rows_also_if_they_are_all_of_another_dispatcher
                 one_event_is_read_with_its_content_and_a_missing_one_is_an_error
                 each_chat_is_notified_once_how_many_of_its_messages_a_drain_refused_also_over_a_restart
                 a_refused_event_that_is_marked_again_is_no_longer_unread

@@ -220,7 +220,8 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_continues() {
             assert!(matches!(answer, Ok(Ok(Recorded::New(_)))), "{answer:?}");
         }
         let list: Port<ListInbound> = second.clone().into();
-        let all = ListInbound { states: vec![InboundState::Received], after: None, limit: 100 };
+        let all =
+            ListInbound { share: DispatchShare::ALL, states: vec![InboundState::Received], after: None, limit: 100 };
         assert_eq!(list.ask(all, CEILING).await.unwrap().unwrap().len(), 10);
         let view: Port<GetLedger> = second.into();
         let view = view.ask(GetLedger, CEILING).await.unwrap();

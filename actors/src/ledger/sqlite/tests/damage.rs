@@ -92,7 +92,13 @@ fn a_row_changed_by_another_program_is_not_used_and_the_others_are() {
     peek.execute("UPDATE inbound_marks SET attempts = 2 WHERE id = 2", []).unwrap();
     peek.execute("UPDATE inbound SET event = CAST(x'ff' AS TEXT) WHERE id = 3", []).unwrap();
 
-    let rows = wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: 1 })).unwrap();
+    let rows = wait(writer.ask(ListInbound {
+        share: DispatchShare::ALL,
+        states: vec![InboundState::Received],
+        after: None,
+        limit: 1,
+    }))
+    .unwrap();
     assert_eq!(
         rows.iter().map(|row| row.id.0).collect::<Vec<_>>(),
         [4],

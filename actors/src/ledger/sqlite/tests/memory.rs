@@ -12,6 +12,35 @@ fn done(number: u64) -> RecordInbound {
 }
 
 #[test]
+fn whose_chat_an_event_is_of_is_read_once_and_remembered_while_the_event_is_open() {
+    let home = Home::new();
+    let mut store = home.open_store();
+    let mut replies = LastReplies::default();
+    for number in 1..=3 {
+        let mut ledger = LedgerTransaction::new(store.begin(1_000).unwrap(), &mut replies);
+        event(number).run(&mut ledger).unwrap();
+        ledger.commit().unwrap();
+    }
+    let mut list = |share: DispatchShare, store: &mut SqliteStore| {
+        let list = ListWaiting { share, states: vec![InboundState::Received], after: None, limit: 9 };
+        list.run(&mut LedgerTransaction::new(store.begin(1_000).unwrap(), &mut replies)).unwrap().rows.len()
+    };
+    let [own, other] =
+        [true, false].map(|own| DispatchShare::each(2).find(|share| share.contains(&session("chat")) == own).unwrap());
+    assert_eq!(list(DispatchShare::ALL, &mut store), 3);
+    assert_eq!(store.opened.rows.memory.chats(), 0, "one dispatcher has all");
+    assert_eq!((list(own, &mut store), store.opened.rows.memory.chats()), (3, 3));
+    // Not read again: nothing is found in the file.
+    store.opened.connection.execute_batch("UPDATE inbound SET session = 'none'").unwrap();
+    assert_eq!((list(other, &mut store), store.opened.rows.corrupt.count()), (0, 0));
+    let mut replies = LastReplies::default();
+    let mut ledger = LedgerTransaction::new(store.begin(1_000).unwrap(), &mut replies);
+    mark(InboundId(2), InboundState::Done).run(&mut ledger).unwrap();
+    ledger.commit().unwrap();
+    assert_eq!(store.opened.rows.memory.chats(), 2);
+}
+
+#[test]
 fn the_retention_removes_the_keys_of_the_rows_that_it_deletes_and_keeps_those_of_others() {
     let home = Home::new();
     let mut store = home.open_store();

@@ -101,7 +101,9 @@ fn a_file_of_version_3_is_migrated_with_its_rows_in_every_state() {
         (InboundState::Refused, 7),
         (InboundState::Dead, 8),
     ] {
-        let rows = wait(writer.ask(ListInbound { states: vec![state], after: None, limit: 9 })).unwrap();
+        let rows =
+            wait(writer.ask(ListInbound { share: DispatchShare::ALL, states: vec![state], after: None, limit: 9 }))
+                .unwrap();
         let columns: Vec<_> = rows.iter().map(|row| (row.id.0, row.state, row.attempts)).collect();
         assert_eq!(columns, [(id, state, u32::try_from(id).unwrap())]);
         assert_eq!(rows[0].event, event(id.unsigned_abs()).event.get());

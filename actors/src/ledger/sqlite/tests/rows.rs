@@ -114,8 +114,13 @@ fn what_is_in_flight_is_not_read_again_and_another_program_cannot_change_how_it_
     wait(writer.ask(mark(event, InboundState::Interrupted))).unwrap();
     let attempts = |table| peek.query_row(&format!("SELECT attempts FROM {table}"), (), |row| row.get::<_, i64>(0));
     assert_eq!((attempts("inbound_marks"), attempts("outbound_marks")), (Ok(1), Ok(1)));
-    let rows =
-        wait(writer.ask(ListInbound { states: vec![InboundState::Interrupted], after: None, limit: 9 })).unwrap();
+    let rows = wait(writer.ask(ListInbound {
+        share: DispatchShare::ALL,
+        states: vec![InboundState::Interrupted],
+        after: None,
+        limit: 9,
+    }))
+    .unwrap();
     assert_eq!(rows.iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>(), [(event, 1)]);
     assert_eq!(writer.view().corrupt, 0);
 }

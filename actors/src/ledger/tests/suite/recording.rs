@@ -17,6 +17,7 @@ pub(super) fn everything_recorded_is_there_after_reopening<H: TestHome>() {
 
     let writer = home.open();
     let rows = wait(writer.ask(ListInbound {
+        share: DispatchShare::ALL,
         states: vec![InboundState::Received, InboundState::Running, InboundState::Running],
         after: None,
         limit: 10,
@@ -111,7 +112,13 @@ pub(super) fn each_running_counts_an_attempt_and_a_mark_without_a_turn_keeps_it<
         wait(writer.ask(MarkInbound { turn: Some(turn), ..mark(id, state) })).unwrap();
     }
     wait(writer.ask(mark(id, InboundState::Failed))).unwrap();
-    let rows = wait(writer.ask(ListInbound { states: vec![InboundState::Failed], after: None, limit: 1 })).unwrap();
+    let rows = wait(writer.ask(ListInbound {
+        share: DispatchShare::ALL,
+        states: vec![InboundState::Failed],
+        after: None,
+        limit: 1,
+    }))
+    .unwrap();
     assert_eq!((rows[0].attempts, rows[0].turn), (2, Some(turn)));
 
     let sent = wait(writer.ask(reply(None, OutboundState::Pending))).unwrap();
@@ -134,7 +141,7 @@ pub(super) fn a_list_continues_after_the_last_row_of_the_previous_page<H: TestHo
     wait(writer.ask(mark(InboundId(2), InboundState::Held))).unwrap();
     let page = |after| {
         let states = vec![InboundState::Held, InboundState::Received];
-        let rows = wait(writer.ask(ListInbound { states, after, limit: 2 })).unwrap();
+        let rows = wait(writer.ask(ListInbound { share: DispatchShare::ALL, states, after, limit: 2 })).unwrap();
         rows.iter().map(|row| row.id.0).collect::<Vec<_>>()
     };
     assert_eq!(page(None), [1, 2]);
@@ -178,8 +185,13 @@ pub(super) fn lists_and_counts_are_the_same_after_reopening<H: TestHome>() {
     let shown = |writer: &LedgerWriter<H::Store>| {
         let view = writer.view();
         let inbound = states.map(|state| {
-            let rows =
-                wait(writer.ask(ListInbound { states: vec![state], after: Some(InboundId(8)), limit: 9 })).unwrap();
+            let rows = wait(writer.ask(ListInbound {
+                share: DispatchShare::ALL,
+                states: vec![state],
+                after: Some(InboundId(8)),
+                limit: 9,
+            }))
+            .unwrap();
             rows.iter().map(|row| row.id.0).collect::<Vec<_>>()
         });
         let outbound = replies.map(|state| {
@@ -210,7 +222,7 @@ pub(super) fn a_mark_of_a_failed_transaction_leaves_the_row_in_its_lists<H: Test
     // The mark is forgotten as well: repeated, it is not taken for one that is written.
     wait(writer.ask(begin)).unwrap();
     let states = vec![InboundState::Running];
-    let rows = wait(writer.ask(ListInbound { states, after: None, limit: 9 })).unwrap();
+    let rows = wait(writer.ask(ListInbound { share: DispatchShare::ALL, states, after: None, limit: 9 })).unwrap();
     assert_eq!(rows.iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>(), [(id, 1)]);
 }
 
@@ -238,7 +250,9 @@ pub(super) fn an_event_recorded_with_its_turn_runs_from_then_on<H: TestHome>() {
     let again = wait(writer.ask(RecordInbound { state: running, turn: Some(fresh_turn_id()), ..event(1) })).unwrap();
     assert_eq!(again, Recorded::Duplicate { id, state: running });
     close(&writer);
-    let rows = wait(home.open().ask(ListInbound { states: vec![running], after: None, limit: 2 })).unwrap();
+    let rows =
+        wait(home.open().ask(ListInbound { share: DispatchShare::ALL, states: vec![running], after: None, limit: 2 }))
+            .unwrap();
     let columns: Vec<_> = rows.iter().map(|row| (row.id, row.attempts, row.turn)).collect();
     assert_eq!(columns, [(id, 1, Some(turn))]);
 }

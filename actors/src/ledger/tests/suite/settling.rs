@@ -40,7 +40,7 @@ pub(super) fn an_end_of_a_turn_that_is_handed_over_twice_adds_to_the_conversatio
     for _ in 0..2 {
         assert_eq!(wait(writer.ask(begin.clone())), Ok(()));
     }
-    let running = ListInbound { states: vec![InboundState::Running], after: None, limit: 1 };
+    let running = ListInbound { share: DispatchShare::ALL, states: vec![InboundState::Running], after: None, limit: 1 };
     assert_eq!(wait(writer.ask(running)).unwrap()[0].attempts, 1, "one attempt");
     for _ in 0..2 {
         assert_eq!(wait(writer.ask(end.clone())), Ok(()));

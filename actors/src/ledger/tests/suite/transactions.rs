@@ -16,7 +16,7 @@ pub(super) fn commit<S: Store, W: Work>(store: &mut S, now_ms: i64, work: &W) ->
 }
 
 pub(super) fn events<S: Store>(store: &mut S, state: InboundState) -> Vec<InboundRow> {
-    commit(store, 0, &ListInbound { states: vec![state], after: None, limit: 100 })
+    commit(store, 0, &ListInbound { share: DispatchShare::ALL, states: vec![state], after: None, limit: 100 })
 }
 
 fn replies<S: Store>(store: &mut S, state: OutboundState) -> Vec<OutboundRow> {

@@ -23,6 +23,49 @@ pub(super) fn waiting_events_are_read_in_pages_in_order_of_arrival<H: TestHome>(
     assert_eq!(rows[3].turn, Some(turn));
 }
 
+/// Events of four chats in turn.
+fn record_chats<S: Store>(writer: &LedgerWriter<S>, state: InboundState, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
+        let event = RecordInbound { session: session(&format!("chat-{}", number % 4)), state, ..event(number) };
+        assert!(matches!(wait(writer.ask(event)), Ok(Recorded::New(_))));
+    }
+}
+
+pub(super) fn each_dispatcher_lists_the_events_of_its_chats_and_together_they_list_each_once<H: TestHome>() {
+    let home = H::new();
+    let writer = home.open();
+    record_chats(&writer, InboundState::Received, 1..=12);
+    record_chats(&writer, InboundState::Running, 13..=20);
+    // The second time the ledger remembers whose they are.
+    for round in 1..=2 {
+        let (mut waiting, mut running) = (Vec::new(), Vec::new());
+        for share in DispatchShare::each(3) {
+            let page = waiting_page(&writer, share, None, 100);
+            assert!(page.next_after.is_none() && page.rows.iter().all(|row| share.contains(&row.session)));
+            waiting.extend(page.rows.iter().map(|row| row.id.0));
+            let list = ListInbound { share, states: vec![InboundState::Running], after: None, limit: 100 };
+            let rows = wait(writer.ask(list)).unwrap();
+            assert!(rows.iter().all(|row| share.contains(&row.session)));
+            running.extend(rows.iter().map(|row| row.id.0));
+        }
+        waiting.sort_unstable();
+        running.sort_unstable();
+        assert_eq!((waiting, running), ((1..=12).collect(), (13..=20).collect()), "round {round}");
+    }
+}
+
+pub(super) fn a_page_ends_after_so_many_rows_also_if_they_are_all_of_another_dispatcher<H: TestHome>() {
+    let home = H::new();
+    let writer = home.open();
+    for number in 1..=5 {
+        record(&writer, number);
+    }
+    let other = DispatchShare::each(2).find(|share| !share.contains(&session("chat"))).unwrap();
+    let page = |after| waiting_page(&writer, other, after, 3);
+    assert_eq!(page(None), WaitingPage { rows: Vec::new(), next_after: Some(InboundId(3)) });
+    assert_eq!(page(Some(InboundId(3))), WaitingPage { rows: Vec::new(), next_after: None });
+}
+
 pub(super) fn one_event_is_read_with_its_content_and_a_missing_one_is_an_error<H: TestHome>() {
     let home = H::new();
     let writer = home.open();
