@@ -95,6 +95,7 @@ impl Gateway {
         let served_profiles = ServedProfiles::new(settings, profile_factory);
         let board_cell = Arc::clone(&board);
         let max_turns = served_profiles.settings().values.turns.max_concurrent;
+        let gate = Gate::of_dispatchers(mailboxes.data.iter().count());
         let slots = Slots::new(max_turns, mailboxes.data.ports());
         let wiring = Wiring {
             served_profiles,
@@ -106,7 +107,7 @@ impl Gateway {
             board: board_cell,
             control,
             counts,
-            gate: Gate::default(),
+            gate,
             slots,
         };
         let tree = SupervisorSpec::new(Strategy::OneForOne)

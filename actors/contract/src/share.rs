@@ -55,6 +55,12 @@ impl DispatchShare {
         self.of == 1
     }
 
+    /// The number of the dispatcher to which a session belongs, if there are `of` of them.
+    #[must_use]
+    pub fn number_of_session(session: &SessionKey, of: usize) -> usize {
+        if of == 1 { 0 } else { number(session.chat_hash(), of) }
+    }
+
     /// The number of the dispatcher to which an event belongs, if there are `of` of them.
     #[must_use]
     pub fn number_of(source: &Source, of: usize) -> usize {
@@ -92,6 +98,7 @@ mod tests {
                 let parts = DispatchShare::each(of).filter(|part| part.contains(&session));
                 let numbers: Vec<_> = parts.map(DispatchShare::number).collect();
                 assert_eq!(numbers, [DispatchShare::number_of(&source, of)], "of {of}");
+                assert_eq!(numbers, [DispatchShare::number_of_session(&session, of)], "of {of}");
             }
         }
     }

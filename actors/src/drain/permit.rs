@@ -18,14 +18,15 @@ use crate::clock::Clock;
 use crate::locked::locked;
 use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 use caduceus_contract::messages::turn::StopTurn;
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::{Incarnation, Port};
 
-/// Turns remembered that left without a start: more than any dispatcher can have between a permit and a start.
+/// Turns of one dispatcher remembered that left without a start: more than it can have between a permit and a start.
 const NEVER_STARTED: usize = 4_096;
 
 /// The gate. Cheap to clone; every clone is the same gate.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Gate {
     state: Arc<Mutex<GateInner>>,
     /// It outlives the actors, so it has a clock of its own.
@@ -40,8 +41,9 @@ struct GateInner {
     /// The homes whose marker the owner has not read yet; `None` before it has read the gateway's own.
     unread: Option<BTreeSet<DrainScope>>,
     turns: BTreeMap<TurnId, GateEntry>,
-    /// The last turns that left without a start, oldest first: a dispatcher that failed meanwhile has recorded them as running.
-    never_started: VecDeque<TurnId>,
+    /// The last turns of each dispatcher that left without a start, oldest first: one that failed meanwhile has recorded them as running.
+    /// Apart, so that one whose turns cannot start, as while the disk is full, removes none of another.
+    never_started: Vec<VecDeque<TurnId>>,
     /// Called whenever a turn leaves.
     released: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -95,7 +97,21 @@ pub struct TurnPermit {
     turn: TurnId,
 }
 
+impl Default for Gate {
+    /// That of one dispatcher.
+    fn default() -> Self {
+        Self::of_dispatchers(1)
+    }
+}
+
 impl Gate {
+    /// The gate from which so many dispatchers, at least one, take permits.
+    #[must_use]
+    pub fn of_dispatchers(dispatchers: usize) -> Self {
+        let inner = GateInner { never_started: vec![VecDeque::new(); dispatchers.max(1)], ..GateInner::default() };
+        Self { state: Arc::new(Mutex::new(inner)), clock: Clock::default() }
+    }
+
     /// Makes the incarnation `owner` the only one that may act, with `released` called for every turn that ends.
     pub(super) fn adopt(&self, owner: u64, released: impl Fn() + Send + Sync + 'static) {
         let mut inner = self.lock();
@@ -167,7 +183,7 @@ impl Gate {
     /// Whether this turn left the gate without a start.
     #[must_use]
     pub fn never_started(&self, turn: TurnId) -> bool {
-        self.lock().never_started.contains(&turn)
+        self.lock().never_started.iter().any(|turns| turns.contains(&turn))
     }
 
     /// Removes a turn that has not started, although its permit is held by a thread that hangs: it must not start any more. `false` if it
@@ -220,9 +236,11 @@ impl GateInner {
     fn leave(&mut self, turn: TurnId) -> Option<GateEntry> {
         let entry = self.turns.remove(&turn)?;
         if entry.stop.is_none() {
-            self.never_started.push_back(turn);
-            if self.never_started.len() > NEVER_STARTED {
-                self.never_started.pop_front();
+            let number = DispatchShare::number_of_session(&entry.ticket.session, self.never_started.len());
+            let never_started = &mut self.never_started[number];
+            never_started.push_back(turn);
+            if never_started.len() > NEVER_STARTED {
+                never_started.pop_front();
             }
         }
         Some(entry)
@@ -296,8 +314,13 @@ mod tests {
     }
 
     fn ticket() -> TurnTicket {
+        ticket_in("")
+    }
+
+    fn ticket_in(chat: &str) -> TurnTicket {
         let profile = ProfileName::default_profile();
-        let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
+        let source = Source { chat_id: chat.to_owned(), ..Source::default() };
+        let session = SessionKey::new(&source, &profile, SessionRules::default());
         TurnTicket { id: fresh_turn_id(), profile, session }
     }
 
@@ -333,6 +356,21 @@ mod tests {
         assert!(!forgotten.attach(Port::from(StoppableTurn.start())), "it must not run");
         drop([started, left, forgotten]);
         assert_eq!(turns.map(|turn| gate.never_started(turn)), [false, true, true]);
+    }
+
+    #[test]
+    fn turns_of_one_dispatcher_that_never_start_remove_none_of_another() {
+        let gate = Gate::of_dispatchers(2);
+        let admit = |ticket| gate.admit(0, ticket, Origin::External).unwrap().turn();
+        let of = |number| {
+            let chats = (0..100).map(|chat| ticket_in(&chat.to_string()));
+            chats.into_iter().find(|ticket| DispatchShare::number_of_session(&ticket.session, 2) == number).unwrap()
+        };
+        let (kept, removed) = (admit(of(0)), admit(of(1)));
+        for _ in 0..NEVER_STARTED {
+            admit(TurnTicket { id: fresh_turn_id(), ..of(1) });
+        }
+        assert!(gate.never_started(kept) && !gate.never_started(removed));
     }
 
     fn take(gate: &Gate, profile: &str) -> Result<Result<(), Refusal>, &'static str> {
