@@ -96,7 +96,7 @@ impl Gateway {
         let board_cell = Arc::clone(&board);
         let max_turns = served_profiles.settings().values.turns.max_concurrent;
         let gate = Gate::of_dispatchers(mailboxes.data.iter().count());
-        let slots = Slots::new(max_turns, mailboxes.data.ports());
+        let slots = Slots::new(max_turns, gate.clone(), mailboxes.data.ports());
         let wiring = Wiring {
             served_profiles,
             policies,

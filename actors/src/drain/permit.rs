@@ -46,7 +46,11 @@ struct GateInner {
     never_started: Vec<VecDeque<TurnId>>,
     /// Called whenever a turn leaves.
     released: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Called with the number of the dispatcher whenever the work of one of its turns ends.
+    work_ended: Option<WorkEnded>,
 }
+
+type WorkEnded = Arc<dyn Fn(usize) + Send + Sync>;
 
 struct GateEntry {
     ticket: TurnTicket,
@@ -54,6 +58,8 @@ struct GateEntry {
     stop: Option<Port<StopTurn>>,
     /// The incarnation that runs it, once it has started.
     incarnation: Option<Incarnation>,
+    /// Its work is done, and its dispatcher may not have received that yet.
+    has_ended: bool,
 }
 
 impl GateEntry {
@@ -104,6 +110,16 @@ impl Default for Gate {
     }
 }
 
+#[cfg(test)]
+impl Gate {
+    /// A gate whose owner has read all markers.
+    pub(crate) fn with_markers_read(dispatchers: usize) -> Self {
+        let gate = Self::of_dispatchers(dispatchers);
+        gate.lock().unread = Some(BTreeSet::new());
+        gate
+    }
+}
+
 impl Gate {
     /// The gate from which so many dispatchers, at least one, take permits.
     #[must_use]
@@ -138,6 +154,20 @@ impl Gate {
         {
             unread.remove(home);
         }
+    }
+
+    /// Calls `work_ended` from now on with the number of the dispatcher whenever the work of one of its turns ends.
+    pub(crate) fn on_work_ended(&self, work_ended: impl Fn(usize) + Send + Sync + 'static) {
+        self.lock().work_ended = Some(Arc::new(work_ended));
+    }
+
+    /// Turns of the dispatcher with this number whose work has not ended.
+    pub(crate) fn working(&self, dispatcher: usize) -> usize {
+        let inner = self.lock();
+        let works = |entry: &&GateEntry| {
+            !entry.has_ended && entry.is_running() && inner.dispatcher_of(&entry.ticket) == dispatcher
+        };
+        inner.turns.values().filter(works).count()
     }
 
     /// Admits turns, or returns the reason against each.
@@ -228,15 +258,15 @@ impl Gate {
 impl GateInner {
     fn enter(&mut self, gate: &Gate, ticket: TurnTicket, origin: Origin) -> Result<TurnPermit, Refusal> {
         self.plan.admit(&ticket.profile, origin)?;
-        let turn = ticket.id;
-        self.turns.insert(turn, GateEntry { ticket, since: gate.clock.now(), stop: None, incarnation: None });
+        let (turn, since) = (ticket.id, gate.clock.now());
+        self.turns.insert(turn, GateEntry { ticket, since, stop: None, incarnation: None, has_ended: false });
         Ok(TurnPermit { gate: gate.clone(), turn })
     }
 
     fn leave(&mut self, turn: TurnId) -> Option<GateEntry> {
         let entry = self.turns.remove(&turn)?;
         if entry.stop.is_none() {
-            let number = DispatchShare::number_of_session(&entry.ticket.session, self.never_started.len());
+            let number = self.dispatcher_of(&entry.ticket);
             let never_started = &mut self.never_started[number];
             never_started.push_back(turn);
             if never_started.len() > NEVER_STARTED {
@@ -244,6 +274,20 @@ impl GateInner {
             }
         }
         Some(entry)
+    }
+
+    /// The number of the dispatcher of a turn.
+    fn dispatcher_of(&self, ticket: &TurnTicket) -> usize {
+        DispatchShare::number_of_session(&ticket.session, self.never_started.len())
+    }
+
+    /// The work of a turn has ended, if it had not before. Returns what has to be called without the lock.
+    fn end_work(&mut self, turn: TurnId) -> Option<impl FnOnce() + use<>> {
+        let entry = self.turns.get_mut(&turn).filter(|entry| !entry.has_ended)?;
+        entry.has_ended = true;
+        let work_ended = self.work_ended.clone()?;
+        let dispatcher = self.dispatcher_of(&self.turns.get(&turn)?.ticket);
+        Some(move || work_ended(dispatcher))
     }
 }
 
@@ -264,16 +308,31 @@ impl TurnPermit {
         entry.incarnation = Incarnation::current();
         true
     }
+
+    /// What the turn calls when its work has ended, before it reports that.
+    pub fn end_of_work(&self) -> impl FnOnce() + use<> {
+        let (gate, turn) = (self.gate.clone(), self.turn);
+        move || {
+            let ended = gate.lock().end_work(turn);
+            if let Some(ended) = ended {
+                ended();
+            }
+        }
+    }
 }
 
 impl Drop for TurnPermit {
     fn drop(&mut self) {
         let mut inner = self.gate.lock();
+        let ended = inner.end_work(self.turn);
         let entry = inner.leave(self.turn);
         let released = inner.released.clone();
         // Their owners may use the gate.
         drop(inner);
         drop(entry);
+        if let Some(ended) = ended {
+            ended();
+        }
         if let Some(released) = released {
             released();
         }
@@ -293,115 +352,4 @@ impl std::fmt::Debug for TurnPermit {
 }
 
 #[cfg(test)]
-mod tests {
-    use actix::{Actor, Context, Handler};
-
-    use super::*;
-    use crate::turn::id::fresh_turn_id;
-    use caduceus_contract::profile_name::ProfileName;
-    use caduceus_contract::wire::event::Source;
-    use caduceus_contract::wire::session::{SessionKey, SessionRules};
-
-    struct StoppableTurn;
-
-    impl Actor for StoppableTurn {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<StopTurn> for StoppableTurn {
-        type Result = ();
-        fn handle(&mut self, _: StopTurn, _: &mut Self::Context) {}
-    }
-
-    fn ticket() -> TurnTicket {
-        ticket_in("")
-    }
-
-    fn ticket_in(chat: &str) -> TurnTicket {
-        let profile = ProfileName::default_profile();
-        let source = Source { chat_id: chat.to_owned(), ..Source::default() };
-        let session = SessionKey::new(&source, &profile, SessionRules::default());
-        TurnTicket { id: fresh_turn_id(), profile, session }
-    }
-
-    #[actix::test]
-    async fn a_turn_whose_incarnation_was_fenced_no_longer_counts() {
-        let gate = Gate::default();
-        let (lost, kept) = (Incarnation::new("turns/1", 1), Incarnation::new("turns/2", 1));
-        let permits = [&lost, &kept].map(|incarnation| {
-            let permit = gate.admit(0, ticket(), Origin::External).unwrap();
-            assert!(incarnation.enter(|| permit.attach(Port::from(StoppableTurn.start()))));
-            permit
-        });
-        let _not_started = gate.admit(0, ticket(), Origin::External).unwrap();
-        assert_eq!((gate.count(), gate.turns().len()), (3, 3));
-
-        lost.fence();
-        assert_eq!((gate.count(), gate.turns().len()), (2, 2));
-        assert!(gate.turns().iter().all(|turn| turn.ticket.id != permits[0].turn()));
-
-        drop(permits);
-        assert_eq!(gate.count(), 1);
-    }
-
-    #[actix::test]
-    async fn a_turn_that_left_or_was_forgotten_before_its_start_is_known_and_never_starts() {
-        let gate = Gate::default();
-        let [started, left, forgotten] = [1, 2, 3].map(|_| gate.admit(0, ticket(), Origin::External).unwrap());
-        let turns = [&started, &left, &forgotten].map(TurnPermit::turn);
-        assert!(started.attach(Port::from(StoppableTurn.start())));
-        assert!(turns.iter().all(|turn| !gate.never_started(*turn)));
-        assert!(gate.forget(forgotten.turn()) && !gate.forget(started.turn()), "a turn that runs is not forgotten");
-        assert_eq!(gate.count(), 2);
-        assert!(!forgotten.attach(Port::from(StoppableTurn.start())), "it must not run");
-        drop([started, left, forgotten]);
-        assert_eq!(turns.map(|turn| gate.never_started(turn)), [false, true, true]);
-    }
-
-    #[test]
-    fn turns_of_one_dispatcher_that_never_start_remove_none_of_another() {
-        let gate = Gate::of_dispatchers(2);
-        let admit = |ticket| gate.admit(0, ticket, Origin::External).unwrap().turn();
-        let of = |number| {
-            let chats = (0..100).map(|chat| ticket_in(&chat.to_string()));
-            chats.into_iter().find(|ticket| DispatchShare::number_of_session(&ticket.session, 2) == number).unwrap()
-        };
-        let (kept, removed) = (admit(of(0)), admit(of(1)));
-        for _ in 0..NEVER_STARTED {
-            admit(TurnTicket { id: fresh_turn_id(), ..of(1) });
-        }
-        assert!(gate.never_started(kept) && !gate.never_started(removed));
-    }
-
-    fn take(gate: &Gate, profile: &str) -> Result<Result<(), Refusal>, &'static str> {
-        let profile = ProfileName::parse(profile).unwrap();
-        let request = PermitRequest { ticket: TurnTicket { profile, ..ticket() }, origin: Origin::External };
-        let taken = gate.take_permits([((), request)]);
-        match taken.answered.into_iter().next() {
-            Some(((), permit)) => Ok(permit.map(drop)),
-            None => Err("unread"),
-        }
-    }
-
-    #[test]
-    fn permits_are_taken_without_a_message_only_once_the_markers_are_read_by_the_present_owner() {
-        let gate = Gate::default();
-        let work = DrainScope::Profile(ProfileName::parse("work").unwrap());
-        for owner in [1, 2] {
-            gate.adopt(owner, || ());
-            assert_eq!(take(&gate, "default"), Err("unread"), "owner {owner} has read nothing");
-            gate.set_read(owner, &DrainScope::Gateway);
-            assert_eq!(take(&gate, "default"), Err("unread"), "only the first set of homes opens it");
-            gate.set_unread(owner, [work.clone()].into());
-            assert_eq!((take(&gate, "default"), take(&gate, "work")), (Ok(Ok(())), Err("unread")));
-            gate.set_read(owner - 1, &work);
-            gate.set_unread(owner - 1, BTreeSet::new());
-            assert_eq!(take(&gate, "work"), Err("unread"), "an earlier owner changes nothing");
-            gate.set_read(owner, &work);
-            assert_eq!(take(&gate, "work"), Ok(Ok(())));
-        }
-        gate.change(2, GatePlan::stop);
-        assert_eq!(take(&gate, "work"), Ok(Err(Refusal::Stopping)));
-        assert_eq!(gate.count(), 0);
-    }
-}
+mod tests;

@@ -61,11 +61,12 @@ impl Actor for TurnActor {
             self.incarnation.end_with(ExitReason::Normal);
             return ctx.stop();
         }
-        let (id, ended) = (work.id, self.ports.ended.clone());
+        let (id, ended, end_of_work) = (work.id, self.ports.ended.clone(), self.permit.end_of_work());
         // Boxed here: inside the next future it would be there twice, and be copied with it.
         let turn = Box::pin(driver::run(work, self.ports.clone(), commands));
         let report = async move {
             let end = turn.await;
+            end_of_work();
             // With an answer: the turn counts until the dispatcher has answered.
             for _ in 0..ENDED_TRIES {
                 match ended.ask(end.clone(), ENDED_TIMEOUT).await {

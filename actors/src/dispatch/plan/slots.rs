@@ -34,6 +34,8 @@ struct SlotHolder {
     in_use: usize,
     /// One is kept for it.
     reserved: bool,
+    /// It has ended, or has not read yet which turns it has.
+    is_recovering: bool,
 }
 
 /// Whether a dispatcher waits for a slot, as far as it was notified.
@@ -104,8 +106,34 @@ impl SlotPlan {
         self.dispatchers[dispatcher].reserved
     }
 
-    /// A new incarnation of `dispatcher` has found so many turns of its own. They count, even if they are more than there are slots.
+    /// `dispatcher` has ended, or a new incarnation of it starts, while so many of its turns work. Until [`SlotPlan::adopt`] it keeps slots
+    /// for these only: nothing else gives back those of turns that end meanwhile.
+    pub(in crate::dispatch) fn begin_recovery(&mut self, dispatcher: usize, working: usize) {
+        self.dispatchers[dispatcher].is_recovering = true;
+        self.stop_waiting(dispatcher);
+        self.work_ended(dispatcher, working);
+    }
+
+    /// Whether [`SlotPlan::work_ended`] is needed for `dispatcher`.
+    pub(in crate::dispatch) fn is_recovering(&self, dispatcher: usize) -> bool {
+        self.dispatchers[dispatcher].is_recovering
+    }
+
+    /// The work of a turn of `dispatcher` has ended; so many of its turns still work.
+    pub(in crate::dispatch) fn work_ended(&mut self, dispatcher: usize, working: usize) {
+        if self.is_recovering(dispatcher) && working < self.dispatchers[dispatcher].in_use {
+            self.set_in_use(dispatcher, working);
+        }
+    }
+
+    /// A new incarnation of `dispatcher` has found so many turns of its own. They count, even if they are more than there are slots, as
+    /// those do whose work has ended and which it has not handled yet.
     pub(in crate::dispatch) fn adopt(&mut self, dispatcher: usize, turns: usize) {
+        self.dispatchers[dispatcher].is_recovering = false;
+        self.set_in_use(dispatcher, turns);
+    }
+
+    fn set_in_use(&mut self, dispatcher: usize, turns: usize) {
         let holder = &mut self.dispatchers[dispatcher];
         self.taken = self.taken + turns - holder.in_use;
         holder.in_use = turns;

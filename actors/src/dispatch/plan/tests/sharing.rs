@@ -29,6 +29,7 @@ enum SlotOp {
     Take(usize),
     GiveBack(usize),
     StopWaiting(usize),
+    BeginRecovery(usize, usize),
     Adopt(usize, usize),
     SetLimit(usize),
 }
@@ -40,7 +41,8 @@ impl Explored for SlotHistory {
         let each = |dispatcher: usize| {
             let give_back = (self.in_use[dispatcher] > 0).then_some(SlotOp::GiveBack(dispatcher));
             let always = [SlotOp::TakeOrWait(dispatcher), SlotOp::Take(dispatcher), SlotOp::StopWaiting(dispatcher)];
-            always.into_iter().chain(give_back).chain([SlotOp::Adopt(dispatcher, 2)])
+            let recovery = [SlotOp::BeginRecovery(dispatcher, 1), SlotOp::Adopt(dispatcher, 2)];
+            always.into_iter().chain(give_back).chain(recovery)
         };
         (0..DISPATCHERS).flat_map(each).chain([SlotOp::SetLimit(1), SlotOp::SetLimit(2)]).collect()
     }
@@ -71,6 +73,11 @@ impl Explored for SlotHistory {
             SlotOp::StopWaiting(dispatcher) => {
                 (self.reserved[dispatcher], self.passed_over[dispatcher]) = (false, None);
                 self.slots.stop_waiting(dispatcher);
+            }
+            SlotOp::BeginRecovery(dispatcher, working) => {
+                (self.reserved[dispatcher], self.passed_over[dispatcher]) = (false, None);
+                self.in_use[dispatcher] = self.in_use[dispatcher].min(working);
+                self.slots.begin_recovery(dispatcher, working);
             }
             SlotOp::Adopt(dispatcher, turns) => {
                 self.in_use[dispatcher] = turns;
