@@ -1,7 +1,7 @@
 //! Which dispatcher a chat belongs to.
 
 use crate::wire::event::Source;
-use crate::wire::session::{SessionKey, chat_hash};
+use crate::wire::session::{SessionKey, chat_hash, hash_of_chat};
 
 /// The part of all chats that one of several dispatchers has. Every chat is in one part, with all its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +47,12 @@ impl DispatchShare {
     #[must_use]
     pub fn contains_chat(self, hash: u64) -> bool {
         number(hash, self.of) == self.number
+    }
+
+    /// Whether a chat of a platform belongs to this part.
+    #[must_use]
+    pub fn contains_chat_of(self, platform: &str, chat: &str) -> bool {
+        self.is_all() || self.contains_chat(hash_of_chat(platform, chat))
     }
 
     /// Whether all chats belong to this part.
@@ -97,6 +103,8 @@ mod tests {
                 let session = SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default());
                 let parts = DispatchShare::each(of).filter(|part| part.contains(&session));
                 let numbers: Vec<_> = parts.map(DispatchShare::number).collect();
+                let by_chat = |part: &DispatchShare| part.contains_chat_of(&source.platform, &source.chat_id);
+                assert!(DispatchShare::each(of).filter(by_chat).map(DispatchShare::number).eq(numbers.clone()));
                 assert_eq!(numbers, [DispatchShare::number_of(&source, of)], "of {of}");
                 assert_eq!(numbers, [DispatchShare::number_of_session(&session, of)], "of {of}");
             }

@@ -14,7 +14,7 @@ use crate::status::changes::StatusChanges;
 use crate::turn::order::TurnOrder;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::batch::Batch;
-use caduceus_contract::messages::dispatch::ReportRefusals;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
     LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, NoteRestart, ReadInbound,
@@ -45,8 +45,8 @@ pub struct DispatchPorts {
     pub slots: Slots,
     /// Starts turns, as children of the `turns` supervisor.
     pub start_children: Port<StartChildren>,
-    /// The first dispatcher, which reports what drains refused.
-    pub report_refusals: Port<ReportRefusals>,
+    /// The first dispatcher, which sends replies again.
+    pub reply_pending: Port<ReplyPending>,
     /// The links, by name.
     pub links: BTreeMap<LinkId, LinkPorts>,
     /// The way of its messages to chats.

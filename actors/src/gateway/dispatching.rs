@@ -41,7 +41,7 @@ impl Wiring {
             gate: GatePorts::of(&boxes.drain),
             slots: self.slots.clone(),
             start_children: data.turns.port(),
-            report_refusals: boxes.data.first().dispatch.port(),
+            reply_pending: boxes.data.first().dispatch.port(),
             links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
             outbox: self.outbox(),
             status: self.changes.clone(),

@@ -28,7 +28,7 @@ impl Work for RecordRefusalNotices {
     type Answer = Vec<LinkId>;
 
     fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Vec<LinkId>, Failure> {
-        let chats = ledger.store.unread_chats(&self.profile, self.chats)?;
+        let chats = ledger.store.unread_chats(&self.profile, self.share, self.chats)?;
         chats.iter().map(|chat| notify(self, ledger, chat)).collect()
     }
 }

@@ -15,6 +15,7 @@ use caduceus_contract::messages::ledger::{
     Recorded, WaitingPage,
 };
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
@@ -84,8 +85,13 @@ pub trait StoreTransaction {
     /// The profiles with unread events ([`InboundMark::is_unread`]).
     fn unread_profiles(&mut self) -> Result<Vec<ProfileName>, Failure>;
 
-    /// At most `limit` chats of a profile with unread events.
-    fn unread_chats(&mut self, profile: &ProfileName, limit: usize) -> Result<Vec<UnreadChat>, Failure>;
+    /// At most `limit` chats of a profile and a dispatcher with unread events.
+    fn unread_chats(
+        &mut self,
+        profile: &ProfileName,
+        share: DispatchShare,
+        limit: usize,
+    ) -> Result<Vec<UnreadChat>, Failure>;
 
     /// Adds a reply with its mark.
     fn record_reply(&mut self, reply: &RecordOutbound, mark: OutboundMark) -> Result<OutboundId, Failure>;

@@ -84,12 +84,6 @@ pub struct ReplyPending {
     pub link: LinkId,
 }
 
-/// A drain has ended, or a row that it refused was written late: reports to the chats what was refused. For the first dispatcher, which reports
-/// for all.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct ReportRefusals;
-
 /// The process shuts down: sends the notice to the home channel, if there is one. Answered once it is sent or has failed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]

@@ -264,6 +264,8 @@ pub struct ListRefusals;
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<LinkId>, LedgerError>")]
 pub struct RecordRefusalNotices {
+    /// Only these chats.
+    pub share: DispatchShare,
     /// The profile.
     pub profile: ProfileName,
     /// Limit of chats.

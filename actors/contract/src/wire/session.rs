@@ -199,7 +199,7 @@ pub fn chat_hash(source: &Source) -> u64 {
     hash_of_chat(&source.platform, &source.chat_id)
 }
 
-fn hash_of_chat(platform: &str, chat: &str) -> u64 {
+pub(crate) fn hash_of_chat(platform: &str, chat: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     platform.hash(&mut hasher);
     if platform == "whatsapp" {

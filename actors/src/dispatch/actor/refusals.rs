@@ -1,7 +1,11 @@
 //! After a drain that refused messages, reports to each chat once how many of its messages were not read.
 //!
+//! Each dispatcher reports to its own chats: it refuses nothing more when it has received the end of the drain, while another may not have
+//! received that yet, and would refuse a message of a chat that is notified already.
+//!
 //! The ledger lists the chats that are left, also those whose messages a previous run of the process refused.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler, Message};
@@ -12,7 +16,7 @@ use super::DispatchActor;
 use crate::hand_over::LEDGER_TIMEOUT;
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::dispatch::ReportRefusals;
+use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::ledger::{LedgerError, ListRefusals, RecordRefusalNotices};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::action::Action;
@@ -43,27 +47,24 @@ struct RefusalsNoted {
 struct RefusalReportsDue;
 
 impl DispatchActor {
-    /// Notifies every chat whose profile is no longer drained. One round at a time, by the first dispatcher.
+    /// Notifies every chat of this dispatcher whose profile is no longer drained. One round at a time. The ledger has what was refused
+    /// before it lists it, because it receives requests in the order in which they are made.
     pub(super) fn report_refusals(&mut self) {
-        if self.offers.is_early() {
-            return;
-        }
-        if !self.settings.share().is_first() {
-            return self.request_refusal_reports();
-        }
-        if !self.gate.begin_refusal_reports() {
+        if self.offers.is_early() || !self.gate.begin_refusal_reports() {
             return;
         }
         let found = self.ports.ledger.list_refusals.ask(ListRefusals, LEDGER_TIMEOUT);
         self.tasks.notify(async move { RefusalsListed(found.await) });
     }
 
-    /// The ledger has what this dispatcher refused before the first dispatcher lists it, because it receives requests in the order in which they are
-    /// made.
-    fn request_refusal_reports(&self) {
-        let first = self.ports.report_refusals.clone();
+    /// The notices to chats of a link are recorded, and the first dispatcher sends them.
+    fn send_notices(&mut self, link: LinkId) {
+        if self.settings.share().is_first() {
+            return self.resend_replies(link);
+        }
+        let first = self.ports.reply_pending.clone();
         self.tasks.run(async move {
-            while let Err(TellError::Full) = first.tell(ReportRefusals) {
+            while let Err(TellError::Full) = first.tell(ReplyPending { link: link.clone() }) {
                 tokio::time::sleep(PAUSE).await;
             }
         });
@@ -78,7 +79,8 @@ impl DispatchActor {
             }
             return;
         };
-        let request = RecordRefusalNotices { profile, chats: CHATS, make_action: refusal_notice };
+        let share = self.settings.share();
+        let request = RecordRefusalNotices { share, profile, chats: CHATS, make_action: refusal_notice };
         let noted = self.ports.ledger.record_refusal_notices.ask(request, LEDGER_TIMEOUT);
         self.tasks.notify(async move { RefusalsNoted { profiles, links: noted.await } });
     }
@@ -86,14 +88,6 @@ impl DispatchActor {
     fn report_later(error: &str, ctx: &mut Context<Self>) {
         warn!(error, "chats not notified yet of messages that a drain refused");
         ctx.notify_later(RefusalReportsDue, PAUSE);
-    }
-}
-
-impl Handler<ReportRefusals> for DispatchActor {
-    type Result = ();
-
-    fn handle(&mut self, _: ReportRefusals, _: &mut Self::Context) {
-        self.report_refusals();
     }
 }
 
@@ -120,8 +114,8 @@ impl Handler<RefusalsNoted> for DispatchActor {
                 } else {
                     info!(chats = links.len(), "chats notified of messages that a drain refused");
                 }
-                for link in links {
-                    self.resend_replies(link);
+                for link in links.into_iter().collect::<BTreeSet<_>>() {
+                    self.send_notices(link);
                 }
                 self.report_profiles(profiles);
             }

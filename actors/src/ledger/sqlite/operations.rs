@@ -9,6 +9,7 @@ use caduceus_contract::messages::ledger::{
     NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound, Recorded, WaitingPage,
 };
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
@@ -57,8 +58,13 @@ impl StoreTransaction for SqliteTransaction<'_> {
         refusals::profiles(self)
     }
 
-    fn unread_chats(&mut self, profile: &ProfileName, limit: usize) -> Result<Vec<UnreadChat>, Failure> {
-        refusals::chats(self, profile, limit)
+    fn unread_chats(
+        &mut self,
+        profile: &ProfileName,
+        share: DispatchShare,
+        limit: usize,
+    ) -> Result<Vec<UnreadChat>, Failure> {
+        refusals::chats(self, profile, share, limit)
     }
 
     fn record_reply(&mut self, reply: &RecordOutbound, mark: OutboundMark) -> Result<OutboundId, Failure> {

@@ -11,6 +11,7 @@ use crate::ledger::failure::Failure;
 use crate::ledger::store::UnreadChat;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow, REFUSED_BY_DRAIN};
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::share::DispatchShare;
 
 pub(super) fn profiles(store: &SqliteTransaction<'_>) -> Result<Vec<ProfileName>, Failure> {
     let sql = "SELECT DISTINCT profile FROM unread";
@@ -24,10 +25,11 @@ pub(super) fn profiles(store: &SqliteTransaction<'_>) -> Result<Vec<ProfileName>
 pub(super) fn chats(
     store: &mut SqliteTransaction<'_>,
     profile: &ProfileName,
+    share: DispatchShare,
     limit: usize,
 ) -> Result<Vec<UnreadChat>, Failure> {
     let mut chats = Vec::new();
-    for rows in rows(store, profile, limit)? {
+    for rows in rows(store, profile, share, limit)? {
         for row in rows.iter().rev() {
             if let Some(InboundRow { target, .. }) = unread_row(store, *row)? {
                 chats.push(UnreadChat { target, events: rows.into_iter().map(InboundId).collect() });
@@ -38,15 +40,29 @@ pub(super) fn chats(
     Ok(chats)
 }
 
-/// The rows of the first chats, by chat.
-fn rows(store: &SqliteTransaction<'_>, profile: &ProfileName, limit: usize) -> Result<Vec<Vec<i64>>, Failure> {
-    let sql = "SELECT json_group_array(id) FROM unread WHERE profile = ?1 \
-               GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
+/// The rows of the first chats of a dispatcher, by chat.
+fn rows(
+    store: &SqliteTransaction<'_>,
+    profile: &ProfileName,
+    share: DispatchShare,
+    limit: usize,
+) -> Result<Vec<Vec<i64>>, Failure> {
+    let sql = "SELECT json_group_array(id), platform, chat_id FROM unread WHERE profile = ?1 \
+               GROUP BY link, platform, chat_id, bot_id, thread_id";
     let mut statement = store.connection.prepare_cached(sql)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let groups: Vec<String> =
-        statement.query_map((profile.as_str(), limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok(groups.iter().filter_map(|ids| serde_json::from_str(ids).ok()).collect())
+    let mut groups = statement.query([profile.as_str()])?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(group) = groups.next()?
+    {
+        // A chat that cannot be read belongs to the first dispatcher, which finds its rows corrupt.
+        let chat = group.get::<_, String>(1).and_then(|platform| Ok((platform, group.get::<_, String>(2)?)));
+        let is_own = chat.map_or(share.is_first(), |(platform, chat)| share.contains_chat_of(&platform, &chat));
+        if is_own {
+            found.extend(serde_json::from_str(&group.get::<_, String>(0)?).ok());
+        }
+    }
+    Ok(found)
 }
 
 /// The row, if its chat is not notified yet; `None` for a corrupt one.

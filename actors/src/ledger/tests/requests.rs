@@ -61,8 +61,12 @@ fn make_action(target: &Target, count: u64) -> RawJson {
 }
 
 pub(in crate::ledger) fn notify<S: Store>(writer: &LedgerWriter<S>, chats: usize) -> usize {
+    notify_share(writer, DispatchShare::ALL, chats)
+}
+
+pub(in crate::ledger) fn notify_share<S: Store>(writer: &LedgerWriter<S>, share: DispatchShare, chats: usize) -> usize {
     let profile = ProfileName::default_profile();
-    wait(writer.ask(RecordRefusalNotices { profile, chats, make_action })).unwrap().len()
+    wait(writer.ask(RecordRefusalNotices { share, profile, chats, make_action })).unwrap().len()
 }
 
 pub(in crate::ledger) fn notices<S: Store>(writer: &LedgerWriter<S>) -> Vec<String> {

@@ -65,6 +65,7 @@ macro_rules! suite_on {
                 a_page_ends_after_so_many_rows_also_if_they_are_all_of_another_dispatcher
                 one_event_is_read_with_its_content_and_a_missing_one_is_an_error
                 each_chat_is_notified_once_how_many_of_its_messages_a_drain_refused_also_over_a_restart
+                a_dispatcher_notifies_its_own_chats_only
                 a_refused_event_that_is_marked_again_is_no_longer_unread
             }
         }

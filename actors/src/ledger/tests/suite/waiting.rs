@@ -105,6 +105,26 @@ pub(super) fn each_chat_is_notified_once_how_many_of_its_messages_a_drain_refuse
     assert!(notices(&writer).contains(&"{\"op\":\"a 1\"}".to_owned()));
 }
 
+pub(super) fn a_dispatcher_notifies_its_own_chats_only<H: TestHome>() {
+    let home = H::new();
+    let writer = home.open();
+    let chats = ["a", "b", "c", "d", "e"];
+    for (number, chat) in (1..).zip(chats) {
+        wait(writer.ask(refused(number, chat))).unwrap();
+    }
+    for share in DispatchShare::each(2) {
+        let before = notices(&writer);
+        let own: Vec<_> = chats.into_iter().filter(|chat| share.contains_chat_of("slack", chat)).collect();
+        assert!((1..chats.len()).contains(&own.len()), "each has some");
+        assert_eq!((notify_share(&writer, share, 1), notify_share(&writer, share, 9)), (1, own.len() - 1));
+        assert_eq!(notify_share(&writer, share, 9), 0);
+        let expected = own.iter().map(|chat| format!("{{\"op\":\"{chat} 1\"}}"));
+        let new: Vec<_> = notices(&writer).into_iter().filter(|notice| !before.contains(notice)).collect();
+        assert_eq!(new, expected.collect::<Vec<_>>());
+    }
+    assert_eq!(wait(writer.ask(ListRefusals)).unwrap(), []);
+}
+
 pub(super) fn a_refused_event_that_is_marked_again_is_no_longer_unread<H: TestHome>() {
     let home = H::new();
     let writer = home.open();
