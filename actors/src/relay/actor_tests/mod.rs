@@ -1,6 +1,7 @@
 //! The link against a connector on a real socket.
 
 mod dead_letters;
+mod dispatchers;
 mod inbound;
 mod media;
 mod outbound;

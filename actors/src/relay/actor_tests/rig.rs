@@ -150,17 +150,23 @@ impl LinkBench {
     }
 
     pub(super) fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
-        Self::of(timings, identities, None, None)
+        Self::of(timings, identities, 1, None, None)
+    }
+
+    /// A link with so many dispatchers.
+    pub(super) fn dispatchers(number: usize) -> Self {
+        Self::of(quick(), vec![identity("discord", "b1")], number, None, None)
     }
 
     /// The link of a profile, which dials as this gateway.
     pub(super) fn owned(owner: Option<ProfileName>, gateway: GatewayKey) -> Self {
-        Self::of(quick(), vec![identity("discord", "b1")], owner, Some(gateway))
+        Self::of(quick(), vec![identity("discord", "b1")], 1, owner, Some(gateway))
     }
 
     fn of(
         timings: LinkTimings,
         identities: Vec<Identity>,
+        dispatchers: usize,
         owner: Option<ProfileName>,
         gateway: Option<GatewayKey>,
     ) -> Self {
@@ -190,7 +196,8 @@ impl LinkBench {
         let dispatch = dispatch.start();
         let ports = RelayPorts {
             profile: StubProfile(Rc::clone(&profile)).start().into(),
-            dispatch: vec![dispatch.clone().into()],
+            // One actor: what is offered to each dispatcher is a message of its own, with an answer of its own.
+            dispatch: vec![dispatch.clone().into(); dispatchers],
             ledger: dispatch.clone().into(),
             stop_session: dispatch.clone().into(),
             changes: vec![dispatch.clone().into()],
@@ -228,6 +235,13 @@ impl LinkBench {
 
     pub(super) async fn offer(&mut self) -> Offered {
         within("an event at the dispatcher", self.offered.recv()).await.unwrap()
+    }
+
+    /// All messages that were sent, also by their handlers, are handled.
+    pub(super) async fn settled() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(super) async fn letter(&mut self) -> PendingDeadLetter {
