@@ -123,19 +123,31 @@ fn a_dispatcher_in_line_gets_a_slot_after_one_for_each_other_at_most() {
     assert!(states > 500, "{states}");
 }
 
+/// The slots, and the dispatchers whose notification is on its way.
+#[derive(Debug)]
+struct NotifyingSlots {
+    plan: SlotPlan,
+    notified: BTreeSet<usize>,
+}
+
 /// The slots, as the dispatcher of this number has access to them.
 #[derive(Debug, Clone)]
-struct SharedSlots(Rc<RefCell<SlotPlan>>, usize);
+struct SharedSlots(Rc<RefCell<NotifyingSlots>>, usize);
 
 impl SlotAccess for SharedSlots {
+    // As in production, a dispatcher is not notified of a slot that its own change reserves for it.
     fn change<R>(&mut self, change: impl FnOnce(&mut SlotPlan, usize) -> R) -> Option<R> {
-        Some(change(&mut self.0.borrow_mut(), self.1))
+        let mut slots = self.0.borrow_mut();
+        let result = change(&mut slots.plan, self.1);
+        let notified = slots.plan.take_notified();
+        slots.notified.extend(notified.into_iter().filter(|dispatcher| *dispatcher != self.1));
+        Some(result)
     }
 }
 
 /// Dispatchers with all that runs under them.
 struct Dispatchers {
-    slots: Rc<RefCell<SlotPlan>>,
+    slots: Rc<RefCell<NotifyingSlots>>,
     plans: Vec<DispatchPlan<SharedSlots>>,
     /// Of each dispatcher, in the order of their starts.
     running: Vec<VecDeque<(TurnId, i64)>>,
@@ -147,7 +159,8 @@ struct Dispatchers {
 impl Dispatchers {
     /// Dispatchers whose two links are up.
     fn new(number: usize, limit: usize) -> Self {
-        let slots = Rc::new(RefCell::new(SlotPlan::new(limit, number)));
+        let plan = SlotPlan::new(limit, number);
+        let slots = Rc::new(RefCell::new(NotifyingSlots { plan, notified: BTreeSet::new() }));
         let plan = |dispatcher| {
             let slots = SharedSlots(Rc::clone(&slots), dispatcher);
             let mut plan = DispatchPlan::new(&values(Busy::Queue, limit), ids(), slots);
@@ -186,7 +199,7 @@ impl Dispatchers {
     /// The slices that are due, and the notifications, are handled.
     fn settle(&mut self) {
         loop {
-            let mut next: BTreeSet<_> = self.slots.borrow_mut().take_notified().into_iter().collect();
+            let mut next = std::mem::take(&mut self.slots.borrow_mut().notified);
             next.extend((0..self.plans.len()).filter(|number| self.plans[*number].has_more()));
             if next.is_empty() {
                 return;
@@ -332,7 +345,7 @@ proptest! {
                 }
             }
             let in_use: usize = all.plans.iter().map(DispatchPlan::slots_in_use).sum();
-            prop_assert_eq!((all.slots.borrow().in_use(), all.in_use()), (in_use, in_use));
+            prop_assert_eq!((all.slots.borrow().plan.in_use(), all.in_use()), (in_use, in_use));
         }
         // Everything may run now, and does.
         for dispatcher in 0..DISPATCHERS {
@@ -349,8 +362,8 @@ proptest! {
         let mut started = all.started.clone();
         started.sort_unstable();
         prop_assert_eq!(started, arrived.into_iter().collect::<Vec<_>>());
-        prop_assert_eq!(all.slots.borrow().in_use(), 0);
-        let mut slots = all.slots.borrow_mut();
+        let slots = &mut all.slots.borrow_mut().plan;
+        prop_assert_eq!(slots.in_use(), 0);
         let free = (0..=last_limit).take_while(|_| slots.take(0)).count();
         prop_assert_eq!(free, last_limit, "every slot is free again");
     }
