@@ -6,11 +6,13 @@
 //! requested.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use bytes::Bytes;
+use caduceus_actors::status::changes::StatusChanges;
 use caduceus_contract::api::status::StatusResponse;
 use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, SnapshotChanged, Subscribe};
 use caduceus_contract::status::snapshot::Snapshot;
@@ -26,7 +28,8 @@ use super::ports::HttpPorts;
 const POLL: Duration = Duration::from_secs(1);
 /// A status of this age is not served without asking for a new one.
 const MAX_AGE: Duration = Duration::from_secs(1);
-/// Longest wait of a request for a new status; then it gets the last one. The new one is late while an actor does not answer.
+/// Longest wait of a request for a new status; then it gets the last one. The new one is late while an actor does not answer. A wait
+/// because of the limit of ten a second comes before.
 const REFRESH_TIMEOUT: Duration = Duration::from_millis(200);
 /// Pause before the next attempt while the status actor does not answer; its supervisor restarts it within milliseconds or after a backoff.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +53,7 @@ pub(super) enum FeedEvent {
 #[derive(Debug)]
 pub(super) struct Rendered {
     pub(super) snapshot: Arc<Snapshot>,
-    made: Instant,
+    received: Instant,
     full: RenderedText,
     public: RenderedText,
     metrics: RenderedText,
@@ -86,11 +89,9 @@ impl Feed {
     /// As [`Feed::latest`].
     pub(super) async fn fresh(&self, ports: &HttpPorts) -> Result<Arc<Rendered>, ApiError> {
         let latest = self.latest()?;
-        let is_current = latest.snapshot.changes == ports.changes.reported() && latest.made.elapsed() < MAX_AGE;
-        if !is_current
-            && let Ok(Ok(snapshot)) =
-                tokio::time::timeout(REFRESH_TIMEOUT, ports.refresh.ask(RefreshSnapshot, TIMEOUT)).await
-        {
+        let is_current =
+            latest.snapshot.changes == ports.changes.reported() && latest.snapshot.made.elapsed() < MAX_AGE;
+        if !is_current && let Some(snapshot) = refreshed(&ports.refresh, &ports.changes).await {
             // Its notification may arrive later.
             self.publish(snapshot);
         }
@@ -179,8 +180,8 @@ impl Feed {
         if self.is_current(&snapshot) || self.has_later_than(&snapshot) {
             return;
         }
-        let made = Instant::now();
-        self.unless_closing(FeedEvent::Live(Arc::new(Rendered::new(snapshot, made))));
+        let received = Instant::now();
+        self.unless_closing(FeedEvent::Live(Arc::new(Rendered::new(snapshot, received))));
     }
 
     fn lost(&self, cause: AskError) {
@@ -207,7 +208,7 @@ impl Feed {
     /// Whether the status is neither `snapshot` nor one received since `moment`.
     fn is_older_than(&self, snapshot: &Arc<Snapshot>, moment: Instant) -> bool {
         match &*self.0.borrow() {
-            FeedEvent::Live(rendered) => !Arc::ptr_eq(&rendered.snapshot, snapshot) && rendered.made < moment,
+            FeedEvent::Live(rendered) => !Arc::ptr_eq(&rendered.snapshot, snapshot) && rendered.received < moment,
             FeedEvent::Lost(_) | FeedEvent::Closing => true,
         }
     }
@@ -222,10 +223,21 @@ impl Feed {
     }
 }
 
+/// A new status; `None` if it is late for another reason than the limit of ten a second.
+async fn refreshed(status: &Port<RefreshSnapshot>, changes: &StatusChanges) -> Option<Arc<Snapshot>> {
+    let mut answer = pin!(status.ask(RefreshSnapshot, TIMEOUT));
+    if let Ok(answer) = tokio::time::timeout(REFRESH_TIMEOUT, &mut answer).await {
+        return answer.ok();
+    }
+    let until = changes.delayed_until()? + REFRESH_TIMEOUT;
+    let left = until.saturating_duration_since(Instant::now());
+    tokio::time::timeout(left, answer).await.ok()?.ok()
+}
+
 impl Rendered {
-    fn new(snapshot: Arc<Snapshot>, made: Instant) -> Self {
+    fn new(snapshot: Arc<Snapshot>, received: Instant) -> Self {
         let (full, public, metrics, actors) = Default::default();
-        Self { snapshot, made, full, public, metrics, actors }
+        Self { snapshot, received, full, public, metrics, actors }
     }
 
     /// All of it, as JSON.
@@ -310,8 +322,53 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
+    use caduceus_contract::messages::status::StatusTouched;
+    use caduceus_supervision::ResponseFuture;
+
     use super::*;
     use crate::http::tests::sample::snapshot;
+
+    /// Answers when the sender is used.
+    struct LateStatus(Option<oneshot::Receiver<Arc<Snapshot>>>);
+
+    impl Actor for LateStatus {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<RefreshSnapshot> for LateStatus {
+        type Result = ResponseFuture<Arc<Snapshot>>;
+        fn handle(&mut self, _: RefreshSnapshot, _: &mut Self::Context) -> Self::Result {
+            let answer = self.0.take().unwrap();
+            ResponseFuture::new(async move { answer.await.unwrap() })
+        }
+    }
+
+    impl Handler<StatusTouched> for LateStatus {
+        type Result = ();
+        fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
+    }
+
+    #[actix_web::test]
+    async fn a_request_waits_for_a_status_that_the_limit_delays_and_not_for_an_actor_that_does_not_answer() {
+        for is_limited in [false, true] {
+            let (made, answer) = oneshot::channel();
+            let status = LateStatus(Some(answer)).start();
+            let changes = StatusChanges::new(status.clone().into());
+            if is_limited {
+                changes.delay_until(Instant::now() + Duration::from_mins(1));
+            }
+            let port = status.into();
+            let mut request = pin!(refreshed(&port, &changes));
+            let first = tokio::time::timeout(2 * REFRESH_TIMEOUT, &mut request).await;
+            if is_limited {
+                assert!(first.is_err(), "it waits");
+                made.send(Arc::new(snapshot())).unwrap();
+                assert!(request.await.is_some());
+            } else {
+                assert!(matches!(first, Ok(None)), "the last status is shown");
+            }
+        }
+    }
 
     #[test]
     fn the_metrics_of_a_status_are_rendered_once_however_many_requests_come_at_once() {

@@ -40,7 +40,6 @@ pub struct StatusActor {
     ports: StatusPorts,
     board: Board,
     snapshot: Arc<Snapshot>,
-    made: Instant,
     subscribers: Vec<Port<SnapshotChanged>>,
     gathering: Gathering,
     /// Another snapshot follows the pause.
@@ -74,14 +73,13 @@ impl StatusActor {
         let mut views = settings.views.lock();
         views.profiles.serve(settings.in_force.profiles.iter().map(|served| &served.name));
         views.profiles.unsettle_all();
-        let snapshot = Arc::new(build(&settings, &ports, &mut views, &board.snapshot(), None, 0));
+        let snapshot = Arc::new(build(&settings, &ports, &mut views, &board.snapshot(), 0));
         drop(views);
         Self {
             settings,
             ports,
             board,
             snapshot,
-            made: Instant::now(),
             subscribers: Vec::new(),
             gathering: Gathering::Idle,
             is_due: false,
@@ -105,10 +103,12 @@ impl StatusActor {
     /// Makes a snapshot at once, unless ten were made in the last second: then as soon as another one may be made.
     fn gather_now(&mut self, ctx: &mut Context<Self>) {
         let mut views = self.settings.views.lock();
-        let wait = views.limit.wait(Instant::now(), false);
+        let now = Instant::now();
+        let wait = views.limit.wait(now, false);
         if !wait.is_zero() {
             drop(views);
             self.is_due = true;
+            self.settings.changes.delay_until(now + wait);
             return self.pause_for(wait, self.begun, ctx);
         }
         self.gathering = Gathering::Querying;
@@ -177,12 +177,28 @@ impl StatusActor {
         made
     }
 
+    /// The next snapshot, or the one that is being made if it includes all changes.
+    fn next_snapshot(&mut self, ctx: &mut Context<Self>) -> ResponseFuture<Arc<Snapshot>> {
+        let (last, reported) = (Arc::clone(&self.snapshot), self.settings.changes.reported());
+        let is_included = self.gathering == Gathering::Querying && self.included == reported;
+        let may_hurry = self.hurried.is_none_or(|at| at.elapsed() >= HURRY_EVERY);
+        let made = if is_included {
+            self.wait_for(self.begun)
+        } else if self.gathering != Gathering::Idle && may_hurry {
+            self.hurried = Some(Instant::now());
+            self.urgent_snapshot(ctx)
+        } else {
+            let made = self.wait_for(self.begun + 1);
+            self.gather(ctx);
+            made
+        };
+        ResponseFuture::new(async move { made.await.unwrap_or(last) })
+    }
+
     fn publish(&mut self, tree: Option<Tree>, included: u64) {
-        let before = Some(&*self.snapshot);
         let mut views = self.settings.views.lock();
         let tree = tree.unwrap_or_else(|| self.board.snapshot());
-        self.snapshot = Arc::new(build(&self.settings, &self.ports, &mut views, &tree, before, included));
-        self.made = Instant::now();
+        self.snapshot = Arc::new(build(&self.settings, &self.ports, &mut views, &tree, included));
         self.settings.listener.tell(&self.snapshot);
         let change = SnapshotChanged(Arc::clone(&self.snapshot));
         self.subscribers.retain(|subscriber| subscriber.tell(change.clone()).is_ok());
@@ -225,23 +241,11 @@ impl Handler<RefreshSnapshot> for StatusActor {
     type Result = ResponseFuture<Arc<Snapshot>>;
 
     fn handle(&mut self, _: RefreshSnapshot, ctx: &mut Self::Context) -> Self::Result {
-        let (last, reported) = (Arc::clone(&self.snapshot), self.settings.changes.reported());
-        if last.changes == reported && self.made.elapsed() < MAX_AGE {
-            return ResponseFuture::ready(last);
+        let last = &self.snapshot;
+        if last.changes == self.settings.changes.reported() && last.made.elapsed() < MAX_AGE {
+            return ResponseFuture::ready(Arc::clone(last));
         }
-        let is_included = self.gathering == Gathering::Querying && self.included == reported;
-        let may_hurry = self.hurried.is_none_or(|at| at.elapsed() >= HURRY_EVERY);
-        let made = if is_included {
-            self.wait_for(self.begun)
-        } else if self.gathering != Gathering::Idle && may_hurry {
-            self.hurried = Some(Instant::now());
-            self.urgent_snapshot(ctx)
-        } else {
-            let made = self.wait_for(self.begun + 1);
-            self.gather(ctx);
-            made
-        };
-        ResponseFuture::new(async move { made.await.unwrap_or(last) })
+        self.next_snapshot(ctx)
     }
 }
 
@@ -283,11 +287,15 @@ impl Handler<GetSnapshot> for StatusActor {
 }
 
 impl Handler<Subscribe> for StatusActor {
-    type Result = MessageResult<Subscribe>;
+    type Result = ResponseFuture<Arc<Snapshot>>;
 
-    fn handle(&mut self, subscribe: Subscribe, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, subscribe: Subscribe, ctx: &mut Self::Context) -> Self::Result {
         self.subscribers.push(subscribe.to);
-        MessageResult(Arc::clone(&self.snapshot))
+        // What has changed since follows as any other change.
+        if self.snapshot.made.elapsed() < MAX_AGE {
+            return ResponseFuture::ready(Arc::clone(&self.snapshot));
+        }
+        self.next_snapshot(ctx)
     }
 }
 

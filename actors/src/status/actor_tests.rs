@@ -5,11 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix::Message;
+use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::{ConfigView, GetConfig};
 use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
 use caduceus_contract::messages::drain::{DrainView, GetDrain};
 use caduceus_contract::messages::honcho::{GetGrants, GrantView};
 use caduceus_contract::messages::ledger::{GetLedger, LedgerView};
+use caduceus_contract::messages::relay::{GetLink, LinkView};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{ChildSpec, Mailbox, Root, RootOptions, Strategy, SupervisorSpec};
 
@@ -44,6 +46,20 @@ macro_rules! answers {
 
 answers!(GetDrain => DrainView, GetDispatch => DispatchView, GetLedger => LedgerView, GetGrants => Vec<GrantView>, GetConfig => ConfigView);
 
+impl Handler<GetLink> for QueriedParts {
+    type Result = MessageResult<GetLink>;
+
+    fn handle(&mut self, _: GetLink, _: &mut Self::Context) -> Self::Result {
+        MessageResult(LinkView::not_reported(LinkId::process()))
+    }
+}
+
+impl Handler<SnapshotChanged> for QueriedParts {
+    type Result = ();
+
+    fn handle(&mut self, _: SnapshotChanged, _: &mut Self::Context) {}
+}
+
 /// The status as the only child of a tree, and the number of its snapshots.
 struct StatusBench {
     mailbox: Mailbox<StatusActor>,
@@ -51,6 +67,9 @@ struct StatusBench {
     made: Arc<AtomicUsize>,
     /// When each of them was received.
     times: Arc<Mutex<Vec<Instant>>>,
+    settings: StatusSettings,
+    ports: StatusPorts,
+    board: Board,
     _home: tempfile::TempDir,
 }
 
@@ -79,21 +98,22 @@ impl StatusBench {
             dispatch: vec![("dispatch".to_owned(), queried.clone().into())],
             ledger: queried.clone().into(),
             honcho: queried.clone().into(),
-            config: queried.into(),
-            links: Vec::new(),
+            config: queried.clone().into(),
+            links: vec![(LinkId::process(), queried.into())],
             agents_started: CountBy::default(),
             exchanges: CountBy::default(),
         };
         let board = Arc::new(std::sync::OnceLock::<Board>::new());
         let given = Arc::clone(&board);
+        let (settings_of_child, ports_of_child) = (settings.clone(), ports.clone());
         let child = ChildSpec::worker("status", &mailbox, move |_: &_| {
-            StatusActor::new(settings.clone(), ports.clone(), given.wait().clone())
+            StatusActor::new(settings_of_child.clone(), ports_of_child.clone(), given.wait().clone())
         });
         let root = Root::start(SupervisorSpec::new(Strategy::OneForOne).child(child), RootOptions::default()).unwrap();
         let reported = changes.clone();
         root.board().on_change(move || reported.report());
         let _ = board.set(root.board());
-        Self { mailbox, changes, made, times, _home: home }
+        Self { mailbox, changes, made, times, settings, ports, board: root.board(), _home: home }
     }
 
     async fn ask<M>(&self, message: M) -> M::Result
@@ -140,6 +160,37 @@ async fn a_snapshot_younger_than_a_second_answers_all_requests() {
     let again = bench.made.load(Ordering::SeqCst);
     // That of the start, that of the tree's change, and one a second at most.
     assert!(again as u128 <= begun.elapsed().as_millis() / 1_000 + 3, "{again} snapshots in {:?}", begun.elapsed());
+}
+
+#[actix::test]
+async fn the_first_snapshot_of_a_subscription_is_younger_than_a_second() {
+    let bench = StatusBench::start(ProcessPhase::Running);
+    let (begun, mut last) = (Instant::now(), bench.ask(RefreshSnapshot).await);
+    // What is tested is what happens at this age. The tree may still change at first.
+    loop {
+        assert!(begun.elapsed() < CEILING, "snapshots are made all the time");
+        tokio::time::sleep_until((last.made + MAX_AGE).into()).await;
+        let present = bench.ask(GetSnapshot).await;
+        if Arc::ptr_eq(&present, &last) {
+            break;
+        }
+        last = present;
+    }
+    let first = bench.ask(Subscribe { to: QueriedParts.start().into() }).await;
+    assert!(first.made.elapsed() < MAX_AGE, "{:?}", first.made.elapsed());
+    let next = bench.ask(Subscribe { to: QueriedParts.start().into() }).await;
+    assert!(Arc::ptr_eq(&first, &next) || next.made > first.made);
+}
+
+#[actix::test]
+async fn the_times_of_the_last_changes_outlive_the_status_actor() {
+    let bench = StatusBench::start(ProcessPhase::Running);
+    bench.ask(RefreshSnapshot).await;
+    let new = || StatusActor::new(bench.settings.clone(), bench.ports.clone(), bench.board.clone()).snapshot;
+    let (before, after) = (new(), new());
+    assert_eq!(before.gateway_updated_at, after.gateway_updated_at);
+    assert!(!before.gateway_platforms.is_empty());
+    assert_eq!(before.gateway_platforms, after.gateway_platforms);
 }
 
 #[actix::test]

@@ -8,7 +8,7 @@ use super::platforms;
 use super::process;
 use super::queries::StatusPorts;
 use super::settings::StatusSettings;
-use super::views::Views;
+use super::views::{ShownSince, Views};
 use caduceus_contract::messages::dispatch::DispatchView;
 use caduceus_contract::messages::relay::LinkView;
 use caduceus_contract::status::lifecycle;
@@ -17,13 +17,12 @@ use caduceus_contract::status::readiness::ReadinessLevel;
 use caduceus_contract::status::snapshot::{Snapshot, Totals};
 use caduceus_supervision::Tree;
 
-/// A snapshot of `views` beside the states of `actors`, which includes this number of `changes`. `before`: the last one.
+/// A snapshot of `views` beside the states of `actors`, which includes this number of `changes`.
 pub(super) fn build(
     settings: &StatusSettings,
     ports: &StatusPorts,
     views: &mut Views,
     actors: &Tree,
-    before: Option<&Snapshot>,
     changes: u64,
 ) -> Snapshot {
     let (phase, exit_reason) = settings.phase.get();
@@ -33,8 +32,8 @@ pub(super) fn build(
     let secrets = views.profiles.show(actors, moment, started);
     let state = lifecycle::state(phase, views.drain.value());
     let now = jiff::Timestamp::now().to_string();
-    let updated_at =
-        before.filter(|before| before.gateway_state == state).map(|before| before.gateway_updated_at.clone());
+    let before = std::mem::take(&mut views.shown_since);
+    let updated_at = before.gateway.filter(|(before, _)| *before == state).map_or_else(|| now.clone(), |(_, at)| at);
     let active = views.drain.value().active_agents;
     let never = LastAnswer::default();
     let links = ports.links.iter().map(|(id, _)| {
@@ -48,14 +47,17 @@ pub(super) fn build(
         views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), grants_actor, moment, started));
     let stale_parts = views.stale(ports.dispatch.iter().map(|(path, _)| path), actors, moment, started);
     let turns = DispatchView::of_all(views.dispatch.values().map(LastAnswer::value));
+    let platforms = platforms::of(&links, actors, &now, &before.platforms);
+    views.shown_since = ShownSince { gateway: Some((state, updated_at.clone())), platforms: platforms.clone() };
     let mut snapshot = Snapshot {
         changes,
+        made: moment,
         version: env!("CARGO_PKG_VERSION"),
         gateway_running: phase != ProcessPhase::Stopped,
         gateway_state: state,
-        gateway_updated_at: updated_at.unwrap_or_else(|| now.clone()),
+        gateway_updated_at: updated_at,
         gateway_exit_reason: exit_reason,
-        gateway_platforms: platforms::of(&links, actors, &now, before.map(|before| &before.gateway_platforms)),
+        gateway_platforms: platforms,
         active_agents: active,
         gateway_busy: lifecycle::busy(Some(state), true, active as u64),
         gateway_drainable: lifecycle::drainable(Some(state), true),

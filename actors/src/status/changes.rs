@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use tracing::debug;
 
@@ -28,14 +29,21 @@ struct ChangeCounts {
     notified: AtomicBool,
     /// The profiles that reported a change since the last snapshot was begun.
     profiles: Mutex<BTreeSet<ProfileName>>,
+    /// The limit of snapshots a second delayed one until then.
+    delayed_until: Mutex<Option<Instant>>,
 }
 
 impl StatusChanges {
     /// Changes of which the actor behind `status` is notified.
     #[must_use]
     pub fn new(status: Port<StatusTouched>) -> Self {
-        let (reported, notified, profiles) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::default());
-        Self(Arc::new(ChangeCounts { status, reported, notified, profiles }))
+        Self(Arc::new(ChangeCounts {
+            status,
+            reported: AtomicU64::new(0),
+            notified: AtomicBool::new(false),
+            profiles: Mutex::default(),
+            delayed_until: Mutex::default(),
+        }))
     }
 
     /// Reports a change. The caller's view shows it already.
@@ -77,6 +85,17 @@ impl StatusChanges {
         self.0.notified.store(false, Ordering::SeqCst);
         let reported = self.reported();
         (reported, std::mem::take(&mut *self.profiles()))
+    }
+
+    /// The limit of snapshots a second delays the next one until then.
+    pub fn delay_until(&self, at: Instant) {
+        *locked(&self.0.delayed_until) = Some(at);
+    }
+
+    /// Until when the limit delayed a snapshot last; it may be over.
+    #[must_use]
+    pub fn delayed_until(&self) -> Option<Instant> {
+        *locked(&self.0.delayed_until)
     }
 
     fn profiles(&self) -> MutexGuard<'_, BTreeSet<ProfileName>> {

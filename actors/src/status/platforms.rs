@@ -35,7 +35,7 @@ pub(super) fn of(
     links: &[ShownLink],
     tree: &TreeNode,
     now: &str,
-    before: Option<&BTreeMap<String, PlatformView>>,
+    before: &BTreeMap<String, PlatformView>,
 ) -> BTreeMap<String, PlatformView> {
     let mut worst: BTreeMap<String, (PlatformState, Option<&'static str>, Option<String>)> = BTreeMap::new();
     for link in links {
@@ -51,7 +51,7 @@ pub(super) fn of(
     }
     let shown = worst.into_iter().map(|(name, (state, error_code, error_message))| {
         let state = state.as_str();
-        let last = before.and_then(|before| before.get(&name)).filter(|last| last.state == state);
+        let last = before.get(&name).filter(|last| last.state == state);
         let view = PlatformView {
             state: state.to_owned(),
             error_code: error_code.map(str::to_owned),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn state(links: &[ShownLink], name: &str) -> (String, Option<String>) {
-        let found = of(links, &tree(), "T", None).remove(name).unwrap();
+        let found = of(links, &tree(), "T", &BTreeMap::new()).remove(name).unwrap();
         (found.state, found.error_code)
     }
 

@@ -15,7 +15,8 @@ use caduceus_contract::messages::drain::DrainView;
 use caduceus_contract::messages::honcho::GrantView;
 use caduceus_contract::messages::ledger::LedgerView;
 use caduceus_contract::messages::relay::LinkView;
-use caduceus_contract::status::snapshot::ProcessView;
+use caduceus_contract::status::lifecycle::GatewayState;
+use caduceus_contract::status::snapshot::{PlatformView, ProcessView};
 use caduceus_supervision::Tree;
 
 /// The last views; outlive every incarnation of the status. Clones share them.
@@ -41,6 +42,16 @@ pub(super) struct Views {
     pub(super) links: BTreeMap<LinkId, LastAnswer<Option<LinkView>>>,
     pub(super) process: Option<ProcessView>,
     pub(super) limit: SnapshotLimit,
+    pub(super) shown_since: ShownSince,
+}
+
+/// Since when the last snapshot shows its states.
+#[derive(Debug, Default)]
+pub(super) struct ShownSince {
+    /// The state of the gateway, and the time of its last change.
+    pub(super) gateway: Option<(GatewayState, String)>,
+    /// The platforms, each with the time of its last change.
+    pub(super) platforms: BTreeMap<String, PlatformView>,
 }
 
 impl Views {

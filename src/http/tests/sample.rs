@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::link::LinkId;
@@ -128,6 +129,7 @@ pub(in crate::http) fn snapshot() -> Snapshot {
         updated_at: "2026-11-22T02:00:00Z".into(),
     };
     Snapshot {
+        made: Instant::now(),
         changes: 0,
         version: "0.1.0",
         gateway_running: true,

@@ -24,7 +24,8 @@ pub struct RefreshSnapshot;
 #[rtype(result = "Arc<Snapshot>")]
 pub struct GetSnapshot;
 
-/// Sends every new snapshot to `to` from now on, until `to` has ended. Answers the current one.
+/// Sends every new snapshot to `to` from now on, until `to` has ended. Answered with the last one if that is younger than a second, and
+/// otherwise with the next one.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Arc<Snapshot>")]
 pub struct Subscribe {

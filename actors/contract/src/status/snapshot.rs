@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,9 @@ pub struct Snapshot {
     /// Number of reported changes that it includes, since the start of the process.
     #[serde(skip)]
     pub changes: u64,
+    /// When it was built: its ages are of that time.
+    #[serde(skip)]
+    pub made: Instant,
     /// Version of this program.
     pub version: &'static str,
     /// Whether the gateway runs; always true in a live answer.
