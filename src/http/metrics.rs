@@ -45,14 +45,15 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
 }
 
 async fn metrics(state: SharedState) -> Result<HttpResponse, ApiError> {
-    let text = state.feed.fresh(&state.ports).await?.metrics(|snapshot| {
-        let counts = ProcessCounts {
-            viewers: state.viewers.watching(),
-            log_dropped: (state.log_dropped)(),
-            pools: pools(&state.admission),
-        };
-        render(snapshot, &counts)
-    })?;
+    let rendered = state.feed.fresh(&state.ports).await?;
+    // Before the rendering, for which other workers wait: some of these counts are behind a lock.
+    let counts = ProcessCounts {
+        viewers: state.viewers.watching(),
+        log_dropped: (state.log_dropped)(),
+        hung: workers::hung().len(),
+        pools: pools(&state.admission),
+    };
+    let text = rendered.metrics(|snapshot| render(snapshot, &counts))?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
 }
 
@@ -61,6 +62,8 @@ async fn metrics(state: SharedState) -> Result<HttpResponse, ApiError> {
 struct ProcessCounts {
     viewers: usize,
     log_dropped: u64,
+    /// Directories whose file system does not answer.
+    hung: usize,
     /// Name, slots taken, slots evicted.
     pools: Vec<(&'static str, u64, u64)>,
 }
@@ -72,6 +75,7 @@ fn pools(admission: &Admission) -> Vec<(&'static str, u64, u64)> {
 fn render(snapshot: &Snapshot, counts: &ProcessCounts) -> Result<String, std::fmt::Error> {
     let mut metrics = MetricsBuilder(Registry::with_prefix("caduceus"));
     gateway(&mut metrics, snapshot);
+    metrics.gauge("file_systems_hung", "Directories whose file system does not answer", count(counts.hung));
     metrics.gauge("status_viewers", "Clients that watch the status", count(counts.viewers));
     metrics.counter(
         "log_lines_dropped",
@@ -107,8 +111,6 @@ fn gateway(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     let profiles = snapshot.secrets.states().iter().map(|(state, profiles)| (word(state), count(*profiles)));
     metrics.gauges("profiles_by_state", "Profiles by state", "state", profiles);
     metrics.gauge("secrets_missing", "Secrets that profiles lack", count(snapshot.secrets.missing()));
-    let hung = count(workers::hung().len());
-    metrics.gauge("file_systems_hung", "Directories whose file system does not answer", hung);
     metrics.counter("agents_started", "Processes of agents started", snapshot.totals.agents_started);
     metrics.gauges("build_info", "Version of this program", "version", [(snapshot.version.to_owned(), 1)]);
     let process = snapshot.process;
