@@ -1,5 +1,7 @@
 //! `caduceus demo`: gateway, connector, web chat and two profiles on loopback, in a temporary home.
 
+mod home; // The temporary home, and the signals before the gateway handles them.
+
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -59,7 +61,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
 
 fn run_demo(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
+    let (home, early) = home::create()?;
     let connector = DemoConnector::start(arguments.chat_bind)?;
     write_home(home.path(), &connector).context("the files of the temporary home cannot be written")?;
 
@@ -74,7 +76,12 @@ fn run_demo(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<Exi
         insecure_loopback_drain: true,
         refresh_steps: StepHook::default(),
     };
-    let code = life::run(launch, |address| announce_demo(&chat, address, home.path()));
+    let path = home.path();
+    let code = life::run(launch, move |address| {
+        // From now on the gateway handles signals.
+        drop(early);
+        announce_demo(&chat, address, path);
+    });
     connector.stop();
     out::print_briefly("The temporary home is removed.\n");
     Ok(code)
