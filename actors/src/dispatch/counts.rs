@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::locked::locked;
+use crate::time::now_ms;
 use caduceus_contract::messages::dispatch::DispatchView;
+use caduceus_contract::messages::turn::TurnOutcome;
 
 /// Turns kept for the graph: those of a busy minute.
 const RECENT_TURNS: usize = 600;
@@ -23,20 +25,30 @@ struct DispatchCounters {
     recent: VecDeque<(i64, u64)>,
 }
 
+impl DispatchCounters {
+    /// A turn ended at `end_ms`, milliseconds since 1970, after `length_ms`.
+    fn took(&mut self, end_ms: i64, length_ms: u64) {
+        self.recent.push_back((end_ms, length_ms));
+        if self.recent.len() > RECENT_TURNS {
+            self.recent.pop_front();
+        }
+    }
+}
+
 impl DispatchCounts {
-    /// A turn was answered.
-    pub(super) fn done(&self) {
-        self.lock().done += 1;
-    }
-
-    /// A turn failed.
-    pub(super) fn failed(&self) {
-        self.lock().failed += 1;
-    }
-
-    /// A turn was stopped.
-    pub(super) fn stopped(&self) {
-        self.lock().stopped += 1;
+    /// A turn has ended, after this number of milliseconds if it had started. One step, so that what has the newest count has the newest
+    /// turn.
+    pub(super) fn ended(&self, outcome: &TurnOutcome, length_ms: Option<u64>) {
+        let mut counted = self.lock();
+        match outcome {
+            TurnOutcome::Done => counted.done += 1,
+            TurnOutcome::Failed { .. } => counted.failed += 1,
+            TurnOutcome::Stopped(_) => counted.stopped += 1,
+        }
+        if let Some(length_ms) = length_ms {
+            // Inside the lock, so that turns of several dispatchers are in order.
+            counted.took(now_ms(), length_ms);
+        }
     }
 
     /// An event was refused.
@@ -47,15 +59,6 @@ impl DispatchCounts {
     /// An event was in the ledger already.
     pub(super) fn duplicate(&self) {
         self.lock().duplicates += 1;
-    }
-
-    /// A turn ended at `end_ms`, milliseconds since 1970, after `length_ms`.
-    pub(super) fn took(&self, end_ms: i64, length_ms: u64) {
-        let mut counted = self.lock();
-        counted.recent.push_back((end_ms, length_ms));
-        if counted.recent.len() > RECENT_TURNS {
-            counted.recent.pop_front();
-        }
     }
 
     /// Writes the counts into `view`.
@@ -76,17 +79,41 @@ impl DispatchCounts {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
     fn the_graph_keeps_a_bounded_number_of_turns_the_newest_last() {
         let counts = DispatchCounts::default();
         for end in 0..1_000 {
-            counts.clone().took(end, 1);
+            counts.lock().took(end, 1);
         }
         let mut view = DispatchView::default();
         counts.fill(&mut view);
         let recent = view.recent_turns;
         assert_eq!((recent.len(), recent.first().unwrap().0, recent.last().unwrap().0), (RECENT_TURNS, 400, 999));
+    }
+
+    #[test]
+    fn a_turn_of_any_dispatcher_is_counted_with_its_length_in_one_step_and_in_order() {
+        const TURNS: usize = 250;
+        let counts = DispatchCounts::default();
+        let view = || {
+            let mut view = DispatchView::default();
+            counts.fill(&mut view);
+            let Ok(ended) = usize::try_from(view.done + view.failed) else { panic!("{view:?}") };
+            assert_eq!(ended, view.recent_turns.len());
+            assert!(view.recent_turns.is_sorted_by_key(|(end, _)| *end));
+            ended
+        };
+        let failed = TurnOutcome::Failed { notice: String::new() };
+        thread::scope(|scope| {
+            for outcome in [&TurnOutcome::Done, &failed] {
+                let counts = counts.clone();
+                scope.spawn(move || (0..TURNS).for_each(|length| counts.ended(outcome, Some(length as u64))));
+            }
+            while view() < 2 * TURNS {}
+        });
     }
 }

@@ -9,7 +9,6 @@ use tracing::error;
 use super::super::notice::Notice;
 use super::DispatchActor;
 use crate::hand_over::hand_over;
-use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, InboundState, MarkInbound, SettleTurn};
 use caduceus_contract::messages::turn::{StopCause, TurnEnded, TurnOutcome};
 use caduceus_contract::time::millis;
@@ -58,7 +57,7 @@ impl DispatchActor {
         if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
             // It stays `running` in the ledger: the next start treats it as interrupted by `turns.interrupted`. Events that
             // were steered into it stay `received`, and run then.
-            self.ports.counts.stopped();
+            self.ports.counts.ended(&outcome, None);
             self.turns.take_job(event);
             for event in steered {
                 self.turns.take_job(event);
@@ -71,11 +70,7 @@ impl DispatchActor {
             TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
             TurnOutcome::Stopped(cause) => (InboundState::Interrupted, Some(format!("stopped: {cause:?}"))),
         };
-        match &outcome {
-            TurnOutcome::Done => self.ports.counts.done(),
-            TurnOutcome::Failed { .. } => self.ports.counts.failed(),
-            TurnOutcome::Stopped(_) => self.ports.counts.stopped(),
-        }
+        self.ports.counts.ended(&outcome, started.map(|started| millis(started.since.elapsed())));
         let mut messages = Vec::new();
         for event in steered {
             messages.extend(self.turns.take_job(event).map(|job| job.event.text.clone()));
@@ -90,10 +85,6 @@ impl DispatchActor {
             });
         let mark = MarkInbound { id: event, state, turn: Some(turn), note };
         let written = self.settled_turn(turn, SettleTurn { event: Some(mark), replies, history });
-        if let Some(started) = started {
-            let length = millis(started.since.elapsed());
-            self.ports.counts.took(now_ms(), length);
-        }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
         written
