@@ -1,6 +1,7 @@
 //! Profiles whose settings name one gateway, as `doctor` and `secrets audit` report it. Pure.
 
-use caduceus_actors::relay::claims::{GatewayKey, MAX_LINKS};
+use caduceus_actors::relay::claims::MAX_LINKS;
+use caduceus_actors::relay::gateway_key::GatewayKey;
 
 use super::finding::Finding;
 

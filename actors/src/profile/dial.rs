@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::messages::{ConnectParams, Identity, NoConnectParams};
 use super::scope::Scope;
-use crate::relay::claims::GatewayKey;
 use crate::relay::descriptors::is_platform;
+use crate::relay::gateway_key::GatewayKey;
 use crate::relay::policy::Relevance;
 use crate::relay::provision::ProvisionOrder;
 use caduceus_contract::json::identifier;

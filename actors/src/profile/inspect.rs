@@ -19,7 +19,7 @@ pub use super::plan::Missing;
 use super::scope::{Inherited, Scope};
 use crate::files::workers::{Owner, TIMEOUT};
 use crate::files::{FileWorker, Purpose};
-use crate::relay::claims::GatewayKey;
+use crate::relay::gateway_key::GatewayKey;
 use crate::relay::identity::IdentitySource;
 use crate::settings::{ProfileSettings, Settings};
 use caduceus_contract::wire::token;

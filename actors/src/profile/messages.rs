@@ -8,7 +8,7 @@ use actix::Message;
 use secrecy::SecretString;
 
 use super::agent::messages::AgentPorts;
-use crate::relay::claims::GatewayKey;
+use crate::relay::gateway_key::GatewayKey;
 use crate::settings::{Environment, ProfileSettings, Settings};
 use caduceus_contract::messages::profile::{GetProfile, ReloadEnv, TokenChanged, VerifyDelivery};
 use caduceus_contract::wire::provisioning::RelevancePolicy;

@@ -11,6 +11,7 @@ mod declare;
 pub mod descriptors;
 mod dial;
 mod driver;
+pub mod gateway_key;
 pub mod identity;
 mod link_socket;
 pub mod media;

@@ -7,7 +7,7 @@ use caduceus_actors::honcho::inspect::GrantInspection;
 use caduceus_actors::ledger::peek::Peek;
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
-use caduceus_actors::relay::claims::GatewayKey;
+use caduceus_actors::relay::gateway_key::GatewayKey;
 use caduceus_actors::relay::probe::ProbeResult;
 
 use super::agent::AgentFact;

@@ -3,7 +3,7 @@
 use caduceus_actors::honcho::inspect::{Credential, GrantInspection};
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
-use caduceus_actors::relay::claims::GatewayKey;
+use caduceus_actors::relay::gateway_key::GatewayKey;
 
 use super::*;
 use crate::cli::files::FileFact;
