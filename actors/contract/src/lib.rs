@@ -8,6 +8,7 @@
 //! - [`files`]: formats of files that other programs read or write as well.
 //! - [`api`]: bodies and answers of the gateway's HTTP API.
 //! - [`messages`]: one file per actor, with the views that it answers.
+//! - [`ledger_rows`], [`ledger_error`]: what the messages of the ledger carry.
 //! - [`share`]: which dispatcher a chat belongs to.
 //! - [`time`]: lengths of time as numbers.
 //! - [`status`]: the status of the whole gateway at one moment.
@@ -26,6 +27,8 @@
 pub mod api;
 pub mod files;
 pub mod json;
+pub mod ledger_error;
+pub mod ledger_rows;
 pub mod link;
 pub mod messages;
 pub mod profile_name;

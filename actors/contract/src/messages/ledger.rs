@@ -4,21 +4,24 @@
 //! owes to the disk: it keeps them, tries again until they are written, before anything later, and answers then, whether or not the
 //! sender still waits. They are lost only with the process.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::json::RawJson;
+pub use crate::ledger_error::LedgerError;
+pub use crate::ledger_rows::{
+    HistoryEntry, InboundId, InboundRow, InboundState, OutboundId, OutboundRow, OutboundState, REFUSED_BY_DRAIN,
+    Receipt, WaitingRow,
+};
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
 use crate::share::DispatchShare;
 use crate::turn_id::TurnId;
-use crate::wire::action::ActionResult;
 use crate::wire::session::SessionKey;
 
 /// What may be handed over to the ledger more than once.
@@ -50,76 +53,6 @@ impl ChangeOfState for RecordOutbound {
     type Answer = OutboundId;
 }
 
-/// Row of an inbound event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct InboundId(pub i64);
-
-/// Row of an outbound message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct OutboundId(pub i64);
-
-/// Life cycle of an inbound event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InboundState {
-    /// On disk, waiting for its turn.
-    Received,
-    /// Its turn runs.
-    Running,
-    /// Its turn succeeded.
-    Done,
-    /// Its turn failed; the chat was notified.
-    Failed,
-    /// Its turn was interrupted by a shutdown, a crash or a stop.
-    Interrupted,
-    /// It was refused; the chat was notified.
-    Refused,
-    /// It waits for a drain to end.
-    Held,
-    /// Given up after too many attempts or too long a time.
-    Dead,
-}
-
-/// Life cycle of an outbound message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutboundState {
-    /// Not yet sent to a link.
-    Pending,
-    /// Sent to a link; no answer yet.
-    Sending,
-    /// The connector reported success.
-    Delivered,
-    /// The connector reported failure.
-    Refused,
-    /// It may or may not have been delivered.
-    Ambiguous,
-    /// Given up after too many attempts or too long a time.
-    Dead,
-}
-
-impl OutboundState {
-    /// The state of a reply after the answer of the link.
-    #[must_use]
-    pub fn after(result: &ActionResult) -> Self {
-        match result {
-            ActionResult { success: true, .. } => Self::Delivered,
-            ActionResult { ambiguous: true, .. } => Self::Ambiguous,
-            ActionResult { not_sent: Some(_), .. } => Self::Pending,
-            _ => Self::Refused,
-        }
-    }
-}
-
-/// How an event reached the gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The id of the gateway at its connector, in lower case; `None` if the connection named none.
-    pub gateway: Option<Arc<str>>,
-    /// Milliseconds since 1970 at which its frame or request was read.
-    pub arrived_at_ms: i64,
-}
-
 /// Records an inbound event, once. It may be acknowledged as soon as this is answered `Ok`.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Recorded, LedgerError>")]
@@ -148,9 +81,6 @@ pub struct RecordInbound {
     /// The reason, as in [`MarkInbound`].
     pub note: Option<String>,
 }
-
-/// Note of an event that a drain refused, until its chat is notified after the drain that it was not read.
-pub const REFUSED_BY_DRAIN: &str = "drain";
 
 /// Answer to [`RecordInbound`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,21 +160,6 @@ pub struct WaitingPage {
     pub next_after: Option<InboundId>,
 }
 
-/// A waiting event, as a dispatcher needs it until its turn.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WaitingRow {
-    /// Its row.
-    pub id: InboundId,
-    /// Its link, over which its replies go.
-    pub link: LinkId,
-    /// Its session, and so its profile.
-    pub session: SessionKey,
-    /// The turn that ran it last, or included it beside its own event.
-    pub turn: Option<TurnId>,
-    /// Milliseconds since 1970 at which it was recorded.
-    pub received_at_ms: i64,
-}
-
 /// One inbound event, for its turn.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<InboundRow, LedgerError>")]
@@ -291,29 +206,6 @@ pub struct NoteRestart {
     pub started_at_ms: i64,
     /// The window into the past.
     pub within: Duration,
-}
-
-/// An inbound event as stored in the ledger.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InboundRow {
-    /// Its row.
-    pub id: InboundId,
-    /// Its origin, and the destination of replies.
-    pub target: Arc<Target>,
-    /// Its profile.
-    pub profile: ProfileName,
-    /// Its session.
-    pub session: SessionKey,
-    /// The event as received, JSON.
-    pub event: String,
-    /// Its state.
-    pub state: InboundState,
-    /// How often it was recorded or marked as `Running`.
-    pub attempts: u32,
-    /// The turn that ran it last.
-    pub turn: Option<TurnId>,
-    /// Milliseconds since 1970 at which it was recorded.
-    pub received_at_ms: i64,
 }
 
 /// Records a reply, or a notice of the gateway, before it is sent. The ledger owes a notice, which belongs to no turn, to the disk. A
@@ -363,25 +255,6 @@ pub struct ListOutbound {
     pub limit: usize,
 }
 
-/// An outbound message as stored in the ledger.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OutboundRow {
-    /// Its row.
-    pub id: OutboundId,
-    /// The event it answers.
-    pub inbound: Option<InboundId>,
-    /// The link and the identity.
-    pub target: Arc<Target>,
-    /// The action, JSON with `op`.
-    pub action: String,
-    /// Its state.
-    pub state: OutboundState,
-    /// How often it was sent to a link.
-    pub attempts: u32,
-    /// Milliseconds since 1970 at which it was recorded.
-    pub recorded_at_ms: i64,
-}
-
 /// Appends to the conversation of a session; the oldest entries above `keep` are deleted. The ledger owes it to the disk.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
@@ -417,15 +290,6 @@ pub struct LoadHistory {
     pub limit: usize,
 }
 
-/// One entry of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HistoryEntry {
-    /// `user` or `assistant`.
-    pub role: Cow<'static, str>,
-    /// The text.
-    pub content: String,
-}
-
 /// Requests the view of the ledger.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "LedgerView")]
@@ -448,37 +312,4 @@ pub struct LedgerView {
     /// Why nothing can be written at present; `None` if the ledger is writable.
     #[serde(rename = "trouble")]
     pub write_error: Option<String>,
-}
-
-/// Why the ledger refused a message. In every case nothing of it is on disk, and nothing is owed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LedgerError {
-    /// The disk or the file accepts no writes; worth retrying later.
-    #[error("the ledger cannot be written: {0}")]
-    Unwritable(String),
-    /// A row does not match its checksum.
-    #[error("row {row} of table {table} is corrupt")]
-    Corrupt {
-        /// The table.
-        table: &'static str,
-        /// The row.
-        row: i64,
-    },
-    /// There is no such row, or the retention deleted it; retrying cannot help.
-    #[error("table {table} has no row {row}")]
-    Missing {
-        /// The table.
-        table: &'static str,
-        /// The row.
-        row: i64,
-    },
-    /// The event of this row is in a final state, so it must not run.
-    #[error("the event of row {row} is in a final state")]
-    Final {
-        /// The row.
-        row: i64,
-    },
-    /// The writer has ended; the process is stopping.
-    #[error("the ledger is closed")]
-    Closed,
 }
