@@ -8,6 +8,7 @@
 
 mod events;
 mod failure;
+mod handle;
 mod jobs;
 mod notices;
 mod repeats;
@@ -29,8 +30,8 @@ use std::time::Duration;
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult};
 
+pub use handle::{CloseError, LedgerWriter};
 pub use sqlite::{OpenError, SqliteStore, peek, place};
-pub use writer::{CloseError, LedgerWriter};
 
 use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::ledger::{GetLedger, LedgerError};

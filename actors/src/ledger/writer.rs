@@ -1,4 +1,4 @@
-//! The only thread that uses the database, and its handle.
+//! The only thread that uses the database.
 //!
 //! It takes all waiting work, does it in one transaction, and answers when that is on disk: so one fsync serves
 //! all callers that arrived during the last one. What is owed and could not be written is at the head of every transaction until it is
@@ -6,26 +6,21 @@
 //! never replaced, because two threads on one hung disk are worse than one.
 
 use std::any::Any;
-use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
 use super::failure::StoreError;
-use super::jobs::{AnswerSender, Job, JobQueue, JobSender, Waiting, job, queue};
+use super::jobs::{Job, JobQueue, Waiting};
 use super::repeats::LastReplies;
 use super::retention::{Retention, expiry};
-use super::shared::{Ended, SharedView};
+use super::shared::SharedView;
 use super::states::RowCounts;
 use super::store::{Store, Wrote};
-use super::work::{LedgerTransaction, Work};
+use super::work::LedgerTransaction;
 use crate::time::now_ms;
-use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
+use caduceus_contract::messages::ledger::LedgerError;
 
 /// Interval of attempts to write while the disk accepts no writes and there is no work.
 const PROBE: Duration = Duration::from_secs(1);
@@ -38,107 +33,8 @@ const CHECK_ROWS_EVERY: Duration = Duration::from_millis(20);
 /// Least time between two notifications, so that a flood of events does not become one of notifications.
 const NOTIFY_EVERY: Duration = Duration::from_millis(100);
 
-/// The handle of the thread that owns the database. Cheap to clone; the thread ends, with all its work done, when the
-/// last handle is dropped or [`LedgerWriter::close`] is called.
-pub struct LedgerWriter<S: Store> {
-    jobs: JobSender<S>,
-    shared: Arc<SharedView>,
-}
-
-// Without a clone of the database.
-impl<S: Store> Clone for LedgerWriter<S> {
-    fn clone(&self) -> Self {
-        Self { jobs: self.jobs.clone(), shared: Arc::clone(&self.shared) }
-    }
-}
-
-/// Not everything was written in time. The thread continues to try until the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the ledger's thread did not end within {0:?}")]
-pub struct CloseError(pub Duration);
-
-impl<S: Store> LedgerWriter<S> {
-    /// Starts the thread of an open database. The view shows `path` as its place.
-    ///
-    /// # Errors
-    /// The system starts no thread.
-    pub(super) fn start(store: S, path: PathBuf) -> io::Result<Self> {
-        let (jobs, queue) = queue();
-        let shared = Arc::new(SharedView::new(path, store.row_counts(), store.corrupt_rows()));
-        let writer = Writer::new(store, queue, Arc::clone(&shared));
-        let ended = Ended(Arc::clone(&shared));
-        thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-            // Set last, when the writer and with it the database are dropped.
-            let _ended = ended;
-            writer.run();
-        })?;
-        Ok(Self { jobs, shared })
-    }
-
-    /// Passes `work` to the thread before this returns, and waits for it to be on disk.
-    ///
-    /// Accepted work is done even if the answer is no longer awaited. Work that is owed is answered when it is on disk, however long that
-    /// takes; other work is answered with an error if the disk does not take it.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unwritable`] at once when the queue is full, unless the work is owed; [`LedgerError::Closed`] after
-    /// [`LedgerWriter::close`], and whatever the work answers.
-    pub fn ask<W: Work>(&self, work: W) -> impl Future<Output = Result<W::Answer, LedgerError>> + use<W, S> {
-        let (to, answered) = oneshot::channel();
-        self.ask_for(work, Some(to));
-        async move { answered.await.unwrap_or(Err(LedgerError::Closed)) }
-    }
-
-    /// As [`LedgerWriter::ask`]; the thread answers the caller behind `to`, if there is one.
-    pub(super) fn ask_for<W: Work>(&self, work: W, to: Option<AnswerSender<W::Answer>>) {
-        self.send(job(work, to));
-    }
-
-    /// Passes a job to the thread, or answers it.
-    pub(super) fn send(&self, job: Box<dyn Job<S>>) {
-        if self.shared.is_closing() {
-            return job.answer(Some(&LedgerError::Closed));
-        }
-        self.jobs.send(job);
-    }
-
-    /// The view of the ledger, without the thread.
-    #[must_use]
-    pub fn view(&self) -> LedgerView {
-        self.shared.view()
-    }
-
-    /// Calls `on_change` from the thread when the view has changed. Only the callback of the highest `generation` is called.
-    pub fn adopt(&self, generation: u64, on_change: impl Fn() + Send + Sync + 'static) {
-        self.shared.adopt(generation, Arc::new(on_change));
-    }
-
-    /// Whether the thread has ended without a call of [`LedgerWriter::close`].
-    #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.shared.has_ended() && !self.shared.is_closing()
-    }
-
-    /// Lets the thread finish the waiting work, close the file and end; waits for that at most `timeout`. Blocks: not for
-    /// an arbiter. Closing a closed one is fine.
-    ///
-    /// # Errors
-    /// [`CloseError`] if it takes longer.
-    pub fn close(&self, timeout: Duration) -> Result<(), CloseError> {
-        self.shared.start_closing();
-        self.jobs.wake();
-        if self.shared.wait_ended(timeout) { Ok(()) } else { Err(CloseError(timeout)) }
-    }
-}
-
-impl<S: Store> fmt::Debug for LedgerWriter<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LedgerWriter").field("shared", &self.shared).finish_non_exhaustive()
-    }
-}
-
 /// The state of the thread.
-struct Writer<S: Store> {
+pub(super) struct Writer<S: Store> {
     store: S,
     queue: JobQueue<S>,
     replies: LastReplies,
@@ -156,7 +52,7 @@ struct Writer<S: Store> {
 }
 
 impl<S: Store> Writer<S> {
-    fn new(store: S, queue: JobQueue<S>, shared: Arc<SharedView>) -> Self {
+    pub(super) fn new(store: S, queue: JobQueue<S>, shared: Arc<SharedView>) -> Self {
         Self {
             row_counts: store.row_counts(),
             store,
@@ -171,7 +67,8 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    fn run(mut self) {
+    /// Works until the queue is closed, and writes what is owed.
+    pub(super) fn run(mut self) {
         let mut swept_at = Instant::now();
         let mut checked_at = Instant::now();
         let mut rows_checked_at = None;

@@ -1,6 +1,7 @@
 //! The thread without its queue.
 
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
@@ -12,10 +13,12 @@ use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 use super::*;
 use crate::ledger::failure::{ErrorClass, Failure};
+use crate::ledger::jobs::{job, queue};
 use crate::ledger::sqlite::SqliteStore;
 use crate::ledger::sqlite::tests::Home;
 use crate::ledger::store::StoreTransaction;
 use crate::ledger::tests::TestHome as _;
+use crate::ledger::work::Work;
 
 /// Receives the answer to some work.
 type Answered<W> = oneshot::Receiver<Result<<W as Work>::Answer, LedgerError>>;

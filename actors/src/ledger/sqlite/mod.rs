@@ -39,7 +39,7 @@ use std::path::Path;
 pub use open::OpenError;
 pub use store::SqliteStore;
 
-use crate::ledger::writer::LedgerWriter;
+use crate::ledger::handle::LedgerWriter;
 
 impl LedgerWriter<SqliteStore> {
     /// Opens the ledger at `path`, creating it if necessary, and starts its thread. Blocks for some milliseconds.
