@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 /// The place of an item in the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place(u64);
 
 /// Items in an order that is fixed before they are complete.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct InOrder<T> {
     next: u64,
     /// All before this one were returned.

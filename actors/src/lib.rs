@@ -12,6 +12,8 @@
 
 pub mod atomic;
 mod clock;
+#[cfg(test)]
+mod composed;
 pub mod config;
 pub mod counts;
 pub mod dispatch;

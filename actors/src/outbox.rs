@@ -143,6 +143,12 @@ pub(crate) fn mark_after(row: OutboundId, result: &ActionResult) -> MarkOutbound
     }
 }
 
+/// Whether a recorded message in this state was certainly never sent: it is recorded as being sent before it is, and has no mark. Any
+/// other is sent with a mark that it may be a repeat.
+pub(crate) fn is_unsent(state: OutboundState) -> bool {
+    state == OutboundState::Pending
+}
+
 /// Whether a message in this state is sent again when its link is up.
 pub(crate) fn is_pending(state: OutboundState) -> bool {
     matches!(state, OutboundState::Pending | OutboundState::Ambiguous)

@@ -1,6 +1,6 @@
 //! Which links are up, with their descriptors, whose replies are being sent again; and events whose link is no longer configured.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use caduceus_contract::link::{LinkId, Target};
@@ -9,14 +9,14 @@ use caduceus_contract::messages::relay::LinkChanged;
 use caduceus_contract::wire::descriptor::Descriptor;
 
 /// The links as last reported.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct LinkTable {
     /// Descriptors of the links that are up.
-    descriptors: HashMap<LinkId, Arc<[Arc<Descriptor>]>>,
+    descriptors: BTreeMap<LinkId, Arc<[Arc<Descriptor>]>>,
     /// Links for which it was logged that events wait, since they were last up.
     waiting_logged: BTreeSet<LinkId>,
     /// Links whose replies are being sent again; `true` if more were added meanwhile.
-    resending: HashMap<LinkId, bool>,
+    resending: BTreeMap<LinkId, bool>,
     unlinked: UnlinkedEvents,
 }
 
@@ -77,7 +77,7 @@ impl LinkTable {
 
 /// Events whose link is no longer configured, by link, oldest first, with the milliseconds since 1970 at which they were
 /// recorded. They are in no queue: their sessions continue without them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct UnlinkedEvents(BTreeMap<LinkId, VecDeque<(i64, InboundId)>>);
 
 impl UnlinkedEvents {

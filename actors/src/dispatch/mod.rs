@@ -1,6 +1,8 @@
 //! From event to turn: duplicate, profile, session, queue.
 
 pub mod actor;
+#[cfg(test)]
+pub(crate) mod composed;
 pub mod counts;
 pub mod event;
 mod gate;

@@ -65,12 +65,19 @@ impl RecordedEvent {
     pub(super) fn of(AnsweredOffer { offer: Offer { job, action }, recorded }: AnsweredOffer) -> Option<Self> {
         match recorded? {
             Recorded::New(id) => Some(Self { id, job, action }),
-            // The answer to its first record may have been lost; an event is queued once at most.
-            Recorded::Duplicate { id, state: InboundState::Received } => {
-                Some(Self { id, job, action: EventAction::Run })
-            }
-            Recorded::Duplicate { id, state: InboundState::Held } => Some(Self { id, job, action: EventAction::Hold }),
-            Recorded::Duplicate { .. } => None,
+            Recorded::Duplicate { id, state } => Some(Self { id, job, action: EventAction::of_duplicate(state)? }),
+        }
+    }
+}
+
+impl EventAction {
+    /// What follows for an event that was recorded before, and is in this state. The answer to its first record may have been lost; an
+    /// event is queued once at most.
+    pub(super) fn of_duplicate(state: InboundState) -> Option<Self> {
+        match state {
+            InboundState::Received => Some(Self::Run),
+            InboundState::Held => Some(Self::Hold),
+            _ => None,
         }
     }
 }

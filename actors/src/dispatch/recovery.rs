@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ports::{DispatchPorts, GATE_TIMEOUT};
+use super::ports::{DispatchPorts, GATE_TIMEOUT, MAX_ATTEMPTS};
 use crate::drain::permit::messages::{ListTurns, RunningTurn};
 use crate::hand_over::LEDGER_TIMEOUT;
 use crate::settings::Interrupted;
@@ -32,6 +32,29 @@ pub(super) struct RunningAtStart {
     pub(super) gate: DrainView,
     /// Recent starts, including this one, that found interrupted turns; counted if those run again.
     pub(super) restarts: usize,
+}
+
+/// What follows for an event whose turn a crash interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterInterruption {
+    RunAgain,
+    /// It has run too often; the chat is notified.
+    GiveUp,
+    /// The chat is notified, and `/retry` runs it again.
+    Ask,
+    Drop,
+}
+
+impl AfterInterruption {
+    /// By `turns.interrupted`, after so many `attempts`.
+    pub(super) fn of(interrupted: Interrupted, attempts: u32) -> Self {
+        match interrupted {
+            Interrupted::Rerun if attempts < MAX_ATTEMPTS => Self::RunAgain,
+            Interrupted::Rerun => Self::GiveUp,
+            Interrupted::Ask => Self::Ask,
+            Interrupted::Drop => Self::Drop,
+        }
+    }
 }
 
 /// Reads this state, and ends the agents of interrupted turns.

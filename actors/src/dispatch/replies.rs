@@ -19,19 +19,16 @@ const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
 
 /// Sends the replies that wait for `link`, until it is down.
 pub(super) async fn resend_all(ports: Arc<DispatchPorts>, link: LinkId, process_started_ms: i64) {
-    let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
-    let request = ListOutbound { states, after: None, limit: PAGE };
-    let rows = match ports.ledger.list_outbound.ask(request, LEDGER_TIMEOUT).await {
+    let rows = match ports.ledger.list_outbound.ask(list_waiting(), LEDGER_TIMEOUT).await {
         Ok(Ok(rows)) => rows,
         Ok(Err(error)) => return read_later(&ports, link, &error.to_string()),
         Err(error) => return read_later(&ports, link, &error.to_string()),
     };
     for row in rows.into_iter().filter(|row| row.target.link == link) {
-        // This process is sending it, and waits for the answer.
-        if row.state == OutboundState::Sending && row.recorded_at_ms >= process_started_ms {
+        if is_being_sent(&row, process_started_ms) {
             continue;
         }
-        if is_given_up(&row) {
+        if is_given_up(&row, now_ms()) {
             sending::give_up(&ports, row.id).await;
             continue;
         }
@@ -45,13 +42,25 @@ pub(super) async fn resend_all(ports: Arc<DispatchPorts>, link: LinkId, process_
     }
 }
 
+/// The request for the replies that may have to be sent again, of all links.
+pub(super) fn list_waiting() -> ListOutbound {
+    let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
+    ListOutbound { states, after: None, limit: PAGE }
+}
+
+/// Whether this process is sending the reply, and waits for the answer.
+pub(super) fn is_being_sent(row: &OutboundRow, process_started_ms: i64) -> bool {
+    row.state == OutboundState::Sending && row.recorded_at_ms >= process_started_ms
+}
+
 /// After a pause, because the link is up and reports no change.
 fn read_later(ports: &DispatchPorts, link: LinkId, error: &str) {
     warn!(link = %link.0, error, "waiting replies of the link not read from the ledger yet");
     ports.outbox.report_pending(None, link);
 }
 
-fn is_given_up(row: &OutboundRow) -> bool {
-    let age = now_ms().saturating_sub(row.recorded_at_ms);
+/// Whether a reply is not sent again: it was sent too often, or it is too old.
+pub(super) fn is_given_up(row: &OutboundRow, now_ms: i64) -> bool {
+    let age = now_ms.saturating_sub(row.recorded_at_ms);
     row.attempts > MAX_ATTEMPTS || u128::try_from(age).is_ok_and(|age| age > MAX_REPLY_AGE.as_millis())
 }

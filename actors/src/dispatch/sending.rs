@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{debug, error, warn};
 
 use super::ports::{DispatchPorts, GATE_TIMEOUT};
-use crate::outbox::{Outbox, is_pending, mark_after};
+use crate::outbox::{Outbox, is_pending, is_unsent, mark_after};
 use crate::turn::fit::fit;
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
@@ -59,6 +59,17 @@ pub(super) enum AfterResend {
     Pause,
 }
 
+impl AfterResend {
+    /// After a reply that was sent, or was not for this reason.
+    pub(super) fn of(not_sent: Option<NotSent>) -> Self {
+        match not_sent {
+            None => Self::Continue,
+            Some(NotSent::NoLink) => Self::LinkDown,
+            Some(NotSent::QueueFull) => Self::Pause,
+        }
+    }
+}
+
 /// Sends a recorded reply: without a mark if it was never sent, with one if it may have arrived.
 pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> AfterResend {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
@@ -67,7 +78,7 @@ pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> Afte
         mark(ports, row.id, OutboundState::Dead, Some("unreadable".to_owned())).await;
         return AfterResend::Continue;
     };
-    let plain = row.state == OutboundState::Pending;
+    let plain = is_unsent(row.state);
     if plain && let Err(error) = ports.outbox.begin_sending(row.id).await {
         warn!(row = row.id.0, %error, "reply not sent again yet");
         ports.outbox.take_back(row.id);
@@ -79,11 +90,7 @@ pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> Afte
     if not_sent == Some(NotSent::QueueFull) {
         debug!(row = row.id.0, link = %target.link.0, "reply not sent again yet: the queue of its link is full");
     }
-    let next = match not_sent {
-        None => AfterResend::Continue,
-        Some(NotSent::NoLink) => AfterResend::LinkDown,
-        Some(NotSent::QueueFull) => AfterResend::Pause,
-    };
+    let next = AfterResend::of(not_sent);
     if !plain {
         if not_sent.is_some() {
             // It was not sent this time; an earlier attempt may still have sent it.

@@ -1,6 +1,8 @@
 //! The gate: whether a turn may start, and the marker that closes it from outside.
 
 pub mod actor;
+#[cfg(test)]
+pub(crate) mod composed;
 pub mod epoch;
 mod homes;
 #[cfg(test)]

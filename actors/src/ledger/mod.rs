@@ -6,6 +6,8 @@
 //!
 //! Thread, jobs and operations are for any database, behind the trait `Store`. The files of `sqlite` alone use SQLite.
 
+#[cfg(test)]
+pub(crate) mod composed;
 mod events;
 mod failure;
 mod handle;

@@ -123,7 +123,7 @@ pub enum Wrote {
 }
 
 /// What changes of an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InboundMark {
     pub(super) state: InboundState,
     pub(super) attempts: i64,
@@ -142,7 +142,7 @@ impl InboundMark {
 }
 
 /// What changes of a reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OutboundMark {
     pub(super) state: OutboundState,
     pub(super) attempts: i64,

@@ -4,6 +4,8 @@ pub mod actor;
 mod arrival;
 mod arrival_queue;
 pub mod claims;
+#[cfg(test)]
+pub(crate) mod composed;
 mod context;
 pub mod counts;
 mod dead_letter;

@@ -28,8 +28,9 @@ pub(super) struct PendingSends(PendingTable);
 #[derive(Debug, Clone)]
 pub(super) struct Ticket(Rc<Cell<WriteState>>);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WriteState {
+/// Whether a frame is written, and what its action is answered without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum WriteState {
     Queued,
     /// Passed to the socket: it may reach the connector.
     Written,
@@ -78,22 +79,41 @@ impl PendingSends {
     }
 }
 
-impl Ticket {
+impl WriteState {
     /// Checked right before the frame is passed to the socket: whether it is still to be written.
-    pub(super) fn begin_write(&self) -> bool {
-        let queued = self.0.get() == WriteState::Queued;
+    pub(super) fn begin_write(&mut self) -> bool {
+        let queued = *self == Self::Queued;
         if queued {
-            self.0.set(WriteState::Written);
+            *self = Self::Written;
         }
         queued
     }
 
     /// The answer when no result will arrive. A frame that is not written yet will not be written.
-    fn without_result(&self, why: &str) -> ActionResult {
-        match self.0.replace(WriteState::Withdrawn) {
-            WriteState::Written => ActionResult::ambiguous(why),
-            WriteState::Queued | WriteState::Withdrawn => ActionResult::not_sent(NotSent::NoLink, why),
+    pub(super) fn without_result(&mut self, why: &str) -> ActionResult {
+        match std::mem::replace(self, Self::Withdrawn) {
+            Self::Written => ActionResult::ambiguous(why),
+            Self::Queued | Self::Withdrawn => ActionResult::not_sent(NotSent::NoLink, why),
         }
+    }
+}
+
+impl Ticket {
+    /// As [`WriteState::begin_write`].
+    pub(super) fn begin_write(&self) -> bool {
+        self.change(WriteState::begin_write)
+    }
+
+    /// As [`WriteState::without_result`].
+    fn without_result(&self, why: &str) -> ActionResult {
+        self.change(|state| state.without_result(why))
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut WriteState) -> R) -> R {
+        let mut state = self.0.get();
+        let answer = change(&mut state);
+        self.0.set(state);
+        answer
     }
 }
 

@@ -11,7 +11,7 @@ use crate::in_order::{InOrder, Place};
 pub(super) type Seq = Place;
 
 /// The events of one connection between the socket and the acknowledgement.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct UnackedEvents<T> {
     /// Accepted ones, in order of arrival.
     taken: InOrder<T>,

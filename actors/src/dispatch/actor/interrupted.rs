@@ -5,10 +5,9 @@ use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
-use super::super::ports::MAX_ATTEMPTS;
+use super::super::recovery::AfterInterruption;
 use super::DispatchActor;
 use crate::hand_over::{LEDGER_TIMEOUT, hand_over};
-use crate::settings::Interrupted;
 use crate::time::now_ms;
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::{
@@ -62,20 +61,20 @@ impl DispatchActor {
         ctx: &mut Context<Self>,
     ) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
-        let (state, note) = match self.settings.interrupted() {
-            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
+        let (state, note) = match AfterInterruption::of(self.settings.interrupted(), job.attempts) {
+            AfterInterruption::RunAgain => {
                 let job = DispatchJob { origin: Origin::Internal, ..job.clone() };
                 return self.run_again(id, &job, received_at_ms, ctx);
             }
-            Interrupted::Rerun => {
+            AfterInterruption::GiveUp => {
                 self.notify(&job.target, &Notice::GivenUp);
                 mark(InboundState::Dead, Notice::GivenUp.reason())
             }
-            Interrupted::Ask => {
+            AfterInterruption::Ask => {
                 self.notify(&job.target, &Notice::Interrupted);
                 mark(InboundState::Interrupted, "restart")
             }
-            Interrupted::Drop => mark(InboundState::Interrupted, "restart, dropped"),
+            AfterInterruption::Drop => mark(InboundState::Interrupted, "restart, dropped"),
         };
         self.mark(id, state, None, note);
     }

@@ -35,6 +35,14 @@ impl SlotAccess for SoleSlots {
 }
 
 impl<S> DispatchPlan<S> {
+    /// Sets back what only counts the past, unless a turn refers to it: plans that decide the same are equal then. `ids` is as at the
+    /// start.
+    pub(in crate::dispatch) fn forget_past(&mut self, ids: TurnIds) {
+        if self.turns.is_empty() {
+            (self.ids, self.gate_reports) = (ids, 0);
+        }
+    }
+
     /// Turns of this dispatcher with a slot.
     fn slots_in_use(&self) -> usize {
         self.turns.len()
