@@ -31,9 +31,11 @@ impl fmt::Display for ChatMessage {
 }
 
 impl ChatMessage {
-    /// Reads the action of a reply on disk.
+    /// Reads the action of a reply on disk, a JSON text.
     pub(super) fn parse(action: &str) -> Self {
-        let [kind, event, mark] = action.split(' ').collect::<Vec<_>>()[..] else { unreachable!("{action:?}") };
+        let [kind, event, mark] = action.trim_matches('"').split(' ').collect::<Vec<_>>()[..] else {
+            unreachable!("{action:?}")
+        };
         let event = event.parse().expect("the number of an event");
         let content = if kind == "reply" { Content::Reply(event) } else { Content::Question(event) };
         Self { content, repeat: mark == "repeat" }

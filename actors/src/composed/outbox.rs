@@ -185,7 +185,7 @@ impl World {
             turn: None,
             number: None,
             target: Arc::clone(&model.target),
-            action: message.to_string(),
+            action: RawJson::of(&message.to_string()),
             state: OutboundState::Sending,
         };
         self.disk.commit(&record, self.process.now_ms()).expect("the message is recorded")

@@ -15,6 +15,7 @@ use caduceus_contract::messages::ledger::{
     InboundId, InboundState, ListInbound, ListOutbound, ListWaiting, OutboundRow, Recorded,
 };
 use caduceus_contract::messages::relay::{LinkChanged, LinkState};
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::action_result::ActionResult;
 use caduceus_contract::wire::session::SessionKey;
@@ -86,7 +87,8 @@ impl ModelDispatch {
         let plan = DispatchPlan::new(&Values::default(), ids(process.into()), ModelSlots(SlotPlan::new(0, 1)));
         let mut dispatch = Self { plan, links: LinkTable::default(), process: i64::from(process) };
         let mut orders = orders_of(dispatch.plan.gate(draining, []));
-        let running = ListInbound { states: vec![InboundState::Running], after: None, limit: ALL };
+        let running =
+            ListInbound { share: DispatchShare::ALL, states: vec![InboundState::Running], after: None, limit: ALL };
         for row in disk.commit(&running, dispatch.process).expect("the list is read") {
             match AfterInterruption::of(interrupted, row.attempts) {
                 AfterInterruption::RunAgain => {
@@ -103,8 +105,8 @@ impl ModelDispatch {
         }
         let mut states = vec![InboundState::Received, InboundState::Held];
         states.truncate(if forgets_held { 1 } else { 2 });
-        let waiting = ListWaiting { states, after: None, limit: ALL };
-        for row in disk.commit(&waiting, dispatch.process).expect("the list is read") {
+        let waiting = ListWaiting { share: DispatchShare::ALL, states, after: None, limit: ALL };
+        for row in disk.commit(&waiting, dispatch.process).expect("the list is read").rows {
             let steps = dispatch.plan.restored(row.id, &row.session, &row.link, Origin::External);
             orders.extend(orders_of(steps));
         }

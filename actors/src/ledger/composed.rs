@@ -10,9 +10,10 @@ use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
     AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListOutbound,
     ListWaiting, LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound,
-    Recorded, WaitingRow,
+    Recorded, WaitingPage, WaitingRow,
 };
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
@@ -191,7 +192,7 @@ impl StoreTransaction for ModelTransaction<'_> {
             .collect())
     }
 
-    fn list_waiting(&mut self, list: &ListWaiting) -> Result<Vec<WaitingRow>, Failure> {
+    fn list_waiting(&mut self, list: &ListWaiting) -> Result<WaitingPage, Failure> {
         let listed =
             |(id, row): &(InboundId, &EventRow)| list.states.contains(&row.mark.state) && Some(*id) > list.after;
         let waiting = |(id, row): (InboundId, &EventRow)| WaitingRow {
@@ -201,7 +202,8 @@ impl StoreTransaction for ModelTransaction<'_> {
             turn: row.mark.turn,
             received_at_ms: 0,
         };
-        Ok(self.events().filter(listed).take(list.limit).map(waiting).collect())
+        // One page has all: the model has few events.
+        Ok(WaitingPage { rows: self.events().filter(listed).map(waiting).collect(), next_after: None })
     }
 
     fn read_event(&mut self, id: InboundId) -> Result<InboundRow, Failure> {
@@ -217,14 +219,14 @@ impl StoreTransaction for ModelTransaction<'_> {
         Ok(Vec::new())
     }
 
-    fn unread_chats(&mut self, _: &ProfileName, _: usize) -> Result<Vec<UnreadChat>, Failure> {
+    fn unread_chats(&mut self, _: &ProfileName, _: DispatchShare, _: usize) -> Result<Vec<UnreadChat>, Failure> {
         Ok(Vec::new())
     }
 
     fn record_reply(&mut self, reply: &RecordOutbound, mark: OutboundMark) -> Result<OutboundId, Failure> {
         self.rows.replies.push(ReplyRow {
             inbound: reply.inbound,
-            action: reply.action.clone(),
+            action: reply.action.get().to_owned(),
             recorded_at_ms: self.now_ms,
             mark,
         });
