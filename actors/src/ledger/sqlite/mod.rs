@@ -6,6 +6,7 @@
 mod duplicates;
 mod error;
 mod file_check; // Whether the files are still at their paths.
+mod high_water;
 mod history;
 mod inbound;
 mod loading;

@@ -12,6 +12,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::file_check::LedgerFiles;
+use super::high_water::{self, FollowError, HighWaterFile};
 use super::loading::{self, LoadedRows};
 use super::schema;
 use super::terms;
@@ -26,8 +27,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const STATEMENTS: usize = 64;
 /// First bytes of every SQLite file.
 pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// SQLite keeps a file with each of these endings beside it.
-const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+/// The files with these endings beside it are parts of it.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", high_water::ENDING];
 
 /// Why the ledger was not opened. In every case nothing was deleted.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +127,8 @@ pub(super) struct Opened {
     pub(super) term: i64,
     /// Its files, for the check of their paths.
     pub(super) files: LedgerFiles,
+    /// How far the log is on disk.
+    pub(super) synced: HighWaterFile,
     /// Held until the connection is closed, so it is declared below it.
     pub(super) lock: LockFile,
 }
@@ -141,11 +144,13 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     if let Some(detail) = examine(path).map_err(file)? {
         return Err(set_aside(path, detail));
     }
-    match connect(path) {
+    let synced = HighWaterFile::open(path).map_err(file)?;
+    match connect(path, &synced) {
         Ok((connection, rows, ids, term)) => {
-            Ok(Opened { connection, rows, ids, term, files: LedgerFiles::of(path), lock })
+            Ok(Opened { connection, rows, ids, term, files: LedgerFiles::of(path), synced, lock })
         }
         Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
+        Err(OpenRefusal::Synced(source)) => Err(file(source)),
         Err(OpenRefusal::Newer(found)) => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
         }
@@ -200,6 +205,8 @@ fn examine(path: &Path) -> io::Result<Option<String>> {
 enum OpenRefusal {
     Newer(i64),
     NoLog,
+    /// The file of the high-water mark fails.
+    Synced(io::Error),
     Sql(rusqlite::Error),
 }
 
@@ -209,10 +216,19 @@ impl From<rusqlite::Error> for OpenRefusal {
     }
 }
 
-fn connect(path: &Path) -> Result<(Connection, LoadedRows, Ids, i64), OpenRefusal> {
+impl From<FollowError> for OpenRefusal {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::File(error) => Self::Synced(error),
+            FollowError::Sql(error) => Self::Sql(error),
+        }
+    }
+}
+
+fn connect(path: &Path, synced: &HighWaterFile) -> Result<(Connection, LoadedRows, Ids, i64), OpenRefusal> {
     // Not CREATE: a file made by SQLite would have the mode of the umask.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Otherwise SQLite prepares some statements again whenever a bound value changes.
@@ -227,16 +243,15 @@ fn connect(path: &Path) -> Result<(Connection, LoadedRows, Ids, i64), OpenRefusa
     if mode != "wal" {
         return Err(OpenRefusal::NoLog);
     }
-    // A checkpoint delays the groups behind it: 1,000 pages take some 3 ms.
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = OFF;
          PRAGMA trusted_schema = OFF;
          PRAGMA cell_size_check = ON;
          PRAGMA temp_store = MEMORY;
-         PRAGMA wal_autocheckpoint = 1000;
          PRAGMA journal_size_limit = 67108864;",
     )?;
+    synced.follow(&mut connection, path)?;
     schema::migrate(&connection, found)?;
     let (rows, ids) = (loading::load(&connection)?, last_ids(&connection)?);
     let term = terms::begin(&connection, &terms::host_name(), rows.last_term, now_ms())?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
+use super::high_water::{self, FollowError};
 use super::open::{OpenError, Opened, open, with_ending};
 use crate::files::{LockFile, Symlinks, own, small};
 
@@ -44,8 +45,10 @@ pub fn prepare(home: &Path) -> Result<PathBuf, OpenError> {
     for directory in [directory, home] {
         own::sync_directory(directory).map_err(at(directory))?;
     }
-    // It has no content.
-    let _ = remove_file(with_ending(&former, ".lock"));
+    // They have no content that is needed.
+    for ending in [".lock", high_water::ENDING] {
+        let _ = remove_file(with_ending(&former, ending));
+    }
     drop(lock);
     info!(from = %former.display(), to = %path.display(), "ledger moved");
     Ok(path)
@@ -53,8 +56,12 @@ pub fn prepare(home: &Path) -> Result<PathBuf, OpenError> {
 
 /// Writes the log of the ledger at `path` back into its file, and closes it. The lock stays.
 fn write_back(path: &Path) -> Result<LockFile, OpenError> {
-    let Opened { connection, lock, .. } = open(path)?;
+    let Opened { connection, synced, lock, .. } = open(path)?;
     let database = |source| OpenError::Database { path: path.to_owned(), source };
+    synced.release(&connection).map_err(|error| match error {
+        FollowError::File(source) => OpenError::File { path: path.to_owned(), source },
+        FollowError::Sql(source) => database(source),
+    })?;
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
     let is_busy: bool = connection.query_row(sql, [], |row| row.get(0)).map_err(database)?;
     connection.close().map_err(|(_, source)| database(source))?;

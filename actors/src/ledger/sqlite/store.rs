@@ -29,6 +29,15 @@ impl SqliteStore {
     }
 }
 
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // The next open finds a log that is gone, or a mark that is still right.
+        if let Err(error) = self.opened.synced.release(&self.opened.connection) {
+            tracing::warn!(%error, "log of the ledger not written back at the end");
+        }
+    }
+}
+
 impl Opened {
     fn begin(&mut self, now_ms: i64) -> rusqlite::Result<SqliteTransaction<'_>> {
         let rows = &mut self.rows;
