@@ -41,6 +41,7 @@ impl<S: Store> LedgerWriter<S> {
     pub(super) fn start(store: S, path: PathBuf) -> io::Result<Self> {
         let (jobs, queue) = queue();
         let shared = Arc::new(SharedView::new(path, store.row_counts(), store.corrupt_rows()));
+        shared.set_damage(store.damage());
         let writer = Writer::new(store, queue, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         thread::Builder::new().name("ledger".to_owned()).spawn(move || {

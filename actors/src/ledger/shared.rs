@@ -31,6 +31,8 @@ struct ViewParts {
     write_error: Option<String>,
     /// Operations that wait for the disk and are not refused.
     owed: usize,
+    /// What else of the file is damaged.
+    damage: Vec<String>,
     /// The file is no longer at its path: what is written is lost with the process.
     missing: Option<String>,
     /// Since when the thread waits for the disk.
@@ -78,6 +80,7 @@ impl SharedView {
             outbound: shown.row_counts.outbound(),
             written: shown.row_counts.written,
             corrupt: shown.corrupt,
+            damage: shown.damage.clone(),
             write_error: lost.or(stalled).or_else(|| shown.missing.clone()).or_else(|| shown.refused_write()),
         }
     }
@@ -112,6 +115,16 @@ impl SharedView {
         }
         let changed = shown.row_counts != row_counts || shown.corrupt != corrupt || shown.write_error != write_error;
         (shown.row_counts, shown.corrupt, shown.write_error) = (row_counts, corrupt, write_error);
+        changed
+    }
+
+    /// The thread has checked a part of the file. Returns whether anything has changed.
+    pub(super) fn set_damage(&self, damage: &[String]) -> bool {
+        let mut shown = self.lock();
+        let changed = shown.damage != damage;
+        if changed {
+            shown.damage = damage.to_vec();
+        }
         changed
     }
 

@@ -35,13 +35,16 @@ pub trait Store: Send + 'static {
     /// The number of rows found corrupt since it was opened.
     fn corrupt_rows(&self) -> u64;
 
+    /// What else of the database was found damaged since it was opened, each in a sentence.
+    fn damage(&self) -> &[String];
+
     /// Makes a write without effect, to check whether the database accepts writes.
     fn probe(&mut self) -> Result<(), StoreError>;
 
     /// Deletes the expired rows of the next slice, in a transaction of its own.
     fn delete_expired(&mut self, expiry: &Expiry) -> Result<Deleted, StoreError>;
 
-    /// Verifies the next slice of the rows that nothing else reads. Returns whether some are left.
+    /// Verifies the next slice of all rows, and what else is to be checked. Returns whether something is left.
     fn check_rows(&mut self) -> Result<bool, StoreError>;
 
     /// The reason why what is written is lost, in a sentence, if there is one.

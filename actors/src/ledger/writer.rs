@@ -128,9 +128,10 @@ impl<S: Store> Writer<S> {
     fn check_rows(&mut self) {
         self.shared.begin();
         self.unchecked = self.store.check_rows().unwrap_or_else(|error| {
-            tracing::warn!(%error, "marks of the ledger not all checked");
+            tracing::warn!(%error, "rows of the ledger not all checked");
             false
         });
+        self.changed |= self.shared.set_damage(self.store.damage());
         self.show(self.shared.write_error());
     }
 

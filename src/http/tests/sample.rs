@@ -183,6 +183,7 @@ pub(in crate::http) fn snapshot() -> Snapshot {
             outbound: [(OutboundState::Delivered, 40), (OutboundState::Ambiguous, 1)].into(),
             written: 84,
             corrupt: 0,
+            damage: Vec::new(),
             write_error: None,
         },
         secrets: Arc::new(ShownProfiles::new(vec![

@@ -309,6 +309,9 @@ pub struct LedgerView {
     /// Rows found corrupt since the process started; they are not used.
     #[serde(rename = "damaged")]
     pub corrupt: u64,
+    /// What else of the file was found damaged since the process started, each in a sentence. It is shown as an issue.
+    #[serde(skip)]
+    pub damage: Vec<String>,
     /// Why nothing can be written at present; `None` if the ledger is writable.
     #[serde(rename = "trouble")]
     pub write_error: Option<String>,

@@ -34,6 +34,10 @@ impl Snapshot {
         if let Some(error) = &self.ledger.write_error {
             issues.push(issue(ReadinessLevel::NotReady, "actor", "ledger", &"unwritable", Some(error.clone())));
         }
+        if !self.ledger.damage.is_empty() {
+            let damage = self.ledger.damage.join("; ");
+            issues.push(issue(ReadinessLevel::Degraded, "actor", "ledger", &"damaged", Some(damage)));
+        }
         if starting || state == GatewayState::Draining {
             issues.push(gateway(state.as_str()));
         }

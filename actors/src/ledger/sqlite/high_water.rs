@@ -1,5 +1,7 @@
 //! The high-water mark: how far the write-ahead log is on disk, in a small file beside the ledger. Blocks.
 //!
+//! The file also has a copy of the first page of the database, and whether the database was found damaged.
+//!
 //! SQLite drops what follows a bad frame of its log and reports nothing. A bad frame below the mark is damage, one above it is an
 //! unsynced tail. The mark is written after the log was synced, and is not synced itself: the page cache keeps it when the process is
 //! killed, and after a power cut the disk has this mark or an earlier one. An earlier mark names frames that were synced before it, so it
@@ -9,12 +11,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 use twox_hash::XxHash3_64;
 
+use super::head_page::{PAGE, Page};
+use super::names::with_ending;
 use crate::files::{Symlinks, own, small};
 
 /// The ending of the file's name.
@@ -27,6 +32,11 @@ const MAGIC: [u8; 8] = *b"synced 1";
 const LENGTH: usize = 32;
 /// Position of the salts in the header of the log.
 const SALTS_AT: u64 = 16;
+/// What says that the structure of the database is damaged, and its position, in another sector than the mark.
+const DAMAGED: [u8; 8] = *b"damaged!";
+const DAMAGED_AT: u64 = 512;
+/// Position of the copy of the first page, with its checksum behind it.
+const HEAD_AT: u64 = PAGE as u64;
 
 /// How far the log is on disk. The default is that no frame of it is needed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,7 +62,6 @@ impl HighWaterMark {
     }
 
     /// `None` if the bytes are not those of a mark.
-    #[cfg(test)]
     fn of_bytes(bytes: &[u8; LENGTH]) -> Option<Self> {
         let [salts, numbers] = [8, 16].map(|at| bytes[at..].first_chunk::<8>().copied().unwrap_or_default());
         let [frames, written_back] =
@@ -69,7 +78,7 @@ pub(super) struct HighWaterFile(File);
 impl HighWaterFile {
     /// Opens the file of the ledger at `path`, creating one if there is none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let path = with_ending(path);
+        let path = with_ending(path, ENDING);
         let file = own::open_or_create(&path, own::OpenMode::ReadWrite, 0o600).map_err(|error| error.why)?;
         if file.metadata()?.len() < LENGTH as u64 {
             file.write_all_at(&HighWaterMark::default().to_bytes(), 0)?;
@@ -79,11 +88,41 @@ impl HighWaterFile {
     }
 
     /// The mark, or `None` if it is damaged.
-    #[cfg(test)]
     pub(super) fn read(&self) -> io::Result<Option<HighWaterMark>> {
         let mut bytes = [0; LENGTH];
         self.0.read_exact_at(&mut bytes, 0)?;
         Ok(HighWaterMark::of_bytes(&bytes))
+    }
+
+    /// When the mark was last written.
+    pub(super) fn written_at(&self) -> io::Result<SystemTime> {
+        self.0.metadata()?.modified()
+    }
+
+    /// Notes that the structure of the database is damaged, for the next open.
+    pub(super) fn set_damaged(&self) -> io::Result<()> {
+        self.0.write_all_at(&DAMAGED, DAMAGED_AT)?;
+        self.0.sync_data()
+    }
+
+    /// Whether [`HighWaterFile::set_damaged`] was called since the file was made.
+    pub(super) fn is_damaged(&self) -> io::Result<bool> {
+        let mut bytes = [0; DAMAGED.len()];
+        Ok(read_at(&self.0, &mut bytes, DAMAGED_AT)? && bytes == DAMAGED)
+    }
+
+    /// The copy of the first page of the database, if there is a good one.
+    pub(super) fn head(&self) -> io::Result<Option<Page>> {
+        let (mut page, mut sum) = ([0; PAGE], [0; 8]);
+        let is_there = read_at(&self.0, &mut page, HEAD_AT)? && read_at(&self.0, &mut sum, HEAD_AT + PAGE as u64)?;
+        Ok((is_there && sum == XxHash3_64::oneshot(&page).to_le_bytes()).then_some(page))
+    }
+
+    /// Keeps a copy of the first page of the database.
+    pub(super) fn keep_head(&self, page: &Page) -> io::Result<()> {
+        self.0.write_all_at(page, HEAD_AT)?;
+        self.0.write_all_at(&XxHash3_64::oneshot(page).to_le_bytes(), HEAD_AT + PAGE as u64)?;
+        self.0.sync_all()
     }
 
     /// Writes the mark after each commit of `connection`, whose database is at `path`, and writes the log back when it is long.
@@ -99,8 +138,7 @@ impl HighWaterFile {
     /// Writes the log of `connection` back and notes that no frame of it is needed, before the connection is closed and removes the log.
     /// Synced, because the removal may be on disk first.
     pub(super) fn release(&self, connection: &Connection) -> Result<(), FollowError> {
-        let is_whole = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?);
-        if connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), is_whole)? {
+        if write_back(connection)? {
             self.0.write_all_at(&HighWaterMark::default().to_bytes(), 0)?;
             self.0.sync_data()?;
         }
@@ -153,17 +191,24 @@ impl Follower {
     }
 }
 
-/// The path of the write-ahead log of the database at `path`.
-pub(super) fn log_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
+/// Writes the log back, and returns whether the file has all of it.
+pub(super) fn write_back(connection: &Connection) -> rusqlite::Result<bool> {
+    let is_whole = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?);
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), is_whole)
 }
 
-fn with_ending(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ENDING);
-    name.into()
+/// Fills `bytes` from `at` on, or returns that the file ends before.
+pub(super) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<bool> {
+    match file.read_exact_at(bytes, at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The path of the write-ahead log of the database at `path`.
+pub(super) fn log_path(path: &Path) -> PathBuf {
+    with_ending(path, "-wal")
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, LoadHisto
 
 /// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "history";
+const NEWEST: &str = "SELECT id, length, entries, sum FROM history WHERE session = ? ORDER BY id DESC";
+/// As [`NEWEST`], without the index.
+const NEWEST_BY_TABLE: &str =
+    "SELECT id, length, entries, sum FROM history NOT INDEXED WHERE session = ? ORDER BY id DESC";
 const OLDEST: &str = "SELECT id, length, entries, sum FROM history WHERE session = ? ORDER BY id LIMIT 1";
 
 /// Appends to a conversation, and deletes its oldest entries above the limit.
@@ -46,22 +50,42 @@ pub(super) fn load(store: &mut SqliteTransaction<'_>, message: &LoadHistory) -> 
     let digest = store.memory.session_digest(session);
     let Some(known) = find(store, session, digest)? else { return Ok(Vec::new()) };
     store.memory.set_session(digest, known);
+    if let Some(entries) = read(store, NEWEST, known.number, session, message.limit)? {
+        return Ok(entries);
+    }
+    store.corrupt.add_place("index history_session: does not agree with its table".to_owned());
+    Ok(read(store, NEWEST_BY_TABLE, known.number, session, message.limit)?.unwrap_or_default())
+}
+
+/// The last `limit` entries; `None` if the rows are not in order, which is damage to the index.
+fn read(
+    store: &mut SqliteTransaction<'_>,
+    sql: &str,
+    number: i64,
+    session: &str,
+    limit: usize,
+) -> Result<Option<Vec<HistoryEntry>>, Failure> {
     let connection = store.connection;
-    let mut statement =
-        connection.prepare_cached("SELECT id, length, entries, sum FROM history WHERE session = ? ORDER BY id DESC")?;
-    let mut rows = statement.query([known.number])?;
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([number])?;
     let mut newest_first = Vec::new();
-    while newest_first.len() < message.limit
+    let mut before = i64::MAX;
+    while newest_first.len() < limit
         && let Some(row) = rows.next()?
     {
+        let id = row.get(0)?;
+        if id >= before {
+            return Ok(None);
+        }
+        before = id;
         match entries(row, session) {
             Ok(entries) => newest_first.extend(entries.into_iter().rev()),
-            Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
+            Err(CorruptRow) => drop(store.corrupt(TABLE, id)),
         }
     }
-    newest_first.truncate(message.limit);
+    newest_first.truncate(limit);
     newest_first.reverse();
-    Ok(newest_first)
+    Ok(Some(newest_first))
 }
 
 /// The session with this text, if it has a row.
@@ -91,10 +115,15 @@ fn trim(store: &mut SqliteTransaction<'_>, session: &str, known: &mut KnownSessi
             known.entries = 0;
             return Ok(());
         };
-        let (id, length): (i64, i64) = (row.get(0)?, row.get(1)?);
+        // A corrupt row counts as one entry.
+        let (id, length): (i64, i64) = (row.get(0)?, row.get(1).unwrap_or(1));
         if known.entries.saturating_sub(length) >= keep {
             drop(rows);
-            connection.prepare_cached("DELETE FROM history WHERE id = ?")?.execute([id])?;
+            // A damaged index may lead to a row of another session.
+            let mut delete = connection.prepare_cached("DELETE FROM history WHERE id = ? AND session = ?")?;
+            if delete.execute([id, known.number])? == 0 {
+                return Ok(());
+            }
             known.entries = known.entries.saturating_sub(length);
             continue;
         }

@@ -14,7 +14,7 @@ use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, targ
 use super::transaction::{ListedTable, SqliteTransaction};
 use super::unread;
 use crate::ledger::failure::Failure;
-use crate::ledger::states::{inbound_code, inbound_state};
+use crate::ledger::states::inbound_code;
 use crate::ledger::store::InboundMark;
 use caduceus_contract::messages::ledger::{
     InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListWaiting, RecordInbound, Recorded, WaitingPage,
@@ -111,38 +111,46 @@ fn hashes(message: &RecordInbound, store: &SqliteTransaction<'_>) -> KeyHashes {
 fn find_duplicate(
     message: &RecordInbound,
     hashes: KeyHashes,
-    store: &SqliteTransaction<'_>,
-) -> rusqlite::Result<Option<(InboundId, InboundState)>> {
+    store: &mut SqliteTransaction<'_>,
+) -> Result<Option<(InboundId, InboundState)>, Failure> {
     let [link, platform, chat, ..] = target_values(&message.target);
-    let found = |row: &Row<'_>| {
-        let code: i64 = row.get(1)?;
-        // An unknown code is a corrupt row, which does not run.
-        let state = usize::try_from(code).ok().and_then(inbound_state).unwrap_or(InboundState::Dead);
-        Ok((InboundId(row.get(0)?), state))
-    };
-    for row in hashes.frame.into_iter().flat_map(|hash| store.memory.rows_with(hash)) {
-        let mut statement = store.connection.prepare_cached(
-            "SELECT id, state FROM inbound JOIN inbound_marks USING (id) \
-             WHERE id = ? AND link = ? AND buffer_id = ? AND digest = ?",
-        )?;
+    let connection = store.connection;
+    let rows: Vec<i64> = hashes.frame.into_iter().flat_map(|hash| store.memory.rows_with(hash)).collect();
+    for row in rows {
+        let mut statement = connection
+            .prepare_cached("SELECT 1 FROM inbound WHERE id = ? AND link = ? AND buffer_id = ? AND digest = ?")?;
         let buffer = maybe(message.buffer_id.as_deref());
         let by_frame = [ValueRef::Integer(row), link, buffer, ValueRef::Blob(&message.digest)];
-        if let Some(found) = statement.query_row(params(by_frame), found).optional()? {
-            return Ok(Some(found));
+        if statement.exists(params(by_frame))?
+            && let Some(state) = state_of(row, store)?
+        {
+            return Ok(Some((InboundId(row), state)));
         }
     }
-    for row in hashes.message.into_iter().flat_map(|hash| store.memory.rows_with(hash)) {
-        let mut statement = store.connection.prepare_cached(
-            "SELECT id, state FROM inbound JOIN inbound_marks USING (id) \
-             WHERE id = ? AND link = ? AND platform = ? AND chat_id = ? AND message_id = ?",
+    let rows: Vec<i64> = hashes.message.into_iter().flat_map(|hash| store.memory.rows_with(hash)).collect();
+    for row in rows {
+        let mut statement = connection.prepare_cached(
+            "SELECT 1 FROM inbound WHERE id = ? AND link = ? AND platform = ? AND chat_id = ? AND message_id = ?",
         )?;
         let name = maybe(message.message_id.as_deref());
         let by_message = [ValueRef::Integer(row), link, platform, chat, name];
-        if let Some(found) = statement.query_row(params(by_message), found).optional()? {
-            return Ok(Some(found));
+        if statement.exists(params(by_message))?
+            && let Some(state) = state_of(row, store)?
+        {
+            return Ok(Some((InboundId(row), state)));
         }
     }
     Ok(None)
+}
+
+/// The state of a row, if it has one. A corrupt one does not run.
+fn state_of(row: i64, store: &mut SqliteTransaction<'_>) -> Result<Option<InboundState>, Failure> {
+    match marks::of_event(store, row) {
+        Ok(mark) => Ok(Some(mark.state)),
+        Err(Failure::Answered(LedgerError::Corrupt { .. })) => Ok(Some(InboundState::Dead)),
+        Err(Failure::Answered(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Replaces the mark of an event.

@@ -9,7 +9,7 @@ use super::inbound::FIXED_COLUMNS;
 use super::marks;
 use super::memory::Memory;
 use super::open_rows::OpenRows;
-use super::row::{CorruptRow, checksum, params, verify};
+use super::row::{CorruptRow, checksum, integer, params, verify};
 use super::terms;
 use super::transaction::CorruptRows;
 use crate::ledger::states::{INBOUND_OPEN, OUTBOUND_OPEN, RowCounts};
@@ -44,7 +44,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<LoadedRows> {
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
             let id = add(row, &mut row_counts.inbound, &mut inbound)?;
-            last_term = last_term.max(terms::plausible(row.get(2)?));
+            last_term = last_term.max(terms::plausible(integer(row, 2)));
             match marks::key_hashes(row, id, 3) {
                 Ok(hashes) => keys.extend(hashes.all().map(|hash| (hash, id))),
                 Err(CorruptRow) => without_keys.push(id),
@@ -58,7 +58,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<LoadedRows> {
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         add(row, &mut row_counts.outbound, &mut outbound)?;
-        last_term = last_term.max(terms::plausible(row.get(2)?));
+        last_term = last_term.max(terms::plausible(integer(row, 2)));
     }
     let memory = Memory::new(hash_key, DuplicateKeys::from_iter(keys), inbound, outbound);
     Ok(LoadedRows { memory, row_counts, corrupt, last_term })
@@ -66,7 +66,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<LoadedRows> {
 
 /// Adds a row to the counts and to the open rows, and returns its number. An unknown state is a corrupt row, which is not used.
 fn add(row: &Row<'_>, counts: &mut [i64], open: &mut OpenRows) -> rusqlite::Result<i64> {
-    let (id, code) = (row.get(0)?, usize::try_from(row.get::<_, i64>(1)?).ok());
+    let (id, code) = (row.get(0)?, usize::try_from(integer(row, 1)).ok());
     if let Some(count) = code.and_then(|code| counts.get_mut(code)) {
         *count += 1;
     }
@@ -74,7 +74,7 @@ fn add(row: &Row<'_>, counts: &mut [i64], open: &mut OpenRows) -> rusqlite::Resu
     Ok(id)
 }
 
-/// The key of the hashes in this file. If there is none, or a corrupt one, a new one with new hashes.
+/// The key of the hashes in this file. If there is none, or a corrupt one, a new one, and no hash is good any more.
 fn hash_key(connection: &Connection) -> rusqlite::Result<HashKey> {
     let mut statement = connection.prepare("SELECT id, key, sum FROM hash_key WHERE id = 1")?;
     let found = statement
@@ -87,25 +87,12 @@ fn hash_key(connection: &Connection) -> rusqlite::Result<HashKey> {
     let key = HashKey(connection.query_row("SELECT randomblob(16)", (), |row| row.get(0))?);
     let sum = checksum(HASH_KEY, 1, &[ValueRef::Blob(&key.0)]);
     connection.execute("INSERT OR REPLACE INTO hash_key VALUES (1, ?, ?)", (key.0, sum))?;
-    hash_rows(connection, &key)?;
+    connection.execute("UPDATE inbound_marks SET frame = NULL, message = NULL, keys_sum = 0", ())?;
     transaction.commit()?;
     Ok(key)
 }
 
-/// Writes the hashes of all rows.
-fn hash_rows(connection: &Connection, key: &HashKey) -> rusqlite::Result<()> {
-    let mut write = connection.prepare(WRITE_HASHES)?;
-    let mut read = connection.prepare(&format!("{READ_KEYS} ORDER BY id"))?;
-    let mut rows = read.query(())?;
-    while let Some(row) = rows.next()? {
-        let id = row.get(0)?;
-        let hashes = hashes(row, key)?;
-        write.execute(params(marks::key_values(id, hashes).into_iter().chain([ValueRef::Integer(id)])))?;
-    }
-    Ok(())
-}
-
-/// Makes the hashes of `rows`, whose checksum is wrong, from their events. An event that is corrupt too has none.
+/// Makes the hashes of `rows`, which are corrupt or of another key, from their events. An event that is corrupt too has none.
 fn renew_hashes(
     connection: &Connection,
     key: &HashKey,
@@ -136,7 +123,7 @@ fn renew_hashes(
     }
     transaction.commit()?;
     if !renewed.is_empty() {
-        warn!(rows = renewed.len(), "corrupt keys in the ledger were made again from their events");
+        warn!(rows = renewed.len(), "keys in the ledger were made again from their events");
     }
     Ok(renewed)
 }

@@ -140,6 +140,11 @@ impl Memory {
         self.changes.push(MemoryChange::Session(session));
     }
 
+    /// The sessions are read from the file again.
+    pub(super) fn forget_sessions(&mut self) {
+        self.sessions.clear();
+    }
+
     /// The mark of an event, if it runs and this process wrote it.
     pub(super) fn inbound_mark(&self, row: i64) -> Option<&InboundMark> {
         self.running.get(&row)

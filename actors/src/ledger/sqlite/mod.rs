@@ -3,17 +3,22 @@
 //! Here alone are SQL, the schema and its migrations, checksums of rows, the place of the file, and what the thread holds in
 //! memory instead of indexes.
 
+mod carry_over;
+mod connect;
 mod duplicates;
 mod error;
+mod examination; // The files before they are opened.
 mod file_check; // Whether the files are still at their paths.
+mod head_page;
 mod high_water;
 mod history;
 mod inbound;
 mod loading;
+mod log_scan;
 mod marks;
-mod marks_check;
 mod memory;
 mod migration;
+mod names;
 mod open;
 mod open_rows;
 mod operations;
@@ -24,13 +29,16 @@ mod refusals;
 mod renewal;
 mod restarts;
 mod row;
+mod rows_check;
 mod schema;
 mod sessions;
 mod store;
+mod structure_check;
 mod sweep;
 mod terms;
 mod transaction;
 mod unread;
+mod whole_rows;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -6,29 +6,25 @@ use std::fs::{File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
+use super::carry_over::{self, CarryError, DamagedFile};
+use super::connect::{Connected, OpenRefusal, connect};
+use super::examination::{Examination, examine};
 use super::file_check::LedgerFiles;
-use super::high_water::{self, FollowError, HighWaterFile};
-use super::loading::{self, LoadedRows};
+use super::head_page;
+use super::high_water::{self, HighWaterFile};
+use super::loading::LoadedRows;
+use super::names::with_ending;
 use super::schema;
-use super::terms;
 use super::transaction::Ids;
+use super::whole_rows::LostRows;
 use crate::files::{LockFile, Symlinks, own, small};
 use crate::system_error::is_temporary;
-use crate::time::now_ms;
 
-/// Timeout of a write for the lock of the file, which an operator's `sqlite3` may hold.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// More than the statements of this module, so that none is ever prepared twice.
-const STATEMENTS: usize = 64;
-/// First bytes of every SQLite file.
-pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// The files with these endings beside it are parts of it.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", high_water::ENDING];
+pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-shm", high_water::ENDING];
 
 /// Why the ledger was not opened. In every case nothing was deleted.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +32,7 @@ pub enum OpenError {
     /// Another process or writer has it; worth retrying after that has ended.
     #[error("the ledger {0} is in use by another process")]
     Locked(PathBuf),
-    /// It is corrupt and was moved away; the next try starts an empty one.
+    /// It is corrupt, nothing of it can be read, and it was moved away; the next try starts an empty one.
     #[error("the ledger {path} is corrupt and was set aside as {set_aside}: {detail}")]
     Corrupt {
         /// Its path.
@@ -129,37 +125,107 @@ pub(super) struct Opened {
     pub(super) files: LedgerFiles,
     /// How far the log is on disk.
     pub(super) synced: HighWaterFile,
+    /// Held until the connection is closed, as [`Opened::lock`]: SQLite loses its locks when any code in the process closes the file.
+    pub(super) database: File,
     /// Held until the connection is closed, so it is declared below it.
     pub(super) lock: LockFile,
 }
 
-/// Opens the ledger at `path`, making an empty one if there is none.
+/// Opens the ledger at `path`, making an empty one if there is none. What is whole of a damaged file is carried over to a new one.
 ///
 /// # Errors
 /// [`OpenError`].
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let file = |source| OpenError::File { path: path.to_owned(), source };
     let lock = lock(path)?;
+    carry_over::finish(path).map_err(file)?;
     make_private(path).map_err(file)?;
-    if let Some(detail) = examine(path).map_err(file)? {
-        return Err(set_aside(path, detail));
+    let aside = aside(path);
+    let mut synced = HighWaterFile::open(path).map_err(file)?;
+    let mut examination = examine(path, &synced, &aside).map_err(file)?;
+    if let Some(detail) = examination.foreign {
+        return Err(set_aside(path, detail.to_owned()));
     }
-    let synced = HighWaterFile::open(path).map_err(file)?;
-    match connect(path, &synced) {
-        Ok((connection, rows, ids, term)) => {
-            Ok(Opened { connection, rows, ids, term, files: LedgerFiles::of(path), synced, lock })
+    let mut lost = LostRows::new();
+    let connected = if examination.is_damaged {
+        (synced, lost) = carry_over(path, &aside, &synced, &mut examination)?;
+        connect(path, &synced)
+    } else {
+        match connect(path, &synced) {
+            Err(OpenRefusal::Sql(error)) if is_corrupt(&error) => {
+                examination.found.push(error.to_string());
+                (synced, lost) = carry_over(path, &aside, &synced, &mut examination)?;
+                connect(path, &synced)
+            }
+            connected => connected,
         }
-        Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
-        Err(OpenRefusal::Synced(source)) => Err(file(source)),
-        Err(OpenRefusal::Newer(found)) => {
-            Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
-        }
-        Err(OpenRefusal::Sql(source)) => Err(match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path.to_owned()),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => set_aside(path, source.to_string()),
-            _ => OpenError::Database { path: path.to_owned(), source },
-        }),
+    };
+    let Connected { connection, mut rows, ids, term } = connected.map_err(|refusal| error(path, refusal))?;
+    let database = private(path).map_err(file)?;
+    keep_head(&connection, &database, &synced).map_err(|refusal| error(path, refusal))?;
+    for (table, row) in lost {
+        drop(rows.corrupt.add(table, row));
     }
+    examination.found.into_iter().for_each(|what| rows.corrupt.add_place(what));
+    Ok(Opened { connection, rows, ids, term, files: LedgerFiles::of(path), synced, database, lock })
+}
+
+/// Carries over what is whole, and returns the new file of the mark with the rows that are lost.
+fn carry_over(
+    path: &Path,
+    aside: &Path,
+    synced: &HighWaterFile,
+    examination: &mut Examination,
+) -> Result<(HighWaterFile, LostRows), OpenError> {
+    let file = |source| OpenError::File { path: path.to_owned(), source };
+    let head = synced.head().map_err(file)?;
+    let Examination { is_cut, without_log, .. } = *examination;
+    let lost = carry_over::carry_over(&DamagedFile { path, aside, head: head.as_ref(), is_cut, without_log });
+    let lost = lost.map_err(|error| match error {
+        CarryError::Unreadable(error) => set_aside(path, format!("{}; {error}", examination.found.join("; "))),
+        CarryError::Newer(found) => OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION },
+        CarryError::Sql(source) => OpenError::Database { path: path.to_owned(), source },
+        CarryError::File(source) => file(source),
+    })?;
+    let count = lost.len();
+    examination.found.push(format!("the damaged file is {}; {count} rows of it are lost or corrupt", aside.display()));
+    Ok((HighWaterFile::open(path).map_err(file)?, lost))
+}
+
+/// Keeps a copy of the first page, if there is none of this schema. It is read when the whole log was written back.
+fn keep_head(connection: &Connection, database: &File, synced: &HighWaterFile) -> Result<(), OpenRefusal> {
+    let read = || head_page::read(database).map_err(OpenRefusal::Synced);
+    let copy = synced.head().map_err(OpenRefusal::Synced)?.filter(|copy| head_page::is_whole(copy, schema::VERSION));
+    let Some(page) = read()? else { return Ok(()) };
+    if copy.is_some_and(|copy| head_page::is_copied(&page, &copy)) {
+        return Ok(());
+    }
+    if high_water::write_back(connection)?
+        && let Some(page) = read()?
+        && head_page::is_whole(&page, schema::VERSION)
+    {
+        synced.keep_head(&page).map_err(OpenRefusal::Synced)?;
+    }
+    Ok(())
+}
+
+fn error(path: &Path, refusal: OpenRefusal) -> OpenError {
+    let path = path.to_owned();
+    match refusal {
+        OpenRefusal::NoLog => OpenError::NoLog(path),
+        OpenRefusal::Synced(source) => OpenError::File { path, source },
+        OpenRefusal::Newer(found) => OpenError::Newer { path, found, known: schema::VERSION },
+        OpenRefusal::Sql(source) => match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path),
+            Some(_) if is_corrupt(&source) => set_aside(&path, source.to_string()),
+            _ => OpenError::Database { path, source },
+        },
+    }
+}
+
+/// Whether SQLite says that the file is damaged.
+fn is_corrupt(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 /// Ensures that none of our processes writes the file. The lock is a separate file, because SQLite loses its own locks when
@@ -194,86 +260,9 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The problem of the files before SQLite opens them, if there is one. The scan of the write-ahead log belongs here,
-/// because SQLite silently drops what follows a bad frame.
-fn examine(path: &Path) -> io::Result<Option<String>> {
-    let head = small::read_start(path, MAGIC.len() as u64, Symlinks::Refuse).map_err(|error| error.why)?;
-    let good = head.is_empty() || head == MAGIC;
-    Ok((!good).then(|| "it does not begin as a SQLite file does".to_owned()))
-}
-
-enum OpenRefusal {
-    Newer(i64),
-    NoLog,
-    /// The file of the high-water mark fails.
-    Synced(io::Error),
-    Sql(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for OpenRefusal {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<FollowError> for OpenRefusal {
-    fn from(error: FollowError) -> Self {
-        match error {
-            FollowError::File(error) => Self::Synced(error),
-            FollowError::Sql(error) => Self::Sql(error),
-        }
-    }
-}
-
-fn connect(path: &Path, synced: &HighWaterFile) -> Result<(Connection, LoadedRows, Ids, i64), OpenRefusal> {
-    // Not CREATE: a file made by SQLite would have the mode of the umask.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Otherwise SQLite prepares some statements again whenever a bound value changes.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // Before anything is written: a newer file is left unchanged.
-    let found = schema::version(&connection)?;
-    if found > schema::VERSION {
-        return Err(OpenRefusal::Newer(found));
-    }
-    // SQLite answers with the mode that applies instead, and reports no error.
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
-    if mode != "wal" {
-        return Err(OpenRefusal::NoLog);
-    }
-    connection.execute_batch(
-        "PRAGMA synchronous = FULL;
-         PRAGMA foreign_keys = OFF;
-         PRAGMA trusted_schema = OFF;
-         PRAGMA cell_size_check = ON;
-         PRAGMA temp_store = MEMORY;
-         PRAGMA journal_size_limit = 67108864;",
-    )?;
-    synced.follow(&mut connection, path)?;
-    schema::migrate(&connection, found)?;
-    let (rows, ids) = (loading::load(&connection)?, last_ids(&connection)?);
-    let term = terms::begin(&connection, &terms::host_name(), rows.last_term, now_ms())?;
-    Ok((connection, rows, ids, term))
-}
-
-fn last_ids(connection: &Connection) -> rusqlite::Result<Ids> {
-    let last = |table| {
-        let sql = format!("SELECT coalesce(max(id), 0) FROM {table}");
-        connection.query_row(&sql, [], |row| row.get::<_, i64>(0))
-    };
-    // The tables of a pair have the same rows, unless another program deleted some.
-    Ok(Ids {
-        inbound: last("inbound")?.max(last("inbound_marks")?),
-        outbound: last("outbound")?.max(last("outbound_marks")?),
-        history: last("history")?,
-    })
-}
-
 /// Moves the file and its companions away, with the time in the new name.
 fn set_aside(path: &Path, detail: String) -> OpenError {
-    let aside = with_ending(path, &format!(".damaged-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ")));
+    let aside = aside(path);
     // The log first: without it the file is still valid, but a new file beside an old log is not.
     for ending in COMPANIONS.into_iter().chain([""]) {
         match std::fs::rename(with_ending(path, ending), with_ending(&aside, ending)) {
@@ -290,8 +279,7 @@ fn private(path: &Path) -> io::Result<File> {
     Ok(own::open_or_create(path, own::OpenMode::ReadWrite, 0o600).map_err(|error| error.why)?)
 }
 
-pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
+/// A new name without an ending, with the time.
+fn aside(path: &Path) -> PathBuf {
+    with_ending(path, &format!(".damaged-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ")))
 }

@@ -15,7 +15,7 @@ use caduceus_contract::messages::ledger::{
 };
 
 /// Columns that never change.
-const FIXED_COLUMNS: usize = TARGET_COLUMNS + 5;
+pub(super) const FIXED_COLUMNS: usize = TARGET_COLUMNS + 5;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
 const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose action is missing is corrupt, not absent.

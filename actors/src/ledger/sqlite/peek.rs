@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::open::MAGIC;
+use super::head_page::MAGIC;
 use super::schema;
 use crate::files::{Symlinks, small};
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use tracing::info;
 
 use super::high_water::{self, FollowError};
-use super::open::{OpenError, Opened, open, with_ending};
+use super::names::with_ending;
+use super::open::{OpenError, Opened, open};
 use crate::files::{LockFile, Symlinks, own, small};
 
 /// Path in the home. The directory is ours alone, so that writes to the ledger do not wake the watch on the home.
@@ -56,7 +57,7 @@ pub fn prepare(home: &Path) -> Result<PathBuf, OpenError> {
 
 /// Writes the log of the ledger at `path` back into its file, and closes it. The lock stays.
 fn write_back(path: &Path) -> Result<LockFile, OpenError> {
-    let Opened { connection, synced, lock, .. } = open(path)?;
+    let Opened { connection, synced, database: _database, lock, .. } = open(path)?;
     let database = |source| OpenError::Database { path: path.to_owned(), source };
     synced.release(&connection).map_err(|error| match error {
         FollowError::File(source) => OpenError::File { path: path.to_owned(), source },

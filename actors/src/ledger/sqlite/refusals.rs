@@ -16,9 +16,9 @@ use caduceus_contract::share::DispatchShare;
 pub(super) fn profiles(store: &SqliteTransaction<'_>) -> Result<Vec<ProfileName>, Failure> {
     let sql = "SELECT DISTINCT profile FROM unread";
     let mut statement = store.connection.prepare_cached(sql)?;
-    let names: Vec<String> = statement.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let names = statement.query_map((), |row| Ok(row.get::<_, String>(0).ok()))?.collect::<Result<Vec<_>, _>>()?;
     // An invalid name is a corrupt row, which is found when it is read.
-    Ok(names.into_iter().filter_map(|name| name.try_into().ok()).collect())
+    Ok(names.into_iter().flatten().filter_map(|name| name.try_into().ok()).collect())
 }
 
 /// The first chats with their events. A chat whose events are all corrupt is left out.

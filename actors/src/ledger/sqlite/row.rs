@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Row, ToSql};
+use rusqlite::{ErrorCode, Row, ToSql};
 use twox_hash::XxHash3_64;
 
 use caduceus_contract::link::{LinkId, Target};
@@ -43,6 +43,24 @@ pub(super) fn code(code: usize) -> ValueRef<'static> {
 /// The number of a state in column `column`.
 pub(super) fn code_at(row: &Row<'_>, column: usize) -> Result<usize, CorruptRow> {
     usize::try_from(row.get::<_, i64>(column)?).map_err(|_| CorruptRow)
+}
+
+/// The number of a row is below this; one above it is damage.
+pub(super) const BEYOND: i64 = 1 << 47;
+
+/// Whether this can be the number of a row.
+pub(super) fn is_plausible(row: i64) -> bool {
+    (1..BEYOND).contains(&row)
+}
+
+/// Whether SQLite says that a part of the file is damaged.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt)
+}
+
+/// The integer in column `column`, or -1 if damage made it something else, which the column does not allow.
+pub(super) fn integer(row: &Row<'_>, column: usize) -> i64 {
+    row.get(column).unwrap_or(-1)
 }
 
 /// XXH3 over the values and their positions.

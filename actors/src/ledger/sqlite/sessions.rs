@@ -43,6 +43,10 @@ impl KnownSessions {
         self.sessions.insert(session, known);
     }
 
+    pub(super) fn clear(&mut self) {
+        self.sessions.clear();
+    }
+
     pub(super) fn forget(&mut self, session: SessionDigest) {
         self.sessions.remove(&session);
     }

@@ -1,12 +1,15 @@
 //! The ledger's file as a [`Store`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::marks_check::MarksCheck;
 use super::open::{OpenError, Opened, open};
+use super::row::is_damage;
+use super::rows_check::RowsCheck;
 use super::schema;
+use super::structure_check::{StructureCheck, StructureFindings};
 use super::sweep::Sweep;
 use super::transaction::SqliteTransaction;
+use super::unread;
 use crate::ledger::failure::StoreError;
 use crate::ledger::states::RowCounts;
 use crate::ledger::store::{Deleted, Expiry, Store};
@@ -14,9 +17,20 @@ use crate::ledger::store::{Deleted, Expiry, Store};
 /// A ledger in one file of SQLite, which only this process writes.
 #[derive(Debug)]
 pub struct SqliteStore {
+    /// Ended before the connection of the writer is closed, so it is declared above it.
+    structure: Checked,
     pub(super) opened: Opened,
     sweep: Sweep,
-    marks_check: MarksCheck,
+    rows_check: RowsCheck,
+    path: PathBuf,
+}
+
+/// The check of the structure.
+#[derive(Debug)]
+enum Checked {
+    NotYet,
+    Runs(StructureCheck),
+    Done,
 }
 
 impl SqliteStore {
@@ -25,12 +39,48 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
-        Ok(Self { opened: open(path)?, sweep: Sweep::default(), marks_check: MarksCheck::new() })
+        Ok(Self {
+            structure: Checked::NotYet,
+            opened: open(path)?,
+            sweep: Sweep::default(),
+            rows_check: RowsCheck::default(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Starts the check of the structure, or looks whether it has ended. Returns whether it has not.
+    fn check_structure(&mut self) -> rusqlite::Result<bool> {
+        let findings = match &self.structure {
+            Checked::NotYet => match StructureCheck::start(&self.path) {
+                Ok(check) => {
+                    self.structure = Checked::Runs(check);
+                    return Ok(true);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "structure of the ledger not checked");
+                    None
+                }
+            },
+            Checked::Runs(check) => match check.findings() {
+                None => return Ok(true),
+                findings => findings,
+            },
+            Checked::Done => return Ok(false),
+        };
+        self.structure = Checked::Done;
+        match findings {
+            Some(Ok(findings)) => self.opened.mend(findings)?,
+            Some(Err(error)) if is_damage(&error) => self.opened.flag(error.to_string()),
+            Some(Err(error)) => tracing::warn!(%error, "structure of the ledger not checked"),
+            None => {}
+        }
+        Ok(false)
     }
 }
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        self.structure = Checked::Done;
         // The next open finds a log that is gone, or a mark that is still right.
         if let Err(error) = self.opened.synced.release(&self.opened.connection) {
             tracing::warn!(%error, "log of the ledger not written back at the end");
@@ -39,6 +89,34 @@ impl Drop for SqliteStore {
 }
 
 impl Opened {
+    /// Makes indexes again that do not agree with their tables. Other damage is for the next start, which makes a new file.
+    fn mend(&mut self, findings: StructureFindings) -> rusqlite::Result<()> {
+        for damage in findings.damage {
+            self.flag(damage);
+        }
+        for index in findings.indexes {
+            match self.connection.execute_batch(&format!("REINDEX {index}")) {
+                Ok(()) => self.rows.corrupt.add_place(format!("index {index}: made again")),
+                Err(error) => self.flag(format!("index {index}: {error}")),
+            }
+        }
+        self.rows.memory.forget_sessions();
+        match unread::mend(&self.connection) {
+            Ok(false) => {}
+            Ok(true) => self.rows.corrupt.add_place("table unread: made again".to_owned()),
+            Err(error) if is_damage(&error) => self.flag(format!("table unread: {error}")),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn flag(&mut self, damage: String) {
+        self.rows.corrupt.add_place(damage);
+        if let Err(error) = self.synced.set_damaged() {
+            tracing::warn!(%error, "damage to the ledger not noted for the next start");
+        }
+    }
+
     fn begin(&mut self, now_ms: i64) -> rusqlite::Result<SqliteTransaction<'_>> {
         let rows = &mut self.rows;
         let times = (self.term, now_ms);
@@ -61,6 +139,10 @@ impl Store for SqliteStore {
         self.opened.rows.corrupt.count()
     }
 
+    fn damage(&self) -> &[String] {
+        self.opened.rows.corrupt.places()
+    }
+
     fn probe(&mut self) -> Result<(), StoreError> {
         Ok(schema::touch(&self.opened.connection)?)
     }
@@ -78,7 +160,14 @@ impl Store for SqliteStore {
 
     fn check_rows(&mut self) -> Result<bool, StoreError> {
         let Opened { connection, rows, .. } = &mut self.opened;
-        Ok(self.marks_check.check(connection, &mut rows.corrupt)?)
+        let places = rows.corrupt.places().len();
+        let more_rows = self.rows_check.check(connection, &mut rows.corrupt)?;
+        if rows.corrupt.places().len() > places
+            && let Err(error) = self.opened.synced.set_damaged()
+        {
+            tracing::warn!(%error, "damage to the ledger not noted for the next start");
+        }
+        Ok(self.check_structure()? || more_rows)
     }
 
     fn check_files(&mut self) -> Option<String> {

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 
 use super::duplicates::KeyHashes;
 use super::memory::RowKind;
+use super::row::integer;
 use super::transaction::SqliteTransaction;
 use super::unread;
 use crate::ledger::states::{INBOUND_ENDED, OUTBOUND_ENDED, RowCounts};
@@ -107,8 +108,9 @@ fn page(connection: &Connection, table: &SweptTable, cursor: i64, limit: i64) ->
          WHERE id > ? AND id < (SELECT max(id) FROM {name}_marks) ORDER BY id LIMIT ?"
     );
     let row = |row: &rusqlite::Row<'_>| {
-        let hashes = KeyHashes { frame: row.get(3)?, message: row.get(4)? };
-        Ok(SweptRow { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)?, hashes })
+        // Of a corrupt row each column may be of any type.
+        let hashes = KeyHashes { frame: row.get(3).unwrap_or_default(), message: row.get(4).unwrap_or_default() };
+        Ok(SweptRow { id: row.get(0)?, state: integer(row, 1), changed_at_ms: integer(row, 2), hashes })
     };
     connection.prepare_cached(&sql)?.query_map([cursor, limit], row)?.collect()
 }

@@ -8,7 +8,7 @@ use rusqlite::types::ValueRef;
 use super::row::{checksum, text};
 
 /// The table in SQL, and the part of its checksum.
-const TABLE: &str = "terms";
+pub(super) const TABLE: &str = "terms";
 /// Terms that are kept, some 60 bytes each. A row of an older one is good, and the process that wrote it is not known.
 const KEPT: i64 = 100_000;
 

@@ -1,6 +1,7 @@
 //! What is SQLite's own: its files, its rows as another program finds or changes them, and what is in memory beside them.
 
 mod damage;
+mod damaged_files;
 mod kill;
 mod memory;
 mod migrating;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use super::SqliteStore;
 use super::transaction::SqliteTransaction;
 use crate::ledger::LedgerWriter;
-use crate::ledger::tests::{TestHome, close, event, mark, record, reply, session, wait};
+use crate::ledger::tests::{CEILING, TestHome, close, event, mark, record, reply, session, wait};
 use caduceus_contract::messages::ledger::*;
 use caduceus_contract::share::DispatchShare;
 
@@ -46,6 +47,15 @@ impl Home {
     /// Another connection to the same file.
     pub(in crate::ledger) fn peek(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(&self.path).unwrap()
+    }
+}
+
+/// Waits until the check after the start has found this number of corrupt rows.
+fn until_corrupt(writer: &LedgerWriter<SqliteStore>, rows: u64) {
+    let begun = std::time::Instant::now();
+    while writer.view().corrupt != rows {
+        assert!(begun.elapsed() < CEILING, "not found within the timeout: {:?}", writer.view());
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 

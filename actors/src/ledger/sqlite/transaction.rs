@@ -46,9 +46,13 @@ pub(super) struct Ids {
     pub(super) history: i64,
 }
 
-/// Rows found corrupt since the ledger was opened, by table.
+/// Rows found corrupt since the ledger was opened, by table, and what else of the files is damaged.
 #[derive(Debug, Default)]
-pub(super) struct CorruptRows(BTreeSet<(&'static str, i64)>);
+pub(super) struct CorruptRows {
+    rows: BTreeSet<(&'static str, i64)>,
+    /// Each in a sentence.
+    places: Vec<String>,
+}
 
 impl<'a> SqliteTransaction<'a> {
     /// Begins a transaction that writes.
@@ -177,14 +181,37 @@ impl<'a> SqliteTransaction<'a> {
 impl CorruptRows {
     /// Records and logs a corrupt row, once.
     pub(super) fn add(&mut self, table: &'static str, row: i64) -> LedgerError {
-        if self.0.insert((table, row)) {
+        if self.rows.insert((table, row)) {
             tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
         }
         LedgerError::Corrupt { table, row }
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.0.len() as u64
+        self.rows.len() as u64
+    }
+
+    /// Records and logs damage to something other than a row, once.
+    pub(super) fn add_place(&mut self, damage: String) {
+        if !self.places.contains(&damage) {
+            tracing::error!(%damage, "ledger damaged");
+            self.places.push(damage);
+        }
+    }
+
+    /// What else is damaged.
+    pub(super) fn places(&self) -> &[String] {
+        &self.places
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_some(&self, table: &str) -> bool {
+        self.rows.iter().any(|(of, _)| *of == table)
+    }
+
+    #[cfg(test)]
+    pub(super) fn has(&self, table: &'static str, row: i64) -> bool {
+        self.rows.contains(&(table, row))
     }
 }
 

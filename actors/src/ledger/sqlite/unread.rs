@@ -11,6 +11,20 @@ pub(super) fn add(store: &SqliteTransaction<'_>, row: i64) -> rusqlite::Result<(
     store.connection.prepare_cached(sql)?.execute([row]).map(drop)
 }
 
+/// Makes the table again if it is not what the marks and the events say. Returns whether it did.
+pub(super) fn mend(connection: &Connection) -> rusqlite::Result<bool> {
+    let right = "SELECT id, profile, link, platform, chat_id, bot_id, thread_id FROM inbound \
+                 JOIN inbound_marks USING (id) WHERE state = 6 AND note = 'drain'";
+    let differs =
+        format!("SELECT EXISTS (SELECT * FROM unread EXCEPT {right}) OR EXISTS ({right} EXCEPT SELECT * FROM unread)");
+    let differs = connection.query_row(&differs, (), |row| row.get(0))?;
+    if differs {
+        connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; DELETE FROM unread; INSERT INTO unread {right}; COMMIT"))?;
+    }
+    Ok(differs)
+}
+
 /// Removes an event, if it is there.
 pub(super) fn remove(connection: &Connection, row: i64) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM unread WHERE id = ?")?.execute([row]).map(drop)

@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::*;
-use crate::ledger::sqlite::open::{OpenError, with_ending};
+use crate::ledger::sqlite::names::with_ending;
+use crate::ledger::sqlite::open::OpenError;
 use crate::ledger::sqlite::place::{FORMER_PATH, PATH, find, prepare};
 use crate::ledger::tests::received;
 
