@@ -10,6 +10,7 @@ use crate::ledger::sqlite::tests::Home;
 use crate::ledger::tests::{TestHome as _, append, close, event, load, mark, refused, reply, restart, session, wait};
 use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::ledger::*;
+use caduceus_contract::share::DispatchShare;
 
 /// Events in the file; the second half of them is in the log if there is one.
 const EVENTS: u64 = 80;
@@ -147,7 +148,7 @@ fn fill(
 }
 
 fn rows(writer: &LedgerWriter<SqliteStore>) -> (BTreeMap<i64, InboundRow>, BTreeMap<i64, OutboundRow>) {
-    let list = ListInbound { states: EVERY_EVENT.to_vec(), after: None, limit: usize::MAX };
+    let list = ListInbound { share: DispatchShare::ALL, states: EVERY_EVENT.to_vec(), after: None, limit: usize::MAX };
     let inbound = wait(writer.ask(list)).unwrap().into_iter().map(|row| (row.id.0, row)).collect();
     let list = ListOutbound { states: EVERY_REPLY.to_vec(), after: None, limit: usize::MAX };
     let outbound = wait(writer.ask(list)).unwrap().into_iter().map(|row| (row.id.0, row)).collect();

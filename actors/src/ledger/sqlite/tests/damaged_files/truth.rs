@@ -12,6 +12,7 @@ use crate::ledger::store::Store as _;
 use crate::ledger::tests::{CEILING, event, session};
 use crate::ledger::work::{LedgerTransaction, Work};
 use caduceus_contract::messages::ledger::*;
+use caduceus_contract::share::DispatchShare;
 
 /// A number that no recorded event has.
 const NEVER: u64 = 1_000_000;
@@ -115,7 +116,7 @@ fn served(template: &Template, store: &mut SqliteStore, before: &[String]) -> Re
     let mut missing = Missing::new();
     let mut seen = std::collections::BTreeSet::new();
     for state in EVERY_EVENT {
-        let list = ListInbound { states: vec![state], after: None, limit: usize::MAX };
+        let list = ListInbound { share: DispatchShare::ALL, states: vec![state], after: None, limit: usize::MAX };
         let Some(rows) = ask(store, &list) else {
             continue;
         };
