@@ -14,13 +14,17 @@ pub(super) fn add(store: &SqliteTransaction<'_>, row: i64) -> rusqlite::Result<(
 /// Makes the table again if it is not what the marks and the events say. Returns whether it did.
 pub(super) fn mend(connection: &Connection) -> rusqlite::Result<bool> {
     let right = "SELECT id, profile, link, platform, chat_id, bot_id, thread_id FROM inbound \
-                 JOIN inbound_marks USING (id) WHERE state = 6 AND note = 'drain'";
+                 JOIN inbound_marks USING (id) WHERE state = 6 AND note = 'drain' \
+                 AND typeof(profile) || typeof(link) || typeof(platform) || typeof(chat_id) = 'texttexttexttext' \
+                 AND typeof(coalesce(bot_id, '')) || typeof(coalesce(thread_id, '')) = 'texttext'";
     let differs =
         format!("SELECT EXISTS (SELECT * FROM unread EXCEPT {right}) OR EXISTS ({right} EXCEPT SELECT * FROM unread)");
     let differs = connection.query_row(&differs, (), |row| row.get(0))?;
     if differs {
-        connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; DELETE FROM unread; INSERT INTO unread {right}; COMMIT"))?;
+        // Dropped after an error, it is undone.
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(&format!("DELETE FROM unread; INSERT INTO unread {right}"))?;
+        transaction.commit()?;
     }
     Ok(differs)
 }
