@@ -11,9 +11,6 @@ use super::finding::{Finding, quoted};
 
 /// Names in a home whose files hold secrets: Caduceus's, and the original's token store.
 const SECRET_FILES: [&str; 3] = [".env", location::FILE_NAME, identity::LOGIN_FILE];
-/// Endings of the ledger's files, which hold messages of users. Its companion files exist while a gateway runs.
-const LEDGER_FILES: [&str; 3] = ["", "-wal", "-shm"];
-
 /// A file that is there, and its permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileFact {
@@ -38,7 +35,8 @@ pub(super) fn of_profile(home: &Path) -> Vec<FileFact> {
 pub(super) fn of_ledger(home: &Path) -> Vec<FileFact> {
     let ledger = place::find(home);
     let with = |ending: &&str| FileFact::read(format!("{}{ending}", ledger.display()).into());
-    LEDGER_FILES.iter().filter_map(with).collect()
+    // They hold messages of users.
+    [""].iter().chain(&place::COMPANIONS).filter_map(with).collect()
 }
 
 /// A finding for each file that others than its owner may use.

@@ -208,12 +208,12 @@ async fn a_stop_signals_no_process_other_than_the_gateway() {
 async fn a_token_is_not_sent_to_another_process_on_the_recorded_address() {
     let mut world = guarded().await;
     let address = world.gateway().authority().to_owned();
+    let record = world.path("gateway_state.json");
+    let recorded = || async { std::fs::read_to_string(&record).ok().filter(|recorded| recorded.contains(&address)) };
+    let recorded = wait_for("the address in the record", SOON, recorded).await;
     world.kill_gateway();
     // Another process would get the port of the gateway; here the record gets the port of another process, which is certain.
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let record = world.path("gateway_state.json");
-    let recorded = std::fs::read_to_string(&record).unwrap();
-    assert!(recorded.contains(&address), "{recorded}");
     std::fs::write(&record, recorded.replace(&address, &other.local_addr().unwrap().to_string())).unwrap();
     let home = world.home().to_str().unwrap().to_owned();
     let begun = caduceus(&["drain", "begin", "--home", &home], &[("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)]);

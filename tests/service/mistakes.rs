@@ -175,7 +175,8 @@ fn a_corrupt_ledger_is_renamed_unchanged_and_the_next_start_has_a_new_one() {
     assert_eq!(code, CONFIGURATION, "{message}");
     let entries = fs::read_dir(home.path()).unwrap().flatten();
     let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    let aside = names.iter().find(|name| name.starts_with("caduceus.db.damaged-")).expect("the ledger was renamed");
+    let is_ledger = |name: &&String| name.starts_with("caduceus.db.damaged-") && !name.ends_with("-synced");
+    let aside = names.iter().find(is_ledger).expect("the ledger was renamed");
     assert!(message.contains("is corrupt and was set aside") && message.contains(aside), "{message}");
     assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), corrupt);
 

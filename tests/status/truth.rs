@@ -1,5 +1,7 @@
 //! The status of parts that are down, and the counts that outlive them.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::command::{CommandOutput, on};
@@ -299,4 +301,29 @@ async fn one_platform_on_two_links_has_the_worse_state_of_both() {
         );
         assert_eq!(status["readiness"], "degraded");
     }
+}
+
+#[actix_web::test]
+async fn a_damaged_ledger_makes_the_gateway_degraded_until_a_start_without_damage() {
+    let mut world = World::start().await;
+    world.push("before", "hello", "c1", None).await;
+    world.answer("before").await;
+    assert!(world.stop_gateway().success());
+    let ledger = world.path("caduceus/ledger.db");
+    let mut bytes = fs::read(&ledger).unwrap();
+    // How SQLite writes the file.
+    bytes[18] ^= 0x80;
+    fs::write(&ledger, bytes).unwrap();
+    world.serve().await;
+    let is_named = |status: &Value| {
+        let issues = status["issues"].as_array().unwrap();
+        issues.iter().any(|issue| issue["name"] == "ledger" && issue.to_string().contains("first page"))
+    };
+    let status = world.until("the damage", is_named).await;
+    assert_eq!((&status["readiness"], world.ready().await), (&json!("degraded"), 200), "{status}");
+    world.push("after", "hello", "c1", None).await;
+    world.answer("after").await;
+    assert!(world.stop_gateway().success());
+    world.serve().await;
+    assert!(!is_named(&world.status().await));
 }

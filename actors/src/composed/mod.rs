@@ -3,8 +3,8 @@
 //!
 //! The decisions are the real ones: `DispatchPlan`, `SlotPlan`, `GatePlan`, `LinkPlan`, `UnackedEvents`, `LinkTable`, `WriteState`, the
 //! operations of the ledger (`Work`), and the functions of the outbox and of the recovery. The model adds the disk, the connector, the
-//! crash, and the shell that carries the output of one to the input of the next. What it leaves out: a disk that refuses writes, a
-//! restart of one actor alone, several dispatchers and links, timeouts, steering, commands. The tests of each part have these.
+//! crash, and the shell that carries the output of one to the input of the next. `docs/guarantees.md` has the
+//! properties, and what it leaves out.
 
 mod connector;
 mod outbox;

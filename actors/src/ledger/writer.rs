@@ -1,4 +1,4 @@
-//! The only thread that uses the database.
+//! The only thread that writes the database.
 //!
 //! It takes all waiting work, does it in one transaction, and answers when that is on disk: so one fsync serves
 //! all callers that arrived during the last one. What is owed and could not be written is at the head of every transaction until it is

@@ -109,8 +109,10 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
         }
         Ok(Peek::Version(version)) => Finding::ok(CODE, format!("the ledger exists, version {version}")),
         Ok(Peek::Foreign) => {
-            let detail =
-                format!("{} is not a ledger; a gateway would refuse to start and set it aside", ledger.path.display());
+            let detail = format!(
+                "{} does not begin as a ledger; a gateway restores its first page from a copy, or sets it aside and does not start",
+                ledger.path.display()
+            );
             Finding::error(CODE, detail, "put the right file back, or move this one away")
         }
         Err(reason) => {
@@ -119,13 +121,13 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
         }
     };
     let corrupt = |name: &String| {
-        let detail = format!("a corrupt ledger was set aside as {name}");
+        let detail = format!("a damaged ledger, or a copy made before its repair, is {name}");
         Finding::warn("ledger_set_aside", detail, "save what is needed from it, then move it out of the home")
     };
     let second = ledger.second.as_ref().map(|second| {
         let detail =
             format!("there are two ledgers, {} and {} of an earlier version", ledger.path.display(), second.display());
-        Finding::error(CODE, detail, "move one of them away, with its -wal and -shm")
+        Finding::error(CODE, detail, "move one of them away, with its -wal, -shm and -synced")
     });
     std::iter::once(state).chain(second).chain(ledger.set_aside.iter().map(corrupt)).collect()
 }

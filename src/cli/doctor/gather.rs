@@ -213,9 +213,8 @@ fn ledger(home: &Path) -> LedgerFact {
 fn set_aside(ledger: &Path) -> impl Iterator<Item = String> + use<> {
     let entries = ledger.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().flatten();
     let prefix = format!("{}.damaged-", ledger.file_name().unwrap_or_default().display());
-    let companions = ["-wal", "-shm", "-synced"];
     let is_ledger =
-        move |name: &str| name.starts_with(&prefix) && !companions.iter().any(|ending| name.ends_with(ending));
+        move |name: &str| name.starts_with(&prefix) && !place::COMPANIONS.iter().any(|ending| name.ends_with(ending));
     entries
         .filter(move |entry| entry.file_name().to_str().is_some_and(&is_ledger))
         .map(|entry| entry.path().display().to_string())

@@ -11,8 +11,7 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::head_page::{self, PAGE, Page};
-use super::high_water;
-use super::names::with_ending as with;
+use super::names::{COMPANIONS, SYNCED, log_path, with_ending as with};
 use super::schema;
 use super::whole_rows::{self, LostRows};
 use crate::files::{Symlinks, own, small};
@@ -21,7 +20,8 @@ use crate::files::{Symlinks, own, small};
 const SOURCE: [&str; 4] = ["-source", "-source-wal", "-source-shm", "-source-journal"];
 const UNFINISHED: [&str; 2] = ["-new", "-new-journal"];
 const CARRIED: &str = "-carried";
-/// Most pages that a header may say are missing at the end of the file; above that the header is damaged.
+/// Most pages that a header may say are missing at the end of the file: 4 GiB, more than any disk loses of a file. Above that the header is
+/// damaged.
 const MOST_MISSING: u32 = 1 << 20;
 
 /// What is known of a damaged file.
@@ -60,41 +60,46 @@ pub(super) fn carry_over(damaged: &DamagedFile<'_>) -> Result<LostRows, CarryErr
     copy_source(damaged)?;
     let lost = copy_rows(path, damaged.is_cut)?;
     discard(path, SOURCE.iter())?;
-    rename(with(path, UNFINISHED[0]), with(path, CARRIED))?;
-    sync_names(path)?;
-    for ending in ["", "-wal", high_water::ENDING] {
-        match hard_link(with(path, ending), with(damaged.aside, ending)) {
-            // A copy was set aside before it was restored.
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => {
-                return Err(error.into());
-            }
-            _ => {}
-        }
+    for ending in ["", "-wal", SYNCED] {
+        keep(&with(path, ending), &with(damaged.aside, ending))?;
     }
+    sync_names(path)?;
+    rename(with(path, UNFINISHED[0]), with(path, CARRIED))?;
     sync_names(path)?;
     finish(path)?;
     Ok(lost)
 }
 
-/// Finishes an exchange that an earlier process began, or does nothing.
-pub(super) fn finish(path: &Path) -> io::Result<()> {
+/// Gives a file a second name, or copies it where the file system has no second names.
+fn keep(path: &Path, aside: &Path) -> io::Result<()> {
+    match hard_link(path, aside) {
+        Ok(()) => Ok(()),
+        // A copy was set aside before it was restored.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => Ok(()),
+        Err(_) => copy_file(path, aside)?.sync_all().inspect_err(|_| drop(remove_file(aside))),
+    }
+}
+
+/// Finishes an exchange that an earlier process began, which has kept the damaged file under a second name. Returns whether there was one.
+pub(super) fn finish(path: &Path) -> io::Result<bool> {
     let carried = with(path, CARRIED);
     if std::fs::symlink_metadata(&carried).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        return Ok(());
+        return Ok(false);
     }
     // Without the log the old file is another one, and the new file must not get the old log.
-    discard(path, ["-wal", "-shm", high_water::ENDING].iter())?;
+    discard(path, COMPANIONS.iter())?;
     sync_names(path)?;
     rename(carried, path)?;
-    sync_names(path)
+    sync_names(path)?;
+    Ok(true)
 }
 
 /// Copies the file, and what is used of its log, so that the original is only read.
 fn copy_source(damaged: &DamagedFile<'_>) -> io::Result<()> {
     let path = damaged.path;
     let source = copy_file(path, &with(path, SOURCE[0]))?;
-    if !damaged.without_log && std::fs::symlink_metadata(with(path, "-wal")).is_ok_and(|log| log.len() > 0) {
-        copy_file(&with(path, "-wal"), &with(path, SOURCE[1]))?;
+    if !damaged.without_log && std::fs::symlink_metadata(log_path(path)).is_ok_and(|log| log.len() > 0) {
+        copy_file(&log_path(path), &with(path, SOURCE[1]))?;
     }
     let length = source.metadata()?.len();
     let in_file = u32::try_from(length.div_ceil(PAGE as u64)).unwrap_or(u32::MAX);
@@ -129,8 +134,9 @@ fn copy_rows(path: &Path, is_cut: bool) -> Result<LostRows, CarryError> {
     // It is synced at the end, and unused if this process ends before.
     new.execute_batch("PRAGMA synchronous = OFF").map_err(CarryError::Sql)?;
     schema::migrate(&new, 0).map_err(CarryError::Sql)?;
+    schema::identify(&new).map_err(CarryError::Sql)?;
     let transaction = new.unchecked_transaction().map_err(CarryError::Sql)?;
-    let lost = whole_rows::copy(&old, &transaction, is_cut).map_err(CarryError::Sql)?;
+    let lost = whole_rows::copy(&old, &transaction, is_cut).map_err(of_source)?;
     transaction.commit().map_err(CarryError::Sql)?;
     new.close().map_err(|(_, error)| CarryError::Sql(error))?;
     file.sync_all()?;

@@ -95,6 +95,7 @@ fn prepare(
     )?;
     synced.follow(connection, path)?;
     schema::migrate(connection, found)?;
+    schema::identify(connection)?;
     let (rows, ids) = (loading::load(connection)?, last_ids(connection)?);
     let term = terms::begin(connection, &terms::host_name(), rows.last_term, now_ms())?;
     Ok((rows, ids, term))

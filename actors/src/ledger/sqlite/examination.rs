@@ -1,16 +1,19 @@
 //! What is wrong with the ledger's files, before SQLite opens them: it would drop frames of the log in silence, and believe a damaged
 //! header. What is certain is restored: the first page from its copy, and single bits of the log.
 
-use std::fs::File;
+use std::fs::{File, remove_file};
 use std::io::{self, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::head_page::{self, MAGIC, PAGE, Page};
-use super::high_water::{HighWaterFile, HighWaterMark, log_path};
+use super::high_water::{HighWaterFile, HighWaterMark};
 use super::log_scan::{self, LogScan};
-use super::names::with_ending;
+use super::names::{log_path, with_ending};
 use crate::files::{Symlinks, own, small};
+
+/// The page of 4,096 bytes at 1 GiB, which SQLite never writes: its locks are there.
+const LOCK_PAGE: u32 = (1 << 18) + 1;
 
 /// What was found, and what is to be done.
 #[derive(Debug, Default)]
@@ -29,14 +32,20 @@ pub(super) struct Examination {
 
 /// Examines the ledger at `path`. A copy of a file that is restored is at `aside`.
 pub(super) fn examine(path: &Path, synced: &HighWaterFile, aside: &Path) -> io::Result<Examination> {
-    let mut examination = Examination { is_damaged: synced.is_damaged()?, ..Examination::default() };
     let file = own::open_or_create(path, own::OpenMode::ReadWrite, 0o600).map_err(|error| error.why)?;
+    if let (Some(page), Some(copy)) = (head_page::read(&file)?, synced.head()?)
+        && !head_page::is_of_one_file(&page, &copy)
+    {
+        // Another file was put here.
+        synced.forget()?;
+    }
+    let mut examination = Examination { is_damaged: synced.is_damaged()?, ..Examination::default() };
     examination.head(&file, synced.head()?.as_ref(), aside)?;
     if examination.foreign.is_some() {
         return Ok(examination);
     }
     let mark = synced.read()?.unwrap_or_else(|| {
-        examination.found.push("the high-water mark of the log is damaged".to_owned());
+        examination.found.push("the high-water mark of the log is corrupt".to_owned());
         HighWaterMark::default()
     });
     let log = match small::open(&log_path(path), Symlinks::Refuse) {
@@ -48,9 +57,10 @@ pub(super) fn examine(path: &Path, synced: &HighWaterFile, aside: &Path) -> io::
     match log {
         Some(log) if mark.frames > 0 => {
             let scan = log_scan::scan(&log, &mark)?;
-            examination.log(&scan, &mark);
+            let has_more = log.metadata()?.len() > scan.end;
+            examination.log(&scan, &mark, has_more);
             examination.repair(&scan, &log, path, aside)?;
-            let is_there = |page: u32| u64::from(page) <= pages || scan.pages.contains(&page);
+            let is_there = |page: u32| u64::from(page) <= pages || scan.pages.contains(&page) || page == LOCK_PAGE;
             if let Some(page) = (1..=scan.database_pages).find(|page| !is_there(*page)) {
                 examination.damaged(format!("the file is cut off: page {page} of {} is missing", scan.database_pages));
             }
@@ -58,6 +68,7 @@ pub(super) fn examine(path: &Path, synced: &HighWaterFile, aside: &Path) -> io::
         // Its frames are above the mark, or the mark is that of the log before.
         Some(_) => {}
         None => {
+            // Another program that writes the log back and removes it changes the file after the mark: then the log is not needed.
             let is_needed = mark.frames > mark.written_back && file.metadata()?.modified()? <= synced.written_at()?;
             if is_needed {
                 examination.cut(format!("the write-ahead log with {} frames is missing", mark.frames));
@@ -108,10 +119,11 @@ impl Examination {
     }
 
     /// What the scan of the log says.
-    fn log(&mut self, scan: &LogScan, mark: &HighWaterMark) {
+    fn log(&mut self, scan: &LogScan, mark: &HighWaterMark, has_more: bool) {
         if scan.good < mark.frames {
             let what = format!("the write-ahead log is damaged after {} of {} frames", scan.good, mark.frames);
-            if mark.written_back == mark.frames {
+            // Later frames may be as good, and are lost with it.
+            if mark.written_back == mark.frames && !has_more {
                 self.damaged(format!("{what}, all of which are in the file"));
             } else {
                 self.cut(what);
@@ -125,7 +137,7 @@ impl Examination {
                 frames.join(", ")
             ));
             for page in &scan.uncertain {
-                self.found.push(format!("page {page} may have another flipped bit: its frame fits several places"));
+                self.damaged(format!("page {page} may have another flipped bit: its frame fits several places"));
             }
         }
     }
@@ -148,6 +160,7 @@ impl Examination {
 fn set_copy_aside(mut file: &File, aside: &Path) -> io::Result<()> {
     let mut copy = own::create_new(aside, own::OpenMode::ReadWrite, 0o600).map_err(|error| error.why)?;
     file.rewind()?;
-    io::copy(&mut file, &mut copy)?;
-    copy.sync_all()
+    let copied = io::copy(&mut file, &mut copy).and_then(|_| copy.sync_all());
+    // The next try makes one of another name.
+    copied.inspect_err(|_| drop(remove_file(aside)))
 }

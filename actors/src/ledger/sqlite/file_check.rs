@@ -6,6 +6,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::names::log_path;
+
 /// The files, with their identities.
 #[derive(Debug)]
 pub(super) struct LedgerFiles(Vec<LedgerFile>);
@@ -20,9 +22,7 @@ struct LedgerFile {
 impl LedgerFiles {
     /// The files of the open ledger at `path`.
     pub(super) fn of(path: &Path) -> Self {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let mut files = Self([path.to_owned(), log.into()].map(|path| LedgerFile { path, identity: None }).into());
+        let mut files = Self([path.to_owned(), log_path(path)].map(|path| LedgerFile { path, identity: None }).into());
         files.check();
         files
     }

@@ -13,8 +13,13 @@ pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// A page.
 pub(super) type Page = [u8; PAGE];
 
-/// What changes although the schema does not: counters, the number of pages, the free pages, the version of the library that wrote last.
-const CHANGING: [Range<usize>; 2] = [24..40, 92..100];
+/// What changes although the schema does not: counters, the number of pages, the free pages, two settings of the library, the version of
+/// the library that wrote last.
+const CHANGING: [Range<usize>; 3] = [24..40, 48..56, 92..100];
+/// How the file is written and read, 1 or 2: another program may have changed it.
+const FORMAT: Range<usize> = 18..20;
+/// `application_id`: random for each file, so that no copy is taken for that of another file.
+const IDENTITY: Range<usize> = 68..72;
 /// A number that changes with the schema.
 const COOKIE: Range<usize> = 40..44;
 /// The version of the ledger.
@@ -36,25 +41,34 @@ pub(super) fn read(file: &File) -> io::Result<Option<Page>> {
     }
 }
 
-/// The page as it should be, if `found` is damaged. `copy` is an earlier one.
+/// The page as it should be, if `found` is damaged. `copy` is an earlier one of the same file.
 ///
 /// Another program may have changed the schema since, or a newer build the version.
 pub(super) fn restored(found: &Page, copy: &Page) -> Option<Page> {
     let differs = |range: &Range<usize>| found[range.clone()] != copy[range.clone()];
     let bits = found[VERSION].iter().zip(&copy[VERSION]).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
-    if differs(&COOKIE) || bits > 1 {
+    if !is_of_one_file(found, copy) || differs(&COOKIE) || bits > 1 {
         return None;
     }
     let mut page = *copy;
     for range in CHANGING {
         page[range.clone()].copy_from_slice(&found[range]);
     }
+    if found[FORMAT].iter().all(|format| matches!(format, 1 | 2)) {
+        page[FORMAT].copy_from_slice(&found[FORMAT]);
+    }
     (page != *found).then_some(page)
 }
 
-/// Whether `found` can be restored from `copy`, so that no other copy is needed.
+/// Whether two pages are of one file. One bit of the identity may be flipped: two random ones differ in more.
+pub(super) fn is_of_one_file(one: &Page, other: &Page) -> bool {
+    let bits = one[IDENTITY].iter().zip(&other[IDENTITY]).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
+    bits <= 1 && one[IDENTITY] != [0; 4] && other[IDENTITY] != [0; 4]
+}
+
+/// Whether `copy` equals `found`, except for what changes by itself.
 pub(super) fn is_copied(found: &Page, copy: &Page) -> bool {
-    found[COOKIE] == copy[COOKIE] && restored(found, copy).is_none()
+    is_of_one_file(found, copy) && found[COOKIE] == copy[COOKIE] && restored(found, copy).is_none()
 }
 
 /// Whether a page can be kept as a copy: it has the whole schema, of this version.
@@ -88,6 +102,8 @@ mod tests {
             *byte = u8::try_from(at % 251).unwrap();
         }
         page[VERSION].copy_from_slice(&7_u32.to_be_bytes());
+        page[FORMAT].fill(2);
+        page[IDENTITY].copy_from_slice(&0x1234_5678_u32.to_be_bytes());
         page
     }
 
@@ -98,10 +114,10 @@ mod tests {
         found[24..40].fill(9);
         assert_eq!(restored(&found, &copy), None);
         let good = found;
-        for at in [0, 16, 18, 63, 100, 108, 4000] {
-            found[at] ^= 2;
+        for at in [0, 16, 18, 63, 70, 100, 108, 4000] {
+            found[at] ^= 0x80;
             assert_eq!(restored(&found, &copy), Some(good), "byte {at}");
-            found[at] ^= 2;
+            found[at] ^= 0x80;
         }
     }
 
@@ -116,5 +132,20 @@ mod tests {
         found[VERSION].copy_from_slice(&99_u32.to_be_bytes());
         assert_eq!(restored(&found, &copy), None);
         assert!(is_copied(&copy, &copy));
+        let mut found = copy;
+        found[FORMAT].fill(1);
+        assert_eq!(restored(&found, &copy), None, "a program set another mode");
+    }
+
+    #[test]
+    fn a_page_is_not_restored_from_the_copy_of_another_file() {
+        let copy = page();
+        let mut other = copy;
+        other[IDENTITY.start] ^= 3;
+        other[2000] ^= 1;
+        assert!(restored(&other, &copy).is_none() && !is_copied(&other, &copy));
+        other[IDENTITY].fill(0);
+        let none = other;
+        assert!(!is_of_one_file(&other, &none), "a file without an identity");
     }
 }

@@ -19,11 +19,9 @@ use rusqlite::wal::CheckpointMode;
 use twox_hash::XxHash3_64;
 
 use super::head_page::{PAGE, Page};
-use super::names::with_ending;
+use super::names::{SYNCED, log_path, with_ending};
 use crate::files::{Symlinks, own, small};
 
-/// The ending of the file's name.
-pub(super) const ENDING: &str = "-synced";
 /// Frames in the log from which on a commit writes them back. It delays the groups behind it: 1,000 pages take some 3 ms.
 const WRITE_BACK: u32 = 1_000;
 /// First bytes of a mark.
@@ -78,13 +76,22 @@ pub(super) struct HighWaterFile(File);
 impl HighWaterFile {
     /// Opens the file of the ledger at `path`, creating one if there is none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let path = with_ending(path, ENDING);
+        let path = with_ending(path, SYNCED);
         let file = own::open_or_create(&path, own::OpenMode::ReadWrite, 0o600).map_err(|error| error.why)?;
-        if file.metadata()?.len() < LENGTH as u64 {
-            file.write_all_at(&HighWaterMark::default().to_bytes(), 0)?;
-            file.sync_all()?;
+        let file = Self(file);
+        if file.0.metadata()?.len() < LENGTH as u64 {
+            file.forget()?;
+            // With its name.
+            path.parent().map_or(Ok(()), own::sync_directory)?;
         }
-        Ok(Self(file))
+        Ok(file)
+    }
+
+    /// Forgets all, because it is that of another file.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.write_all_at(&HighWaterMark::default().to_bytes(), 0)?;
+        self.0.sync_all()
     }
 
     /// The mark, or `None` if it is damaged.
@@ -127,7 +134,8 @@ impl HighWaterFile {
 
     /// Writes the mark after each commit of `connection`, whose database is at `path`, and writes the log back when it is long.
     pub(super) fn follow(&self, connection: &mut Connection, path: &Path) -> Result<(), FollowError> {
-        let mut follower = Follower { file: self.0.try_clone()?, log: None, log_path: log_path(path) };
+        let (file, log_path) = (self.0.try_clone()?, log_path(path));
+        let mut follower = Follower { file, log: None, log_path, last: HighWaterMark::default() };
         connection.wal_hook(Some(move |log: &mut Wal, frames| {
             follower.committed(log, u32::try_from(frames).unwrap_or_default());
             Ok(())
@@ -161,6 +169,7 @@ struct Follower {
     /// SQLite has no locks on the log, so it loses none if this is closed.
     log: Option<File>,
     log_path: PathBuf,
+    last: HighWaterMark,
 }
 
 impl Follower {
@@ -168,13 +177,15 @@ impl Follower {
     fn committed(&mut self, log: &mut Wal, frames: u32) {
         let written_back = if frames >= WRITE_BACK {
             // A failure is no failure of the commit: the next one tries again, as with SQLite's own limit.
-            log.checkpoint_v2(CheckpointMode::PASSIVE)
-                .map_or(0, |(_, frames)| u32::try_from(frames).unwrap_or_default())
+            let written_back = log.checkpoint_v2(CheckpointMode::PASSIVE).ok();
+            written_back.and_then(|(_, frames)| u32::try_from(frames).ok())
         } else {
-            0
+            None
         };
         if let Some(salts) = self.salts() {
-            let mark = HighWaterMark { salts, frames, written_back };
+            let before = if self.last.salts == salts { self.last.written_back } else { 0 };
+            let mark = HighWaterMark { salts, frames, written_back: written_back.unwrap_or(before) };
+            self.last = mark;
             // The earlier mark stays, which protects less.
             let _ = self.file.write_all_at(&mark.to_bytes(), 0);
         }
@@ -204,11 +215,6 @@ pub(super) fn read_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<bool
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// The path of the write-ahead log of the database at `path`.
-pub(super) fn log_path(path: &Path) -> PathBuf {
-    with_ending(path, "-wal")
 }
 
 #[cfg(test)]

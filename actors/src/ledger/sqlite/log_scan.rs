@@ -34,6 +34,8 @@ pub(super) struct LogScan {
     pub(super) database_pages: u32,
     /// The pages in good frames.
     pub(super) pages: BTreeSet<u32>,
+    /// The position behind the frames of the mark.
+    pub(super) end: u64,
 }
 
 /// The good bytes of a frame, or of the header.
@@ -75,6 +77,7 @@ pub(super) fn scan(log: &File, mark: &HighWaterMark) -> io::Result<LogScan> {
     }
     let (big, length) = (is_big(&header), frame_length(&header));
     let place = |frame: u32| HEADER as u64 + u64::from(frame - 1) * length as u64;
+    scan.end = place(mark.frames + 1);
     let mut sums = sums_at(&header, 24);
     let (mut frame, mut next) = (vec![0; length], vec![0; length]);
     let mut uncommitted = BTreeSet::new();
@@ -225,7 +228,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
-    use crate::ledger::sqlite::high_water::log_path;
+    use crate::ledger::sqlite::names::log_path;
 
     /// The bytes of a log with some commits, and its mark.
     fn log(home: &Path) -> (Vec<u8>, HighWaterMark) {

@@ -51,7 +51,8 @@ pub use store::SqliteStore;
 use crate::ledger::handle::LedgerWriter;
 
 impl LedgerWriter<SqliteStore> {
-    /// Opens the ledger at `path`, creating it if necessary, and starts its thread. Blocks for some milliseconds.
+    /// Opens the ledger at `path`, creating it if necessary, and starts its thread. Blocks: some milliseconds, or as long as
+    /// the disk takes to copy the file twice, if it is damaged.
     ///
     /// # Errors
     /// [`OpenError`]; nothing is deleted in any case.

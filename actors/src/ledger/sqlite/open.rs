@@ -1,6 +1,7 @@
 //! From a path to a writable connection: locked, private, intact, of the right version.
 //!
-//! Each step is a separate function. Of a file that is not migrated only the short rows of marks are read.
+//! Each step is a separate function. Of a file that is neither migrated nor damaged only the short rows of marks are read, and the frames of
+//! the log below the high-water mark.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -16,15 +17,13 @@ use super::file_check::LedgerFiles;
 use super::head_page;
 use super::high_water::{self, HighWaterFile};
 use super::loading::LoadedRows;
-use super::names::with_ending;
+use super::names::{COMPANIONS, SYNCED, with_ending};
 use super::schema;
 use super::transaction::Ids;
 use super::whole_rows::LostRows;
+use crate::error_chain::error_chain;
 use crate::files::{LockFile, Symlinks, own, small};
 use crate::system_error::is_temporary;
-
-/// The files with these endings beside it are parts of it.
-pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-shm", high_water::ENDING];
 
 /// Why the ledger was not opened. In every case nothing was deleted.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +43,7 @@ pub enum OpenError {
     },
     /// There is one at the present path, or its log, and one at the former, which an earlier version wrote later.
     #[error(
-        "there are two ledgers, {path} and {former} of an earlier version: move one of them away, with its -wal and -shm"
+        "there are two ledgers, {path} and {former} of an earlier version: move one of them away, with its -wal, -shm and -synced"
     )]
     Two {
         /// The path of this version.
@@ -138,17 +137,29 @@ pub(super) struct Opened {
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let file = |source| OpenError::File { path: path.to_owned(), source };
     let lock = lock(path)?;
-    carry_over::finish(path).map_err(file)?;
-    make_private(path).map_err(file)?;
+    let is_finished = carry_over::finish(path).map_err(file)?;
+    make_private(path)?;
     let aside = aside(path);
-    let mut synced = HighWaterFile::open(path).map_err(file)?;
+    let mut synced = HighWaterFile::open(path).map_err(|source| error(path, OpenRefusal::Synced(source)))?;
     let mut examination = examine(path, &synced, &aside).map_err(file)?;
+    if is_finished {
+        examination
+            .found
+            .push("the file was made of a damaged one, which is beside it, by a start that was ended".to_owned());
+    }
     if let Some(detail) = examination.foreign {
         return Err(set_aside(path, detail.to_owned()));
     }
     let mut lost = LostRows::new();
     let connected = if examination.is_damaged {
-        (synced, lost) = carry_over(path, &aside, &synced, &mut examination)?;
+        match carry_over(path, &aside, &synced, &mut examination) {
+            Ok(carried) => (synced, lost) = carried,
+            // Without room for a new file what is whole of the old one is served, unless rows would be in earlier states.
+            Err(error) if error.is_temporary() && !examination.is_cut && !examination.without_log => {
+                examination.found.push(format!("no new file could be made of it: {}", error_chain(&error)));
+            }
+            Err(error) => return Err(error),
+        }
         connect(path, &synced)
     } else {
         match connect(path, &synced) {
@@ -162,7 +173,10 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     };
     let Connected { connection, mut rows, ids, term } = connected.map_err(|refusal| error(path, refusal))?;
     let database = private(path).map_err(file)?;
-    keep_head(&connection, &database, &synced).map_err(|refusal| error(path, refusal))?;
+    if let Err(refusal) = keep_head(&connection, &database, &synced) {
+        // A precaution for another start.
+        tracing::warn!(error = %error(path, refusal), "no copy of the ledger's first page is kept");
+    }
     for (table, row) in lost {
         drop(rows.corrupt.add(table, row));
     }
@@ -213,7 +227,7 @@ fn error(path: &Path, refusal: OpenRefusal) -> OpenError {
     let path = path.to_owned();
     match refusal {
         OpenRefusal::NoLog => OpenError::NoLog(path),
-        OpenRefusal::Synced(source) => OpenError::File { path, source },
+        OpenRefusal::Synced(source) => OpenError::File { path: with_ending(&path, SYNCED), source },
         OpenRefusal::Newer(found) => OpenError::Newer { path, found, known: schema::VERSION },
         OpenRefusal::Sql(source) => match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path),
@@ -242,19 +256,24 @@ fn lock(path: &Path) -> Result<LockFile, OpenError> {
 }
 
 /// Ensures that the file exists and is private to its owner, as are its companions. SQLite gives new ones the mode of the file.
-fn make_private(path: &Path) -> io::Result<()> {
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::File { path, source }
+    };
     let fresh = std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    private(path)?.set_permissions(Permissions::from_mode(0o600))?;
+    let mode = || Permissions::from_mode(0o600);
+    private(path).and_then(|file| file.set_permissions(mode())).map_err(at(path))?;
     if fresh && let Some(directory) = path.parent() {
         // Otherwise a power failure could remove the name of a file whose content is on disk.
-        own::sync_directory(directory)?;
+        own::sync_directory(directory).map_err(at(directory))?;
     }
     // SQLite would open them whatever they are, and block on a pipe.
     for companion in COMPANIONS.into_iter().chain(["-journal"]).map(|ending| with_ending(path, ending)) {
         match small::open(&companion, Symlinks::Refuse) {
-            Ok((file, _)) => file.set_permissions(Permissions::from_mode(0o600))?,
+            Ok((file, _)) => file.set_permissions(mode()).map_err(at(&companion))?,
             Err(error) if error.is_missing() => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(at(&companion)(error.into())),
         }
     }
     Ok(())

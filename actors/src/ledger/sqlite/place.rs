@@ -1,12 +1,14 @@
 //! Where the ledger lies in a home, and the move of one that an earlier version kept elsewhere. Blocks.
 
 use std::fs::{remove_file, rename, symlink_metadata};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-use super::high_water::{self, FollowError};
-use super::names::with_ending;
+use super::high_water::FollowError;
+pub use super::names::COMPANIONS;
+use super::names::{SYNCED, log_path, with_ending};
 use super::open::{OpenError, Opened, open};
 use crate::files::{LockFile, Symlinks, own, small};
 
@@ -38,8 +40,13 @@ pub fn prepare(home: &Path) -> Result<PathBuf, OpenError> {
         Err(error) => return Err(at(&former)(error.into())),
     }
     // A log that was left there belongs to another file.
-    if [path.clone(), with_ending(&path, "-wal")].iter().any(|path| symlink_metadata(path).is_ok()) {
+    if [path.clone(), log_path(&path)].iter().any(|path| symlink_metadata(path).is_ok()) {
         return Err(OpenError::Two { path, former });
+    }
+    // It says of a ledger that is gone how its files should be.
+    match remove_file(with_ending(&path, SYNCED)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(&with_ending(&path, SYNCED))(error)),
+        _ => {}
     }
     let lock = write_back(&former)?;
     rename(&former, &path).map_err(at(&former))?;
@@ -47,7 +54,7 @@ pub fn prepare(home: &Path) -> Result<PathBuf, OpenError> {
         own::sync_directory(directory).map_err(at(directory))?;
     }
     // They have no content that is needed.
-    for ending in [".lock", high_water::ENDING] {
+    for ending in [".lock", SYNCED] {
         let _ = remove_file(with_ending(&former, ending));
     }
     drop(lock);
@@ -67,7 +74,7 @@ fn write_back(path: &Path) -> Result<LockFile, OpenError> {
     let is_busy: bool = connection.query_row(sql, [], |row| row.get(0)).map_err(database)?;
     connection.close().map_err(|(_, source)| database(source))?;
     // With another program in the file its log may remain.
-    let has_log = std::fs::symlink_metadata(with_ending(path, "-wal")).is_ok_and(|log| log.len() > 0);
+    let has_log = symlink_metadata(log_path(path)).is_ok_and(|log| log.len() > 0);
     if is_busy || has_log { Err(OpenError::Locked(path.to_owned())) } else { Ok(lock) }
 }
 

@@ -3,6 +3,8 @@
 //! A row whose state became a finished one by damage is not read again, nor is one whose partner in the other table is gone, so nothing
 //! else would report it.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::{Connection, Row};
 
 use super::history;
@@ -14,8 +16,9 @@ use super::row::{CorruptRow, is_damage, verify};
 use super::terms;
 use super::transaction::CorruptRows;
 
-/// Rows per slice: a millisecond or two.
+/// Rows per slice: a millisecond or two; fewer, if they are long.
 const PAGE: i64 = 500;
+const SLICE: Duration = Duration::from_millis(10);
 
 /// A table: its name in errors, how its rows are read after one of them, and whether a row is good.
 struct CheckedTable {
@@ -78,7 +81,7 @@ fn is_good_pair(part: &'static str, id: i64, row: &Row<'_>, columns: usize) -> R
 #[derive(Debug, Default)]
 pub(super) struct RowsCheck {
     table: usize,
-    /// The last good row.
+    /// Rows up to this number are checked.
     after: i64,
 }
 
@@ -108,8 +111,11 @@ impl RowsCheck {
         let begun = self.after;
         let mut statement = connection.prepare_cached(table.sql)?;
         let mut rows = statement.query([self.after, PAGE])?;
-        let mut read = 0;
+        let (mut read, started) = (0, Instant::now());
         while let Some(row) = rows.next()? {
+            if read > 0 && self.after > begun && started.elapsed() > SLICE {
+                return Ok(true);
+            }
             let id = row.get(0)?;
             read += 1;
             // The number of a corrupt row may be anything, and the next slice must not begin behind good rows.
@@ -118,6 +124,7 @@ impl RowsCheck {
                 Err(CorruptRow) => drop(corrupt.add(table.name, id)),
             }
         }
+        // A slice of corrupt rows alone must not be read again and again.
         if self.after == begun {
             self.after += PAGE;
         }

@@ -234,6 +234,15 @@ pub(super) fn migrate_to(connection: &Connection, from: i64, to: i64) -> rusqlit
     transaction.commit()
 }
 
+/// Gives the file an identity, if it has none: a random number in its header, by which a copy of its first page is known to be its own.
+pub(super) fn identify(connection: &Connection) -> rusqlite::Result<()> {
+    let identity: i32 = connection.query_row("PRAGMA application_id", (), |row| row.get(0))?;
+    if identity == 0 {
+        connection.pragma_update(None, "application_id", fastrand::i32(1..))?;
+    }
+    Ok(())
+}
+
 /// A write that changes nothing.
 pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)

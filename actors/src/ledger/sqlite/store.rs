@@ -97,7 +97,8 @@ impl Opened {
         for index in findings.indexes {
             match self.connection.execute_batch(&format!("REINDEX {index}")) {
                 Ok(()) => self.rows.corrupt.add_place(format!("index {index}: made again")),
-                Err(error) => self.flag(format!("index {index}: {error}")),
+                Err(error) if is_damage(&error) => self.flag(format!("index {index}: {error}")),
+                Err(error) => return Err(error),
             }
         }
         self.rows.memory.forget_sessions();

@@ -2,6 +2,7 @@
 
 mod damage;
 mod damaged_files;
+mod exchanged_files;
 mod kill;
 mod memory;
 mod migrating;

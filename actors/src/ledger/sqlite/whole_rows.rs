@@ -15,12 +15,16 @@ use super::outbound;
 use super::restarts;
 use super::row::{self, CorruptRow, checksum, is_damage, params, text, verify};
 use super::terms;
+use super::unread;
 use crate::ledger::states::{inbound_code, outbound_code};
 use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 
 /// Numbers that are tried one by one behind a row that cannot be read: more than the rows of some hundred pages. Behind these, and where
 /// nothing says how far a table goes, only some are tried.
 const TRIED: i64 = 20_000;
+
+/// Sessions that are tried in all for entries of conversations whose own session is lost: a second or two.
+const SEARCHES: usize = 5_000_000;
 
 /// What was not carried over, by table.
 pub(super) type LostRows = BTreeSet<(&'static str, i64)>;
@@ -100,10 +104,7 @@ pub(super) fn copy(old: &Connection, new: &Connection, is_cut: bool) -> rusqlite
             Ok(true)
         })?;
     }
-    new.execute_batch(
-        "INSERT INTO unread SELECT id, profile, link, platform, chat_id, bot_id, thread_id FROM inbound \
-         JOIN inbound_marks USING (id) WHERE state = 6 AND note = 'drain'",
-    )?;
+    new.execute_batch(&format!("INSERT INTO unread {}", unread::ROWS))?;
     Ok(lost)
 }
 
@@ -170,6 +171,7 @@ fn copy_history(old: &Connection, new: &Connection, lost: &mut LostRows) -> rusq
             sessions.entry(id).or_default().insert(session);
         }
     }
+    let mut searches = SEARCHES;
     let mut numbers: BTreeMap<String, i64> = BTreeMap::new();
     let mut create = new.prepare("INSERT INTO sessions (session) VALUES (?)")?;
     let mut insert = new.prepare("INSERT OR IGNORE INTO history VALUES (?,?,?,?,?)")?;
@@ -182,12 +184,16 @@ fn copy_history(old: &Connection, new: &Connection, lost: &mut LostRows) -> rusq
             lost.insert((history::TABLE, id));
             return Ok(false);
         };
+        let mut left = searches;
+        let own = sessions.get(&number).into_iter().flatten();
         // The number may be damaged and the rest whole.
-        let near = sessions.get(&number).into_iter().flatten();
-        let Some(session) = near.chain(sessions.values().flatten()).find(is_of) else {
+        let others = sessions.values().flatten().take(searches);
+        let Some(session) = own.chain(others.inspect(|_| left -= 1)).find(is_of) else {
+            searches = left;
             lost.insert((history::TABLE, id));
             return Ok(false);
         };
+        searches = left;
         let number = match numbers.get(session) {
             Some(number) => *number,
             None => create.insert([session])?,

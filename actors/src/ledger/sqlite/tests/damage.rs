@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::ledger::OpenError;
-use crate::ledger::sqlite::names::with_ending;
-use crate::ledger::sqlite::open::COMPANIONS;
+use crate::ledger::sqlite::names::{COMPANIONS, with_ending};
 use crate::ledger::tests::{CEILING, append, interrupted, last, load, notices, notify, received, refused, waiting};
 
 fn mode(path: &Path) -> u32 {

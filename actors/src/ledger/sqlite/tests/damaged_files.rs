@@ -1,6 +1,6 @@
-//! Thousands of damaged files, opened by the production code: what is served is right, and what is damaged is named.
+//! Hundreds of damaged files, opened by the production code: what is served is right, and what is damaged is named.
 //!
-//! A file is damaged at a place that follows from its seed alone. `CADUCEUS_LONG` runs 10,000 seeds in place of 300;
+//! A file is damaged at a place that follows from its seed alone. `CADUCEUS_LONG` runs 10,000 seeds in place of 300, which takes half an hour;
 //! `CADUCEUS_SEEDS=FROM..TO` runs these, in pieces or to repeat one that failed.
 
 mod places;

@@ -56,6 +56,30 @@ fn a_log_without_its_file_at_the_new_path_is_not_mixed_with_another_ledger() {
 }
 
 #[test]
+fn a_ledger_that_is_moved_is_not_examined_by_the_mark_of_another_one() {
+    let home = home_of_an_earlier_version();
+    let other = tempfile::tempdir().unwrap();
+    let writer = LedgerWriter::open(other.path().join("ledger")).unwrap();
+    record(&writer, 9);
+    fs::create_dir(home.path().join("caduceus")).unwrap();
+    let synced = |path: &Path| with_ending(path, "-synced");
+    fs::copy(synced(&other.path().join("ledger")), synced(&home.path().join(PATH))).unwrap();
+    close(&writer);
+    let writer = LedgerWriter::open(prepare(home.path()).unwrap()).unwrap();
+    assert_eq!((received(&writer).len(), writer.view().damage), (3, Vec::new()));
+    close(&writer);
+}
+
+#[test]
+fn a_mark_that_is_no_file_is_named_in_the_error() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("ledger");
+    fs::create_dir(with_ending(&path, "-synced")).unwrap();
+    let Err(OpenError::File { path: named, .. }) = LedgerWriter::open(path.clone()) else { panic!("it opened") };
+    assert_eq!(named, with_ending(&path, "-synced"));
+}
+
+#[test]
 fn a_corrupt_ledger_at_the_former_path_is_set_aside_there() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join(FORMER_PATH), "this is no ledger").unwrap();
