@@ -1,7 +1,5 @@
 //! `caduceus demo`: gateway, connector, web chat and two profiles on loopback, in a temporary home.
 
-mod home; // The temporary home, and the signals before the gateway handles them.
-
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -61,7 +59,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
 
 fn run_demo(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let (home, early) = home::create()?;
+    let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
     let connector = DemoConnector::start(arguments.chat_bind)?;
     write_home(home.path(), &connector).context("the files of the temporary home cannot be written")?;
 
@@ -76,12 +74,7 @@ fn run_demo(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<Exi
         insecure_loopback_drain: true,
         refresh_steps: StepHook::default(),
     };
-    let path = home.path();
-    let code = life::run(launch, move |address| {
-        // From now on the gateway handles signals.
-        drop(early);
-        announce_demo(&chat, address, path);
-    });
+    let code = life::run(launch, |address| announce_demo(&chat, address, home.path()));
     connector.stop();
     out::print_briefly("The temporary home is removed.\n");
     Ok(code)
