@@ -1,4 +1,4 @@
-//! An address at which nobody listens.
+//! An address that refuses connections.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

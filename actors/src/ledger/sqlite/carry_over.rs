@@ -55,6 +55,15 @@ pub(super) enum CarryError {
 
 /// Makes a new file of what is whole in a damaged one, and puts it in its place. Returns the rows that are lost or corrupt.
 pub(super) fn carry_over(damaged: &DamagedFile<'_>) -> Result<LostRows, CarryError> {
+    let carried = exchange(damaged);
+    if carried.is_err() {
+        // What was copied takes room that may be missing. The error of the exchange is the one that counts.
+        let _ = discard(damaged.path, SOURCE.iter().chain(&UNFINISHED));
+    }
+    carried
+}
+
+fn exchange(damaged: &DamagedFile<'_>) -> Result<LostRows, CarryError> {
     let path = damaged.path;
     discard(path, SOURCE.iter().chain(&UNFINISHED))?;
     copy_source(damaged)?;

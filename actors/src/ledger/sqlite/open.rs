@@ -174,8 +174,13 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let Connected { connection, mut rows, ids, term } = connected.map_err(|refusal| error(path, refusal))?;
     let database = private(path).map_err(file)?;
     if let Err(refusal) = keep_head(&connection, &database, &synced) {
-        // A precaution for another start.
-        tracing::warn!(error = %error(path, refusal), "no copy of the ledger's first page is kept");
+        // A precaution for another start. The file is open, so it is not set aside here: the check of the structure names what is wrong.
+        let reason = match refusal {
+            OpenRefusal::Synced(error) => error.to_string(),
+            OpenRefusal::Sql(error) => error.to_string(),
+            OpenRefusal::Newer(_) | OpenRefusal::NoLog => String::new(),
+        };
+        tracing::warn!(reason, "no copy of the ledger's first page is kept");
     }
     for (table, row) in lost {
         drop(rows.corrupt.add(table, row));
