@@ -14,6 +14,7 @@ use caduceus_actors::settings::{Environment, client_of_command};
 use caduceus_contract::wire::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, select};
+use tracing_subscriber::filter::LevelFilter;
 use zeroize::Zeroizing;
 
 use super::signals::{SignalAction, Signals};
@@ -40,9 +41,10 @@ pub(crate) struct ConnectorArguments {
 /// Serves until SIGINT, SIGTERM or SIGQUIT; if started from a terminal, also until that hangs up.
 pub(crate) fn run(arguments: ConnectorArguments) -> ExitCode {
     let redactor = caduceus_actors::profile::Redactor::default();
-    super::log::init(&redactor, "info", super::log::LogFormat::Text);
+    let environment = Environment::capture();
+    super::log::init(&redactor, &environment, LevelFilter::INFO, super::log::LogFormat::Text);
     super::signals::catch_unused();
-    match actix_web::rt::System::new().block_on(serve(arguments)) {
+    match actix_web::rt::System::new().block_on(serve(arguments, &environment)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out::print_error(&format!("{error:#}"));
@@ -51,11 +53,11 @@ pub(crate) fn run(arguments: ConnectorArguments) -> ExitCode {
     }
 }
 
-async fn serve(arguments: ConnectorArguments) -> anyhow::Result<()> {
+async fn serve(arguments: ConnectorArguments, environment: &Environment) -> anyhow::Result<()> {
     let ConnectorArguments { bind, data, open } = arguments;
     let mut signals = Signals::listen().context("cannot await signals")?;
     let mut warnings = Vec::new();
-    let http = client_of_command(&Environment::capture(), &mut warnings);
+    let http = client_of_command(environment, &mut warnings);
     for warning in warnings {
         tracing::warn!(warning, "configuration warning");
     }

@@ -17,6 +17,7 @@ use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings};
 use tokio::sync::oneshot;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::connector::ClientPost;
 use super::life::{self, GatewayLaunch};
@@ -46,9 +47,11 @@ pub(crate) struct DemoArguments {
 
 pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
     let redactor = Redactor::default();
-    log::init(&redactor, if arguments.verbose { "info" } else { "error" }, LogFormat::Text);
+    let environment = Environment::capture();
+    let level = if arguments.verbose { LevelFilter::INFO } else { LevelFilter::ERROR };
+    log::init(&redactor, &environment, level, LogFormat::Text);
     signals::catch_unused();
-    match run_demo(arguments, redactor) {
+    match run_demo(arguments, redactor, environment) {
         Ok(code) => code,
         Err(error) => {
             out::print_error(&format!("{error:#}"));
@@ -57,13 +60,13 @@ pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
     }
 }
 
-fn run_demo(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
+fn run_demo(arguments: &DemoArguments, redactor: Redactor, environment: Environment) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
     let connector = DemoConnector::start(arguments.chat_bind)?;
     write_home(home.path(), &connector).context("the files of the temporary home cannot be written")?;
 
-    let settings = Settings::load(home.path(), Environment::capture())?;
+    let settings = Settings::load(home.path(), environment)?;
     let chat = connector.handle.url();
     let launch = GatewayLaunch {
         settings,

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
-use caduceus_actors::files::{FileError, LockFile, Symlinks, Unusable, own, small};
+use caduceus_actors::files::{FileError, INHERITED_FOR, LockFile, Symlinks, Unusable, own, small};
 use caduceus_actors::locked::locked;
 use caduceus_actors::status::identity;
 use caduceus_actors::system_error::is_temporary;
@@ -146,12 +146,12 @@ fn watch(held: &Weak<Mutex<HeldFile>>) {
 fn lock(home: &Path) -> Result<LockFile, HomeLockError> {
     let path = home.join(LOCK);
     let unusable = |source| HomeLockError::Unusable { path: path.clone(), source };
-    let until = Instant::now() + CHECK_TIMEOUT;
+    let since = Instant::now();
     loop {
         let file = open(&path).map_err(HomeLockError::File)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+            Err(TryLockError::WouldBlock) if since.elapsed() < lock_timeout(home) => {
                 thread::sleep(CHECK_TIMEOUT / 10);
                 continue;
             }
@@ -168,6 +168,11 @@ fn lock(home: &Path) -> Result<LockFile, HomeLockError> {
         }
         fs::remove_file(&path).map_err(unusable)?;
     }
+}
+
+/// How long a start waits for the lock: briefly for a gateway that runs, longer if its holder has ended.
+fn lock_timeout(home: &Path) -> Duration {
+    if holder(home).is_some() { CHECK_TIMEOUT } else { INHERITED_FOR }
 }
 
 fn open(path: &Path) -> Result<LockFile, FileError> {
@@ -235,6 +240,22 @@ mod tests {
             let gateway = threads.spawn(|| HomeLock::take(home.path(), &own()));
             thread::sleep(CHECK_TIMEOUT / 5);
             drop(checker);
+            assert!(gateway.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn a_home_is_taken_once_the_child_that_a_killed_gateway_had_forked_has_executed_its_program() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(LOCK);
+        fs::write(&path, r#"{"kind":"hermes-gateway","pid":1,"start_time":1}"#).unwrap();
+        let inherited = open(&path).unwrap();
+        inherited.try_lock().unwrap();
+        thread::scope(|threads| {
+            let gateway = threads.spawn(|| HomeLock::take(home.path(), &own()));
+            // Longer than a start waits for a gateway that runs.
+            thread::sleep(CHECK_TIMEOUT * 3);
+            drop(inherited);
             assert!(gateway.join().unwrap().is_ok());
         });
     }

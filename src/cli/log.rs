@@ -12,8 +12,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use caduceus_actors::profile::Redactor;
+use caduceus_actors::settings::Environment;
 use caduceus_supervision::install_panic_hook;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -32,8 +33,12 @@ static LOG: OnceLock<LogSink> = OnceLock::new();
 /// The rate limit of the log.
 static LIMIT: OnceLock<LogLimit> = OnceLock::new();
 
-/// Sets up the log and the panic hook. `filter` is in the form of `RUST_LOG`, which takes precedence.
-pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
+/// The variable with a filter, such as `info,caduceus_actors::relay=debug`: levels, each for a module and those below it.
+const FILTER_VARIABLE: &str = "RUST_LOG";
+
+/// Sets up the log and the panic hook. Lines below `level` are not logged, unless `RUST_LOG` has a filter; one that cannot be
+/// read is reported in the log.
+pub(crate) fn init(redactor: &Redactor, environment: &Environment, level: LevelFilter, format: LogFormat) {
     let sink = LOG.get_or_init(|| {
         let queue = LogQueue::default();
         // Without a thread the lines are counted, once the queue is full, and the gateway serves.
@@ -41,17 +46,33 @@ pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
             queue.start(Box::new(|bytes| Stream::Error.write(bytes)), Box::new(move |lost| lost_lines(lost, format)));
         LogSink { redactor: redactor.clone(), queue, format }
     });
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    let (filter, unusable) = filter_of(environment.own.get(FILTER_VARIABLE).map(String::as_str), level);
     // Its internal errors would bypass the queue.
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(sink).with_ansi(false).log_internal_errors(false);
+    let log = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(sink)
+        .with_ansi(false)
+        .log_internal_errors(false);
     let limit = LIMIT.get_or_init(LogLimit::new).clone();
     match format {
-        LogFormat::Text => log.finish().with(limit).init(),
-        LogFormat::Json => log.json().finish().with(limit).init(),
+        LogFormat::Text => log.finish().with(filter).with(limit).init(),
+        LogFormat::Json => log.json().finish().with(filter).with(limit).init(),
     }
     let redactor = redactor.clone();
     install_panic_hook(move |text| redactor.redact(text).into_owned());
+    if let Some(error) = unusable {
+        tracing::warn!(%error, level = %level, "RUST_LOG is not a filter of the log, and is ignored");
+    }
+}
+
+/// The filter of the given variable, and why it is not used.
+fn filter_of(variable: Option<&str>, level: LevelFilter) -> (Targets, Option<ParseError>) {
+    let default = Targets::new().with_default(level);
+    match variable.filter(|filter| !filter.trim().is_empty()).map(str::parse) {
+        None => (default, None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (default, Some(error)),
+    }
 }
 
 /// Writes `line` to the log. Returns whether there is a log.
@@ -117,5 +138,37 @@ impl io::Write for EventWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn a_variable_has_a_level_for_a_module_and_those_below_it() {
+        let (filter, unusable) = filter_of(Some("warn,caduceus_actors::relay=debug"), LevelFilter::INFO);
+        assert!(unusable.is_none());
+        assert!(filter.would_enable("caduceus_actors::relay::actor", &Level::DEBUG));
+        assert!(!filter.would_enable("caduceus_actors::drain", &Level::INFO));
+    }
+
+    #[test]
+    fn without_a_filter_the_level_of_the_command_holds() {
+        for variable in [None, Some(""), Some("  ")] {
+            let (filter, unusable) = filter_of(variable, LevelFilter::ERROR);
+            assert!(unusable.is_none());
+            assert!(filter.would_enable("caduceus", &Level::ERROR) && !filter.would_enable("caduceus", &Level::WARN));
+        }
+    }
+
+    #[test]
+    fn an_unusable_filter_is_reported_and_ignored() {
+        for variable in ["info,caduceus=loud", "caduceus[span{field=1}]=debug", "info=debug=trace"] {
+            let (filter, unusable) = filter_of(Some(variable), LevelFilter::INFO);
+            assert!(unusable.is_some(), "{variable}");
+            assert!(filter.would_enable("caduceus", &Level::INFO) && !filter.would_enable("caduceus", &Level::DEBUG));
+        }
     }
 }

@@ -9,6 +9,7 @@ use caduceus_actors::honcho::steps::{RefreshStep, StepHook};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings, find_home};
 use caduceus_actors::status::identity;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::arguments;
 use super::dumps::forbid_dumps;
@@ -49,14 +50,14 @@ pub(crate) struct ServeArguments {
 pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
     let started = Instant::now();
     let redactor = Redactor::default();
-    log::init(&redactor, "info", arguments.log);
+    let environment = Environment::capture();
+    log::init(&redactor, &environment, LevelFilter::INFO, arguments.log);
     signals::catch_unused();
     if !arguments.dumpable
         && let Err(error) = forbid_dumps()
     {
         tracing::warn!(%error, "other processes of this user can read the memory of this process");
     }
-    let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);
     let settings = match Settings::load(&home, environment) {
         Ok(settings) => settings,

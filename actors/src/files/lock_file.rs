@@ -3,6 +3,14 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Deref;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the lock of a killed process may still be held: a child that it had forked keeps it until it executes its program.
+pub const INHERITED_FOR: Duration = Duration::from_secs(5);
+
+/// Pause between two tries.
+const TRY_EVERY: Duration = Duration::from_millis(10);
 
 /// A file for an exclusive lock. Dropping it releases the lock.
 ///
@@ -25,6 +33,20 @@ impl LockFile {
     #[expect(clippy::disallowed_methods, reason = "released by the drop")]
     pub fn try_lock(&self) -> Result<(), TryLockError> {
         self.0.try_lock()
+    }
+
+    /// Takes the lock, and waits for it for at most `limit`. Blocks the thread.
+    ///
+    /// # Errors
+    /// [`TryLockError::WouldBlock`] if another has the lock all the time.
+    pub fn lock_within(&self, limit: Duration) -> Result<(), TryLockError> {
+        let until = Instant::now() + limit;
+        loop {
+            match self.try_lock() {
+                Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(TRY_EVERY),
+                tried => return tried,
+            }
+        }
     }
 
     /// Whether another process has the lock at present; if not, it is held shared for a moment.

@@ -7,6 +7,7 @@ use std::fs::{File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -24,6 +25,10 @@ use super::whole_rows::LostRows;
 use crate::error_chain::error_chain;
 use crate::files::{LockFile, Symlinks, own, small};
 use crate::system_error::is_temporary;
+
+/// How long a start waits for the lock. The home is locked already, so the holder is a child of a killed gateway that has not
+/// executed its program yet, or a gateway with another home.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the ledger was not opened. In every case nothing was deleted.
 #[derive(Debug, thiserror::Error)]
@@ -248,12 +253,12 @@ fn is_corrupt(error: &rusqlite::Error) -> bool {
 }
 
 /// Ensures that none of our processes writes the file. The lock is a separate file, because SQLite loses its own locks when
-/// any code in the process closes the file.
+/// any code in the process closes the file. Waits for a child of a killed gateway.
 fn lock(path: &Path) -> Result<LockFile, OpenError> {
     let lock = with_ending(path, ".lock");
     let file = |source| OpenError::File { path: lock.clone(), source };
     let lock_file = LockFile::new(private(&lock).map_err(file)?);
-    match lock_file.try_lock() {
+    match lock_file.lock_within(LOCK_TIMEOUT) {
         Ok(()) => Ok(lock_file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
         Err(TryLockError::Error(source)) => Err(file(source)),
