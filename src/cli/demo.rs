@@ -22,7 +22,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::connector::ClientPost;
 use super::life::{self, GatewayLaunch};
 use super::log::{self, LogFormat};
-use super::signals;
+use super::signals::{self, Signals};
 use crate::out;
 use caduceus_connector::{ConnectorHandle, ConnectorOptions, Credentials};
 
@@ -62,6 +62,8 @@ pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
 
 fn run_demo(arguments: &DemoArguments, redactor: Redactor, environment: Environment) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
+    // Before there is a home, which must be removed.
+    let signals = Signals::listen_early().context("signals cannot be handled")?;
     let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
     let connector = DemoConnector::start(arguments.chat_bind)?;
     write_home(home.path(), &connector).context("the files of the temporary home cannot be written")?;
@@ -76,6 +78,7 @@ fn run_demo(arguments: &DemoArguments, redactor: Redactor, environment: Environm
         allow_faults: true,
         insecure_loopback_drain: true,
         refresh_steps: StepHook::default(),
+        signals: Some(signals),
     };
     let code = life::run(launch, |address| announce_demo(&chat, address, home.path()));
     connector.stop();

@@ -50,6 +50,8 @@ pub(super) struct GatewayLaunch {
     pub(super) insecure_loopback_drain: bool,
     /// Called at every step of every refresh of a grant.
     pub(super) refresh_steps: StepHook,
+    /// Signals handled from an earlier time on. Without them a signal ends a start that hangs on the disk.
+    pub(super) signals: Option<Signals>,
 }
 
 /// Runs a gateway to its end. `announce` gets the address once it serves.
@@ -106,6 +108,7 @@ impl GatewayProcess {
             allow_faults,
             insecure_loopback_drain,
             refresh_steps,
+            signals,
         } = launch;
         for warning in &settings.warnings {
             warn!("{warning}");
@@ -136,7 +139,9 @@ impl GatewayProcess {
             report(status_reporter, &error, code)
         })?;
         // Not earlier: until here, a signal must end a start that hangs on the disk.
-        let signals = Signals::listen().map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
+        let signals = signals
+            .map_or_else(Signals::listen, Ok)
+            .map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
         let root = Mailbox::new();
         let watched = watchdog.clone();
         let options = HttpOptions {

@@ -79,6 +79,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
         allow_faults: arguments.allow_faults,
         insecure_loopback_drain: arguments.insecure_loopback_drain,
         refresh_steps: arguments.stall_refresh.map_or_else(StepHook::default, stall_at),
+        signals: None,
     };
     life::run(launch, |address| {
         out::announce_address(format!("http://{address}"));

@@ -55,6 +55,17 @@ impl Signals {
         })
     }
 
+    /// The same before there is a runtime. A signal that arrives until then is the first one that [`Self::next`] returns.
+    ///
+    /// # Errors
+    /// The error of the system.
+    pub(super) fn listen_early() -> io::Result<Self> {
+        // The handlers outlive the runtime in which they were registered, and the next runtime passes on what they noted.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let _entered = runtime.enter();
+        Self::listen()
+    }
+
     /// The next signal.
     pub(super) async fn next(&mut self) -> SignalAction {
         let on_hangup = self.on_hangup;

@@ -1,12 +1,14 @@
 //! Signals, and how a gateway ends.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::manager::Manager;
-use crate::support::{Process, SOON, binary, wait_for};
+use crate::support::{Process, SOON, binary, wait_for, wait_for_exit};
 use crate::world::World;
 
 /// Writes the signals that it ignores, blocks and catches, as the kernel reports them, and its guard; then runs for the given time.
@@ -58,6 +60,25 @@ async fn ignored_signals_do_not_end_a_gateway_or_the_guard_of_a_turn() {
     world.write("go", "");
     world.answer("m1").await;
     assert!(world.stop_gateway().success());
+}
+
+#[actix_web::test]
+async fn a_demo_that_is_stopped_while_it_starts_leaves_no_home_behind() {
+    let parent = tempfile::tempdir().unwrap();
+    let is_empty = || fs::read_dir(parent.path()).unwrap().next().is_none();
+    for signal in [Signal::INT, Signal::TERM, Signal::QUIT] {
+        let mut command = binary();
+        command.arg("demo").env("TMPDIR", parent.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let begun = Instant::now();
+        while is_empty() {
+            assert!(begun.elapsed() < SOON, "no temporary home");
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let ended = wait_for_exit(&mut child, SOON);
+        assert_eq!((ended.code(), is_empty()), (Some(0), true), "{signal:?}: {ended}");
+    }
 }
 
 #[actix_web::test]
