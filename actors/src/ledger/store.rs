@@ -183,6 +183,8 @@ pub struct Expiry {
 pub struct Deleted {
     /// The change of the number of rows.
     pub(super) delta: RowCounts,
+    /// Rows among them that were in excess and not old enough.
+    pub(super) early: i64,
     /// Whether the next slice may have expired rows as well.
     pub(super) more: bool,
 }

@@ -269,6 +269,9 @@ impl<S: Store> Writer<S> {
         self.shared.begin();
         let outcome = self.store.delete_expired(&expiry(&self.row_counts, now_ms()));
         self.retention.swept(&outcome);
+        if let Some(rows) = self.retention.early() {
+            tracing::warn!(rows, "the ledger has too many rows: the oldest were deleted before seven days");
+        }
         match outcome {
             Ok(deleted) => self.row_counts.add(&deleted.delta),
             // It has no caller, and the next write shows whether the disk works.

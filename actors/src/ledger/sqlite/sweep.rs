@@ -55,7 +55,7 @@ impl Sweep {
     pub(super) fn delete(&mut self, store: &mut SqliteTransaction<'_>, expiry: &Expiry) -> rusqlite::Result<Deleted> {
         let connection = store.connection;
         let mut delta = RowCounts::default();
-        let mut more = false;
+        let (mut more, mut early) = (false, 0);
         for (table, cursor) in TABLES.iter().zip(&mut self.cursors) {
             let page = page(connection, table, *cursor, expiry.slice)?;
             let expired = expired(&page, table.ended_from, expiry.changed_before_ms, (table.excess)(expiry));
@@ -63,6 +63,7 @@ impl Sweep {
             let mut delete_marks =
                 connection.prepare_cached(&format!("DELETE FROM {}_marks WHERE id = ?", table.name))?;
             for row in &expired {
+                early += i64::from(row.changed_at_ms >= expiry.changed_before_ms);
                 delete.execute([row.id])?;
                 delete_marks.execute([row.id])?;
                 (table.on_delete)(connection, row)?;
@@ -74,14 +75,14 @@ impl Sweep {
                     *count -= 1;
                 }
             }
-            // A page without a deletion is younger than the rest, or full of open rows.
+            // Behind a page of ended rows without a deletion all are younger. An open row says nothing about those behind it.
             let whole = i64::try_from(page.len()).is_ok_and(|len| len >= expiry.slice);
-            let open = page.iter().all(|row| !row.has_ended(table.ended_from));
+            let open = page.iter().any(|row| !row.has_ended(table.ended_from));
             let continues = whole && (!expired.is_empty() || open);
             *cursor = page.last().filter(|_| continues).map_or(0, |row| row.id);
             more |= continues;
         }
-        Ok(Deleted { delta, more })
+        Ok(Deleted { delta, early, more })
     }
 }
 

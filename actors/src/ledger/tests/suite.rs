@@ -40,8 +40,10 @@ macro_rules! suite_on {
                 a_reply_that_waits_again_was_no_attempt
             }
             retention {
+                an_open_row_among_young_ones_hides_no_expired_rows_behind_them
                 ended_rows_are_deleted_by_age_and_open_ones_never
                 rows_in_excess_are_deleted_oldest_first_and_the_newest_row_stays
+                rows_deleted_before_their_time_are_counted
                 a_backlog_of_expired_rows_is_deleted_in_slices
             }
             retrying {

@@ -112,3 +112,28 @@ pub(super) fn a_backlog_of_expired_rows_is_deleted_in_slices<H: TestHome>() {
     assert_eq!(events(&mut store, InboundState::Done), []);
     assert_eq!(events(&mut store, InboundState::Held).len(), 3);
 }
+
+pub(super) fn an_open_row_among_young_ones_hides_no_expired_rows_behind_them<H: TestHome>() {
+    let home = H::new();
+    let mut store = home.open_store();
+    record_at(&mut store, OLD, 0, InboundState::Held);
+    let late = record_at(&mut store, OLD, 1, InboundState::Received);
+    commit(&mut store, NEW, &mark(late, InboundState::Done));
+    for number in 2..4 {
+        record_at(&mut store, OLD, number, InboundState::Done);
+    }
+    record_at(&mut store, NEW, 4, InboundState::Received);
+    sweep(&mut store, 0, 2);
+    let left: Vec<_> = events(&mut store, InboundState::Done).iter().map(|row| row.id).collect();
+    assert_eq!(left, [late]);
+}
+
+pub(super) fn rows_deleted_before_their_time_are_counted<H: TestHome>() {
+    let home = H::new();
+    let mut store = home.open_store();
+    for (number, now_ms) in (0..).zip([OLD, OLD, NEW, NEW, NEW]) {
+        record_at(&mut store, now_ms, number, InboundState::Done);
+    }
+    let expiry = Expiry { changed_before_ms: 2_000, excess_inbound: 3, excess_outbound: 0, slice: 100 };
+    assert_eq!(store.delete_expired(&expiry).unwrap().early, 1);
+}
