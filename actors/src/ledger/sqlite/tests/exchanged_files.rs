@@ -1,6 +1,8 @@
 //! Files that are put beside a ledger, or in its place.
 
 use super::*;
+use crate::ledger::sqlite::carry_over::{CarryError, DamagedFile, carry_over};
+use crate::ledger::sqlite::high_water::write_back;
 use crate::ledger::sqlite::names::with_ending;
 use crate::ledger::tests::received;
 
@@ -41,4 +43,53 @@ fn an_exchange_that_was_begun_is_finished_and_reported() {
     assert_eq!(received(&writer).len(), 2);
     assert!(writer.view().damage.join("; ").contains("made of a damaged one"), "{:?}", writer.view().damage);
     assert!(!with_ending(&home.path, "-carried").exists());
+}
+
+/// What lies in the directory of a ledger because of an exchange: copies, the new file, and files set aside.
+fn left_beside(home: &Home) -> Vec<String> {
+    let names = home.path.parent().unwrap().read_dir().unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| ["-source", "-new", "-carried", ".damaged-"].iter().any(|part| name.contains(part))).collect()
+}
+
+#[test]
+fn an_exchange_that_fails_leaves_no_copy_that_takes_room() {
+    let home = closed(0..50);
+    let (synced, below_a_file) = (with_ending(&home.path, "-synced"), with_ending(&home.path, ".lock").join("aside"));
+    let damaged = DamagedFile { path: &home.path, aside: &below_a_file, head: None, is_cut: false, without_log: false };
+    // The new file is complete, and the damaged one gets no second name.
+    let failed = carry_over(&damaged);
+    assert!(matches!(failed, Err(CarryError::File(_))), "{failed:?}");
+    assert_eq!((left_beside(&home), home.path.exists(), synced.exists()), (vec![], true, true));
+    // The copy is complete, and cannot be read by this version.
+    home.peek().pragma_update(None, "user_version", 99).unwrap();
+    let failed = carry_over(&damaged);
+    assert!(matches!(failed, Err(CarryError::Newer(99))), "{failed:?}");
+    assert_eq!((left_beside(&home), home.path.exists(), synced.exists()), (vec![], true, true));
+}
+
+#[test]
+fn an_open_ledger_stays_at_its_path_if_no_copy_of_its_first_page_can_be_made() {
+    let home = closed(0..0);
+    let before = std::fs::metadata(&home.path).unwrap().len();
+    let writer = home.open();
+    let long = caduceus_contract::json::RawJson::of(&"x".repeat(400_000));
+    wait(writer.ask(RecordInbound { event: long, ..event(1) })).unwrap();
+    close(&writer);
+    let writer = home.open();
+    record(&writer, 2);
+    // As a killed process leaves it, without the pages behind those that a start reads: SQLite refuses to write the log back.
+    let cut = Home::new();
+    for ending in ["", "-wal"] {
+        std::fs::copy(with_ending(&home.path, ending), with_ending(&cut.path, ending)).unwrap();
+    }
+    std::fs::File::options().write(true).open(&cut.path).unwrap().set_len(before).unwrap();
+    // The reason is made into text only for a log that is written.
+    let log = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+    let writer = tracing::subscriber::with_default(log, || cut.open());
+    let refused = write_back(&cut.peek()).expect_err("the file is too short for its log");
+    assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt));
+    assert_eq!(wait(writer.ask(ReadInbound { id: InboundId(2) })).unwrap().event, event(2).event.get());
+    assert_eq!((left_beside(&cut), cut.path.exists()), (vec![], true));
+    assert_eq!(writer.view().write_error, None);
 }
