@@ -7,6 +7,7 @@ pub(crate) mod original;
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -24,6 +25,15 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
 pub(crate) fn long() -> bool {
     std::env::var_os("CADUCEUS_LONG").is_some()
+}
+
+/// The seeds of a test: `short` of them, or `long` with `CADUCEUS_LONG`, or those of `CADUCEUS_SEEDS=FROM..TO`.
+#[expect(clippy::disallowed_methods, reason = "a test has no settings")]
+pub(crate) fn seeds(short: u64, many: u64) -> Range<u64> {
+    let Some(seeds) = std::env::var_os("CADUCEUS_SEEDS") else { return 0..if long() { many } else { short } };
+    let seeds = seeds.into_string().expect("CADUCEUS_SEEDS is text");
+    let (from, to) = seeds.split_once("..").expect("CADUCEUS_SEEDS is FROM..TO");
+    from.parse().expect("FROM is a number")..to.parse().expect("TO is a number")
 }
 
 /// The binary under test, killed when dropped.
