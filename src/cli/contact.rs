@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use actix_web::rt::System;
+use caduceus_actors::ledger::OpenError;
+use caduceus_contract::messages::ledger::LedgerError;
 
 pub(super) use client::GatewayClient;
 pub(super) use selector::{Contact, GatewaySelector, Presence};
@@ -61,6 +63,12 @@ pub(super) enum CommandError {
         /// One sentence.
         detail: String,
     },
+    /// The ledger of the home cannot be opened.
+    #[error(transparent)]
+    OpenLedger(OpenError),
+    /// The ledger of the home refuses.
+    #[error(transparent)]
+    Ledger(LedgerError),
     /// The system denies permission.
     #[error("this user has no permission to signal process {0}")]
     NotPermitted(u32),
@@ -80,6 +88,12 @@ impl CommandError {
             Self::Home { .. } | Self::Token { .. } | Self::Address => super::CONFIGURATION,
             Self::NoGateway(_) => super::NO_GATEWAY,
             Self::Marker { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => super::NOT_PERMITTED,
+            Self::OpenLedger(error) if error.is_temporary() => super::TRY_AGAIN,
+            Self::OpenLedger(_) => super::CONFIGURATION,
+            Self::Ledger(LedgerError::Unwritable(_) | LedgerError::Closed) => super::TRY_AGAIN,
+            Self::Ledger(LedgerError::Missing { .. } | LedgerError::Corrupt { .. } | LedgerError::Final { .. }) => {
+                super::NOT_REACHED
+            }
             Self::NotPermitted(_) | Self::Refused { status: 401 | 403, .. } => super::NOT_PERMITTED,
             Self::Marker { .. } | Self::NoAnswer(_) | Self::Refused { status: 429 | 500.., .. } => super::TRY_AGAIN,
             Self::Refused { .. } | Self::NotReached(_) => super::NOT_REACHED,

@@ -17,6 +17,7 @@ mod finding;
 mod gateways;
 pub(crate) mod guard;
 pub(crate) mod honcho;
+pub(crate) mod ledger;
 mod life;
 mod lock;
 pub(crate) mod log;

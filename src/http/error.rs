@@ -7,8 +7,10 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use caduceus_contract::messages::dispatch::{NotRecorded, UnknownTurn};
+use caduceus_contract::api::ledger_changes::RowRefusal;
+use caduceus_contract::messages::dispatch::{NotRecorded, RowError, UnknownTurn};
 use caduceus_contract::messages::drain::CancelError;
+use caduceus_contract::messages::ledger::LedgerError;
 use caduceus_contract::wire::event::EventError;
 use caduceus_contract::wire::provisioning::ErrorBody;
 use caduceus_supervision::{AskError, OperateError};
@@ -93,6 +95,15 @@ pub(crate) enum ApiError {
     /// No such turn.
     #[error(transparent)]
     Turn(#[from] UnknownTurn),
+    /// The ledger has no such row, or cannot read or write it.
+    #[error("{}", ledger_text(.0))]
+    Ledger(#[source] LedgerError),
+    /// The state of a row does not allow it.
+    #[error(transparent)]
+    Row(RowRefusal),
+    /// The part of the gateway that has the row cannot decide at present.
+    #[error("not at the moment; try again")]
+    NotNow,
     /// The process is stopping already.
     #[error("the gateway is stopping already")]
     Stopping,
@@ -165,6 +176,11 @@ impl ApiError {
                 ApiErrorCode::Stopping
             }
             Self::Turn(_) => ApiErrorCode::UnknownTurn,
+            Self::Ledger(LedgerError::Missing { .. }) => ApiErrorCode::NoSuchRow,
+            Self::Ledger(LedgerError::Corrupt { .. }) => ApiErrorCode::RowCorrupt,
+            Self::Row(_) | Self::Ledger(LedgerError::Final { .. }) => ApiErrorCode::RowRefused,
+            Self::NotNow => ApiErrorCode::NotNow,
+            Self::Ledger(LedgerError::Unwritable(_) | LedgerError::Closed) => ApiErrorCode::LedgerUnavailable,
             Self::NotReady(_) => ApiErrorCode::NotReady,
             Self::Unhealthy => ApiErrorCode::Unhealthy,
             Self::Unsigned => ApiErrorCode::UnsignedDelivery,
@@ -181,9 +197,37 @@ impl ApiError {
     /// Whether it is logged as a warning. A probe that gets "not ready" is not, nor are errors that unknown peers can cause
     /// without limit: evictions are counted, and logged once a minute.
     pub(super) fn is_warning(&self) -> bool {
-        let expected =
-            matches!(self, Self::NotReady(_) | Self::Unhealthy | Self::TooManyDeliveries | Self::TooManyViewers);
+        let expected = matches!(
+            self,
+            Self::NotReady(_) | Self::NotNow | Self::Unhealthy | Self::TooManyDeliveries | Self::TooManyViewers
+        );
         self.status_code().is_server_error() && !expected
+    }
+}
+
+impl From<RowError> for ApiError {
+    fn from(error: RowError) -> Self {
+        match error {
+            RowError::Refused(refusal) => Self::Row(refusal),
+            RowError::Ledger(error) => Self::Ledger(error),
+            RowError::OtherDispatcher | RowError::NotNow => Self::NotNow,
+        }
+    }
+}
+
+impl From<LedgerError> for ApiError {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+/// The error of the ledger, for a client: the system's error is only in the source.
+fn ledger_text(error: &LedgerError) -> String {
+    match error {
+        LedgerError::Unwritable(_) | LedgerError::Closed => "the ledger cannot be used at the moment".to_owned(),
+        LedgerError::Missing { .. } => "the ledger has no such row".to_owned(),
+        LedgerError::Corrupt { .. } => "the row is corrupt; it is kept and not used".to_owned(),
+        LedgerError::Final { .. } => error.to_string(),
     }
 }
 

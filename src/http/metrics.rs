@@ -180,6 +180,15 @@ fn grants_and_ledger(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     metrics.gauges("ledger_inbound", "Inbound events by state", "state", inbound);
     let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));
     metrics.gauges("ledger_outbound", "Outbound messages by state", "state", outbound);
+    let inbound = ledger.inbound_oldest_ms.iter().map(|(state, age)| (word(state), *age));
+    metrics.seconds_by("ledger_inbound_oldest_seconds", "Age of the oldest inbound event by state", "state", inbound);
+    let outbound = ledger.outbound_oldest_ms.iter().map(|(state, age)| (word(state), *age));
+    metrics.seconds_by(
+        "ledger_outbound_oldest_seconds",
+        "Age of the oldest outbound message by state",
+        "state",
+        outbound,
+    );
     metrics.counter("ledger_written", "Events and outbound messages written", ledger.written);
     metrics.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.write_error.is_none()));
 }
@@ -247,6 +256,21 @@ impl MetricsBuilder {
         let gauge = Gauge::<f64, AtomicU64>::default();
         gauge.set(Duration::from_millis(millis).as_secs_f64());
         self.0.register(name, help, gauge);
+    }
+
+    /// As [`MetricsBuilder::seconds`], one for each word.
+    fn seconds_by(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl IntoIterator<Item = (String, u64)>,
+    ) {
+        let family = Family::<Label, Gauge<f64, AtomicU64>>::default();
+        for (word, millis) in values {
+            family.get_or_create(&[(label, word)]).set(Duration::from_millis(millis).as_secs_f64());
+        }
+        self.0.register(name, help, family);
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) {

@@ -16,6 +16,7 @@ mod drain;
 mod error;
 mod feed;
 mod health;
+mod ledger;
 mod messages;
 mod metrics;
 mod names;
@@ -60,7 +61,7 @@ pub(crate) use messages::{AlreadyStopping, RestartProcess};
 use names::HostNames;
 use openapi::ApiDocument;
 use page::document::StatusPage;
-pub(crate) use ports::{Healthy, HttpPorts};
+pub(crate) use ports::{Healthy, HttpLedgerPorts, HttpPorts};
 use proxies::TrustedProxies;
 use registry::RouteRegistry;
 use relay::inbound::RelayInbound;
@@ -147,8 +148,9 @@ pub(crate) fn bind(options: HttpOptions, ports: HttpPorts) -> Result<BoundServer
             &options.drain_auth,
             options.insecure_loopback_drain,
             &options.home,
-            options.redactor,
+            options.redactor.clone(),
         )),
+        redactor: options.redactor,
         names: HostNames::new(address, options.values.names),
         proxies: TrustedProxies::new(options.values.trusted_proxies),
         page: StatusPage::new(options.allow_faults),
@@ -200,6 +202,7 @@ fn routes(mut registry: RouteRegistry<'_>, state: &ServerState) {
     drain::routes(&mut registry);
     restart::routes(&mut registry);
     turns::routes(&mut registry);
+    ledger::routes(&mut registry);
     relay::routes(&mut registry, &state.relay);
     metrics::routes(&mut registry);
     registry.close(&state.document);

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use caduceus_actors::status::changes::StatusChanges;
-use caduceus_contract::messages::dispatch::StopTurnById;
+use caduceus_contract::messages::dispatch::{DropRow, RetryRow, StopTurnById};
 use caduceus_contract::messages::drain::DrainControlPorts;
+use caduceus_contract::messages::ledger_control::LedgerControlPorts;
 use caduceus_contract::messages::status::{GetSnapshot, RefreshSnapshot, Subscribe};
 use caduceus_supervision::{InjectFault, Operate, Port};
 
@@ -31,10 +32,23 @@ pub(crate) struct HttpPorts {
     pub(crate) inject_fault: Port<InjectFault>,
     /// Stops one turn.
     pub(crate) stop_turn: Port<StopTurnById>,
+    /// What operators can do with the ledger.
+    pub(crate) ledger: HttpLedgerPorts,
     /// What it can do with the relay.
     pub(crate) relay: HttpRelayPorts,
     /// Ends the process so that it is started again.
     pub(crate) restart: Port<RestartProcess>,
+}
+
+/// What operators can do with the ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpLedgerPorts {
+    /// The ledger itself.
+    pub(crate) control: LedgerControlPorts,
+    /// Has a row sent again, by the dispatcher of its chat.
+    pub(crate) retry: Port<RetryRow>,
+    /// Gives up a row, as `retry`.
+    pub(crate) drop: Port<DropRow>,
 }
 
 /// Asks the watchdog whether all supervised threads respond. Cheap: it runs for each probe.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::web;
+use caduceus_actors::profile::Redactor;
 
 use super::admission::Admission;
 use super::auth::Authenticator;
@@ -24,6 +25,8 @@ pub(super) struct ServerState {
     pub(super) ports: HttpPorts,
     pub(super) feed: Arc<Feed>,
     pub(super) authenticator: Arc<Authenticator>,
+    /// Redacts secrets in texts of the ledger.
+    pub(super) redactor: Redactor,
     pub(super) names: HostNames,
     pub(super) proxies: TrustedProxies,
     pub(super) page: StatusPage,

@@ -190,6 +190,12 @@ const LEDGER: &[Field] = &[
     field("path", FieldKind::Text, "its path"),
     field("inbound", FieldKind::Map(&FieldKind::Count), "inbound events by state"),
     field("outbound", FieldKind::Map(&FieldKind::Count), "outbound messages by state"),
+    field(
+        "inbound_oldest_ms",
+        FieldKind::Map(&FieldKind::Count),
+        "milliseconds since the oldest inbound event was recorded, by state, of states that are open or dead",
+    ),
+    field("outbound_oldest_ms", FieldKind::Map(&FieldKind::Count), "the same of outbound messages"),
     field("written", FieldKind::Count, "events and outbound messages written since the process started"),
     field("damaged", FieldKind::Count, "rows found corrupt since the process started"),
     field("trouble", FieldKind::TextOrNull, "why nothing can be written at present"),

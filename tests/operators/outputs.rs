@@ -231,7 +231,7 @@ async fn a_command_ends_the_same_without_a_reader_and_reports_a_full_disk() {
     let _gateway = WithStreams::start(&mut serve(home.path()), None, None);
     address(home.path()).await;
     let path = home.path().to_str().unwrap();
-    let on_home: [&[&str]; 8] = [
+    let on_home: [&[&str]; 10] = [
         &["status"],
         &["status", "--json"],
         &["doctor"],
@@ -240,6 +240,8 @@ async fn a_command_ends_the_same_without_a_reader_and_reports_a_full_disk() {
         &["honcho", "status"],
         &["drain", "status"],
         &["drain", "cancel"],
+        &["ledger", "list"],
+        &["ledger", "check", "--last"],
     ];
     let others: [&[&str]; 5] =
         [&["--help"], &["serve", "--help"], &["--version"], &["secrets", "generate"], &["honcho", "login", "--help"]];

@@ -21,6 +21,7 @@ mod hostile;
 mod hostile_requests;
 mod hung_disk;
 mod kills;
+mod ledger;
 mod many_turns;
 mod markers;
 mod mistakes;

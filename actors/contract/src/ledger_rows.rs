@@ -33,7 +33,7 @@ pub enum InboundState {
     Failed,
     /// Its turn was interrupted by a shutdown, a crash or a stop.
     Interrupted,
-    /// It was refused; the chat was notified.
+    /// It was refused, or an operator gave it up; the chat was notified.
     Refused,
     /// It waits for a drain to end.
     Held,
@@ -51,7 +51,7 @@ pub enum OutboundState {
     Sending,
     /// The connector reported success.
     Delivered,
-    /// The connector reported failure.
+    /// The connector reported failure, or an operator gave it up or had it sent again as another row.
     Refused,
     /// It may or may not have been delivered.
     Ambiguous,
@@ -83,6 +83,12 @@ pub struct Receipt {
 
 /// Note of an event that a drain refused, until its chat is notified after the drain that it was not read.
 pub const REFUSED_BY_DRAIN: &str = "drain";
+
+/// In place of the text of an event or an action that was erased: its row stays, so that a repeated event is still found.
+pub const ERASED: &str = r#"{"erased":true}"#;
+
+/// Field of the text of an event on [`RELAY`](crate::wire::event::RELAY) that is no event: a frame that could not be used.
+pub const DEAD_LETTER: &str = "dead_letter";
 
 /// A waiting event, as a dispatcher needs it until its turn.
 #[derive(Debug, Clone, PartialEq)]

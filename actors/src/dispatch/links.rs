@@ -65,6 +65,11 @@ impl LinkTable {
         self.resending.remove(link) == Some(true)
     }
 
+    /// Whether the replies of this link are being sent again at this moment.
+    pub(super) fn is_resending(&self, link: &LinkId) -> bool {
+        self.resending.contains_key(link)
+    }
+
     /// The events whose link is no longer configured.
     pub(super) fn unlinked(&self) -> &UnlinkedEvents {
         &self.unlinked
@@ -88,6 +93,13 @@ impl UnlinkedEvents {
     /// How many there are, by link.
     pub(super) fn counts(&self) -> impl Iterator<Item = (LinkId, usize)> {
         self.0.iter().filter(|(_, events)| !events.is_empty()).map(|(link, events)| (link.clone(), events.len()))
+    }
+
+    /// Removes one; returns when it was recorded, if it was there.
+    pub(super) fn remove(&mut self, link: &LinkId, event: InboundId) -> Option<i64> {
+        let events = self.0.get_mut(link)?;
+        let at = events.iter().position(|(_, waiting)| *waiting == event)?;
+        events.remove(at).map(|(received_at_ms, _)| received_at_ms)
     }
 
     /// Takes those that were recorded before `oldest_ms`, at most `limit`.
@@ -133,6 +145,8 @@ mod tests {
         assert_eq!(unlinked.take_old(25, 2), [InboundId(1), InboundId(2)]);
         assert_eq!(unlinked.take_old(25, 2), [InboundId(4)]);
         assert_eq!(unlinked.take_old(25, 2), []);
-        assert_eq!(unlinked.counts().collect::<Vec<_>>(), [(gone, 1)]);
+        assert_eq!((unlinked.remove(&gone, InboundId(1)), unlinked.remove(&other, InboundId(3))), (None, None));
+        assert_eq!(unlinked.counts().collect::<Vec<_>>(), [(gone.clone(), 1)]);
+        assert_eq!((unlinked.remove(&gone, InboundId(3)), unlinked.counts().count()), (Some(30), 0));
     }
 }

@@ -9,6 +9,7 @@ mod lines; // Which session is next for a slot.
 mod session; // The waiting events of one session.
 mod slots; // How many turns run, over all dispatchers.
 mod turns; // The turns that have a slot.
+mod withdrawing; // How a waiting event leaves the plan without a turn.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -25,6 +26,7 @@ use lines::{LineId, StartLines};
 use session::{CurrentTurn, SessionQueue, SessionState, WaitingEvent};
 use slots::SlotWait;
 pub(super) use slots::{SlotAccess, SlotPlan};
+pub(super) use withdrawing::Withdrawal;
 
 /// Most events that wait in one session.
 const MAX_QUEUE: usize = 32;

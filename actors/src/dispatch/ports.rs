@@ -20,6 +20,7 @@ use caduceus_contract::messages::ledger::{
     LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, NoteRestart, ReadInbound,
     RecordInbound, RecordRefusalNotices, SettleTurn, WithdrawTurns,
 };
+use caduceus_contract::messages::ledger_control::{CloseRow, ReopenRow, ShowRow};
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
 use caduceus_supervision::{ChildSpec, Port, StartChildren, port_set};
@@ -86,6 +87,12 @@ port_set! {
         pub settle_turn: Port<SettleTurn>,
         /// Takes back turns that never started.
         pub withdraw_turns: Port<WithdrawTurns>,
+        /// Shows a row, for an operator.
+        pub show: Port<ShowRow>,
+        /// Makes a row wait again, for an operator.
+        pub reopen: Port<ReopenRow>,
+        /// Gives up a row, for an operator.
+        pub close: Port<CloseRow>,
     }
 }
 

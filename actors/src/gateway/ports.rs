@@ -8,8 +8,9 @@ use crate::relay::actor::RelayActor;
 use crate::status::changes::StatusChanges;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::ReloadConfig;
-use caduceus_contract::messages::dispatch::{AnnounceStop, StopSession, StopTurnById};
+use caduceus_contract::messages::dispatch::{AnnounceStop, DropRow, RetryRow, StopSession, StopTurnById};
 use caduceus_contract::messages::drain::{BeginShutdown, DrainControlPorts};
+use caduceus_contract::messages::ledger_control::LedgerControlPorts;
 use caduceus_contract::messages::profile::VerifyDelivery;
 use caduceus_contract::messages::relay::{Deliver, DormancyPorts, GoIdle};
 use caduceus_contract::messages::status::{GetSnapshot, Phase, RefreshSnapshot, Subscribe};
@@ -37,6 +38,12 @@ pub struct GatewayPorts {
     pub turns: Port<ListTurns>,
     /// Stops one turn.
     pub stop_turn: Port<StopTurnById>,
+    /// What operators can do with the ledger.
+    pub ledger: LedgerControlPorts,
+    /// Has a row of the ledger sent again.
+    pub retry_row: Port<RetryRow>,
+    /// Gives up a row of the ledger.
+    pub drop_row: Port<DropRow>,
     /// The links, that of the process first.
     pub links: Vec<LinkPort>,
     /// The profiles that accept signed deliveries over HTTP.

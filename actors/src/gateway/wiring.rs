@@ -28,8 +28,9 @@ use crate::relay::timings::LinkTimings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
 use crate::status::changes::StatusChanges;
 use caduceus_contract::link::LinkId;
-use caduceus_contract::messages::dispatch::StopSession;
+use caduceus_contract::messages::dispatch::{RowError, StopSession};
 use caduceus_contract::messages::drain::DrainControlPorts;
+use caduceus_contract::messages::ledger_control::LedgerControlPorts;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{
     Board, ChildSpec, Mailbox, Port, Readiness, RestartPolicy, StartContext, Strategy, Supervisor, SupervisorSpec,
@@ -260,6 +261,9 @@ impl Wiring {
             drain: DrainControlPorts::of(&boxes.drain),
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
+            ledger: LedgerControlPorts::of(&boxes.ledger),
+            retry_row: boxes.data.port_to_all(RowError::settles),
+            drop_row: boxes.data.port_to_all(RowError::settles),
             stop_turn: boxes.data.port_to_all(Result::is_ok),
             links: boxes.links.all().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
             deliveries: DeliveryPorts::new(self.served_profiles.clone(), boxes.links.clone()),

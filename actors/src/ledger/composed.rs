@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use super::failure::{Failure, StoreError};
 use super::repeats::LastReplies;
-use super::store::{InboundMark, OutboundMark, StoreTransaction, UnreadChat, Wrote};
+use super::store::{ErasedRows, InboundMark, OutboundMark, StoreTransaction, UnreadChat, Wrote};
 use super::work::{LedgerTransaction, Work, run_for_caller};
+use caduceus_contract::api::ledger::{RowDetail, RowsPage};
+use caduceus_contract::api::ledger_data::ExportPage;
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
     AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListOutbound,
     ListWaiting, LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound,
     Recorded, WaitingPage, WaitingRow,
 };
+use caduceus_contract::messages::ledger_control::{ErasePerson, ExportRows, ListRows, ShowRow};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
@@ -138,6 +141,18 @@ fn inbound_row(target: &Arc<Target>, id: InboundId, row: &EventRow) -> InboundRo
     }
 }
 
+fn outbound_row(target: &Arc<Target>, id: OutboundId, row: &ReplyRow) -> OutboundRow {
+    OutboundRow {
+        id,
+        inbound: row.inbound,
+        target: Arc::clone(target),
+        action: row.action.clone(),
+        state: row.mark.state,
+        attempts: u32::try_from(row.mark.attempts).expect("the model has a few attempts"),
+        recorded_at_ms: row.recorded_at_ms,
+    }
+}
+
 impl StoreTransaction for ModelTransaction<'_> {
     fn commit(self) -> Result<Wrote, StoreError> {
         *self.disk = self.rows;
@@ -233,6 +248,10 @@ impl StoreTransaction for ModelTransaction<'_> {
         Ok(OutboundId(number(self.rows.replies.len() - 1)))
     }
 
+    fn read_reply(&mut self, id: OutboundId) -> Result<OutboundRow, Failure> {
+        Ok(outbound_row(&self.rows.target, id, self.reply(id)?))
+    }
+
     fn reply_mark(&mut self, id: OutboundId) -> Result<OutboundMark, Failure> {
         Ok(self.reply(id)?.mark.clone())
     }
@@ -246,16 +265,8 @@ impl StoreTransaction for ModelTransaction<'_> {
     fn list_replies(&mut self, list: &ListOutbound) -> Result<Vec<OutboundRow>, Failure> {
         let rows = self.rows.replies.iter().enumerate().map(|(place, row)| (OutboundId(number(place)), row));
         let listed = rows.filter(|(id, row)| list.states.contains(&row.mark.state) && Some(*id) > list.after);
-        let outbound = |(id, row): (OutboundId, &ReplyRow)| OutboundRow {
-            id,
-            inbound: row.inbound,
-            target: Arc::clone(&self.rows.target),
-            action: row.action.clone(),
-            state: row.mark.state,
-            attempts: u32::try_from(row.mark.attempts).expect("the model has a few attempts"),
-            recorded_at_ms: row.recorded_at_ms,
-        };
-        Ok(listed.take(list.limit).map(outbound).collect())
+        let target = &self.rows.target;
+        Ok(listed.take(list.limit).map(|(id, row)| outbound_row(target, id, row)).collect())
     }
 
     fn append_history(&mut self, _: &AppendHistory) -> Result<(), Failure> {
@@ -268,5 +279,21 @@ impl StoreTransaction for ModelTransaction<'_> {
 
     fn note_restart(&mut self, _: &NoteRestart) -> Result<usize, Failure> {
         Ok(1)
+    }
+
+    fn list_rows(&mut self, _: &ListRows) -> Result<RowsPage, Failure> {
+        Ok(RowsPage { rows: Vec::new(), next: None })
+    }
+
+    fn show_row(&mut self, show: &ShowRow) -> Result<RowDetail, Failure> {
+        Ok(RowDetail::corrupt(show.id))
+    }
+
+    fn export_rows(&mut self, _: &ExportRows) -> Result<ExportPage, Failure> {
+        Ok(ExportPage { rows: Vec::new(), sessions: Vec::new(), next: None })
+    }
+
+    fn erase_person(&mut self, _: &ErasePerson) -> Result<ErasedRows, Failure> {
+        Ok(ErasedRows::default())
     }
 }

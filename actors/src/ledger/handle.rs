@@ -12,6 +12,7 @@ use super::shared::{Ended, SharedView};
 use super::store::Store;
 use super::work::Work;
 use super::writer::Writer;
+use caduceus_contract::api::ledger_changes::LedgerCheck;
 use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
 /// The handle of the thread that owns the database. Cheap to clone; the thread ends, with all its work done, when the
@@ -42,6 +43,7 @@ impl<S: Store> LedgerWriter<S> {
         let (jobs, queue) = queue();
         let shared = Arc::new(SharedView::new(path, store.row_counts(), store.corrupt_rows()));
         shared.set_damage(store.damage());
+        shared.request_check();
         let writer = Writer::new(store, queue, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         thread::Builder::new().name("ledger".to_owned()).spawn(move || {
@@ -83,6 +85,37 @@ impl<S: Store> LedgerWriter<S> {
     #[must_use]
     pub fn view(&self) -> LedgerView {
         self.shared.view()
+    }
+
+    /// The check of all rows, without the thread. One begins at open.
+    #[must_use]
+    pub fn check(&self) -> LedgerCheck {
+        self.shared.check()
+    }
+
+    /// Begins a check of all rows in the background, unless one runs.
+    pub fn check_again(&self) {
+        self.shared.request_check();
+        self.jobs.wake();
+    }
+
+    /// Removes what was deleted from the log, and returns the files beside the ledger that may have copies of rows.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unwritable`] if another program reads the log, or the disk refuses; worth retrying.
+    pub async fn clear_log(&self) -> Result<Vec<String>, LedgerError> {
+        let (to, answered) = oneshot::channel();
+        self.clear_log_for(Some(to));
+        answered.await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// As [`LedgerWriter::clear_log`]; the thread answers the caller behind `to`.
+    pub(super) fn clear_log_for(&self, to: Option<AnswerSender<Vec<String>>>) {
+        if self.shared.is_closing() || self.shared.has_ended() {
+            return;
+        }
+        self.shared.request_clear(to);
+        self.jobs.wake();
     }
 
     /// Calls `on_change` from the thread when the view has changed. Only the callback of the highest `generation` is called.

@@ -6,6 +6,7 @@
 //!
 //! Thread, jobs and operations are for any database, behind the trait `Store`. The files of `sqlite` alone use SQLite.
 
+mod closing;
 #[cfg(test)]
 pub(crate) mod composed;
 mod events;
@@ -13,6 +14,8 @@ mod failure;
 mod handle;
 mod jobs;
 mod notices;
+mod operators;
+mod reopening;
 mod repeats;
 mod replies;
 mod retention;
@@ -37,9 +40,10 @@ pub use sqlite::{OpenError, SqliteStore, peek, place};
 
 use crate::status::changes::StatusChanges;
 use caduceus_contract::messages::ledger::{GetLedger, LedgerError};
+use caduceus_contract::messages::ledger_control::{CheckLedger, ClearLog};
 use caduceus_supervision::{ExitReason, Fatal, Incarnation};
 use store::Store;
-use work::Work;
+pub use work::Work;
 
 /// Interval of checks whether the thread hangs or has ended; no message reports either.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -120,5 +124,34 @@ impl<S: Store> Handler<GetLedger> for LedgerActor<S> {
 
     fn handle(&mut self, _: GetLedger, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.writer.view())
+    }
+}
+
+impl<S: Store> Handler<CheckLedger> for LedgerActor<S> {
+    type Result = MessageResult<CheckLedger>;
+
+    fn handle(&mut self, CheckLedger { begin }: CheckLedger, _: &mut Self::Context) -> Self::Result {
+        if begin {
+            self.writer.check_again();
+        }
+        MessageResult(self.writer.check())
+    }
+}
+
+impl<S: Store> Handler<ClearLog> for LedgerActor<S> {
+    type Result = ClearedByWriter<S>;
+
+    fn handle(&mut self, _: ClearLog, _: &mut Self::Context) -> Self::Result {
+        ClearedByWriter(self.writer.clone())
+    }
+}
+
+/// As [`AnsweredByWriter`], of a log that is cleared between two transactions.
+#[derive(Debug)]
+pub struct ClearedByWriter<S: Store>(LedgerWriter<S>);
+
+impl<S: Store> MessageResponse<LedgerActor<S>, ClearLog> for ClearedByWriter<S> {
+    fn handle(self, _: &mut Context<LedgerActor<S>>, to: Option<OneshotSender<<ClearLog as Message>::Result>>) {
+        self.0.clear_log_for(to);
     }
 }

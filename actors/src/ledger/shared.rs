@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::states::RowCounts;
+use super::jobs::AnswerSender;
+use super::states::{OldestRows, RowCounts};
 use crate::locked::locked;
+use crate::time::now_ms;
+use caduceus_contract::api::ledger_changes::LedgerCheck;
 use caduceus_contract::messages::ledger::LedgerView;
 
 /// A disk that has not answered for this long counts as failed, even if it answers later.
@@ -27,7 +30,14 @@ pub(super) struct SharedView {
 #[derive(Default)]
 struct ViewParts {
     row_counts: RowCounts,
+    oldest: OldestRows,
     corrupt: u64,
+    /// The check of all rows.
+    check: LedgerCheck,
+    /// Whether a check was requested that has not begun.
+    check_requested: bool,
+    /// Callers who wait for the log to be cleared.
+    clear_requests: Vec<AnswerSender<Vec<String>>>,
     write_error: Option<String>,
     /// Operations that wait for the disk and are not refused.
     owed: usize,
@@ -58,7 +68,11 @@ pub(super) struct Ended(pub(super) Arc<SharedView>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.lock().has_ended = true;
+        let mut shown = self.0.lock();
+        shown.has_ended = true;
+        // Dropped without an answer, they find that it is closed.
+        shown.clear_requests.clear();
+        drop(shown);
         self.0.ended.notify_all();
     }
 }
@@ -73,11 +87,14 @@ impl SharedView {
         let shown = self.lock();
         let stalled = shown.busy.map(|since| since.elapsed()).filter(|age| *age >= STALL);
         let stalled = stalled.map(|age| format!("the disk has not answered for {} s", age.as_secs()));
+        let now_ms = now_ms();
         let lost = shown.has_ended.then(|| "the ledger's thread has ended".to_owned());
         LedgerView {
             path: self.path.clone(),
             inbound: shown.row_counts.inbound(),
             outbound: shown.row_counts.outbound(),
+            inbound_oldest_ms: shown.oldest.inbound_ages(now_ms),
+            outbound_oldest_ms: shown.oldest.outbound_ages(now_ms),
             written: shown.row_counts.written,
             corrupt: shown.corrupt,
             damage: shown.damage.clone(),
@@ -141,6 +158,61 @@ impl SharedView {
         }
         shown.missing = missing;
         true
+    }
+
+    /// The thread has looked for the oldest rows.
+    pub(super) fn set_oldest(&self, oldest: OldestRows) {
+        self.lock().oldest = oldest;
+    }
+
+    /// The check of all rows, as far as it is.
+    pub(super) fn check(&self) -> LedgerCheck {
+        let shown = self.lock();
+        let rows: i64 = shown.row_counts.inbound.iter().chain(&shown.row_counts.outbound).sum();
+        LedgerCheck {
+            rows: u64::try_from(rows).unwrap_or_default(),
+            corrupt: shown.corrupt,
+            damage: shown.damage.clone(),
+            // Without the thread nothing ends a check.
+            runs: shown.check.runs && !shown.has_ended,
+            ..shown.check.clone()
+        }
+    }
+
+    /// Requests a check; if one runs, that is the one.
+    pub(super) fn request_check(&self) {
+        let mut shown = self.lock();
+        if !shown.check.runs {
+            shown.check.runs = true;
+            shown.check_requested = true;
+        }
+    }
+
+    /// Whether a check is to begin.
+    pub(super) fn take_check_request(&self) -> bool {
+        std::mem::take(&mut self.lock().check_requested)
+    }
+
+    /// A check begins.
+    pub(super) fn check_begins(&self, now_ms: i64) {
+        self.lock().check = LedgerCheck { runs: true, begun_at_ms: Some(now_ms), ..LedgerCheck::default() };
+    }
+
+    /// The check has ended, or could not continue for this reason.
+    pub(super) fn check_ended(&self, now_ms: i64, error: Option<String>) {
+        let mut shown = self.lock();
+        shown.check =
+            LedgerCheck { runs: shown.check_requested, ended_at_ms: Some(now_ms), error, ..shown.check.clone() };
+    }
+
+    /// Requests that the log is cleared.
+    pub(super) fn request_clear(&self, to: Option<AnswerSender<Vec<String>>>) {
+        self.lock().clear_requests.extend(to);
+    }
+
+    /// The callers for whom the log is to be cleared.
+    pub(super) fn take_clear_requests(&self) -> Vec<AnswerSender<Vec<String>>> {
+        std::mem::take(&mut self.lock().clear_requests)
     }
 
     /// What the thread owes to the disk.

@@ -15,6 +15,11 @@ pub(super) const INBOUND_OPEN: usize = 4;
 /// As [`INBOUND_OPEN`], for outbound messages.
 pub(super) const OUTBOUND_OPEN: usize = 3;
 
+/// The state of events that were given up.
+pub(super) const INBOUND_DEAD: usize = 7;
+/// As [`INBOUND_DEAD`], of outbound messages.
+pub(super) const OUTBOUND_DEAD: usize = 5;
+
 const INBOUND: [InboundState; 8] = [
     InboundState::Received,
     InboundState::Running,
@@ -44,7 +49,7 @@ pub(super) fn inbound_code(state: InboundState) -> usize {
         InboundState::Done => 4,
         InboundState::Failed => 5,
         InboundState::Refused => 6,
-        InboundState::Dead => 7,
+        InboundState::Dead => INBOUND_DEAD,
     }
 }
 
@@ -55,7 +60,7 @@ pub(super) fn outbound_code(state: OutboundState) -> usize {
         OutboundState::Ambiguous => 2,
         OutboundState::Delivered => 3,
         OutboundState::Refused => 4,
-        OutboundState::Dead => 5,
+        OutboundState::Dead => OUTBOUND_DEAD,
     }
 }
 
@@ -65,6 +70,33 @@ pub(super) fn inbound_state(code: usize) -> Option<InboundState> {
 
 pub(super) fn outbound_state(code: usize) -> Option<OutboundState> {
     OUTBOUND.get(code).copied()
+}
+
+/// When the oldest row in each state that is open or dead was recorded, in milliseconds since 1970; `None` without one, and in other states.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OldestRows {
+    pub(super) inbound: [Option<i64>; INBOUND.len()],
+    pub(super) outbound: [Option<i64>; OUTBOUND.len()],
+}
+
+impl OldestRows {
+    /// The age of the oldest event in each state, in milliseconds at `now_ms`.
+    pub(super) fn inbound_ages(&self, now_ms: i64) -> BTreeMap<InboundState, u64> {
+        ages(&INBOUND, &self.inbound, now_ms)
+    }
+
+    /// As [`OldestRows::inbound_ages`], of outbound messages.
+    pub(super) fn outbound_ages(&self, now_ms: i64) -> BTreeMap<OutboundState, u64> {
+        ages(&OUTBOUND, &self.outbound, now_ms)
+    }
+}
+
+/// A time in the future, after a clock was set back, is age 0.
+fn ages<S: Copy + Ord>(states: &[S], oldest: &[Option<i64>], now_ms: i64) -> BTreeMap<S, u64> {
+    let age = |(state, at_ms): (&S, &Option<i64>)| {
+        Some((*state, u64::try_from(now_ms.saturating_sub((*at_ms)?)).unwrap_or_default()))
+    };
+    states.iter().zip(oldest).filter_map(age).collect()
 }
 
 /// How many rows are in each state, or how a transaction changes that.
@@ -114,6 +146,16 @@ mod tests {
             assert_eq!((outbound_code(state), outbound_state(code)), (code, Some(state)));
         }
         assert_eq!((inbound_state(INBOUND.len()), outbound_state(OUTBOUND.len())), (None, None));
+    }
+
+    #[test]
+    fn the_age_of_a_row_is_that_of_its_record_and_never_negative() {
+        let mut oldest = OldestRows::default();
+        oldest.inbound[INBOUND_DEAD] = Some(400);
+        oldest.inbound[0] = Some(2_000);
+        let ages = oldest.inbound_ages(1_000);
+        assert_eq!(ages, [(InboundState::Received, 0), (InboundState::Dead, 600)].into());
+        assert_eq!(oldest.outbound_ages(1_000), BTreeMap::new());
     }
 
     #[test]

@@ -7,13 +7,16 @@
 use std::sync::Arc;
 
 use super::failure::{Failure, StoreError};
-use super::states::RowCounts;
+use super::states::{OldestRows, RowCounts};
+use caduceus_contract::api::ledger::{RowDetail, RowsPage};
+use caduceus_contract::api::ledger_data::{ErasedPart, ExportPage};
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
     AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, ListInbound, ListOutbound, ListWaiting,
     LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, REFUSED_BY_DRAIN, RecordInbound, RecordOutbound,
     Recorded, WaitingPage,
 };
+use caduceus_contract::messages::ledger_control::{ErasePerson, ExportRows, ListRows, ShowRow};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
@@ -32,6 +35,9 @@ pub trait Store: Send + 'static {
     /// The number of rows in each state at open.
     fn row_counts(&self) -> RowCounts;
 
+    /// When the oldest rows were recorded. Its cost does not depend on the number of rows.
+    fn oldest_rows(&mut self) -> OldestRows;
+
     /// The number of rows found corrupt since it was opened.
     fn corrupt_rows(&self) -> u64;
 
@@ -46,6 +52,12 @@ pub trait Store: Send + 'static {
 
     /// Verifies the next slice of all rows, and what else is to be checked. Returns whether something is left.
     fn check_rows(&mut self) -> Result<bool, StoreError>;
+
+    /// Begins the checks of [`Store::check_rows`] again.
+    fn check_again(&mut self);
+
+    /// Removes what was deleted or replaced from the log. Returns the files that may have copies of rows.
+    fn clear_log(&mut self) -> Result<Vec<String>, StoreError>;
 
     /// The reason why what is written is lost, in a sentence, if there is one.
     fn check_files(&mut self) -> Option<String>;
@@ -99,6 +111,9 @@ pub trait StoreTransaction {
     /// Adds a reply with its mark.
     fn record_reply(&mut self, reply: &RecordOutbound, mark: OutboundMark) -> Result<OutboundId, Failure>;
 
+    /// One reply.
+    fn read_reply(&mut self, id: OutboundId) -> Result<OutboundRow, Failure>;
+
     /// The mark of a reply.
     fn reply_mark(&mut self, id: OutboundId) -> Result<OutboundMark, Failure>;
 
@@ -113,6 +128,19 @@ pub trait StoreTransaction {
 
     /// The last entries of a conversation. Corrupt ones are left out.
     fn load_history(&mut self, load: &LoadHistory) -> Result<Vec<HistoryEntry>, Failure>;
+
+    /// One page of rows for an operator. Looks at a limited number of rows, whatever the list asks for.
+    fn list_rows(&mut self, list: &ListRows) -> Result<RowsPage, Failure>;
+
+    /// One row with all that is known of it. Of a corrupt one, that it is.
+    fn show_row(&mut self, show: &ShowRow) -> Result<RowDetail, Failure>;
+
+    /// One page of rows with their texts. Looks at a limited number of rows.
+    fn export_rows(&mut self, export: &ExportRows) -> Result<ExportPage, Failure>;
+
+    /// One step of the erasure of a person, which takes a limited time. It changes the state of no row, except that an interrupted event is
+    /// refused from then on; so it is the work above that counts them.
+    fn erase_person(&mut self, erase: &ErasePerson) -> Result<ErasedRows, Failure>;
 
     /// Adds a start and deletes those outside the window. Returns the number of those within it.
     fn note_restart(&mut self, start: &NoteRestart) -> Result<usize, Failure>;
@@ -154,6 +182,14 @@ pub struct OutboundMark {
     /// Milliseconds since 1970 at which it was last marked as being sent; `None` after it was found not to have been. The database sets it
     /// as in [`InboundMark`].
     pub(super) sent_at_ms: Option<i64>,
+}
+
+/// What a step of an erasure did.
+#[derive(Debug, Default)]
+pub struct ErasedRows {
+    pub(super) part: ErasedPart,
+    /// Interrupted events that do not run again.
+    pub(super) interrupted: u64,
 }
 
 /// A chat with unread events.

@@ -1,7 +1,7 @@
 //! The ledger through its actor and its owner, on a real disk; and what the tests of every database use.
 
 mod requests;
-mod suite;
+pub(in crate::ledger) mod suite;
 mod writing;
 
 use std::future::Future;
@@ -16,9 +16,13 @@ use super::LedgerWriter;
 use super::failure::{ErrorClass, Failure, StoreError};
 use super::store::{Store, StoreTransaction};
 use super::work::{LedgerTransaction, Work};
+use caduceus_contract::api::ledger::*;
+use caduceus_contract::api::ledger_changes::*;
+use caduceus_contract::api::ledger_data::*;
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::*;
+use caduceus_contract::messages::ledger_control::*;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::share::DispatchShare;
 use caduceus_contract::wire::event::Source;

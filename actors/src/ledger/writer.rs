@@ -72,6 +72,7 @@ impl<S: Store> Writer<S> {
         let mut swept_at = Instant::now();
         let mut checked_at = Instant::now();
         let mut rows_checked_at = None;
+        self.shared.set_oldest(self.store.oldest_rows());
         loop {
             match self.queue.next(self.idle_wait()) {
                 Waiting::Group(jobs) => self.run_group(jobs),
@@ -87,6 +88,12 @@ impl<S: Store> Writer<S> {
                 self.sweep();
             }
             swept_at = now;
+            self.clear_log();
+            if self.shared.take_check_request() {
+                self.store.check_again();
+                self.shared.check_begins(now_ms());
+                self.unchecked = true;
+            }
             if self.unchecked && rows_checked_at.is_none_or(|at| now.duration_since(at) >= CHECK_ROWS_EVERY) {
                 rows_checked_at = Some(now);
                 self.check_rows();
@@ -127,12 +134,32 @@ impl<S: Store> Writer<S> {
     /// Checks a slice of the rows. After a failure the rest stays unchecked until the next start.
     fn check_rows(&mut self) {
         self.shared.begin();
-        self.unchecked = self.store.check_rows().unwrap_or_else(|error| {
-            tracing::warn!(%error, "rows of the ledger not all checked");
-            false
-        });
+        let checked = self.store.check_rows();
+        self.unchecked = matches!(checked, Ok(true));
+        let error = checked.err().map(|error| error.to_string());
+        if let Some(error) = &error {
+            tracing::warn!(error, "rows of the ledger not all checked");
+        }
         self.changed |= self.shared.set_damage(self.store.damage());
         self.show(self.shared.write_error());
+        if !self.unchecked {
+            self.shared.check_ended(now_ms(), error);
+        }
+    }
+
+    /// Clears the log for those who asked for it.
+    fn clear_log(&mut self) {
+        let requests = self.shared.take_clear_requests();
+        if requests.is_empty() {
+            return;
+        }
+        self.shared.begin();
+        let cleared = self.store.clear_log().map_err(|error| LedgerError::Unwritable(error.to_string()));
+        self.show(self.shared.write_error());
+        for to in requests {
+            // The caller may have timed out.
+            let _ = to.send(cleared.clone());
+        }
     }
 
     /// Does what is owed and then `jobs` in one transaction.
@@ -287,6 +314,7 @@ impl<S: Store> Writer<S> {
     fn notify(&mut self) {
         if self.changed && self.notified.is_none_or(|notified| notified.elapsed() >= NOTIFY_EVERY) {
             (self.notified, self.changed) = (Some(Instant::now()), false);
+            self.shared.set_oldest(self.store.oldest_rows());
             self.shared.notify();
         }
     }

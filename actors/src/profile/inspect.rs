@@ -16,6 +16,7 @@ use super::env_file::EnvFile;
 use super::env_source::{self, EnvContent};
 use super::plan;
 pub use super::plan::Missing;
+use super::redact::Redactor;
 use super::scope::{Inherited, Scope};
 use crate::files::workers::{Owner, TIMEOUT};
 use crate::files::{FileWorker, Purpose};
@@ -74,6 +75,11 @@ impl Inspection {
     #[must_use]
     pub fn unanswered(why: String) -> Self {
         Self { problem: Some(why), ..Self::default() }
+    }
+
+    /// Makes `redactor` replace the secrets in its scope.
+    pub fn add_to(&self, source: &str, redactor: &Redactor) {
+        redactor.replace(source, self.scope.secrets());
     }
 
     /// Every name in its scope, sorted.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundState, Receipt, RecordInbound};
+use caduceus_contract::messages::ledger::{DEAD_LETTER, InboundState, Receipt, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::{RELAY, Source};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
@@ -68,7 +68,7 @@ impl DeadLetter {
             message_id: None,
             profile,
             session,
-            event: RawJson::of(&json!({"dead_letter": letter})),
+            event: RawJson::of(&json!({DEAD_LETTER: letter})),
             state: InboundState::Dead,
             turn: None,
             note: Some(self.reason.clone()),

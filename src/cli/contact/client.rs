@@ -14,8 +14,8 @@ use crate::terminal::one_line;
 
 /// Longest wait for an answer that the gateway does not delay on request.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// A status with thousands of turns.
-const MAX_BODY: usize = 16 * 1024 * 1024;
+/// A status with thousands of turns, or a page of an export with the longest message.
+const MAX_BODY: usize = 64 * 1024 * 1024;
 
 /// An HTTP client for one gateway.
 pub(in crate::cli) struct GatewayClient {

@@ -25,6 +25,11 @@ pub(super) fn http_ports(
         operate,
         inject_fault,
         stop_turn: ports.stop_turn.clone(),
+        ledger: http::HttpLedgerPorts {
+            control: ports.ledger.clone(),
+            retry: ports.retry_row.clone(),
+            drop: ports.drop_row.clone(),
+        },
         restart: shutdown.port(),
         relay: relay_ports(ports),
     }

@@ -57,7 +57,9 @@ fn item(path: &str) -> Option<&'static Value> {
             path.len() > before.len() + after.len() && path.starts_with(before) && path.ends_with(after)
         }
     };
-    DOCUMENT["paths"].as_object()?.iter().find(|(pattern, _)| fits(pattern)).map(|(_, item)| item)
+    // Of `/rows/{id}` and `/rows/{id}/text` the longer one leads to more.
+    let fitting = DOCUMENT["paths"].as_object()?.iter().filter(|(pattern, _)| fits(pattern));
+    fitting.max_by_key(|(pattern, _)| pattern.len()).map(|(_, item)| item)
 }
 
 #[actix_web::test]

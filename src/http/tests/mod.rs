@@ -6,6 +6,7 @@ mod caller;
 mod control;
 mod document;
 mod foreign;
+mod ledger;
 pub(super) mod sample;
 #[path = "../../../tests/support/schema.rs"]
 mod schema;

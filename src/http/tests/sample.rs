@@ -181,6 +181,8 @@ pub(in crate::http) fn snapshot() -> Snapshot {
             path: PathBuf::from("/home/ledger.db"),
             inbound: [(InboundState::Done, 41), (InboundState::Running, 2)].into(),
             outbound: [(OutboundState::Delivered, 40), (OutboundState::Ambiguous, 1)].into(),
+            inbound_oldest_ms: [(InboundState::Running, 71_500)].into(),
+            outbound_oldest_ms: [(OutboundState::Ambiguous, 3_000)].into(),
             written: 84,
             corrupt: 0,
             damage: Vec::new(),

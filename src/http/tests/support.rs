@@ -11,7 +11,6 @@ use actix::{Actor, ActorContext as _, Addr, Context, Handler, MessageResult};
 use actix_web::http::Method;
 use awc::ClientRequest;
 use bytes::Bytes;
-use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{DrainAuth, HttpValues, InboundSettings};
 use caduceus_actors::status::changes::StatusChanges;
 use caduceus_contract::messages::dispatch::{StopTurnById, UnknownTurn};
@@ -25,6 +24,7 @@ use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{InjectFault, Operate, OperateError, OperatorCommand, Port};
 use serde_json::Value;
 
+use super::ledger;
 use super::sample::snapshot;
 use crate::http::{
     self, AlreadyStopping, Healthy, HttpOptions, HttpPorts, HttpRelayPorts, HttpServerHandle, RestartProcess,
@@ -43,7 +43,7 @@ pub(super) struct ReceivedMessages(Arc<Mutex<Vec<String>>>);
 pub(super) struct Stub {
     snapshot: Arc<Snapshot>,
     listeners: Vec<Port<SnapshotChanged>>,
-    received: ReceivedMessages,
+    pub(super) received: ReceivedMessages,
 }
 
 /// Ends the stub, as if the actor were lost.
@@ -140,7 +140,7 @@ impl TestServer {
             home: home.to_owned(),
             healthy: Healthy(Arc::new(|| true)),
             log_dropped: || 7,
-            redactor: Redactor::default(),
+            redactor: ledger::redactor(),
             inbound: InboundSettings::default(),
         }
     }
@@ -236,7 +236,7 @@ impl TestAnswer {
 }
 
 impl ReceivedMessages {
-    fn note(&self, message: &impl std::fmt::Debug) {
+    pub(super) fn note(&self, message: &impl std::fmt::Debug) {
         self.0.lock().unwrap().push(format!("{message:?}"));
     }
 
@@ -261,6 +261,7 @@ fn ports(stub: &Addr<Stub>) -> HttpPorts {
         operate: stub.clone().into(),
         inject_fault: stub.clone().into(),
         stop_turn: stub.clone().into(),
+        ledger: ledger::ports(stub),
         relay: HttpRelayPorts::default(),
         restart: stub.clone().into(),
     }

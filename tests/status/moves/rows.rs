@@ -23,8 +23,8 @@ pub(super) const ROWS: &[(&str, &str)] = &[
         "a message arrives",
         "active_agents gateway_busy active_sessions drain.active_agents drain.oldest_turn_ms drain.turns[].turn_id \
          drain.turns[].profile drain.turns[].session_key drain.turns[].age_ms drain.waited_for turns.sessions turns.running \
-         ledger.inbound.* ledger.written secrets[].children_started relay[].last_ack_age_ms process.resident_bytes \
-         process.open_fds turns_in_flight oldest_turn_seconds sessions_active agents_started ledger_inbound ledger_written \
+         ledger.inbound.* ledger.inbound_oldest_ms.* ledger.written secrets[].children_started relay[].last_ack_age_ms process.resident_bytes \
+         process.open_fds turns_in_flight oldest_turn_seconds sessions_active agents_started ledger_inbound ledger_inbound_oldest_seconds ledger_written \
          process_resident_memory_bytes process_open_fds relay_last_ack_seconds actors",
     ),
     ("a second message arrives", "turns.queued events_queued"),
@@ -35,7 +35,10 @@ pub(super) const ROWS: &[(&str, &str)] = &[
     ("a profile is not served", "turns.refused events_refused"),
     ("a line is not a frame", "relay[].skipped relay_lines_skipped"),
     ("a frame is unusable", "relay[].dead_letters relay_dead_letters"),
-    ("a result is missing", "relay[].waiting relay_sends_waiting"),
+    (
+        "a result is missing",
+        "relay[].waiting relay_sends_waiting ledger.outbound_oldest_ms.* ledger_outbound_oldest_seconds",
+    ),
     (
         "the gateway is drained",
         "gateway_state gateway_updated_at gateway_drainable not_ready drain.draining drain.requested_at drain.principal \

@@ -5,4 +5,7 @@
 pub mod announcement;
 pub mod control;
 pub mod drain;
+pub mod ledger;
+pub mod ledger_changes;
+pub mod ledger_data;
 pub mod status;

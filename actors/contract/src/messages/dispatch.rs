@@ -6,9 +6,11 @@ use std::sync::Arc;
 use actix::Message;
 use serde::Serialize;
 
+use crate::api::ledger::RowId;
+use crate::api::ledger_changes::{DropRowResponse, RetryRowResponse, RowRefusal};
 use crate::json::RawJson;
 use crate::link::LinkId;
-use crate::messages::ledger::Receipt;
+use crate::messages::ledger::{LedgerError, Receipt};
 use crate::messages::turn::StopCause;
 use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;
@@ -75,6 +77,50 @@ pub struct StopTurnById {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no turn {0} is running")]
 pub struct UnknownTurn(pub TurnId);
+
+/// Runs an event again that has ended, in the order of its session, or sends a reply again that was given up or refused. Each dispatcher gets
+/// it, and the one that has the chat carries it out.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<RetryRowResponse, RowError>")]
+pub struct RetryRow {
+    /// The row.
+    pub id: RowId,
+    /// Also an event that is done, and a reply that was delivered.
+    pub force: bool,
+}
+
+/// Gives up an event or a reply that waits, was interrupted or is dead. As [`RetryRow`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<DropRowResponse, RowError>")]
+pub struct DropRow {
+    /// The row.
+    pub id: RowId,
+}
+
+/// Why a dispatcher has not carried out [`RetryRow`] or [`DropRow`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// The row belongs to another dispatcher, which answers.
+    #[error("the row belongs to another dispatcher")]
+    OtherDispatcher,
+    /// Worth retrying: the queues are being rebuilt, or replies of the same link are being sent.
+    #[error("not at the moment; try again")]
+    NotNow,
+    /// Retrying cannot help.
+    #[error(transparent)]
+    Refused(RowRefusal),
+    /// The ledger refuses.
+    #[error(transparent)]
+    Ledger(LedgerError),
+}
+
+impl RowError {
+    /// Whether an answer is that of the dispatcher that has the row.
+    #[must_use]
+    pub fn settles<T>(answer: &Result<T, Self>) -> bool {
+        !matches!(answer, Err(Self::OtherDispatcher | Self::NotNow))
+    }
+}
 
 /// A reply in the ledger may not have been sent, although the link may be up again.
 #[derive(Debug, Clone, Message)]

@@ -15,8 +15,8 @@ use serde::Serialize;
 use crate::json::RawJson;
 pub use crate::ledger_error::LedgerError;
 pub use crate::ledger_rows::{
-    HistoryEntry, InboundId, InboundRow, InboundState, OutboundId, OutboundRow, OutboundState, REFUSED_BY_DRAIN,
-    Receipt, WaitingRow,
+    DEAD_LETTER, ERASED, HistoryEntry, InboundId, InboundRow, InboundState, OutboundId, OutboundRow, OutboundState,
+    REFUSED_BY_DRAIN, Receipt, WaitingRow,
 };
 use crate::link::{LinkId, Target};
 use crate::profile_name::ProfileName;
@@ -304,6 +304,10 @@ pub struct LedgerView {
     pub inbound: BTreeMap<InboundState, u64>,
     /// Outbound messages by state.
     pub outbound: BTreeMap<OutboundState, u64>,
+    /// Milliseconds since the oldest event in a state was recorded, for each state that is open or dead.
+    pub inbound_oldest_ms: BTreeMap<InboundState, u64>,
+    /// As `inbound_oldest_ms`, of outbound messages.
+    pub outbound_oldest_ms: BTreeMap<OutboundState, u64>,
     /// Events and outbound messages written since the process started.
     pub written: u64,
     /// Rows found corrupt since the process started; they are not used.

@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod drain;
 pub mod honcho;
 pub mod ledger;
+pub mod ledger_control;
 pub mod profile;
 pub mod relay;
 pub mod status;

@@ -90,6 +90,38 @@ impl SessionKey {
         &self.shared.parts.profile
     }
 
+    /// The platform.
+    #[must_use]
+    pub fn platform(&self) -> &str {
+        &self.shared.parts.platform
+    }
+
+    /// The person of a conversation that is separate for each.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.shared.parts.user.as_deref()
+    }
+
+    /// Whether several people may take part in it.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared.parts.user.is_none() && self.shared.parts.chat_type != "dm"
+    }
+
+    /// The same chat without the person: what is left of the name of a conversation that is erased. It belongs to the same dispatcher.
+    #[must_use]
+    pub fn without_user(&self) -> Self {
+        let SessionParts { profile, platform, chat_type, chat, thread, user: _ } = &self.shared.parts;
+        Self::of(SessionParts {
+            profile: profile.clone(),
+            platform: platform.clone(),
+            chat_type: chat_type.clone(),
+            chat: chat.clone(),
+            thread: thread.clone(),
+            user: None,
+        })
+    }
+
     /// The text on the wire and in the environment of a turn.
     #[must_use]
     pub fn text(&self) -> String {

@@ -16,7 +16,7 @@ use super::transaction::Ids;
 use crate::time::now_ms;
 
 /// Timeout of a write for the lock of the file, which an operator's `sqlite3` may hold.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// More than the statements of this module, so that none is ever prepared twice.
 const STATEMENTS: usize = 64;
 
@@ -85,11 +85,13 @@ fn prepare(
     if mode != "wal" {
         return Err(OpenRefusal::NoLog);
     }
+    // What is deleted is overwritten where that costs no further page; `erasing` overwrites the pages that become free.
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = OFF;
          PRAGMA trusted_schema = OFF;
          PRAGMA cell_size_check = ON;
+         PRAGMA secure_delete = FAST;
          PRAGMA temp_store = MEMORY;
          PRAGMA journal_size_limit = 67108864;",
     )?;

@@ -162,7 +162,7 @@ pub(super) fn history_values<'a>(
 }
 
 /// The entries of a row with the columns number, length, entries and checksum.
-fn entries(row: &Row<'_>, session: &str) -> Result<Vec<HistoryEntry>, CorruptRow> {
+pub(super) fn entries(row: &Row<'_>, session: &str) -> Result<Vec<HistoryEntry>, CorruptRow> {
     let sum = checksum(TABLE, row.get(0)?, &[text(session), row.get_ref(1)?, row.get_ref(2)?]);
     if row.get::<_, i64>(3)? != sum {
         return Err(CorruptRow);

@@ -27,7 +27,7 @@ use caduceus_contract::wire::session::SessionKey;
 /// Columns that never change.
 pub(super) const FIXED_COLUMNS: usize = TARGET_COLUMNS + 10;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
-const FIXED: usize = 1 + MARK_COLUMNS + 2;
+pub(super) const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose event is missing is corrupt, not absent.
 pub(super) const READ: &str = "SELECT marks.id, state, attempts, turn, note, changed_at_ms, begun_at_ms, marks.term, \
      state_sum, inbound.* FROM inbound_marks AS marks LEFT JOIN inbound ON inbound.id = marks.id";
@@ -279,13 +279,18 @@ fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, CorruptRow> {
 }
 
 pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, CorruptRow> {
+    marked_row(row).map(|(row, _)| row)
+}
+
+/// An event and its mark, of a row of [`READ`].
+pub(super) fn marked_row(row: &Row<'_>) -> Result<(InboundRow, InboundMark), CorruptRow> {
     let id = row.get(0)?;
     let before = marks::event_mark(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
     let after_target = FIXED + TARGET_COLUMNS;
     let profile: String = row.get(after_target + 3)?;
     let session: String = row.get(after_target + 4)?;
-    Ok(InboundRow {
+    let event = InboundRow {
         id: InboundId(id),
         target: row::target(row, FIXED)?,
         profile: profile.try_into().map_err(|_| CorruptRow)?,
@@ -295,5 +300,6 @@ pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, CorruptRow> {
         attempts: u32::try_from(before.attempts).map_err(|_| CorruptRow)?,
         turn: before.turn,
         received_at_ms: row.get(after_target + 5)?,
-    })
+    };
+    Ok((event, before))
 }

@@ -12,7 +12,7 @@ use super::open_rows::OpenRows;
 use super::row::{CorruptRow, checksum, integer, params, verify};
 use super::terms;
 use super::transaction::CorruptRows;
-use crate::ledger::states::{INBOUND_OPEN, OUTBOUND_OPEN, RowCounts};
+use crate::ledger::states::{INBOUND_DEAD, INBOUND_OPEN, OUTBOUND_DEAD, OUTBOUND_OPEN, RowCounts};
 
 /// Part of the checksum of the key of the hashes, and its table.
 const HASH_KEY: &str = "hash_key";
@@ -37,7 +37,8 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<LoadedRows> {
     let mut corrupt = CorruptRows::default();
     let mut last_term = 0;
     let (mut keys, mut without_keys) = (Vec::new(), Vec::new());
-    let (mut inbound, mut outbound) = (OpenRows::new(INBOUND_OPEN), OpenRows::new(OUTBOUND_OPEN));
+    let (mut inbound, mut outbound) =
+        (OpenRows::new(INBOUND_OPEN, INBOUND_DEAD), OpenRows::new(OUTBOUND_OPEN, OUTBOUND_DEAD));
     {
         let mut statement =
             connection.prepare("SELECT id, state, term, frame, message, keys_sum FROM inbound_marks")?;

@@ -62,7 +62,7 @@ impl Memory {
         }
     }
 
-    /// The rows in an open state; `None` if the state is not open.
+    /// The rows in an open state, or dead; `None` for another state.
     pub(super) fn open_rows(&self, kind: RowKind, state: usize) -> Option<&BTreeSet<i64>> {
         match kind {
             RowKind::Inbound => self.inbound.in_state(state),
@@ -80,7 +80,7 @@ impl Memory {
         match kind {
             RowKind::Inbound => {
                 self.inbound.move_row(row, from, to);
-                if to.is_none_or(|state| self.inbound.in_state(state).is_none()) {
+                if to.is_none_or(|state| !self.inbound.is_open(state)) {
                     self.chats.remove(&row);
                 }
             }
@@ -138,6 +138,11 @@ impl Memory {
     pub(super) fn set_session(&mut self, session: SessionDigest, known: KnownSession) {
         self.sessions.insert(session, known);
         self.changes.push(MemoryChange::Session(session));
+    }
+
+    /// A session is read from the file again.
+    pub(super) fn forget_session(&mut self, session: SessionDigest) {
+        self.sessions.forget(session);
     }
 
     /// The sessions are read from the file again.

@@ -6,19 +6,23 @@
 mod carry_over;
 mod connect;
 mod duplicates;
+mod erasing; // What the ledger has of a person.
 mod error;
 mod examination; // The files before they are opened.
+mod export; // All rows with their texts.
 mod file_check; // Whether the files are still at their paths.
 mod head_page;
 mod high_water;
 mod history;
 mod inbound;
+mod listing; // Rows for operators.
 mod loading;
 mod log_scan;
 mod marks;
 mod memory;
 mod migration;
 mod names;
+mod oldest; // When the oldest rows were recorded.
 mod open;
 mod open_rows;
 mod operations;

@@ -26,8 +26,8 @@ use crate::error_chain::error_chain;
 use crate::files::{LockFile, Symlinks, own, small};
 use crate::system_error::is_temporary;
 
-/// How long a start waits for the lock. The home is locked already, so the holder is a child of a killed gateway that has not
-/// executed its program yet, or a gateway with another home.
+/// How long an open waits for the lock: a child of a killed gateway that has not executed its program yet has it for a moment,
+/// a command that lists rows for some milliseconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why the ledger was not opened. In every case nothing was deleted.

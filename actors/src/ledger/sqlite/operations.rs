@@ -1,13 +1,16 @@
 //! The operations of a transaction, each in the file of its rows.
 
 use super::transaction::SqliteTransaction;
-use super::{history, inbound, marks, outbound, refusals, restarts};
+use super::{erasing, export, history, inbound, listing, marks, outbound, refusals, restarts};
 use crate::ledger::failure::{Failure, StoreError};
-use crate::ledger::store::{InboundMark, OutboundMark, StoreTransaction, UnreadChat, Wrote};
+use crate::ledger::store::{ErasedRows, InboundMark, OutboundMark, StoreTransaction, UnreadChat, Wrote};
+use caduceus_contract::api::ledger::{RowDetail, RowsPage};
+use caduceus_contract::api::ledger_data::ExportPage;
 use caduceus_contract::messages::ledger::{
     AppendHistory, HistoryEntry, InboundId, InboundRow, ListInbound, ListOutbound, ListWaiting, LoadHistory,
     NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound, Recorded, WaitingPage,
 };
+use caduceus_contract::messages::ledger_control::{ErasePerson, ExportRows, ListRows, ShowRow};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
@@ -71,6 +74,10 @@ impl StoreTransaction for SqliteTransaction<'_> {
         outbound::record(self, reply, mark)
     }
 
+    fn read_reply(&mut self, id: OutboundId) -> Result<OutboundRow, Failure> {
+        outbound::read(self, id)
+    }
+
     fn reply_mark(&mut self, id: OutboundId) -> Result<OutboundMark, Failure> {
         marks::of_reply(self, id.0)
     }
@@ -89,6 +96,22 @@ impl StoreTransaction for SqliteTransaction<'_> {
 
     fn load_history(&mut self, load: &LoadHistory) -> Result<Vec<HistoryEntry>, Failure> {
         history::load(self, load)
+    }
+
+    fn list_rows(&mut self, list: &ListRows) -> Result<RowsPage, Failure> {
+        listing::list(self, list)
+    }
+
+    fn show_row(&mut self, show: &ShowRow) -> Result<RowDetail, Failure> {
+        listing::show(self, show)
+    }
+
+    fn export_rows(&mut self, request: &ExportRows) -> Result<ExportPage, Failure> {
+        export::page(self, request)
+    }
+
+    fn erase_person(&mut self, request: &ErasePerson) -> Result<ErasedRows, Failure> {
+        erasing::step(self, request)
     }
 
     fn note_restart(&mut self, start: &NoteRestart) -> Result<usize, Failure> {

@@ -1,7 +1,7 @@
 //! The rows of outbound messages: added, marked, listed. As with inbound events, a mark changes a short row.
 
-use rusqlite::Row;
 use rusqlite::types::ValueRef;
+use rusqlite::{OptionalExtension, Row};
 
 use super::marks::{self, MARK_COLUMNS, OUTBOUND_TABLE as TABLE};
 use super::memory::RowKind;
@@ -11,15 +11,15 @@ use crate::ledger::failure::Failure;
 use crate::ledger::states::outbound_code;
 use crate::ledger::store::OutboundMark;
 use caduceus_contract::messages::ledger::{
-    InboundId, ListOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
+    InboundId, LedgerError, ListOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
 };
 
 /// Columns that never change.
 pub(super) const FIXED_COLUMNS: usize = TARGET_COLUMNS + 5;
 /// The first of them in a row that is read: after the row's number, the state with its checksum, and the number again.
-const FIXED: usize = 1 + MARK_COLUMNS + 2;
+pub(super) const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose action is missing is corrupt, not absent.
-const READ: &str = "SELECT marks.id, state, attempts, marks.message_id, error, changed_at_ms, sent_at_ms, marks.term, \
+pub(super) const READ: &str = "SELECT marks.id, state, attempts, marks.message_id, error, changed_at_ms, sent_at_ms, marks.term, \
      state_sum, outbound.* FROM outbound_marks AS marks LEFT JOIN outbound ON outbound.id = marks.id";
 
 const LIST: ListedTable = ListedTable { kind: RowKind::Outbound, name: TABLE, read: READ };
@@ -74,17 +74,32 @@ pub(super) fn write_mark(
     Ok(())
 }
 
+pub(super) fn read(store: &mut SqliteTransaction<'_>, OutboundId(row): OutboundId) -> Result<OutboundRow, Failure> {
+    let connection = store.connection;
+    let found = connection
+        .prepare_cached(&format!("{READ} WHERE marks.id = ?"))?
+        .query_row([row], |found| Ok(outbound_row(found)))
+        .optional()?
+        .ok_or(LedgerError::Missing { table: TABLE, row })?;
+    found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
+}
+
 pub(super) fn list(store: &mut SqliteTransaction<'_>, list: &ListOutbound) -> Result<Vec<OutboundRow>, Failure> {
     let states: Vec<_> = list.states.iter().copied().map(outbound_code).collect();
     Ok(store.list(LIST, &states, list.after.map(|id| id.0), list.limit, |_, _| Ok(true), outbound_row)?)
 }
 
 fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, CorruptRow> {
+    marked_row(row).map(|(row, _)| row)
+}
+
+/// A reply and its mark, of a row of [`READ`].
+pub(super) fn marked_row(row: &Row<'_>) -> Result<(OutboundRow, OutboundMark), CorruptRow> {
     let id = row.get(0)?;
     let before = marks::reply_mark(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
     let after_target = FIXED + TARGET_COLUMNS;
-    Ok(OutboundRow {
+    let reply = OutboundRow {
         id: OutboundId(id),
         inbound: row.get::<_, Option<i64>>(after_target)?.map(InboundId),
         target: row::target(row, FIXED)?,
@@ -92,5 +107,6 @@ fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, CorruptRow> {
         state: before.state,
         attempts: u32::try_from(before.attempts).map_err(|_| CorruptRow)?,
         recorded_at_ms: row.get(after_target + 2)?,
-    })
+    };
+    Ok((reply, before))
 }

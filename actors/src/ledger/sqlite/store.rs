@@ -1,7 +1,11 @@
 //! The ledger's file as a [`Store`].
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::connect::BUSY_TIMEOUT;
+use super::oldest::Oldest;
 use super::open::{OpenError, Opened, open};
 use super::row::is_damage;
 use super::rows_check::RowsCheck;
@@ -10,8 +14,8 @@ use super::structure_check::{StructureCheck, StructureFindings};
 use super::sweep::Sweep;
 use super::transaction::SqliteTransaction;
 use super::unread;
-use crate::ledger::failure::StoreError;
-use crate::ledger::states::RowCounts;
+use crate::ledger::failure::{ErrorClass, StoreError};
+use crate::ledger::states::{OldestRows, RowCounts};
 use crate::ledger::store::{Deleted, Expiry, Store};
 
 /// A ledger in one file of SQLite, which only this process writes.
@@ -22,6 +26,7 @@ pub struct SqliteStore {
     pub(super) opened: Opened,
     sweep: Sweep,
     rows_check: RowsCheck,
+    oldest: Oldest,
     path: PathBuf,
 }
 
@@ -44,6 +49,7 @@ impl SqliteStore {
             opened: open(path)?,
             sweep: Sweep::default(),
             rows_check: RowsCheck::default(),
+            oldest: Oldest::default(),
             path: path.to_owned(),
         })
     }
@@ -86,6 +92,21 @@ impl Drop for SqliteStore {
             tracing::warn!(%error, "log of the ledger not written back at the end");
         }
     }
+}
+
+/// The names of files beside the ledger that may have copies of its rows.
+fn copies(path: &Path) -> io::Result<Vec<String>> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Ok(Vec::new());
+    };
+    let beginning = format!("{name}.damaged-");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?.file_name().to_string_lossy().into_owned();
+        found.extend(entry.starts_with(&beginning).then_some(entry));
+    }
+    found.sort();
+    Ok(found)
 }
 
 impl Opened {
@@ -136,6 +157,11 @@ impl Store for SqliteStore {
         self.opened.rows.row_counts
     }
 
+    fn oldest_rows(&mut self) -> OldestRows {
+        let Opened { connection, rows, .. } = &self.opened;
+        self.oldest.read(connection, &rows.memory)
+    }
+
     fn corrupt_rows(&self) -> u64 {
         self.opened.rows.corrupt.count()
     }
@@ -169,6 +195,26 @@ impl Store for SqliteStore {
             tracing::warn!(%error, "damage to the ledger not noted for the next start");
         }
         Ok(self.check_structure()? || more_rows)
+    }
+
+    fn check_again(&mut self) {
+        self.rows_check = RowsCheck::default();
+        self.structure = Checked::NotYet;
+    }
+
+    fn clear_log(&mut self) -> Result<Vec<String>, StoreError> {
+        let Opened { connection, synced, .. } = &self.opened;
+        let temporary = |text: String| StoreError { class: ErrorClass::Temporary, text };
+        // First, because the next open would look for frames of a log that is cut off.
+        synced.release(connection).map_err(|error| temporary(error.to_string()))?;
+        // A reader of the log is not waited for: nothing else could be written meanwhile.
+        connection.busy_timeout(Duration::ZERO)?;
+        let is_busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get::<_, bool>(0));
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        if is_busy? {
+            return Err(temporary("something reads the log at this moment".to_owned()));
+        }
+        copies(&self.path).map_err(|error| temporary(error.to_string()))
     }
 
     fn check_files(&mut self) -> Option<String> {

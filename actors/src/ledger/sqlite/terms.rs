@@ -2,10 +2,10 @@
 //!
 //! The lock of the file admits one process at a time, so a row of an earlier term was written by a process that has ended.
 
-use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension};
 
-use super::row::{checksum, text};
+use super::row::{checksum, text, verify};
 
 /// The table in SQL, and the part of its checksum.
 pub(super) const TABLE: &str = "terms";
@@ -27,6 +27,15 @@ pub(super) fn begin(connection: &Connection, member: &str, last: i64, now_ms: i6
     transaction.execute("DELETE FROM terms WHERE id <= ?", [term - KEPT])?;
     transaction.commit()?;
     Ok(term)
+}
+
+/// The host and the start of a term; `None` if it is not known any more, or damaged.
+pub(super) fn find(connection: &Connection, term: i64) -> rusqlite::Result<Option<(String, i64)>> {
+    let mut statement = connection.prepare_cached("SELECT id, member, started_at_ms, sum FROM terms WHERE id = ?")?;
+    let found = statement.query_row([term], |row| {
+        Ok(verify(TABLE, term, row, 1, 2).ok().and_then(|()| row.get(1).ok().zip(row.get(2).ok())))
+    });
+    Ok(found.optional()?.flatten())
 }
 
 /// The term of a row, or 0 if it is damaged.

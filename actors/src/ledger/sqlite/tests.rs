@@ -2,8 +2,10 @@
 
 mod damage;
 mod damaged_files;
+mod erasing;
 mod exchanged_files;
 mod kill;
+mod listing;
 mod memory;
 mod migrating;
 mod place;

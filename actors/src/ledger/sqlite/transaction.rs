@@ -209,7 +209,7 @@ impl CorruptRows {
         self.rows.iter().any(|(of, _)| *of == table)
     }
 
-    #[cfg(test)]
+    /// Whether a row was found corrupt.
     pub(super) fn has(&self, table: &'static str, row: i64) -> bool {
         self.rows.contains(&(table, row))
     }

@@ -2,6 +2,30 @@
 
 use super::*;
 
+/// The rows in some states, in pages of `limit`.
+pub(in crate::ledger) fn listed<S: Store>(writer: &LedgerWriter<S>, list: &ListRows) -> Vec<RowSummary> {
+    let (mut rows, mut after) = (Vec::new(), None);
+    for _ in 0..1_000 {
+        let page = wait(writer.ask(ListRows { after, ..list.clone() })).unwrap();
+        assert!(page.rows.len() <= list.limit, "{page:?}");
+        rows.extend(page.rows);
+        after = page.next;
+        if after.is_none() {
+            return rows;
+        }
+    }
+    panic!("the list does not end")
+}
+
+/// The rows in some states.
+pub(in crate::ledger) fn rows_in<S: Store>(writer: &LedgerWriter<S>, states: &[RowState]) -> Vec<String> {
+    listed(writer, &list_of(states)).iter().map(|row| format!("{} {}", row.id, row.state.word())).collect()
+}
+
+pub(in crate::ledger) fn list_of(states: &[RowState]) -> ListRows {
+    ListRows { states: states.to_vec(), profile: None, person: None, recorded_before_ms: None, after: None, limit: 100 }
+}
+
 const WINDOW: Duration = Duration::from_mins(2);
 
 pub(in crate::ledger) fn entry(content: &str) -> HistoryEntry {

@@ -2,12 +2,15 @@
 //!
 //! Another database is one more line at the end. What one database alone can do, such as a corrupt file, is tested beside it.
 
+mod changing;
 mod conversations;
+mod listing;
+pub(in crate::ledger) mod people;
 mod recording;
 mod retention;
 mod retrying;
 mod settling;
-mod transactions;
+pub(in crate::ledger) mod transactions;
 mod waiting;
 
 use super::*;
@@ -16,9 +19,28 @@ use super::*;
 macro_rules! suite_on {
     ($home:ty) => {
         suite_on! { on $home:
+            changing {
+                an_event_that_ended_waits_again_and_one_that_waits_runs_or_is_done_does_not
+                what_is_no_event_or_was_erased_does_not_run
+                a_reply_is_sent_again_once_as_a_new_row_with_a_mark_if_it_may_have_arrived
+                what_is_given_up_is_refused_and_its_chat_is_notified_if_it_has_no_answer
+                a_reply_that_is_being_sent_or_whose_turn_runs_is_not_given_up
+            }
             conversations {
                 a_session_keeps_its_last_entries_and_those_of_others_stay
                 a_session_of_a_failed_transaction_has_a_valid_row_when_it_is_used_again
+            }
+            listing {
+                rows_are_listed_by_state_profile_and_age
+                a_list_in_pages_has_each_row_once
+                a_page_looks_at_a_limited_number_of_rows
+                a_row_is_shown_with_its_times_and_with_its_text_only_if_it_is_asked_for
+            }
+            people {
+                an_export_has_each_row_once_with_its_text
+                an_export_of_a_person_has_nothing_of_others
+                a_person_is_erased_and_a_repeated_event_is_still_found
+                what_is_open_is_not_erased_and_what_was_interrupted_does_not_run_again
             }
             recording {
                 everything_recorded_is_there_after_reopening

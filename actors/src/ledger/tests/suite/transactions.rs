@@ -7,7 +7,7 @@ use crate::ledger::repeats::LastReplies;
 use crate::ledger::store::Wrote;
 
 /// Does `work` in a transaction at this time, and commits it.
-pub(super) fn commit<S: Store, W: Work>(store: &mut S, now_ms: i64, work: &W) -> W::Answer {
+pub(in crate::ledger) fn commit<S: Store, W: Work>(store: &mut S, now_ms: i64, work: &W) -> W::Answer {
     let mut replies = LastReplies::default();
     let mut ledger = LedgerTransaction::new(store.begin(now_ms).unwrap(), &mut replies);
     let answer = work.run(&mut ledger).unwrap();

@@ -1,0 +1,148 @@
+//! The messages of operators to the ledger. What it answers with `Ok` is on disk.
+
+use actix::Message;
+use caduceus_supervision::{Port, port_set};
+
+use crate::api::ledger::{RowDetail, RowId, RowState, RowsPage};
+use crate::api::ledger_changes::{LedgerCheck, RowRefusal};
+use crate::api::ledger_data::{ErasedPart, ExportPage, LedgerPlace, Person};
+use crate::ledger_error::LedgerError;
+use crate::link::LinkId;
+use crate::profile_name::ProfileName;
+
+port_set! {
+    /// The ports of an operator to the ledger.
+    pub struct LedgerControlPorts {
+        /// Lists rows.
+        pub list: Port<ListRows>,
+        /// Shows one row.
+        pub show: Port<ShowRow>,
+        /// Shows the check of all rows, or begins one.
+        pub check: Port<CheckLedger>,
+        /// Exports rows.
+        pub export: Port<ExportRows>,
+        /// Erases what a person wrote and got.
+        pub erase: Port<ErasePerson>,
+        /// Erases what was deleted from the log.
+        pub clear_log: Port<ClearLog>,
+    }
+}
+
+/// One page of the rows in some states: events, then replies, each from the oldest on. A corrupt row is listed whatever else is asked for,
+/// because its state and its profile are not known.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "Result<RowsPage, LedgerError>")]
+pub struct ListRows {
+    /// The states.
+    pub states: Vec<RowState>,
+    /// Only rows of this profile.
+    pub profile: Option<ProfileName>,
+    /// Only rows of this person.
+    pub person: Option<Person>,
+    /// Only rows that were recorded before this, in milliseconds since 1970.
+    pub recorded_before_ms: Option<i64>,
+    /// Only rows after this one.
+    pub after: Option<RowId>,
+    /// Limit of the rows of a page.
+    pub limit: usize,
+}
+
+/// One row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<RowDetail, LedgerError>")]
+pub struct ShowRow {
+    /// The row.
+    pub id: RowId,
+    /// Whether the answer has its text.
+    pub with_text: bool,
+}
+
+/// Makes an event that has ended wait again, or records a reply again that was given up or refused. While a gateway runs, only its dispatcher
+/// sends it, which has what runs and waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Result<ReopenedRow, RowRefusal>, LedgerError>")]
+pub struct ReopenRow {
+    /// The row.
+    pub id: RowId,
+    /// Also an event that is done, and a reply that was delivered.
+    pub force: bool,
+    /// No gateway runs: an event that is marked as running does not.
+    pub is_stopped: bool,
+}
+
+/// Answer to [`ReopenRow`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReopenedRow {
+    /// The state before.
+    pub was: RowState,
+    /// The row that waits: the event, or a new row of the reply.
+    pub row: RowId,
+    /// The state of that row. A reply that may have arrived is `Ambiguous`, and is sent with a mark.
+    pub state: RowState,
+    /// Its link.
+    pub link: LinkId,
+}
+
+/// Gives up a row that waits, was interrupted or is dead: it is refused from then on. If its message was acknowledged and its chat has no
+/// answer, a notice to the chat is recorded with it. While a gateway runs, only its dispatcher sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Result<ClosedRow, RowRefusal>, LedgerError>")]
+pub struct CloseRow {
+    /// The row.
+    pub id: RowId,
+    /// No gateway runs: an event that is marked as running does not, and no reply is being sent.
+    pub is_stopped: bool,
+    /// A reply that was recorded before this, in milliseconds since 1970, is not being sent by this process.
+    pub process_started_ms: i64,
+}
+
+/// Answer to [`CloseRow`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedRow {
+    /// The state before.
+    pub was: RowState,
+    /// The link of the notice to its chat, if there is one.
+    pub notice: Option<LinkId>,
+}
+
+/// The check of all rows and of the structure of the file, which runs in the background after each start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "LedgerCheck")]
+pub struct CheckLedger {
+    /// Whether to begin one, unless one runs.
+    pub begin: bool,
+}
+
+/// One page of all rows with their texts: events, replies, conversations.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Message)]
+#[rtype(result = "Result<ExportPage, LedgerError>")]
+pub struct ExportRows {
+    /// Only rows of this profile.
+    pub profile: Option<ProfileName>,
+    /// Only rows of this person, and conversations that are named after the person.
+    pub person: Option<Person>,
+    /// Only the conversation with this stored name, and neither events nor replies.
+    pub session: Option<String>,
+    /// Where the page begins.
+    pub from: Option<LedgerPlace>,
+}
+
+/// One step of the erasure of a person: of events and replies that are done the text, the person and the name of the session are replaced, so
+/// that a repeated event is still found; the conversations are deleted; then the room that this freed is filled with zeros. What is not done
+/// is left.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "Result<ErasedPart, LedgerError>")]
+pub struct ErasePerson {
+    /// The person.
+    pub person: Person,
+    /// Only what belongs to this profile.
+    pub profile: Option<ProfileName>,
+    /// Where the step begins.
+    pub from: LedgerPlace,
+}
+
+/// Writes the log back and cuts it off, so that nothing that was erased is left in it. Answered with the files beside the ledger that may
+/// have copies of its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "Result<Vec<String>, LedgerError>")]
+pub struct ClearLog;

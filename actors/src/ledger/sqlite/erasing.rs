@@ -1,0 +1,311 @@
+//! What the ledger has of a person, erased in steps.
+//!
+//! The row of an event or a reply stays: its keys say that a repeated frame ran already. Its text, its person and the name of its session are
+//! replaced, and its checksum is made again. Pages that become free keep what they had, and so do those that earlier deletions freed: they
+//! are filled with zeros, by a table that takes them all and is deleted again.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use super::export::number_of;
+use super::inbound;
+use super::marks::{self, INBOUND_TABLE, OUTBOUND_TABLE};
+use super::outbound;
+use super::row::{checksum, params, text, verify};
+use super::transaction::SqliteTransaction;
+use crate::ledger::failure::Failure;
+use crate::ledger::store::{ErasedRows, InboundMark, OutboundMark};
+use caduceus_contract::api::ledger_data::{ErasedPart, LedgerPart, LedgerPlace, Person};
+use caduceus_contract::messages::ledger::{ERASED, InboundId, InboundState, LedgerError, OutboundId, OutboundState};
+use caduceus_contract::messages::ledger_control::ErasePerson;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::session::SessionKey;
+
+/// Rows that a step looks at: some milliseconds.
+const SCANNED: i64 = 2_000;
+/// How long a step changes rows.
+const SLICE: Duration = Duration::from_millis(10);
+/// Pages that a step fills with zeros: 1 MiB.
+const FILLED: i64 = 256;
+/// Bytes of a page that hold content, if it is one of many of a long value.
+const PAGE: i64 = 4_092;
+/// Steps after which pages that become free meanwhile are left to the next erasure.
+const MOST_FILLED: i64 = 1 << 20;
+/// Note of an interrupted event that can no longer run.
+const NOTE: &str = "erased";
+
+/// One step.
+pub(super) fn step(store: &mut SqliteTransaction<'_>, request: &ErasePerson) -> Result<ErasedRows, Failure> {
+    store.atomically(|store| {
+        let mut erased = ErasedRows::default();
+        let LedgerPlace { part, after } = request.from;
+        let (last, following) = match part {
+            LedgerPart::Events => (events(store, request, after, &mut erased)?, Some(LedgerPart::Replies)),
+            LedgerPart::Replies => (replies(store, request, after, &mut erased.part)?, Some(LedgerPart::Conversations)),
+            LedgerPart::Conversations => {
+                (conversations(store, request, after, &mut erased.part)?, Some(LedgerPart::FreePages))
+            }
+            LedgerPart::FreePages => (fill(store, after)?, Some(LedgerPart::Filled)),
+            LedgerPart::Filled => (release(store)?, Some(LedgerPart::Log)),
+            LedgerPart::Log => (None, None),
+        };
+        let following = following.map(LedgerPlace::beginning);
+        erased.part.next = last.map(|after| LedgerPlace { part, after }).or(following);
+        Ok(erased)
+    })
+}
+
+/// A row that may be one of the person.
+struct Candidate {
+    row: i64,
+    /// The stored name of its session; of a reply none.
+    session: Option<String>,
+}
+
+fn events(
+    store: &mut SqliteTransaction<'_>,
+    request: &ErasePerson,
+    after: i64,
+    erased: &mut ErasedRows,
+) -> Result<Option<i64>, Failure> {
+    let sql = "SELECT id, user_id, platform, profile, session FROM inbound WHERE id > ? ORDER BY id LIMIT ?";
+    let candidate = |row: &Row<'_>| {
+        let session: Option<String> = row.get(4).unwrap_or_default();
+        let key = session.as_deref().and_then(|session| serde_json::from_str::<SessionKey>(session).ok());
+        let is_of = is_of(&request.person, row) || key.is_some_and(|key| request.person.is_named_by(&key));
+        (is_of && is_of_profile(request.profile.as_ref(), row.get(3).ok())).then_some(session)
+    };
+    let (found, last) = candidates(store, sql, after, candidate)?;
+    each(found, last, |Candidate { row, session }| {
+        let mark = match marks::of_event(store, row) {
+            Ok(mark) => Some(mark),
+            Err(Failure::Answered(LedgerError::Corrupt { .. } | LedgerError::Missing { .. })) => None,
+            Err(failure) => return Err(failure),
+        };
+        let is_open = |mark: &InboundMark| {
+            let waits = [InboundState::Received, InboundState::Held, InboundState::Running];
+            waits.contains(&mark.state) || mark.is_unread()
+        };
+        if mark.as_ref().is_some_and(is_open) {
+            erased.part.open += 1;
+            return Ok(());
+        }
+        if let Some(before) = mark
+            && before.state == InboundState::Interrupted
+        {
+            let after = InboundMark { state: InboundState::Refused, note: Some(NOTE.to_owned()), ..before.clone() };
+            inbound::write_mark(store, InboundId(row), &before, after)?;
+            erased.interrupted += 1;
+        }
+        let session = session.unwrap_or_default();
+        let key = serde_json::from_str::<SessionKey>(&session).ok();
+        let left = key.as_ref().map(SessionKey::without_user);
+        replace(store, &EVENT, row, left.as_ref().map(SessionKey::stored))?;
+        erased.part.events += 1;
+        if delete_conversation(store, &session)? {
+            erased.part.conversations += 1;
+            erased.part.shared_conversations += u64::from(key.is_some_and(|key| key.is_shared()));
+        }
+        Ok(())
+    })
+}
+
+fn replies(
+    store: &mut SqliteTransaction<'_>,
+    request: &ErasePerson,
+    after: i64,
+    erased: &mut ErasedPart,
+) -> Result<Option<i64>, Failure> {
+    let sql = "SELECT outbound.id, outbound.user_id, outbound.platform, inbound.profile FROM outbound \
+               LEFT JOIN inbound ON inbound.id = outbound.inbound WHERE outbound.id > ? ORDER BY outbound.id LIMIT ?";
+    let candidate = |row: &Row<'_>| {
+        let profile = row.get::<_, Option<String>>(3).unwrap_or_default();
+        (is_of(&request.person, row) && is_of_profile(request.profile.as_ref(), profile)).then_some(None)
+    };
+    let (found, last) = candidates(store, sql, after, candidate)?;
+    each(found, last, |Candidate { row, .. }| {
+        let mark = match marks::of_reply(store, row) {
+            Ok(mark) => Some(mark),
+            Err(Failure::Answered(LedgerError::Corrupt { .. } | LedgerError::Missing { .. })) => None,
+            Err(failure) => return Err(failure),
+        };
+        let waits = [OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
+        if mark.as_ref().is_some_and(|mark| waits.contains(&mark.state)) {
+            erased.open += 1;
+            return Ok(());
+        }
+        // The connector's words about a refused reply may repeat it.
+        if let Some(mark) = mark.filter(|mark| mark.state == OutboundState::Refused && mark.message_id.is_none()) {
+            let kept = mark.error.clone().filter(|error| error.starts_with("sent again as "));
+            let state = mark.state;
+            outbound::write_mark(store, OutboundId(row), state, OutboundMark { error: kept, ..mark })?;
+        }
+        replace(store, &REPLY, row, None)?;
+        erased.replies += 1;
+        Ok(())
+    })
+}
+
+fn conversations(
+    store: &mut SqliteTransaction<'_>,
+    request: &ErasePerson,
+    after: i64,
+    erased: &mut ErasedPart,
+) -> Result<Option<i64>, Failure> {
+    let sql = "SELECT id, session FROM sessions WHERE id > ? ORDER BY id LIMIT ?";
+    let candidate = |row: &Row<'_>| {
+        let session: String = row.get(1).ok()?;
+        let key = serde_json::from_str::<SessionKey>(&session).ok()?;
+        let of_profile = request.profile.as_ref().is_none_or(|wanted| key.profile() == wanted);
+        (of_profile && request.person.is_named_by(&key)).then_some(Some(session))
+    };
+    let (found, last) = candidates(store, sql, after, candidate)?;
+    each(found, last, |Candidate { session, .. }| {
+        let is_deleted = delete_conversation(store, &session.unwrap_or_default())?;
+        erased.conversations += u64::from(is_deleted);
+        Ok(())
+    })
+}
+
+/// The candidates among the next rows, and the last row that was looked at, if others follow.
+fn candidates(
+    store: &SqliteTransaction<'_>,
+    sql: &str,
+    after: i64,
+    candidate: impl Fn(&Row<'_>) -> Option<Option<String>>,
+) -> rusqlite::Result<(Vec<Candidate>, Option<i64>)> {
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let mut rows = statement.query([after, SCANNED])?;
+    let (mut found, mut read, mut last) = (Vec::new(), 0, after);
+    while let Some(row) = rows.next()? {
+        last = row.get(0)?;
+        read += 1;
+        found.extend(candidate(row).map(|session| Candidate { row: last, session }));
+    }
+    Ok((found, (read == SCANNED).then_some(last)))
+}
+
+/// Changes the candidates one by one, for a limited time. Returns the last row that is done, if others follow.
+fn each(
+    found: Vec<Candidate>,
+    last: Option<i64>,
+    mut change: impl FnMut(Candidate) -> Result<(), Failure>,
+) -> Result<Option<i64>, Failure> {
+    let begun = Instant::now();
+    let mut done = None;
+    for candidate in found {
+        if done.is_some() && begun.elapsed() > SLICE {
+            return Ok(done);
+        }
+        done = Some(candidate.row);
+        change(candidate)?;
+    }
+    Ok(last)
+}
+
+/// Whether the columns 1 and 2 of a row are the id and the platform of this person.
+fn is_of(person: &Person, row: &Row<'_>) -> bool {
+    let is = |column, wanted: &str| row.get_ref(column).is_ok_and(|value| value == text(wanted));
+    is(1, &person.user) && person.platform.as_deref().is_none_or(|platform| is(2, platform))
+}
+
+fn is_of_profile(wanted: Option<&ProfileName>, profile: Option<String>) -> bool {
+    wanted.is_none_or(|wanted| profile.as_deref() == Some(wanted.as_str()))
+}
+
+/// A table with a text and a person: the columns under its checksum begin behind its number.
+struct ErasedTable {
+    part: &'static str,
+    columns: usize,
+    /// The columns of the person and the text, and of the name of the session, among those under the checksum.
+    user: usize,
+    text: usize,
+    session: Option<usize>,
+    read: &'static str,
+    write: &'static str,
+}
+
+const EVENT: ErasedTable = ErasedTable {
+    part: INBOUND_TABLE,
+    columns: inbound::FIXED_COLUMNS,
+    user: 5,
+    text: inbound::FIXED_COLUMNS - 1,
+    session: Some(11),
+    read: "SELECT * FROM inbound WHERE id = ?",
+    write: "UPDATE inbound SET user_id = NULL, event = ?1, sum = ?2, session = ?3 WHERE id = ?4",
+};
+
+const REPLY: ErasedTable = ErasedTable {
+    part: OUTBOUND_TABLE,
+    columns: outbound::FIXED_COLUMNS,
+    user: 5,
+    text: outbound::FIXED_COLUMNS - 1,
+    session: None,
+    read: "SELECT * FROM outbound WHERE id = ?",
+    write: "UPDATE outbound SET user_id = NULL, action = ?1, sum = ?2 WHERE ?3 IS NULL AND id = ?4",
+};
+
+/// Replaces the text, the person and the name of the session in a row. A row that was corrupt stays so.
+fn replace(
+    store: &mut SqliteTransaction<'_>,
+    table: &ErasedTable,
+    row: i64,
+    session: Option<&str>,
+) -> rusqlite::Result<()> {
+    let ErasedTable { part, columns, .. } = *table;
+    let session = table.session.map(|column| (column, session.unwrap_or_default()));
+    let connection = store.connection;
+    let sum = connection.prepare_cached(table.read)?.query_row([row], |found| {
+        let mut values = (1..=columns).map(|column| found.get_ref(column)).collect::<Result<Vec<_>, _>>()?;
+        values[table.user] = ValueRef::Null;
+        values[table.text] = text(ERASED);
+        if let Some((column, session)) = session {
+            values[column] = text(session);
+        }
+        let sum = checksum(part, row, &values);
+        // A wrong checksum stays wrong.
+        Ok(if verify(part, row, found, 1, columns).is_ok() { sum } else { !sum })
+    })?;
+    let session = session.map_or(ValueRef::Null, |(_, session)| text(session));
+    let values = [text(ERASED), ValueRef::Integer(sum), session, ValueRef::Integer(row)];
+    connection.prepare_cached(table.write)?.execute(params(values)).map(drop)
+}
+
+/// Deletes a conversation, and returns whether there was one.
+fn delete_conversation(store: &mut SqliteTransaction<'_>, session: &str) -> rusqlite::Result<bool> {
+    let Some(number) = number_of(store, session)? else { return Ok(false) };
+    store.connection.prepare_cached("DELETE FROM history WHERE session = ?")?.execute([number])?;
+    store.connection.prepare_cached("DELETE FROM sessions WHERE id = ?")?.execute([number])?;
+    let digest = store.memory.session_digest(session);
+    store.memory.forget_session(digest);
+    Ok(true)
+}
+
+/// Fills some free pages with zeros. Returns the number of steps so far, if there are more.
+fn fill(store: &SqliteTransaction<'_>, steps: i64) -> rusqlite::Result<Option<i64>> {
+    let free: i64 = store.connection.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
+    if free == 0 || steps >= MOST_FILLED {
+        return Ok(None);
+    }
+    store.connection.execute_batch("CREATE TABLE IF NOT EXISTS filled (id INTEGER PRIMARY KEY, zeros BLOB)")?;
+    // A value of less than a page would take room in a page that is not free.
+    let bytes = free.clamp(2, FILLED) * PAGE;
+    store.connection.execute("INSERT INTO filled (zeros) VALUES (zeroblob(?))", [bytes])?;
+    Ok(Some(steps + 1))
+}
+
+/// Gives back some of the pages that were filled. Returns a number if there are more.
+fn release(store: &SqliteTransaction<'_>) -> rusqlite::Result<Option<i64>> {
+    let is_there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'filled')";
+    if !store.connection.query_row(is_there, (), |row| row.get::<_, bool>(0))? {
+        return Ok(None);
+    }
+    let first = "DELETE FROM filled WHERE id = (SELECT min(id) FROM filled)";
+    if store.connection.execute(first, ())? > 0 {
+        return Ok(Some(0));
+    }
+    store.connection.execute_batch("DROP TABLE filled")?;
+    Ok(None)
+}

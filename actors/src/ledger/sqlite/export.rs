@@ -1,0 +1,207 @@
+//! All rows with their texts, in pages.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rusqlite::OptionalExtension;
+
+use super::history;
+use super::inbound;
+use super::listing;
+use super::marks::{INBOUND_TABLE, OUTBOUND_TABLE};
+use super::row::CorruptRow;
+use super::transaction::SqliteTransaction;
+use crate::ledger::failure::Failure;
+use caduceus_contract::api::ledger::{RowDetail, RowId};
+use caduceus_contract::api::ledger_data::{ExportPage, ExportedHistory, ExportedRow, LedgerPart, LedgerPlace};
+use caduceus_contract::messages::ledger::{InboundId, OutboundId};
+use caduceus_contract::messages::ledger_control::ExportRows;
+use caduceus_contract::wire::session::SessionKey;
+
+/// Rows that a page looks at.
+const SCANNED: i64 = 1_000;
+/// Bytes of text after which a page ends.
+const BYTES: usize = 1 << 20;
+/// How long a page reads rows.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// A page that is being made.
+struct Page<'a> {
+    request: &'a ExportRows,
+    rows: Vec<ExportedRow>,
+    sessions: BTreeSet<String>,
+    bytes: usize,
+    begun: Instant,
+}
+
+/// One page.
+pub(super) fn page(store: &mut SqliteTransaction<'_>, request: &ExportRows) -> Result<ExportPage, Failure> {
+    let first = if request.session.is_some() { LedgerPart::Conversations } else { LedgerPart::Events };
+    let LedgerPlace { part, after } = request.from.unwrap_or(LedgerPlace::beginning(first));
+    let mut page = Page { request, rows: Vec::new(), sessions: BTreeSet::new(), bytes: 0, begun: Instant::now() };
+    let (last, following) = match part {
+        LedgerPart::Events => (page.events(store, after)?, Some(LedgerPart::Replies)),
+        LedgerPart::Replies => (page.replies(store, after)?, Some(LedgerPart::Conversations)),
+        LedgerPart::Conversations => (page.conversations(store, after)?, None),
+        LedgerPart::FreePages | LedgerPart::Filled | LedgerPart::Log => (None, None),
+    };
+    let next = last.map(|after| LedgerPlace { part, after }).or(following.map(LedgerPlace::beginning));
+    Ok(ExportPage { rows: page.rows, sessions: page.sessions.into_iter().collect(), next })
+}
+
+impl Page<'_> {
+    fn is_full(&self) -> bool {
+        self.bytes >= BYTES || self.begun.elapsed() > SLICE
+    }
+
+    /// Whether rows of all people and profiles are asked for, and so those that say of neither what they are.
+    fn is_of_all(&self) -> bool {
+        self.request.person.is_none() && self.request.profile.is_none()
+    }
+
+    fn push(&mut self, row: ExportedRow, bytes: Option<u64>) {
+        self.bytes += 500 + bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default();
+        self.rows.push(row);
+    }
+
+    /// Adds events after `after`. Returns the last one that was looked at, if others may follow.
+    fn events(&mut self, store: &mut SqliteTransaction<'_>, after: i64) -> Result<Option<i64>, Failure> {
+        let ids = ids_after(store, "SELECT id FROM inbound_marks WHERE id > ? ORDER BY id LIMIT ?", after)?;
+        let mut last = after;
+        for (at, row) in ids.iter().copied().enumerate() {
+            if at > 0 && self.is_full() {
+                return Ok(Some(last));
+            }
+            last = row;
+            let read = |found: &rusqlite::Row<'_>| {
+                let (event, _) = inbound::marked_row(found)?;
+                let person = self.request.person.as_ref();
+                let is_of = person.is_none_or(|who| who.is_in(&event.target) || who.is_named_by(&event.session));
+                Ok((listing::event_detail(store, found)?, is_of, event.session.stored().to_owned()))
+            };
+            match listing::read_event(store, row, read)? {
+                Some(Ok((detail, true, session))) if self.is_of_profile(&detail) => {
+                    self.sessions.insert(session);
+                    let bytes = detail.text_bytes;
+                    self.push(ExportedRow::Event(detail), bytes);
+                }
+                Some(Err(CorruptRow)) => {
+                    drop(store.corrupt(INBOUND_TABLE, row));
+                    if self.is_of_all() {
+                        self.push(ExportedRow::Event(RowDetail::corrupt(RowId::Event(InboundId(row)))), None);
+                    }
+                }
+                Some(Ok(_)) | None => {}
+            }
+        }
+        Ok(has_more(&ids).then_some(last))
+    }
+
+    /// As [`Page::events`], of replies.
+    fn replies(&mut self, store: &mut SqliteTransaction<'_>, after: i64) -> Result<Option<i64>, Failure> {
+        let ids = ids_after(store, "SELECT id FROM outbound_marks WHERE id > ? ORDER BY id LIMIT ?", after)?;
+        let mut last = after;
+        for (at, row) in ids.iter().copied().enumerate() {
+            if at > 0 && self.is_full() {
+                return Ok(Some(last));
+            }
+            last = row;
+            let read = |found: &rusqlite::Row<'_>| {
+                let detail = listing::reply_detail(store, found)?;
+                let person = self.request.person.as_ref();
+                let is_of = person.is_none_or(|who| {
+                    let on = who.platform.as_deref().is_none_or(|on| detail.row.platform.as_deref() == Some(on));
+                    on && detail.user_id.as_deref() == Some(who.user.as_str())
+                });
+                Ok((detail, is_of))
+            };
+            match listing::read_reply(store, row, read)? {
+                Some(Ok((detail, true))) if self.is_of_profile(&detail) => {
+                    let bytes = detail.text_bytes;
+                    self.push(ExportedRow::Reply(detail), bytes);
+                }
+                Some(Err(CorruptRow)) => {
+                    drop(store.corrupt(OUTBOUND_TABLE, row));
+                    if self.is_of_all() {
+                        self.push(ExportedRow::Reply(RowDetail::corrupt(RowId::Reply(OutboundId(row)))), None);
+                    }
+                }
+                Some(Ok(_)) | None => {}
+            }
+        }
+        Ok(has_more(&ids).then_some(last))
+    }
+
+    fn is_of_profile(&self, detail: &RowDetail) -> bool {
+        let profile = self.request.profile.as_ref();
+        profile.is_none_or(|wanted| detail.row.profile.as_deref() == Some(wanted.as_str()))
+    }
+
+    /// As [`Page::events`], of the rows of conversations.
+    fn conversations(&mut self, store: &mut SqliteTransaction<'_>, after: i64) -> Result<Option<i64>, Failure> {
+        let one = match &self.request.session {
+            None => None,
+            Some(session) => match number_of(store, session)? {
+                None => return Ok(None),
+                number => number,
+            },
+        };
+        let only = one.map(|number| format!("history.session = {number} AND")).unwrap_or_default();
+        let sql = format!(
+            "SELECT history.id, length, entries, sum, sessions.session FROM history \
+             LEFT JOIN sessions ON sessions.id = history.session WHERE {only} history.id > ? ORDER BY history.id LIMIT ?"
+        );
+        let connection = store.connection;
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([after, SCANNED])?;
+        let (mut last, mut read) = (after, 0);
+        while let Some(row) = rows.next()? {
+            if read > 0 && self.is_full() {
+                return Ok(Some(last));
+            }
+            let id: i64 = row.get(0)?;
+            (last, read) = (last.max(id), read + 1);
+            let session: Option<String> = row.get(4).unwrap_or_default();
+            let key = session.as_deref().and_then(|session| serde_json::from_str::<SessionKey>(session).ok());
+            let is_wanted = key.as_ref().map_or_else(|| self.is_of_all(), |key| self.wants_conversation(key));
+            if !is_wanted {
+                continue;
+            }
+            let entries = history::entries(row, session.as_deref().unwrap_or_default());
+            if entries.is_err() {
+                drop(store.corrupt.add(history::TABLE, id));
+            }
+            let bytes = row.get_ref(2)?.as_str().map(|text| text.len() as u64).ok();
+            let history = ExportedHistory {
+                row: id,
+                session: key.as_ref().map(SessionKey::text),
+                profile: key.map(|key| key.profile().to_string()),
+                entries: entries.ok(),
+            };
+            self.push(ExportedRow::History(history), bytes);
+        }
+        Ok((read == SCANNED).then_some(last))
+    }
+
+    fn wants_conversation(&self, key: &SessionKey) -> bool {
+        let ExportRows { profile, person, session, .. } = self.request;
+        let of_profile = profile.as_ref().is_none_or(|wanted| key.profile() == wanted);
+        // A conversation that is asked for by its name was found by an event of the person.
+        let of_person = session.is_some() || person.as_ref().is_none_or(|who| who.is_named_by(key));
+        of_profile && of_person
+    }
+}
+
+fn ids_after(store: &SqliteTransaction<'_>, sql: &str, after: i64) -> rusqlite::Result<Vec<i64>> {
+    store.connection.prepare_cached(sql)?.query_map([after, SCANNED], |row| row.get(0))?.collect()
+}
+
+fn has_more(ids: &[i64]) -> bool {
+    i64::try_from(ids.len()).is_ok_and(|len| len >= SCANNED)
+}
+
+/// The number of a session, by its stored name.
+pub(super) fn number_of(store: &SqliteTransaction<'_>, session: &str) -> rusqlite::Result<Option<i64>> {
+    let mut statement = store.connection.prepare_cached("SELECT id FROM sessions WHERE session = ?")?;
+    statement.query_row([session], |row| row.get(0)).optional()
+}
