@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{SOON, wait_for};
+use crate::support::{SOON, post, wait_for};
 use crate::world::World;
 
 /// Writes its account; on `wait…` it answers once there is a file `go`.
@@ -223,4 +223,37 @@ async fn an_interrupted_turn_runs_at_most_three_times_and_not_again_after_repeat
     assert_eq!(attempts(&world, "wait 6"), [1, 2]);
     let idle = |status: &Value| status["active_agents"] == 0 && status["ledger"]["inbound"]["running"] == json!(null);
     world.until("nothing left running", idle).await;
+}
+
+/// As [`World::push`], to one chat by one of its users, each of whom has a session.
+async fn push_by(world: &World, user: &str, text: &str) {
+    let mut event = World::message(&format!("{user}: {text}"), text, "c1", None);
+    event["source"]["user_id"] = json!(user);
+    let (status, pushed) = post(&format!("{}/dev/inbound", world.connector.url), &json!({"event": event})).await;
+    assert_eq!(status, 202, "{pushed}");
+}
+
+#[actix_web::test]
+async fn a_retry_runs_the_newest_interrupted_turn_of_the_chat_and_shows_the_others() {
+    let mut world = world("").await;
+    for (user, text) in [("ann", "wait 1"), ("bob", "wait 2"), ("ann", "wait 3")] {
+        push_by(&world, user, text).await;
+    }
+    until_received(&world, &["wait 1", "wait 2"]).await;
+    world.kill_gateway();
+    world.serve().await;
+    world.until_text("c1", "Send /retry").await;
+    // It was not running yet, so it runs by itself.
+    wait_for("the message that waited", SOON, || async { (attempts(&world, "wait 3") == [1]).then_some(()) }).await;
+    world.write("go", "");
+    world.until_text("c1", "received wait 3").await;
+
+    push_by(&world, "carl", "/retry").await;
+    world.until_text("c1", "received wait 2").await;
+    world.until_text("c1", "/retry runs the first of them:\n- wait 1").await;
+    assert_eq!((attempts(&world, "wait 1"), attempts(&world, "wait 2")), (vec![1], vec![1, 2]));
+    push_by(&world, "bob", "/retry").await;
+    world.until_text("c1", "received wait 1").await;
+    push_by(&world, "ann", "/retry").await;
+    world.until_text("c1", "There is nothing to run again here.").await;
 }

@@ -7,9 +7,15 @@ use std::time::{Duration, Instant};
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::REFUSED_BY_DRAIN;
 use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause};
+use unicode_segmentation::UnicodeSegmentation as _;
 
 /// A chat gets at most one notice of a kind in this interval: without it, 199 in 3 s were observed.
 const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Interrupted messages that one answer to `/retry` shows.
+pub(super) const INTERRUPTED_SHOWN: usize = 5;
+/// Characters of each of them.
+const TEXT_SHOWN: usize = 60;
 
 /// A message of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +44,8 @@ pub(super) enum Notice {
     NothingToStop,
     /// `/retry` without an interrupted event.
     NothingToRetry,
+    /// `/retry` has run the newest of several events again: the texts of the others, newest first.
+    MoreToRetry(Vec<String>),
     /// `/status`.
     Status {
         /// Whether this session has a turn running.
@@ -81,6 +89,7 @@ impl Notice {
             Self::StoppedByOperator => OPERATOR_STOPPED.into(),
             Self::NothingToStop => "There is nothing to stop here.".into(),
             Self::NothingToRetry => "There is nothing to run again here.".into(),
+            Self::MoreToRetry(texts) => more_to_retry(texts),
             Self::Status { running, turns, draining } => {
                 let here = if *running { "The agent is working here" } else { "Nothing is running here" };
                 let gate = if *draining { "; new messages wait or are refused for maintenance" } else { "" };
@@ -102,7 +111,9 @@ impl Notice {
             Self::Interrupted => "interrupted",
             Self::GivenUp => "too many attempts",
             Self::StoppedByOperator => "stopped",
-            Self::Stopped | Self::NothingToStop | Self::NothingToRetry | Self::Status { .. } => "command",
+            Self::Stopped | Self::NothingToStop | Self::NothingToRetry | Self::MoreToRetry(_) | Self::Status { .. } => {
+                "command"
+            }
         }
     }
 
@@ -121,9 +132,28 @@ impl Notice {
             | Self::StoppedByOperator
             | Self::NothingToStop
             | Self::NothingToRetry
+            | Self::MoreToRetry(_)
             | Self::Status { .. } => false,
         }
     }
+}
+
+/// The other interrupted messages of a chat, each in a line.
+fn more_to_retry(texts: &[String]) -> String {
+    let mut notice = "These messages were interrupted as well; /retry runs the first of them:".to_owned();
+    for text in texts.iter().take(INTERRUPTED_SHOWN) {
+        // Its lines and blanks as one blank each.
+        let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut graphemes = line.graphemes(true);
+        notice.extend(std::iter::once("\n- ").chain(graphemes.by_ref().take(TEXT_SHOWN)));
+        if graphemes.next().is_some() {
+            notice.push('…');
+        }
+    }
+    if texts.len() > INTERRUPTED_SHOWN {
+        notice.push_str("\n- …");
+    }
+    notice
 }
 
 /// The notice to a chat after a drain that refused `count` of its messages.
@@ -235,5 +265,16 @@ mod tests {
     fn an_answer_to_a_command_is_always_sent() {
         let (mut limit, now) = (NoticeLimit::default(), Instant::now());
         assert!(limit.allows(&Notice::Stopped, &chat("a"), now) && limit.allows(&Notice::Stopped, &chat("a"), now));
+    }
+
+    #[test]
+    fn the_other_interrupted_messages_are_shown_in_a_line_each_and_cut() {
+        let long = "ü".repeat(70);
+        let texts = ["two\nlines", &long, "c", "d", "e", "f"].map(str::to_owned);
+        let shown = Notice::MoreToRetry(texts[..2].to_vec()).text();
+        let expected = format!("\n- two lines\n- {}…", "ü".repeat(60));
+        assert!(shown.ends_with(&expected), "{shown}");
+        let shown = Notice::MoreToRetry(texts.to_vec()).text();
+        assert!(shown.ends_with("\n- c\n- d\n- e\n- …"), "{shown}");
     }
 }

@@ -17,7 +17,7 @@ use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::dispatch::ReplyPending;
 use caduceus_contract::messages::drain::GetDrain;
 use caduceus_contract::messages::ledger::{
-    LastInterrupted, ListInbound, ListOutbound, ListRefusals, ListWaiting, MarkInbound, NoteRestart, ReadInbound,
+    ListInbound, ListInterrupted, ListOutbound, ListRefusals, ListWaiting, MarkInbound, NoteRestart, ReadInbound,
     RecordInbound, RecordRefusalNotices, SettleTurn, WithdrawTurns,
 };
 use caduceus_contract::messages::ledger_control::{CloseRow, ReopenRow, ShowRow};
@@ -77,8 +77,8 @@ port_set! {
         pub list_refusals: Port<ListRefusals>,
         /// Records the notices to these chats.
         pub record_refusal_notices: Port<RecordRefusalNotices>,
-        /// Finds the event that `/retry` runs again.
-        pub last_interrupted: Port<LastInterrupted>,
+        /// Finds the events that `/retry` runs again.
+        pub list_interrupted: Port<ListInterrupted>,
         /// Counts the starts that found interrupted turns.
         pub note_restart: Port<NoteRestart>,
         /// Lists replies.

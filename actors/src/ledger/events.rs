@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::store::{InboundMark, StoreTransaction};
 use super::work::{LedgerTransaction, Work};
 use caduceus_contract::messages::ledger::{
-    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
+    InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListInterrupted, ListWaiting, MarkInbound,
     ReadInbound, RecordInbound, Recorded, WaitingPage, WithdrawTurns,
 };
 use caduceus_contract::turn_id::TurnId;
@@ -137,10 +137,10 @@ impl Work for ReadInbound {
     }
 }
 
-impl Work for LastInterrupted {
-    type Answer = Option<InboundRow>;
+impl Work for ListInterrupted {
+    type Answer = Vec<InboundRow>;
 
-    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Option<InboundRow>, Failure> {
-        ledger.store.last_interrupted(&self.session)
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Vec<InboundRow>, Failure> {
+        ledger.store.list_interrupted(self)
     }
 }

@@ -12,15 +12,14 @@ use caduceus_contract::api::ledger::{RowDetail, RowsPage};
 use caduceus_contract::api::ledger_data::{ErasedPart, ExportPage};
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
-    AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, ListInbound, ListOutbound, ListWaiting,
-    LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, REFUSED_BY_DRAIN, RecordInbound, RecordOutbound,
-    Recorded, WaitingPage,
+    AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, ListInbound, ListInterrupted, ListOutbound,
+    ListWaiting, LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, REFUSED_BY_DRAIN, RecordInbound,
+    RecordOutbound, Recorded, WaitingPage,
 };
 use caduceus_contract::messages::ledger_control::{ErasePerson, ExportRows, ListRows, ShowRow};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
-use caduceus_contract::wire::session::SessionKey;
 
 /// An open database, which only the writer's thread uses. Its methods block.
 pub trait Store: Send + 'static {
@@ -94,8 +93,8 @@ pub trait StoreTransaction {
     /// One event.
     fn read_event(&mut self, id: InboundId) -> Result<InboundRow, Failure>;
 
-    /// The newest interrupted event of a session that is not corrupt. Its cost does not depend on the session's other events.
-    fn last_interrupted(&mut self, session: &SessionKey) -> Result<Option<InboundRow>, Failure>;
+    /// The newest interrupted events of a chat that are not corrupt. Its cost does not depend on the chat's other events.
+    fn list_interrupted(&mut self, list: &ListInterrupted) -> Result<Vec<InboundRow>, Failure>;
 
     /// The profiles with unread events ([`InboundMark::is_unread`]).
     fn unread_profiles(&mut self) -> Result<Vec<ProfileName>, Failure>;

@@ -189,12 +189,14 @@ pub struct RecordRefusalNotices {
     pub make_action: fn(&Target, u64) -> RawJson,
 }
 
-/// The newest event of a session whose turn was stopped or interrupted. Corrupt rows as in [`ListInbound`].
+/// The events of a chat whose turns were stopped or interrupted, newest first. Corrupt rows as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Option<InboundRow>, LedgerError>")]
-pub struct LastInterrupted {
-    /// The session.
-    pub session: SessionKey,
+#[rtype(result = "Result<Vec<InboundRow>, LedgerError>")]
+pub struct ListInterrupted {
+    /// The chat, with the link, the bot and the thread; its users may have a session each.
+    pub chat: Arc<Target>,
+    /// Limit of events.
+    pub limit: usize,
 }
 
 /// Records that this process found interrupted turns at its start; a repetition counts once. Answered with the number of such

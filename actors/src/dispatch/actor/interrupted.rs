@@ -1,27 +1,29 @@
 //! Turns that a restart interrupted: their events run again, or their chats are notified.
 
+use std::sync::Arc;
+
 use actix::{Context, Handler, Message};
 use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
-use super::super::notice::Notice;
+use super::super::notice::{INTERRUPTED_SHOWN, Notice};
 use super::super::recovery::AfterInterruption;
 use super::DispatchActor;
 use crate::hand_over::{LEDGER_TIMEOUT, hand_over};
 use crate::time::now_ms;
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::{
-    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, WithdrawTurns,
+    InboundId, InboundRow, InboundState, LedgerError, ListInterrupted, WithdrawTurns,
 };
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::AskError;
 
-/// The ledger has answered which event `/retry` runs again.
+/// The ledger has answered which events `/retry` can run again.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct InterruptedFound {
     command: DispatchJob,
-    found: Result<Result<Option<InboundRow>, LedgerError>, AskError>,
+    found: Result<Result<Vec<InboundRow>, LedgerError>, AskError>,
 }
 
 impl DispatchActor {
@@ -90,10 +92,10 @@ impl DispatchActor {
         }
     }
 
-    /// Runs the last interrupted event of a session again.
+    /// Runs the last interrupted event of a chat again.
     pub(super) fn retry(&mut self, command: DispatchJob) {
-        let request = LastInterrupted { session: command.session.clone() };
-        let found = self.ports.ledger.last_interrupted.ask(request, LEDGER_TIMEOUT);
+        let request = ListInterrupted { chat: Arc::clone(&command.target), limit: INTERRUPTED_SHOWN + 2 };
+        let found = self.ports.ledger.list_interrupted.ask(request, LEDGER_TIMEOUT);
         self.tasks.notify(async move { InterruptedFound { found: found.await, command } });
     }
 
@@ -108,14 +110,19 @@ impl Handler<InterruptedFound> for DispatchActor {
 
     fn handle(&mut self, InterruptedFound { command, found }: InterruptedFound, ctx: &mut Self::Context) {
         match found {
-            Ok(Ok(row)) => match row.and_then(DispatchJob::from_row) {
-                Some((id, job)) => {
-                    // The command is marked as done in the ledger, so the event must not be lost after this.
-                    self.mark(id, InboundState::Received, None, Some("retried".to_owned()));
-                    self.run_again(id, &job, now_ms(), ctx);
+            Ok(Ok(rows)) => {
+                let mut jobs = rows.into_iter().filter_map(DispatchJob::from_row);
+                let Some((id, job)) = jobs.next() else {
+                    return self.notify(&command.target, &Notice::NothingToRetry);
+                };
+                // The command is marked as done in the ledger, so the event must not be lost after this.
+                self.mark(id, InboundState::Received, None, Some("retried".to_owned()));
+                self.run_again(id, &job, now_ms(), ctx);
+                let others: Vec<String> = jobs.map(|(_, job)| job.event.text.clone()).collect();
+                if !others.is_empty() {
+                    self.notify(&command.target, &Notice::MoreToRetry(others));
                 }
-                None => self.notify(&command.target, &Notice::NothingToRetry),
-            },
+            }
             Ok(Err(error)) => self.cannot_retry(&command, &error.to_string()),
             Err(error) => self.cannot_retry(&command, &error.to_string()),
         }

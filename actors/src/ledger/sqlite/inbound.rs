@@ -17,8 +17,8 @@ use crate::ledger::failure::Failure;
 use crate::ledger::states::inbound_code;
 use crate::ledger::store::InboundMark;
 use caduceus_contract::messages::ledger::{
-    InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListWaiting, RecordInbound, Recorded, WaitingPage,
-    WaitingRow,
+    InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListInterrupted, ListWaiting, RecordInbound,
+    Recorded, WaitingPage, WaitingRow,
 };
 use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
@@ -251,25 +251,26 @@ pub(super) fn read(store: &mut SqliteTransaction<'_>, InboundId(row): InboundId)
 }
 
 /// The newest interrupted event of a session that is not corrupt.
-pub(super) fn last_interrupted(
+pub(super) fn list_interrupted(
     store: &mut SqliteTransaction<'_>,
-    session: &SessionKey,
-) -> Result<Option<InboundRow>, Failure> {
-    let (session, connection) = (session.stored(), store.connection);
+    list: &ListInterrupted,
+) -> Result<Vec<InboundRow>, Failure> {
+    let [link, platform, chat, bot, _, _, thread] = target_values(&list.chat);
     let interrupted = inbound_code(InboundState::Interrupted);
-    let mut of_session = connection.prepare_cached("SELECT 1 FROM inbound WHERE id = ? AND session = ?")?;
-    let mut before = i64::MAX;
-    loop {
+    let mut in_chat = store.connection.prepare_cached(
+        "SELECT 1 FROM inbound WHERE id = ? AND link = ? AND platform = ? AND chat_id = ? AND bot_id IS ? AND thread_id IS ?",
+    )?;
+    let (mut before, mut found) = (i64::MAX, Vec::new());
+    while found.len() < list.limit {
         let rows = store.memory.open_rows(RowKind::Inbound, interrupted);
-        let Some(row) = rows.and_then(|rows| rows.range(..before).next_back().copied()) else { return Ok(None) };
+        let Some(row) = rows.and_then(|rows| rows.range(..before).next_back().copied()) else { break };
         before = row;
-        if !of_session.exists(params([ValueRef::Integer(row), text(session)]))? {
+        if !in_chat.exists(params([ValueRef::Integer(row), link, platform, chat, bot, thread]))? {
             continue;
         }
-        if let Some(Ok(row)) = store.read_in_state(LIST, row, interrupted, inbound_row)? {
-            return Ok(Some(row));
-        }
+        found.extend(store.read_in_state(LIST, row, interrupted, inbound_row)?.and_then(Result::ok));
     }
+    Ok(found)
 }
 
 /// A waiting event, verified as a whole row is: its checksums are checked, and only its event is not returned.

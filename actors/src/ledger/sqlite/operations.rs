@@ -7,14 +7,14 @@ use crate::ledger::store::{ErasedRows, InboundMark, OutboundMark, StoreTransacti
 use caduceus_contract::api::ledger::{RowDetail, RowsPage};
 use caduceus_contract::api::ledger_data::ExportPage;
 use caduceus_contract::messages::ledger::{
-    AppendHistory, HistoryEntry, InboundId, InboundRow, ListInbound, ListOutbound, ListWaiting, LoadHistory,
-    NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound, Recorded, WaitingPage,
+    AppendHistory, HistoryEntry, InboundId, InboundRow, ListInbound, ListInterrupted, ListOutbound, ListWaiting,
+    LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound, Recorded,
+    WaitingPage,
 };
 use caduceus_contract::messages::ledger_control::{ErasePerson, ExportRows, ListRows, ShowRow};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
-use caduceus_contract::wire::session::SessionKey;
 
 impl StoreTransaction for SqliteTransaction<'_> {
     fn commit(self) -> Result<Wrote, StoreError> {
@@ -53,8 +53,8 @@ impl StoreTransaction for SqliteTransaction<'_> {
         inbound::read(self, id)
     }
 
-    fn last_interrupted(&mut self, session: &SessionKey) -> Result<Option<InboundRow>, Failure> {
-        inbound::last_interrupted(self, session)
+    fn list_interrupted(&mut self, list: &ListInterrupted) -> Result<Vec<InboundRow>, Failure> {
+        inbound::list_interrupted(self, list)
     }
 
     fn unread_profiles(&mut self) -> Result<Vec<ProfileName>, Failure> {

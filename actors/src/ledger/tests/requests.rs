@@ -43,11 +43,26 @@ pub(in crate::ledger) fn load<S: Store>(writer: &LedgerWriter<S>, chat: &str, li
 }
 
 pub(in crate::ledger) fn interrupted(number: u64, chat: &str) -> RecordInbound {
-    RecordInbound { state: InboundState::Interrupted, session: session(chat), ..event(number) }
+    let target = Arc::new(in_chat(chat));
+    RecordInbound { state: InboundState::Interrupted, session: session(chat), target, ..event(number) }
+}
+
+pub(in crate::ledger) fn in_chat(chat: &str) -> Target {
+    Target { chat_id: chat.to_owned(), ..Target::clone(&target()) }
 }
 
 pub(in crate::ledger) fn last<S: Store>(writer: &LedgerWriter<S>, chat: &str) -> Option<InboundId> {
-    wait(writer.ask(LastInterrupted { session: session(chat) })).unwrap().map(|row| row.id)
+    list_interrupted(writer, in_chat(chat), 1).pop()
+}
+
+/// The interrupted events of the chat of `target`.
+pub(in crate::ledger) fn list_interrupted<S: Store>(
+    writer: &LedgerWriter<S>,
+    target: Target,
+    limit: usize,
+) -> Vec<InboundId> {
+    let list = ListInterrupted { chat: Arc::new(target), limit };
+    wait(writer.ask(list)).unwrap().iter().map(|row| row.id).collect()
 }
 
 /// The answer to a start at this time in milliseconds.

@@ -69,7 +69,8 @@ macro_rules! suite_on {
                 a_backlog_of_expired_rows_is_deleted_in_slices
             }
             retrying {
-                the_newest_interrupted_event_of_a_session_is_found_behind_any_number_of_others
+                the_newest_interrupted_event_of_a_chat_is_found_behind_any_number_of_others
+                the_interrupted_events_of_a_chat_are_those_of_all_its_sessions_newest_first
                 starts_within_the_window_are_counted_each_once_and_over_restarts
             }
             settling {
