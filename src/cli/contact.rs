@@ -85,18 +85,20 @@ impl CommandError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Home { .. } | Self::Token { .. } | Self::Address => super::CONFIGURATION,
             Self::NoGateway(_) => super::NO_GATEWAY,
             Self::Marker { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => super::NOT_PERMITTED,
             Self::OpenLedger(error) if error.is_temporary() => super::TRY_AGAIN,
-            Self::OpenLedger(_) => super::CONFIGURATION,
-            Self::Ledger(LedgerError::Unwritable(_) | LedgerError::Closed) => super::TRY_AGAIN,
-            Self::Ledger(LedgerError::Missing { .. } | LedgerError::Corrupt { .. } | LedgerError::Final { .. }) => {
+            Self::Home { .. } | Self::Token { .. } | Self::Address | Self::OpenLedger(_) => super::CONFIGURATION,
+            Self::NotPermitted(_) | Self::Refused { status: 401 | 403, .. } => super::NOT_PERMITTED,
+            Self::Marker { .. }
+            | Self::NoAnswer(_)
+            | Self::Ledger(LedgerError::Unwritable(_) | LedgerError::Closed)
+            | Self::Refused { status: 429 | 500.., .. } => super::TRY_AGAIN,
+            Self::Refused { .. }
+            | Self::NotReached(_)
+            | Self::Ledger(LedgerError::Missing { .. } | LedgerError::Corrupt { .. } | LedgerError::Final { .. }) => {
                 super::NOT_REACHED
             }
-            Self::NotPermitted(_) | Self::Refused { status: 401 | 403, .. } => super::NOT_PERMITTED,
-            Self::Marker { .. } | Self::NoAnswer(_) | Self::Refused { status: 429 | 500.., .. } => super::TRY_AGAIN,
-            Self::Refused { .. } | Self::NotReached(_) => super::NOT_REACHED,
         }
     }
 }

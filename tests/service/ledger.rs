@@ -1,5 +1,7 @@
 //! `caduceus ledger`, beside a gateway and without one.
 
+mod access; // Tokens, secrets, several dispatchers, links that are gone.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

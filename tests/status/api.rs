@@ -18,6 +18,8 @@ use crate::world::World;
 
 const TOKEN: &str = "q7Lw-Zr3t_YbN0aXcVkDmE5uHsJf2PgRi8To4WlQy6B";
 const KEY: &str = "the delivery key of the world";
+/// The third message, which waits behind the first.
+const ROW: &str = "in-3";
 const RESTART: &str = "/api/gateway/restart";
 const DRAIN: &str = "/api/gateway/drain";
 
@@ -90,6 +92,9 @@ async fn world() -> (World, String) {
     // One is stopped by a request, the other runs on.
     world.push("go", "sleep 600", "c2", None).await;
     let status = world.until("two turns", |status| status["active_agents"] == 2).await;
+    // It can be given up, and then sent again: it waits until the end.
+    world.push("waits", "waits", "c1", None).await;
+    world.until("a message that waits", |status| status["turns"]["queued"] == 1).await;
     let turns = status["drain"]["turns"].as_array().unwrap();
     let turn = turns.iter().map(|turn| turn["turn_id"].as_str().unwrap()).find(|turn| *turn != other).unwrap();
     (world, turn.to_owned())

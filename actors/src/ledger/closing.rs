@@ -56,8 +56,9 @@ fn close_event<T: StoreTransaction>(
     let before = ledger.store.event_mark(event)?;
     let after = InboundMark { state: InboundState::Refused, note: Some(DROPPED.to_owned()), ..before.clone() };
     events::write(ledger, event, &before, after)?;
-    let notice = is_unanswered.then(|| row.target.link.clone());
-    if is_unanswered {
+    let is_notified = is_unanswered && order.notify;
+    let notice = is_notified.then(|| row.target.link.clone());
+    if is_notified {
         notice_to(row.target).run(ledger)?;
     }
     Ok(Ok(ClosedRow { was, notice }))

@@ -107,19 +107,21 @@ impl LedgerAccess {
             }
             Self::File(file) => {
                 let ReopenedRow { was, row, state, .. } =
-                    file.ask(ReopenRow { id, force, is_stopped: true }).await?.map_err(refused)?;
+                    file.ask(ReopenRow { id, force, is_stopped: true }).await?.map_err(|refusal| refused(&refusal))?;
                 Ok(RetryRowResponse { ok: true, id, was, row, state, waits_for: None })
             }
         }
     }
 
-    /// Gives up a row.
-    pub(super) async fn drop_row(&self, id: RowId) -> Result<DropRowResponse, CommandError> {
+    /// Gives up a row. `notify`: its chat may get a notice.
+    pub(super) async fn drop_row(&self, id: RowId, notify: bool) -> Result<DropRowResponse, CommandError> {
         match self {
-            Self::Gateway(client) => client.post(&format!("/api/ledger/rows/{id}/drop"), &json!({})).await,
+            Self::Gateway(client) => {
+                client.post(&format!("/api/ledger/rows/{id}/drop"), &json!({"notify": notify})).await
+            }
             Self::File(file) => {
-                let close = CloseRow { id, is_stopped: true, process_started_ms: 0 };
-                let ClosedRow { was, notice } = file.ask(close).await?.map_err(refused)?;
+                let close = CloseRow { id, is_stopped: true, process_started_ms: 0, notify };
+                let ClosedRow { was, notice } = file.ask(close).await?.map_err(|refusal| refused(&refusal))?;
                 Ok(DropRowResponse { ok: true, id, was, notified: notice.is_some() })
             }
         }
@@ -206,7 +208,7 @@ fn insert_person(body: &mut Map<String, Value>, person: Option<Person>, profile:
     body.extend(profile.map(|profile| ("profile".to_owned(), json!(profile))));
 }
 
-fn refused(refusal: RowRefusal) -> CommandError {
+fn refused(refusal: &RowRefusal) -> CommandError {
     CommandError::NotReached(refusal.to_string())
 }
 

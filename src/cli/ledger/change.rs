@@ -37,7 +37,7 @@ pub(super) async fn retry(ledger: &LedgerAccess, id: RowId, force: bool) -> Resu
 }
 
 pub(super) async fn drop_row(ledger: &LedgerAccess, id: RowId) -> Result<ExitCode, CommandError> {
-    let dropped = ledger.drop_row(id).await?;
+    let dropped = ledger.drop_row(id, true).await?;
     print(&dropped_line(&dropped, ledger.is_file()));
     Ok(ExitCode::SUCCESS)
 }

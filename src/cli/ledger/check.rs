@@ -37,9 +37,9 @@ pub(super) async fn run(ledger: &LedgerAccess, json: bool, last: bool) -> Result
         check = ledger.check(false).await?;
     }
     if json {
-        print_json(&json!(check), false)
+        print_json(&json!(check), false);
     } else {
-        print(&lines(&check))
+        print(&lines(&check));
     }
     if let Some(error) = &check.error {
         return Err(CommandError::NoAnswer(format!("the check ended before all was read: {}", one_line(error))));

@@ -1,5 +1,6 @@
 //! `caduceus ledger erase`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub(super) struct ErasedPerson {
     /// Only what belongs to this profile.
     #[arg(long, value_name = "NAME", value_parser = ProfileName::parse)]
     profile: Option<ProfileName>,
-    /// Give up what waits of this person first. A turn that runs has to be stopped.
+    /// Give up what waits of this person first, without a notice to its chat. A turn that runs has to be stopped.
     #[arg(long)]
     force: bool,
 }
@@ -60,7 +61,8 @@ pub(super) async fn run(ledger: &LedgerAccess, whom: ErasedPerson) -> Result<Exi
         return Err(CommandError::NotReached(format!("nothing is erased: {rows}; {hint}")));
     }
     for (id, _) in &open {
-        ledger.drop_row(*id).await?;
+        // A notice would be one more reply to this person.
+        ledger.drop_row(*id, false).await?;
     }
     let mut from = LedgerPlace::beginning(LedgerPart::Events);
     let mut all = ErasedPart::default();
@@ -137,10 +139,11 @@ fn lines(erased: &ErasedPart) -> String {
         "erased: {events} events, {replies} replies, {conversations} conversations ({shared_conversations} of them shared)\n"
     );
     if *open > 0 {
-        text.push_str(&format!("left, because it is not done: {open}\n"));
+        // A string takes everything.
+        let _ = writeln!(text, "left, because it is not done: {open}");
     }
     for file in left {
-        text.push_str(&format!("{file} may still have texts of this person: remove it when it is not needed\n"));
+        let _ = writeln!(text, "{file} may still have texts of this person: remove it when it is not needed");
     }
     text
 }

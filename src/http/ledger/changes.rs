@@ -41,7 +41,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
         .errors(FAILS);
     const DROP: OperationDoc = OperationDoc::new("Gives up an event or a reply that waits, was interrupted or is dead")
         .parameters(ROW)
-        .body(&[])
+        .body(&[optional("notify", FieldKind::Flag, "false: its chat gets no notice")])
         .answer(AnswerDoc::Fields(200, fields::DROPPED))
         .errors(FAILS);
     registry.at("/api/ledger/rows/{id}/retry", Access::Scope(auth::DRAIN)).post(retry, RETRY).done();
@@ -69,7 +69,7 @@ async fn drop_row(
     payload: Payload,
 ) -> Result<Json<DropRowResponse>, ApiError> {
     let id = parse_row(&id)?;
-    BodyFields::read(&request, payload).await?;
-    info!(principal = caller.principal, row = %id, "row to be given up");
-    Ok(Json(ask_within(&state.ports.ledger.drop, DropRow { id }, TIMEOUT).await??))
+    let notify = BodyFields::read(&request, payload).await?.flag("notify")?.unwrap_or(true);
+    info!(principal = caller.principal, row = %id, notify, "row to be given up");
+    Ok(Json(ask_within(&state.ports.ledger.drop, DropRow { id, notify }, TIMEOUT).await??))
 }

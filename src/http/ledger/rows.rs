@@ -71,7 +71,10 @@ async fn list(request: HttpRequest, state: SharedState) -> Result<Json<RowsPage>
 
 async fn show(id: Path<String>, state: SharedState) -> Result<Json<RowDetail>, ApiError> {
     let show = ShowRow { id: parse_row(&id)?, with_text: false };
-    Ok(Json(ask(&state.ports.ledger.control.show, show).await??))
+    let detail = ask(&state.ports.ledger.control.show, show).await??;
+    // The words of a connector may have anything.
+    let error = detail.error.map(|error| state.redactor.redact(&error).into_owned());
+    Ok(Json(RowDetail { error, ..detail }))
 }
 
 async fn text(caller: TokenPrincipal, id: Path<String>, state: SharedState) -> Result<Json<RowTextResponse>, ApiError> {

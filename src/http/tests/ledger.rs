@@ -201,7 +201,9 @@ async fn a_row_is_sent_again_or_given_up_with_a_token_only() {
     assert!(server.received.has(&["RetryRow", "InboundId(5)", "force: true"]));
     let dropped = server.post("/api/ledger/rows/out-5/drop", "").await.json();
     assert_eq!((&dropped["was"], &dropped["notified"]), (&"held".into(), &true.into()));
-    assert!(server.received.has(&["DropRow", "OutboundId(5)"]));
+    assert!(server.received.has(&["DropRow", "OutboundId(5)", "notify: true"]));
+    server.post("/api/ledger/rows/in-5/drop", r#"{"notify":false}"#).await;
+    assert!(server.received.has(&["DropRow", "InboundId(5)", "notify: false"]));
     server.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use caduceus_contract::wire::delivery::sign;
 use serde_json::{Map, Value, json};
 
-use super::{KEY, TOKEN};
+use super::{KEY, ROW, TOKEN};
 use crate::world::World;
 
 const WRONG: &str = "q7Lw-Zr3t_YbN0aXcVkDmE5uHsJf2PgRi8To4WlQy6C";
@@ -147,7 +147,8 @@ fn targets(path: &str, operation: &Value, turn: &str) -> Vec<String> {
 }
 
 pub(super) fn good_target(path: &str, turn: &str) -> String {
-    path.replace("{path}", "config").replace("{id}", turn)
+    let id = if path.starts_with("/api/ledger/") { ROW } else { turn };
+    path.replace("{path}", "config").replace("{id}", id)
 }
 
 /// Bodies for a schema: valid ones, then each field wrong, missing, with an extra one; then bodies that are not JSON.

@@ -12,7 +12,7 @@ pub enum RowRefusal {
     #[error("{0} waits already: it is {word}", word = .1.word())]
     Waits(RowId, RowState),
     /// Its turn runs, or that of the event that it answers.
-    #[error("a turn of {0} runs{turn}; stop it first: POST /api/turns/ID/stop", turn = named(.1))]
+    #[error("a turn of {0} runs{turn}; stop it first: POST /api/turns/ID/stop", turn = named(*.1))]
     Runs(RowId, Option<TurnId>),
     /// It is on its way.
     #[error("{0} is being sent, and its result is awaited")]
@@ -40,7 +40,7 @@ pub enum RowRefusal {
     NoLink(RowId, String),
 }
 
-fn named(turn: &Option<TurnId>) -> String {
+fn named(turn: Option<TurnId>) -> String {
     turn.map(|turn| format!(" ({turn})")).unwrap_or_default()
 }
 

@@ -95,6 +95,8 @@ pub struct RetryRow {
 pub struct DropRow {
     /// The row.
     pub id: RowId,
+    /// Whether its chat may get a notice that its message is not answered.
+    pub notify: bool,
 }
 
 /// Why a dispatcher has not carried out [`RetryRow`] or [`DropRow`].

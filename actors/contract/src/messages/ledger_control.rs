@@ -84,7 +84,7 @@ pub struct ReopenedRow {
 }
 
 /// Gives up a row that waits, was interrupted or is dead: it is refused from then on. If its message was acknowledged and its chat has no
-/// answer, a notice to the chat is recorded with it. While a gateway runs, only its dispatcher sends it.
+/// answer, a notice to the chat is recorded with it, unless none is wanted. While a gateway runs, only its dispatcher sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "Result<Result<ClosedRow, RowRefusal>, LedgerError>")]
 pub struct CloseRow {
@@ -94,6 +94,8 @@ pub struct CloseRow {
     pub is_stopped: bool,
     /// A reply that was recorded before this, in milliseconds since 1970, is not being sent by this process.
     pub process_started_ms: i64,
+    /// Whether its chat may get a notice.
+    pub notify: bool,
 }
 
 /// Answer to [`CloseRow`].

@@ -56,7 +56,7 @@ struct ReplyReopened {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct EventToDrop {
-    id: InboundId,
+    order: DropRow,
     row: LedgerAnswer<InboundRow>,
     reply: Reply<DropRowResponse>,
 }
@@ -65,7 +65,7 @@ struct EventToDrop {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ReplyToDrop {
-    id: RowId,
+    order: DropRow,
     row: LedgerAnswer<RowDetail>,
     reply: Reply<DropRowResponse>,
 }
@@ -214,9 +214,14 @@ impl DispatchActor {
         }
     }
 
-    fn close_row(&mut self, id: RowId, from: Option<(EventPlace, WaitingPlace)>, reply: Reply<DropRowResponse>) {
+    fn close_row(
+        &mut self,
+        DropRow { id, notify }: DropRow,
+        from: Option<(EventPlace, WaitingPlace)>,
+        reply: Reply<DropRowResponse>,
+    ) {
         let process_started_ms = self.settings.fixed.process_started_ms;
-        let close = CloseRow { id, is_stopped: false, process_started_ms };
+        let close = CloseRow { id, is_stopped: false, process_started_ms, notify };
         let closed = self.ports.ledger.close.ask(close, LEDGER_TIMEOUT);
         self.tasks.notify(async move { RowClosed { closed: closed.await, id, from, reply } });
     }
@@ -290,19 +295,19 @@ impl Handler<ReplyReopened> for DispatchActor {
 impl Handler<DropRow> for DispatchActor {
     type Result = ResponseFuture<Result<DropRowResponse, RowError>>;
 
-    fn handle(&mut self, DropRow { id }: DropRow, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, order: DropRow, _: &mut Self::Context) -> Self::Result {
         let (reply, answer) = oneshot::channel();
-        match id {
+        match order.id {
             RowId::Event(id) => {
                 let row = self.ports.ledger.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
-                self.tasks.notify(async move { EventToDrop { row: row.await, id, reply } });
+                self.tasks.notify(async move { EventToDrop { row: row.await, order, reply } });
             }
             RowId::Reply(_) if !self.settings.share().is_first() => {
                 return ResponseFuture::ready(Err(RowError::OtherDispatcher));
             }
             RowId::Reply(_) => {
-                let row = self.ports.ledger.show.ask(ShowRow { id, with_text: false }, LEDGER_TIMEOUT);
-                self.tasks.notify(async move { ReplyToDrop { row: row.await, id, reply } });
+                let row = self.ports.ledger.show.ask(ShowRow { id: order.id, with_text: false }, LEDGER_TIMEOUT);
+                self.tasks.notify(async move { ReplyToDrop { row: row.await, order, reply } });
             }
         }
         response(answer)
@@ -312,9 +317,9 @@ impl Handler<DropRow> for DispatchActor {
 impl Handler<EventToDrop> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, EventToDrop { id, row, reply }: EventToDrop, _: &mut Self::Context) {
+    fn handle(&mut self, EventToDrop { order, row, reply }: EventToDrop, _: &mut Self::Context) {
         match answered(row).and_then(|row| self.take_waiting(&row)) {
-            Ok(from) => self.close_row(RowId::Event(id), from, reply),
+            Ok(from) => self.close_row(order, from, reply),
             Err(error) => respond(reply, Err(error)),
         }
     }
@@ -323,12 +328,12 @@ impl Handler<EventToDrop> for DispatchActor {
 impl Handler<ReplyToDrop> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, ReplyToDrop { id, row, reply }: ReplyToDrop, _: &mut Self::Context) {
+    fn handle(&mut self, ReplyToDrop { order, row, reply }: ReplyToDrop, _: &mut Self::Context) {
         // A list of them that was read before could still be sent.
         let may_be_sent = answered(row)
             .map(|detail| detail.row.link.is_some_and(|link| self.links.is_resending(&LinkId(link.into()))));
         match may_be_sent {
-            Ok(false) => self.close_row(id, None, reply),
+            Ok(false) => self.close_row(order, None, reply),
             Ok(true) => respond(reply, Err(RowError::NotNow)),
             Err(error) => respond(reply, Err(error)),
         }

@@ -75,7 +75,8 @@ fn events(
         let session: Option<String> = row.get(4).unwrap_or_default();
         let key = session.as_deref().and_then(|session| serde_json::from_str::<SessionKey>(session).ok());
         let is_of = is_of(&request.person, row) || key.is_some_and(|key| request.person.is_named_by(&key));
-        (is_of && is_of_profile(request.profile.as_ref(), row.get(3).ok())).then_some(session)
+        let profile = row.get_ref(3).ok().and_then(|profile| profile.as_str().ok());
+        (is_of && is_of_profile(request.profile.as_ref(), profile)).then_some(session)
     };
     let (found, last) = candidates(store, sql, after, candidate)?;
     each(found, last, |Candidate { row, session }| {
@@ -121,7 +122,7 @@ fn replies(
     let sql = "SELECT outbound.id, outbound.user_id, outbound.platform, inbound.profile FROM outbound \
                LEFT JOIN inbound ON inbound.id = outbound.inbound WHERE outbound.id > ? ORDER BY outbound.id LIMIT ?";
     let candidate = |row: &Row<'_>| {
-        let profile = row.get::<_, Option<String>>(3).unwrap_or_default();
+        let profile = row.get_ref(3).ok().and_then(|profile| profile.as_str().ok());
         (is_of(&request.person, row) && is_of_profile(request.profile.as_ref(), profile)).then_some(None)
     };
     let (found, last) = candidates(store, sql, after, candidate)?;
@@ -211,8 +212,8 @@ fn is_of(person: &Person, row: &Row<'_>) -> bool {
     is(1, &person.user) && person.platform.as_deref().is_none_or(|platform| is(2, platform))
 }
 
-fn is_of_profile(wanted: Option<&ProfileName>, profile: Option<String>) -> bool {
-    wanted.is_none_or(|wanted| profile.as_deref() == Some(wanted.as_str()))
+fn is_of_profile(wanted: Option<&ProfileName>, profile: Option<&str>) -> bool {
+    wanted.is_none_or(|wanted| profile == Some(wanted.as_str()))
 }
 
 /// A table with a text and a person: the columns under its checksum begin behind its number.

@@ -119,13 +119,13 @@ impl Page {
         after: i64,
     ) -> Result<Option<i64>, Failure> {
         let marks = marks_after(store, side, after, self.scans)?;
-        let mut last = after;
+        let mut looked_at = after;
         for (at, (row, code)) in marks.iter().enumerate() {
             let is_full = self.rows.len() >= self.limit || (at > 0 && self.begun.elapsed() > SLICE);
             if is_full {
-                return Ok(Some(last));
+                return Ok(Some(looked_at));
             }
-            last = *row;
+            looked_at = *row;
             let is_corrupt = store.corrupt.has(side.table, *row);
             if !is_corrupt && !(side.is_wanted)(list, *code) {
                 continue;
@@ -143,7 +143,7 @@ impl Page {
         }
         let is_whole = marks.len() < self.scans;
         self.scans -= marks.len();
-        Ok((!is_whole).then_some(last))
+        Ok((!is_whole).then_some(looked_at))
     }
 }
 
@@ -233,13 +233,11 @@ pub(super) fn show(store: &mut SqliteTransaction<'_>, show: &ShowRow) -> Result<
             (OUTBOUND_TABLE, row, read_reply(store, row, detail)?)
         }
     };
-    match found.ok_or(LedgerError::Missing { table, row })? {
-        Ok(detail) => Ok(RowDetail { text: detail.text.filter(|_| show.with_text), ..detail }),
-        Err(CorruptRow) => {
-            drop(store.corrupt(table, row));
-            Ok(RowDetail::corrupt(show.id))
-        }
-    }
+    let Ok(detail) = found.ok_or(LedgerError::Missing { table, row })? else {
+        drop(store.corrupt(table, row));
+        return Ok(RowDetail::corrupt(show.id));
+    };
+    Ok(RowDetail { text: detail.text.filter(|_| show.with_text), ..detail })
 }
 
 /// All that is known of an event, with its text.

@@ -22,7 +22,7 @@ fn reopen(id: &str, force: bool) -> ReopenRow {
 }
 
 fn close_of(id: &str) -> CloseRow {
-    CloseRow { id: id.parse().unwrap(), is_stopped: false, process_started_ms: 0 }
+    CloseRow { id: id.parse().unwrap(), is_stopped: false, process_started_ms: 0, notify: true }
 }
 
 fn reply_states<S: Store>(store: &mut S) -> Vec<String> {
@@ -152,6 +152,9 @@ pub(super) fn what_is_given_up_is_refused_and_its_chat_is_notified_if_it_has_no_
     assert_eq!(commit(&mut store, 1, &close_of("in-6")), Err(RowRefusal::Runs(row("in-6"), None)));
     let stopped = CloseRow { is_stopped: true, ..close_of("in-6") };
     assert!(commit(&mut store, 1, &stopped).unwrap().notice.is_some());
+    commit(&mut store, 0, &message(7, InboundState::Held));
+    let silent = CloseRow { notify: false, ..close_of("in-7") };
+    assert_eq!(commit(&mut store, 1, &silent), Ok(ClosedRow { was: RowState::Held, notice: None }));
     let notices = commit(&mut store, 2, &ListOutbound { states: vec![OutboundState::Pending], after: None, limit: 9 });
     assert_eq!(notices.len(), 4);
     assert!(notices.iter().all(|notice| notice.action.contains("not answered") && notice.target.chat_id == "chat"));
