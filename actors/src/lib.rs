@@ -37,6 +37,7 @@ pub mod relay;
 pub mod settings;
 pub mod signals;
 pub mod status;
+mod sync;
 pub mod system_error;
 pub mod time;
 pub mod turn;

@@ -32,6 +32,7 @@ mod openai;
 mod processes;
 mod races;
 mod recovered;
+mod recovery_floods;
 mod refused_writes;
 mod reload;
 mod restarts;

@@ -12,10 +12,11 @@ use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{InboundState, Receipt, RecordInbound};
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::event::{InboundEvent, Source};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use futures_util::future::join_all;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::{Process, QueryLimit};
 use crate::world::World;
@@ -50,33 +51,42 @@ pub(crate) async fn fill(home: &Path, waiting: &Backlog<'_>) {
 impl Backlog<'_> {
     fn row(&self, number: usize) -> RecordInbound {
         let id = format!("{}{number}", self.prefix);
-        let raw = World::message(&id, &id, &id, Some(self.profile));
-        let source = InboundEvent::parse(&raw).expect("the event is valid").source;
-        let profile = ProfileName::parse(self.profile).expect("the name is valid");
-        let mut digest = [0; 32];
-        digest[..8].copy_from_slice(&(number as u64).to_le_bytes());
-        RecordInbound {
-            receipt: Receipt { gateway: None, arrived_at_ms: 0 },
-            target: Arc::new(Target {
-                link: LinkId(self.link.into()),
-                platform: source.platform.clone(),
-                bot_id: None,
-                chat_id: source.chat_id.clone(),
-                scope_id: source.scope_id.clone(),
-                user_id: source.user_id.clone(),
-                thread_id: None,
-            }),
-            buffer_id: Some(id.clone()),
-            digest,
-            message_id: Some(id),
-            session: SessionKey::new(&source, &profile, SessionRules::default()),
-            profile,
-            event: RawJson::of(&raw),
-            state: self.state,
-            turn: None,
-            note: None,
-        }
+        row(&World::message(&id, &id, &id, Some(self.profile)), self.link, self.state)
     }
+}
+
+/// The row of a message over this link, as a gateway records it.
+pub(crate) fn row(message: &Value, link: &str, state: InboundState) -> RecordInbound {
+    let event = InboundEvent::parse(message).expect("the event is valid");
+    let (id, source) = (event.message_id, event.source);
+    let profile = source.profile.as_deref().unwrap_or("default");
+    let profile = ProfileName::parse(profile).expect("the name is valid");
+    RecordInbound {
+        receipt: Receipt { gateway: None, arrived_at_ms: 0 },
+        target: target(link, &source),
+        digest: Sha256::digest(message.to_string()).into(),
+        buffer_id: id.clone(),
+        message_id: id,
+        session: SessionKey::new(&source, &profile, SessionRules::default()),
+        profile,
+        event: RawJson::of(message),
+        state,
+        turn: None,
+        note: None,
+    }
+}
+
+/// The chat of a message over this link.
+pub(crate) fn target(link: &str, source: &Source) -> Arc<Target> {
+    Arc::new(Target {
+        link: LinkId(link.into()),
+        platform: source.platform.clone(),
+        bot_id: None,
+        chat_id: source.chat_id.clone(),
+        scope_id: source.scope_id.clone(),
+        user_id: source.user_id.clone(),
+        thread_id: None,
+    })
 }
 
 /// The cost of processing a backlog.

@@ -18,6 +18,8 @@ pub(super) struct LinkTable {
     /// Links whose replies are being sent again; `true` if more were added meanwhile.
     resending: BTreeMap<LinkId, bool>,
     unlinked: UnlinkedEvents,
+    /// Checks until the next one that looks for old replies.
+    checks_left: u32,
 }
 
 impl LinkTable {
@@ -28,6 +30,18 @@ impl LinkTable {
 
     pub(super) fn is_up(&self, link: &LinkId) -> bool {
         self.descriptors.contains_key(link)
+    }
+
+    /// The links that are up.
+    pub(super) fn up(&self) -> BTreeSet<LinkId> {
+        self.descriptors.keys().cloned().collect()
+    }
+
+    /// Counts a check of the links. Whether it looks for old replies, as the first one does and then one of `every`.
+    pub(super) fn is_check_for_old_replies(&mut self, every: u32) -> bool {
+        let is_due = self.checks_left == 0;
+        self.checks_left = if is_due { every } else { self.checks_left } - 1;
+        is_due
     }
 
     /// Stores the descriptors of a link, or that it went down.
@@ -132,6 +146,13 @@ mod tests {
         assert!(links.begin_resend(&link) && !links.end_resend(&link));
         links.set(&LinkChanged { link: link.clone(), state: LinkState::Waiting, descriptors: None });
         assert!(!links.begin_resend(&link));
+    }
+
+    #[test]
+    fn old_replies_are_looked_for_at_the_first_check_and_then_rarely() {
+        let mut links = LinkTable::default();
+        let due: Vec<_> = (0..7).filter(|_| links.is_check_for_old_replies(3)).collect();
+        assert_eq!(due, [0, 3, 6]);
     }
 
     #[test]

@@ -135,6 +135,9 @@ impl SlotAccess for DispatcherSlots {
 }
 
 #[cfg(test)]
+mod exploration;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

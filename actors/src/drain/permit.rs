@@ -352,4 +352,6 @@ impl std::fmt::Debug for TurnPermit {
 }
 
 #[cfg(test)]
+mod exploration;
+#[cfg(test)]
 mod tests;

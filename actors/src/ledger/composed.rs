@@ -55,11 +55,20 @@ impl ModelDisk {
     /// Does `work` in a transaction of its own, at this time.
     pub(crate) fn commit<W: Work>(&mut self, work: &W, now_ms: i64) -> Result<W::Answer, LedgerError> {
         let mut replies = LastReplies::default();
-        let store = ModelTransaction { rows: self.clone(), disk: self, now_ms };
-        let mut ledger = LedgerTransaction::new(store, &mut replies);
+        let mut ledger = LedgerTransaction::new(self.begin(now_ms), &mut replies);
         let answer = run_for_caller(work, &mut ledger).expect("the disk of the model accepts every write");
         ledger.commit().expect("the disk of the model accepts every write");
         answer
+    }
+
+    /// Begins a transaction at this time.
+    pub(super) fn begin(&mut self, now_ms: i64) -> ModelTransaction<'_> {
+        ModelTransaction { rows: self.clone(), disk: self, now_ms }
+    }
+
+    /// The number of events.
+    pub(super) fn event_count(&self) -> usize {
+        self.events.len()
     }
 
     /// The row of an event.
@@ -95,7 +104,7 @@ impl ModelDisk {
 }
 
 /// One transaction on a copy of the rows, which replaces them at its commit.
-struct ModelTransaction<'a> {
+pub(super) struct ModelTransaction<'a> {
     rows: ModelDisk,
     disk: &'a mut ModelDisk,
     now_ms: i64,

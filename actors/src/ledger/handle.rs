@@ -40,18 +40,24 @@ impl<S: Store> LedgerWriter<S> {
     /// # Errors
     /// The system starts no thread.
     pub(super) fn start(store: S, path: PathBuf) -> io::Result<Self> {
-        let (jobs, queue) = queue();
-        let shared = Arc::new(SharedView::new(path, store.row_counts(), store.corrupt_rows()));
-        shared.set_damage(store.damage());
-        shared.request_check();
-        let writer = Writer::new(store, queue, Arc::clone(&shared));
-        let ended = Ended(Arc::clone(&shared));
+        let (handle, writer) = Self::prepare(store, path);
+        let ended = Ended(Arc::clone(&handle.shared));
         thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             // Set last, when the writer and with it the database are dropped.
             let _ended = ended;
             writer.run();
         })?;
-        Ok(Self { jobs, shared })
+        Ok(handle)
+    }
+
+    /// The handle of a thread that is not started, and the state of the thread.
+    pub(super) fn prepare(store: S, path: PathBuf) -> (Self, Writer<S>) {
+        let (jobs, queue) = queue();
+        let shared = Arc::new(SharedView::new(path, store.row_counts(), store.corrupt_rows()));
+        shared.set_damage(store.damage());
+        shared.request_check();
+        let writer = Writer::new(store, queue, Arc::clone(&shared));
+        (Self { jobs, shared }, writer)
     }
 
     /// Passes `work` to the thread before this returns, and waits for it to be on disk.

@@ -5,8 +5,6 @@
 //! and replies in flight, because the work before it was not refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -15,6 +13,8 @@ use super::failure::StoreError;
 use super::repeats::LIMIT;
 use super::store::Store;
 use super::work::{LedgerTransaction, Work, run_for_caller};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use caduceus_contract::messages::ledger::LedgerError;
 
 /// Length of the queue of the thread. Without the disk it is full within a second of real load, and later callers are answered at once.

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::jobs::AnswerSender;
 use super::states::{OldestRows, RowCounts};
 use crate::locked::locked;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::time::now_ms;
 use caduceus_contract::api::ledger_changes::LedgerCheck;
 use caduceus_contract::messages::ledger::LedgerView;

@@ -328,5 +328,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
+mod exploration;
+#[cfg(test)]
 #[path = "writer_tests.rs"]
 mod tests;

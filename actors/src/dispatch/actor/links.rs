@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::{AsyncContext, Context, Handler, Message};
 use tracing::{debug, warn};
 
-use super::super::replies::resend_all;
+use super::super::replies::{give_up_old, resend_all};
 use super::DispatchActor;
 use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
@@ -18,6 +18,8 @@ use caduceus_contract::messages::relay::{LinkChanged, ResendLinkState};
 const LINK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long events wait for a link that is no longer configured; the same as for replies.
 const UNLINKED_MAX_AGE: Duration = Duration::from_hours(24);
+/// Checks after which old replies are looked for: a minute.
+const CHECKS_FOR_OLD_REPLIES: u32 = 12;
 /// Most events given up at one check.
 const UNLINKED_BATCH: usize = 500;
 
@@ -69,7 +71,7 @@ impl DispatchActor {
     }
 
     /// Logs the links for which events wait, queries those that are down, and gives up events that waited too long for a link that
-    /// is no longer configured.
+    /// is no longer configured, and replies that waited too long for one that is down.
     fn check_links(&mut self) {
         let awaited = self.plan.counts().awaiting_link;
         for (link, events) in &awaited {
@@ -89,6 +91,9 @@ impl DispatchActor {
         }
         for event in old {
             self.mark(event, InboundState::Dead, None, Some("its link is no longer configured".to_owned()));
+        }
+        if self.settings.share().is_first() && self.links.is_check_for_old_replies(CHECKS_FOR_OLD_REPLIES) {
+            self.tasks.run(give_up_old(Arc::clone(&self.ports), self.links.up()));
         }
     }
 

@@ -85,8 +85,8 @@ fn an_open_ledger_stays_at_its_path_if_no_copy_of_its_first_page_can_be_made() {
     }
     std::fs::File::options().write(true).open(&cut.path).unwrap().set_len(before).unwrap();
     // The reason is made into text only for a log that is written.
-    let log = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
-    let writer = tracing::subscriber::with_default(log, || cut.open());
+    let subscriber = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+    let writer = tracing::subscriber::with_default(subscriber, || cut.open());
     let refused = write_back(&cut.peek()).expect_err("the file is too short for its log");
     assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt));
     assert_eq!(wait(writer.ask(ReadInbound { id: InboundId(2) })).unwrap().event, event(2).event.get());
