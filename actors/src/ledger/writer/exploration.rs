@@ -12,6 +12,7 @@ use super::*;
 use crate::ledger::LedgerWriter;
 use crate::ledger::composed::{ModelDisk, ModelTransaction};
 use crate::ledger::shared::Ended;
+use crate::ledger::states::OldestRows;
 use crate::ledger::store::{Deleted, Expiry};
 use crate::ledger::tests::{event, target};
 use crate::sync::explored::explore;
@@ -38,6 +39,10 @@ impl Store for ModelStore {
         RowCounts::default()
     }
 
+    fn oldest_rows(&mut self) -> OldestRows {
+        OldestRows::default()
+    }
+
     fn corrupt_rows(&self) -> u64 {
         0
     }
@@ -51,11 +56,17 @@ impl Store for ModelStore {
     }
 
     fn delete_expired(&mut self, _: &Expiry) -> Result<Deleted, StoreError> {
-        Ok(Deleted { delta: RowCounts::default(), more: false })
+        Ok(Deleted { delta: RowCounts::default(), early: 0, more: false })
     }
 
     fn check_rows(&mut self) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    fn check_again(&mut self) {}
+
+    fn clear_log(&mut self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn check_files(&mut self) -> Option<String> {
