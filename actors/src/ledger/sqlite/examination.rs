@@ -40,7 +40,12 @@ pub(super) fn examine(path: &Path, synced: &HighWaterFile, aside: &Path) -> io::
         synced.forget()?;
     }
     let mut examination = Examination { is_damaged: synced.is_damaged()?, ..Examination::default() };
-    examination.head(&file, synced.head()?.as_ref(), aside)?;
+    let copy = synced.head()?;
+    if copy.is_none() && has_journal(path)? {
+        // A first start was cut off while it wrote the first page: SQLite undoes that, whatever the page is.
+        return Ok(examination);
+    }
+    examination.head(&file, copy.as_ref(), aside)?;
     if examination.foreign.is_some() {
         return Ok(examination);
     }
@@ -153,6 +158,15 @@ impl Examination {
             log.write_all_at(&repair.bytes, repair.at)?;
         }
         log.sync_all()
+    }
+}
+
+/// Whether there is a journal of a transaction that was not finished. Only the one that sets the mode of the log has any.
+fn has_journal(path: &Path) -> io::Result<bool> {
+    match small::open(&with_ending(path, "-journal"), Symlinks::Refuse) {
+        Ok((_, metadata)) => Ok(metadata.len() > 0),
+        Err(error) if error.is_missing() => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -79,12 +79,20 @@ impl HighWaterFile {
         let path = with_ending(path, SYNCED);
         let file = own::open_or_create(&path, own::OpenMode::ReadWrite, 0o600).map_err(|error| error.why)?;
         let file = Self(file);
-        if file.0.metadata()?.len() < LENGTH as u64 {
+        if file.is_new()? {
             file.forget()?;
             // With its name.
             path.parent().map_or(Ok(()), own::sync_directory)?;
         }
         Ok(file)
+    }
+
+    /// Whether nothing was written yet. A power cut can leave the length of the first mark without its bytes; later the file is longer.
+    fn is_new(&self) -> io::Result<bool> {
+        let length = self.0.metadata()?.len();
+        let mut bytes = [0; LENGTH];
+        let is_zero = length == LENGTH as u64 && read_at(&self.0, &mut bytes, 0)? && bytes == [0; LENGTH];
+        Ok(length < LENGTH as u64 || is_zero)
     }
 
     /// Forgets all, because it is that of another file.
@@ -265,6 +273,17 @@ mod tests {
         connection.execute("INSERT INTO entry VALUES (NULL, '')", ()).unwrap();
         let anew = synced.read().unwrap().unwrap();
         assert!(anew.frames < before.frames + 3 && anew.written_back == 0 && anew.salts != full.salts, "{anew:?}");
+    }
+
+    #[test]
+    fn a_first_mark_whose_bytes_a_power_cut_lost_is_a_new_one_and_zeros_in_a_longer_file_are_none() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ledger");
+        for (length, mark) in [(0, true), (LENGTH - 1, true), (LENGTH, true), (LENGTH + 1, false), (3 * PAGE, false)] {
+            std::fs::write(with_ending(&path, SYNCED), vec![0; length]).unwrap();
+            let read = HighWaterFile::open(&path).unwrap().read().unwrap();
+            assert_eq!(read, mark.then(HighWaterMark::default), "{length} bytes");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod listing;
 mod memory;
 mod migrating;
 mod place;
+mod power_cut;
 mod rows;
 
 use std::path::{Path, PathBuf};
