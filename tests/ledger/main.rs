@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod kill_loop;
+mod power_cuts;
 mod rows;
 #[path = "../support/mod.rs"]
 mod support;

@@ -238,6 +238,16 @@ pub(crate) async fn within<F: Future>(ceiling: Duration, what: &str, future: F) 
 pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
     what: &str,
     ceiling: Duration,
+    query: impl FnMut() -> F,
+) -> T {
+    wait_with_pause(what, ceiling, Duration::from_millis(10), query).await
+}
+
+/// As [`wait_for`], for a query that itself takes CPU time from what it waits for.
+pub(crate) async fn wait_with_pause<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    ceiling: Duration,
+    pause: Duration,
     mut query: impl FnMut() -> F,
 ) -> T {
     let limit = QueryLimit::new(what, ceiling);
@@ -245,7 +255,7 @@ pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
         if let Some(found) = query().await {
             return found;
         }
-        limit.pause(Duration::from_millis(10), String::new).await;
+        limit.pause(pause, String::new).await;
     }
 }
 

@@ -9,7 +9,7 @@ use super::KilledHome;
 use crate::support::{get, pace};
 
 /// What a phase waits for usually comes within milliseconds. If it does not, the kill comes anyway.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What goes on when the gateway is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl KilledHome {
     /// Waits until the status satisfies `is`.
     async fn until(&self, is: impl Fn(&Value) -> bool) {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < TIMEOUT {
             let (code, status) = get(&self.world.url("/api/status")).await;
             if code == 200 && is(&status) {
                 return;
@@ -118,7 +118,7 @@ impl KilledHome {
     async fn until_running(&self, count: usize) {
         let last = &self.pushed[self.pushed.len() - count..];
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < TIMEOUT {
             let account = self.world.agent_account(None);
             if account.iter().any(|(_, _, text)| last.iter().any(|(id, _)| id == text)) {
                 return;
@@ -136,7 +136,7 @@ impl KilledHome {
 
     async fn until_answered(&self, before: u64) {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && self.answered().await == before {
+        while begun.elapsed() < TIMEOUT && self.answered().await == before {
             pace(Duration::from_millis(5)).await;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{KilledHome, Mode};
 use crate::rows::LedgerRows;
@@ -137,4 +137,30 @@ async fn without_notice(home: &KilledHome, rows: &LedgerRows, all: &[Ended<'_>])
         }
     }
     wrong
+}
+
+#[test]
+fn a_message_without_an_answer_counts_as_lost_unless_its_turn_was_interrupted_and_two_plain_answers_are_found() {
+    let unanswered = json!({"answered": 0, "repeats": 0, "answers": []});
+    for state in ["received", "running", "held", "done", "failed", "refused", "dead"] {
+        assert_eq!(outcome(Mode::Ask, &unanswered, Some(state), Some(1)), None, "{state}");
+    }
+    assert_eq!(outcome(Mode::Ask, &unanswered, None, Some(1)), None, "it is not in the ledger");
+    assert_eq!(outcome(Mode::Ask, &unanswered, Some("interrupted"), None), None, "it never ran");
+    assert_eq!(outcome(Mode::Ask, &Value::Null, Some("done"), None), None, "the connector has no account of it");
+    assert_eq!(outcome(Mode::Ask, &unanswered, Some("interrupted"), Some(1)), Some("asked about"));
+    let answers = |repeats: &[bool]| {
+        let answers: Vec<Value> = repeats.iter().map(|repeat| json!({"repeat": repeat})).collect();
+        json!({"answers": answers})
+    };
+    for (repeats, attempts, is_found) in [
+        (&[false][..], &[1][..], false),
+        (&[false, true], &[1, 2], false),
+        (&[true], &[2], false),
+        (&[false, false], &[1], true),
+        (&[true, false], &[1, 2], true),
+        (&[false], &[1, 1], true),
+    ] {
+        assert_eq!(repeated_unmarked("m", &answers(repeats), attempts).is_some(), is_found, "{repeats:?} {attempts:?}");
+    }
 }
