@@ -2,6 +2,7 @@
 //!
 //! Another database is one more line at the end. What one database alone can do, such as a corrupt file, is tested beside it.
 
+mod ages;
 mod changing;
 mod conversations;
 mod listing;
@@ -19,6 +20,9 @@ use super::*;
 macro_rules! suite_on {
     ($home:ty) => {
         suite_on! { on $home:
+            ages {
+                the_oldest_row_in_each_state_is_the_next_one_when_it_has_left_the_state
+            }
             changing {
                 an_event_that_ended_waits_again_and_one_that_waits_runs_or_is_done_does_not
                 what_is_no_event_or_was_erased_does_not_run

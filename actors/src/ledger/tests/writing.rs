@@ -262,3 +262,35 @@ fn the_end_of_the_thread_ends_the_actor_as_not_restartable() {
     assert_eq!(wait(writer.ask(event(2))), Err(LedgerError::Closed));
     assert!(writer.view().write_error.is_some());
 }
+
+/// Waits until the check of all rows has ended.
+fn checked(writer: &LedgerWriter<SqliteStore>) -> LedgerCheck {
+    let begun = std::time::Instant::now();
+    loop {
+        let check = writer.check();
+        if !check.runs {
+            return check;
+        }
+        assert!(begun.elapsed() < CEILING, "the check did not end: {check:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_check_begins_at_open_and_again_when_it_is_requested() {
+    let home = Home::new();
+    let writer = home.open();
+    record(&writer, 1);
+    let first = checked(&writer);
+    assert!(first.begun_at_ms.is_some() && first.ended_at_ms >= first.begun_at_ms, "{first:?}");
+    assert_eq!((first.rows, first.corrupt, first.error), (1, 0, None));
+    home.peek().execute("UPDATE inbound SET event = '{}'", ()).unwrap();
+    assert_eq!(checked(&writer).corrupt, 0, "it is found by the next check");
+    writer.check_again();
+    let second = checked(&writer);
+    assert_eq!(second.corrupt, 1);
+    assert!(second.begun_at_ms >= first.begun_at_ms && second.ended_at_ms >= second.begun_at_ms, "{second:?}");
+    close(&writer);
+    assert!(!writer.check().runs, "without the thread none runs");
+    assert_eq!(wait(writer.clear_log()), Err(LedgerError::Closed));
+}
