@@ -132,7 +132,6 @@ impl GatewayProcess {
         };
         let gateway = Gateway::new(settings, dependencies).map_err(|error| {
             let code = match &error {
-                OpenError::Locked { .. } => super::REFUSED,
                 error if error.is_temporary() => super::TRY_AGAIN,
                 _ => super::CONFIGURATION,
             };

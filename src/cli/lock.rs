@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
-use caduceus_actors::files::{FileError, INHERITED_FOR, LockFile, Symlinks, Unusable, own, small};
+use caduceus_actors::files::{FileError, INHERITED_LOCK_TIMEOUT, LockFile, Symlinks, Unusable, own, small};
 use caduceus_actors::locked::locked;
 use caduceus_actors::status::identity;
 use caduceus_actors::system_error::is_temporary;
@@ -172,7 +172,7 @@ fn lock(home: &Path) -> Result<LockFile, HomeLockError> {
 
 /// How long a start waits for the lock: briefly for a gateway that runs, longer if its holder has ended.
 fn lock_timeout(home: &Path) -> Duration {
-    if holder(home).is_some() { CHECK_TIMEOUT } else { INHERITED_FOR }
+    if holder(home).is_some() { CHECK_TIMEOUT } else { INHERITED_LOCK_TIMEOUT }
 }
 
 fn open(path: &Path) -> Result<LockFile, FileError> {

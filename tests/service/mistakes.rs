@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use caduceus_actors::files::LockFile;
 use serde_json::json;
 
 use crate::support::{Process, SOON, as_unprivileged_user, get, post, reserved_port, wait_for};
@@ -118,6 +119,18 @@ async fn a_second_gateway_on_a_home_is_refused_without_effect_on_the_first() {
     assert!(message.contains("another gateway holds the home"), "{message}");
     world.push("after", "hello", "c1", None).await;
     world.answer("after").await;
+}
+
+#[test]
+fn a_start_while_another_process_has_the_ledger_is_a_temporary_failure() {
+    let home = home(&[]);
+    let directory = home.path().join("caduceus");
+    fs::create_dir(&directory).unwrap();
+    let lock = LockFile::new(fs::File::create(directory.join("ledger.db.lock")).unwrap());
+    lock.try_lock().unwrap();
+    let (code, message) = refused(home.path());
+    assert_eq!(code, TEMPORARY_FAILURE, "{message}");
+    assert!(message.contains("ledger.db is in use by another process"), "{message}");
 }
 
 #[actix_web::test]

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long the lock of a killed process may still be held: a child that it had forked keeps it until it executes its program.
-pub const INHERITED_FOR: Duration = Duration::from_secs(5);
+pub const INHERITED_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause between two tries.
 const TRY_EVERY: Duration = Duration::from_millis(10);

@@ -15,7 +15,7 @@ pub mod workers;
 
 pub use error::{FileError, FileKind, Unusable};
 pub use events::{FileEvents, Listening};
-pub use lock_file::{INHERITED_FOR, LockFile};
+pub use lock_file::{INHERITED_LOCK_TIMEOUT, LockFile};
 pub use small::{Contents, Symlinks};
 pub use stamp::FileStamp;
 pub use workers::{FileWorker, NoAnswer, Purpose};

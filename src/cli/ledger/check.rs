@@ -52,7 +52,7 @@ fn lines(check: &LedgerCheck) -> String {
     let LedgerCheck { rows, corrupt, damage, .. } = check;
     let mut text = format!("{rows} events and replies\n");
     if *corrupt > 0 {
-        // A string takes everything.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(text, "{corrupt} rows are corrupt: `ledger list --state corrupt` names them");
     }
     for damage in damage {

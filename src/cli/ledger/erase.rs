@@ -139,7 +139,7 @@ fn lines(erased: &ErasedPart) -> String {
         "erased: {events} events, {replies} replies, {conversations} conversations ({shared_conversations} of them shared)\n"
     );
     if *open > 0 {
-        // A string takes everything.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(text, "left, because it is not done: {open}");
     }
     for file in left {

@@ -89,7 +89,7 @@ fn shown(row: &RowSummary) -> String {
     let (profile, platform) = (or_dash(row.profile.as_deref()), or_dash(row.platform.as_deref()));
     let mut chat = format!("{platform}/{}", or_dash(row.chat_id.as_deref()));
     if row.thread_id.is_some() {
-        // A string takes everything.
+        // Writing to a `String` cannot fail.
         let _ = write!(chat, "/{}", or_dash(row.thread_id.as_deref()));
     }
     let note = row.note.as_ref().map(|note| format!("  ({})", or_dash(Some(note)))).unwrap_or_default();

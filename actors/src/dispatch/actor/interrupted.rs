@@ -94,6 +94,7 @@ impl DispatchActor {
 
     /// Runs the last interrupted event of a chat again.
     pub(super) fn retry(&mut self, command: DispatchJob) {
+        // One runs, and one more tells whether the list is cut.
         let request = ListInterrupted { chat: Arc::clone(&command.target), limit: INTERRUPTED_SHOWN + 2 };
         let found = self.ports.ledger.list_interrupted.ask(request, LEDGER_TIMEOUT);
         self.tasks.notify(async move { InterruptedFound { found: found.await, command } });

@@ -250,7 +250,7 @@ pub(super) fn read(store: &mut SqliteTransaction<'_>, InboundId(row): InboundId)
     found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
 }
 
-/// The newest interrupted event of a session that is not corrupt.
+/// The newest interrupted events of a chat that are not corrupt, at most `limit`.
 pub(super) fn list_interrupted(
     store: &mut SqliteTransaction<'_>,
     list: &ListInterrupted,
