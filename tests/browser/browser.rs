@@ -21,6 +21,8 @@ pub(crate) const WIDE: u32 = 1400;
 /// As root Chromium runs only without its sandbox; the other flags disable requests to the network.
 const FLAGS: [&str; 10] = [
     "--headless",
+    // A page that grows while it is measured would get one, and be narrower for a picture.
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",

@@ -43,47 +43,75 @@ const TABLES: [SweptTable; 2] = [
     },
 ];
 
-/// The positions of the sweeps.
+/// The positions of the sweeps in each table: the row after which the next one begins; 0 is the start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sweep {
-    /// The row after which each table's next sweep begins; 0 is its start.
-    cursors: [i64; TABLES.len()],
+    /// Of the sweep for rows that are too old.
+    by_age: [i64; TABLES.len()],
+    /// Of the sweep for rows in excess: all rows before are open, or were when it passed them.
+    by_number: [i64; TABLES.len()],
 }
 
 impl Sweep {
-    /// Deletes the expired rows on the next slice of each table.
+    /// Deletes the rows in excess, the oldest first, and the expired rows on the next slice of each table.
     pub(super) fn delete(&mut self, store: &mut SqliteTransaction<'_>, expiry: &Expiry) -> rusqlite::Result<Deleted> {
-        let connection = store.connection;
-        let mut delta = RowCounts::default();
-        let (mut more, mut early) = (false, 0);
-        for (table, cursor) in TABLES.iter().zip(&mut self.cursors) {
-            let page = page(connection, table, *cursor, expiry.slice)?;
-            let expired = expired(&page, table.ended_from, expiry.changed_before_ms, (table.excess)(expiry));
-            let mut delete = connection.prepare_cached(&format!("DELETE FROM {} WHERE id = ?", table.name))?;
-            let mut delete_marks =
-                connection.prepare_cached(&format!("DELETE FROM {}_marks WHERE id = ?", table.name))?;
-            for row in &expired {
-                early += i64::from(row.changed_at_ms >= expiry.changed_before_ms);
-                delete.execute([row.id])?;
-                delete_marks.execute([row.id])?;
-                (table.on_delete)(connection, row)?;
-                store.memory.remove_keys(row.hashes, row.id);
-                store.memory.move_row(table.kind, row.id, usize::try_from(row.state).ok(), None);
-                if let Some(count) =
-                    usize::try_from(row.state).ok().and_then(|state| (table.counts)(&mut delta).get_mut(state))
-                {
-                    *count -= 1;
-                }
+        let mut deleted = Deleted { delta: RowCounts::default(), early: 0, more: false };
+        let cursors = self.by_age.iter_mut().zip(&mut self.by_number);
+        for (table, (by_age, by_number)) in TABLES.iter().zip(cursors) {
+            let excess = (table.excess)(expiry);
+            if excess > 0 {
+                let page = page(store.connection, table, *by_number, expiry.slice)?;
+                let rows = in_excess(&page, table.ended_from, excess);
+                deleted.early +=
+                    rows.iter().map(|row| i64::from(row.changed_at_ms >= expiry.changed_before_ms)).sum::<i64>();
+                let all = rows.len() == page.iter().filter(|row| row.has_ended(table.ended_from)).count();
+                let passed = if all { page.last() } else { rows.last() };
+                let is_last = is_last(&page, expiry.slice);
+                *by_number = passed.filter(|_| !(all && is_last)).map_or(0, |row| row.id);
+                deleted.more |= all && !is_last;
+                delete_rows(store, table, &rows, &mut deleted.delta)?;
+            } else {
+                *by_number = 0;
             }
+            let page = page(store.connection, table, *by_age, expiry.slice)?;
+            let rows = expired(&page, table.ended_from, expiry.changed_before_ms);
             // Behind a page of ended rows without a deletion all are younger. An open row says nothing about those behind it.
-            let whole = i64::try_from(page.len()).is_ok_and(|len| len >= expiry.slice);
             let open = page.iter().any(|row| !row.has_ended(table.ended_from));
-            let continues = whole && (!expired.is_empty() || open);
-            *cursor = page.last().filter(|_| continues).map_or(0, |row| row.id);
-            more |= continues;
+            let continues = !is_last(&page, expiry.slice) && (!rows.is_empty() || open);
+            *by_age = page.last().filter(|_| continues).map_or(0, |row| row.id);
+            deleted.more |= continues;
+            delete_rows(store, table, &rows, &mut deleted.delta)?;
         }
-        Ok(Deleted { delta, early, more })
+        Ok(deleted)
     }
+}
+
+/// Whether no page follows.
+fn is_last(page: &[SweptRow], slice: i64) -> bool {
+    i64::try_from(page.len()).is_ok_and(|len| len < slice)
+}
+
+fn delete_rows(
+    store: &mut SqliteTransaction<'_>,
+    table: &SweptTable,
+    rows: &[SweptRow],
+    delta: &mut RowCounts,
+) -> rusqlite::Result<()> {
+    let connection = store.connection;
+    let mut delete = connection.prepare_cached(&format!("DELETE FROM {} WHERE id = ?", table.name))?;
+    let mut delete_marks = connection.prepare_cached(&format!("DELETE FROM {}_marks WHERE id = ?", table.name))?;
+    for row in rows {
+        delete.execute([row.id])?;
+        delete_marks.execute([row.id])?;
+        (table.on_delete)(connection, row)?;
+        store.memory.remove_keys(row.hashes, row.id);
+        let state = usize::try_from(row.state).ok();
+        store.memory.move_row(table.kind, row.id, state, None);
+        if let Some(count) = state.and_then(|state| (table.counts)(delta).get_mut(state)) {
+            *count -= 1;
+        }
+    }
+    Ok(())
 }
 
 /// The columns of a row that the retention needs.
@@ -116,10 +144,15 @@ fn page(connection: &Connection, table: &SweptTable, cursor: i64, limit: i64) ->
     connection.prepare_cached(&sql)?.query_map([cursor, limit], row)?.collect()
 }
 
-/// The rows of a page to delete: those that ended before `oldest`, and the first `excess` ended ones.
-fn expired(page: &[SweptRow], ended_from: usize, oldest: i64, excess: i64) -> Vec<SweptRow> {
-    let ended = page.iter().filter(|row| row.has_ended(ended_from));
-    ended.zip(0..).filter(|(row, place)| *place < excess || row.changed_at_ms < oldest).map(|(row, _)| *row).collect()
+/// The ended rows of a page whose mark is older than `oldest`.
+fn expired(page: &[SweptRow], ended_from: usize, oldest: i64) -> Vec<SweptRow> {
+    page.iter().filter(|row| row.has_ended(ended_from) && row.changed_at_ms < oldest).copied().collect()
+}
+
+/// The first `excess` ended rows of a page.
+fn in_excess(page: &[SweptRow], ended_from: usize, excess: i64) -> Vec<SweptRow> {
+    let excess = usize::try_from(excess).unwrap_or(0);
+    page.iter().filter(|row| row.has_ended(ended_from)).take(excess).copied().collect()
 }
 
 #[cfg(test)]
@@ -133,9 +166,9 @@ mod tests {
     #[test]
     fn only_ended_rows_go_by_age_and_the_oldest_of_them_by_number() {
         let page = [row(1, 0, 0), row(2, 4, 50), row(3, 4, 150), row(4, 5, 50), row(5, 3, 0)];
-        let ids = |oldest, excess| expired(&page, 4, oldest, excess).iter().map(|row| row.id).collect::<Vec<_>>();
-        assert_eq!(ids(100, 0), [2, 4]);
-        assert_eq!(ids(0, 2), [2, 3]);
-        assert_eq!(ids(0, -7), Vec::<i64>::new());
+        let ids = |rows: Vec<SweptRow>| rows.iter().map(|row| row.id).collect::<Vec<_>>();
+        assert_eq!(ids(expired(&page, 4, 100)), [2, 4]);
+        assert_eq!(ids(in_excess(&page, 4, 2)), [2, 3]);
+        assert_eq!(ids(in_excess(&page, 4, -7)), Vec::<i64>::new());
     }
 }

@@ -70,6 +70,7 @@ macro_rules! suite_on {
                 ended_rows_are_deleted_by_age_and_open_ones_never
                 rows_in_excess_are_deleted_oldest_first_and_the_newest_row_stays
                 rows_deleted_before_their_time_are_counted
+                rows_in_excess_are_the_oldest_also_over_many_sweeps_with_new_rows_between
                 a_backlog_of_expired_rows_is_deleted_in_slices
             }
             retrying {

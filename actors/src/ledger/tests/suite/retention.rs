@@ -137,3 +137,25 @@ pub(super) fn rows_deleted_before_their_time_are_counted<H: TestHome>() {
     let expiry = Expiry { changed_before_ms: 2_000, excess_inbound: 3, excess_outbound: 0, slice: 100 };
     assert_eq!(store.delete_expired(&expiry).unwrap().early, 1);
 }
+
+pub(super) fn rows_in_excess_are_the_oldest_also_over_many_sweeps_with_new_rows_between<H: TestHome>() {
+    let home = H::new();
+    let mut store = home.open_store();
+    record_at(&mut store, NEW, 0, InboundState::Held);
+    let mut number = 1;
+    let mut record = |store: &mut H::Store, rows: u64| {
+        for _ in 0..rows {
+            record_at(store, NEW, number, InboundState::Done);
+            number += 1;
+        }
+    };
+    record(&mut store, 30);
+    for _ in 0..12 {
+        record(&mut store, 3);
+        let expiry = Expiry { changed_before_ms: 2_000, excess_inbound: 3, excess_outbound: 0, slice: 10 };
+        assert_eq!(store.delete_expired(&expiry).unwrap().delta.inbound.iter().sum::<i64>(), -3);
+    }
+    // Row 1 is held, and the newest thirty of the others are left.
+    let left: Vec<_> = events(&mut store, InboundState::Done).iter().map(|row| row.id.0).collect();
+    assert_eq!(left, (38..=67).collect::<Vec<_>>());
+}
