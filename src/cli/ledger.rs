@@ -38,10 +38,10 @@ enum LedgerCommand {
     ///
     /// Refused for an event whose turn runs: stop the turn first.
     Drop(change::DropArguments),
-    /// Read all rows, keys and indexes and verify them.
+    /// Read all rows and indexes and verify them.
     ///
     /// Exits with 0 if everything is whole, with 1 if something is damaged, with 75 if not all could be read. A running gateway checks in the
-    /// background; without one the file is opened as a start does, which also verifies its log and repairs what it can.
+    /// background; without one the file is opened as a start does, which also verifies its keys and its log and repairs what it can.
     Check(check::CheckArguments),
     /// Write every event, reply and conversation as a line of JSON, with what people wrote.
     Export(export::ExportArguments),
