@@ -13,6 +13,7 @@ mod command;
 mod commands;
 mod conversations;
 mod drains;
+mod failing_disks;
 mod faults;
 mod guards;
 mod hold;

@@ -8,7 +8,7 @@ use crate::hung_disk::build_library;
 use crate::support::{SOON, get, wait_for};
 use crate::world::{BOOKKEEPER, World};
 
-/// Writes to the ledger's files do what the file in `DISK` says, for as long as it is there: `full`, `broken`, or `stalled`.
+/// Writes to the ledger's files do what the file in `DISK` says, for as long as it is there: `full`, `broken`, `read-only`, or `stalled`.
 const SICK_DISK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -33,6 +33,7 @@ static int refused(int fd) {
         close(said);
         if (got > 0 && state[0] == 'f') return ENOSPC;
         if (got > 0 && state[0] == 'b') return EIO;
+        if (got > 0 && state[0] == 'r') return EROFS;
         usleep(10000);
     }
 }
@@ -75,10 +76,15 @@ async fn on_sick_disk(agent: &str, more: &str) -> World {
     let mut world = World::prepare().await;
     world.write("agent.sh", agent);
     world.configure(more);
-    world.variable("LD_PRELOAD", &build_library(world.home(), SICK_DISK).display().to_string());
-    world.variable("DISK", &world.path("disk").display().to_string());
+    put_on_sick_disk(&mut world);
     world.serve().await;
     world
+}
+
+/// The disk of the gateway does what the file `disk` says from its start on, if it is there.
+pub(crate) fn put_on_sick_disk(world: &mut World) {
+    world.variable("LD_PRELOAD", &build_library(world.home(), SICK_DISK).display().to_string());
+    world.variable("DISK", &world.path("disk").display().to_string());
 }
 
 fn write_error(status: &Value) -> &str {

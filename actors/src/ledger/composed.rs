@@ -10,9 +10,9 @@ use caduceus_contract::api::ledger::{RowDetail, RowsPage};
 use caduceus_contract::api::ledger_data::ExportPage;
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
-    AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListInterrupted,
-    ListOutbound, ListWaiting, LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound,
-    RecordOutbound, Recorded, WaitingPage, WaitingRow,
+    AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, InterruptedPage, LedgerError, ListInbound,
+    ListInterrupted, ListOutbound, ListWaiting, LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState,
+    RecordInbound, RecordOutbound, Recorded, WaitingPage, WaitingRow,
 };
 use caduceus_contract::messages::ledger_control::{ErasePerson, ExportRows, ListRows, ShowRow};
 use caduceus_contract::profile_name::ProfileName;
@@ -234,10 +234,11 @@ impl StoreTransaction for ModelTransaction<'_> {
         Ok(inbound_row(&self.rows.target, id, self.event(id)?))
     }
 
-    fn list_interrupted(&mut self, list: &ListInterrupted) -> Result<Vec<InboundRow>, Failure> {
+    fn list_interrupted(&mut self, list: &ListInterrupted) -> Result<InterruptedPage, Failure> {
         // All events of the model are in one chat.
         let found = self.events().rev().filter(|(_, row)| row.mark.state == InboundState::Interrupted);
-        Ok(found.map(|(id, row)| inbound_row(&self.rows.target, id, row)).take(list.limit).collect())
+        let rows = found.map(|(id, row)| inbound_row(&self.rows.target, id, row)).take(list.limit).collect();
+        Ok(InterruptedPage { rows, next_before: None })
     }
 
     fn unread_profiles(&mut self) -> Result<Vec<ProfileName>, Failure> {

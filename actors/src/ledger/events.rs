@@ -4,8 +4,8 @@ use super::failure::Failure;
 use super::store::{InboundMark, StoreTransaction};
 use super::work::{LedgerTransaction, Work};
 use caduceus_contract::messages::ledger::{
-    InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListInterrupted, ListWaiting, MarkInbound,
-    ReadInbound, RecordInbound, Recorded, WaitingPage, WithdrawTurns,
+    InboundId, InboundRow, InboundState, InterruptedPage, LedgerError, ListInbound, ListInterrupted, ListWaiting,
+    MarkInbound, ReadInbound, RecordInbound, Recorded, WaitingPage, WithdrawTurns,
 };
 use caduceus_contract::turn_id::TurnId;
 
@@ -138,9 +138,9 @@ impl Work for ReadInbound {
 }
 
 impl Work for ListInterrupted {
-    type Answer = Vec<InboundRow>;
+    type Answer = InterruptedPage;
 
-    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Vec<InboundRow>, Failure> {
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<InterruptedPage, Failure> {
         ledger.store.list_interrupted(self)
     }
 }

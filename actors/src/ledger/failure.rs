@@ -34,6 +34,11 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// No write is accepted for now.
+    pub(super) fn temporary(text: &str) -> Self {
+        Self { class: ErrorClass::Temporary, text: text.to_owned() }
+    }
+
     /// Whether it ends the whole transaction and not only the work that met it.
     pub(super) fn ends_transaction(&self) -> bool {
         self.class != ErrorClass::Operation

@@ -43,7 +43,7 @@ struct ViewParts {
     owed: usize,
     /// What else of the file is damaged.
     damage: Vec<String>,
-    /// The file is no longer at its path: what is written is lost with the process.
+    /// The file is no longer at its path, so nothing is written.
     missing: Option<String>,
     /// Since when the thread waits for the disk.
     busy: Option<Instant>,

@@ -12,9 +12,9 @@ use caduceus_contract::api::ledger::{RowDetail, RowsPage};
 use caduceus_contract::api::ledger_data::{ErasedPart, ExportPage};
 use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
-    AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, ListInbound, ListInterrupted, ListOutbound,
-    ListWaiting, LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, REFUSED_BY_DRAIN, RecordInbound,
-    RecordOutbound, Recorded, WaitingPage,
+    AppendHistory, HistoryEntry, InboundId, InboundRow, InboundState, InterruptedPage, ListInbound, ListInterrupted,
+    ListOutbound, ListWaiting, LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, REFUSED_BY_DRAIN,
+    RecordInbound, RecordOutbound, Recorded, WaitingPage,
 };
 use caduceus_contract::messages::ledger_control::{ErasePerson, ExportRows, ListRows, ShowRow};
 use caduceus_contract::profile_name::ProfileName;
@@ -58,7 +58,7 @@ pub trait Store: Send + 'static {
     /// Removes what was deleted or replaced from the log. Returns the files that may have copies of rows.
     fn clear_log(&mut self) -> Result<Vec<String>, StoreError>;
 
-    /// The reason why what is written is lost, in a sentence, if there is one.
+    /// The reason why what is written would be lost, in a sentence, if there is one. Until a check finds none, every write is refused.
     fn check_files(&mut self) -> Option<String>;
 }
 
@@ -93,8 +93,8 @@ pub trait StoreTransaction {
     /// One event.
     fn read_event(&mut self, id: InboundId) -> Result<InboundRow, Failure>;
 
-    /// The newest interrupted events of a chat that are not corrupt. Its cost does not depend on the chat's other events.
-    fn list_interrupted(&mut self, list: &ListInterrupted) -> Result<Vec<InboundRow>, Failure>;
+    /// The newest interrupted events of a chat that are not corrupt. It looks at some thousand interrupted events of all chats at most.
+    fn list_interrupted(&mut self, list: &ListInterrupted) -> Result<InterruptedPage, Failure>;
 
     /// The profiles with unread events ([`InboundMark::is_unread`]).
     fn unread_profiles(&mut self) -> Result<Vec<ProfileName>, Failure>;

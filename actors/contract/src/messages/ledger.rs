@@ -191,12 +191,23 @@ pub struct RecordRefusalNotices {
 
 /// The events of a chat whose turns were stopped or interrupted, newest first. Corrupt rows as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<InboundRow>, LedgerError>")]
+#[rtype(result = "Result<InterruptedPage, LedgerError>")]
 pub struct ListInterrupted {
     /// The chat, with the link, the bot and the thread; its users may have a session each.
     pub chat: Arc<Target>,
+    /// Only events before this one.
+    pub before: Option<InboundId>,
     /// Limit of events.
     pub limit: usize,
+}
+
+/// Some of the interrupted events of a chat.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InterruptedPage {
+    /// The events, newest first. There may be more before `next_before` even if they are fewer than the limit.
+    pub rows: Vec<InboundRow>,
+    /// Where the list continues; `None` at its end.
+    pub next_before: Option<InboundId>,
 }
 
 /// Records that this process found interrupted turns at its start; a repetition counts once. Answered with the number of such

@@ -7,10 +7,12 @@ use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
 use super::super::notice::{INTERRUPTED_SHOWN, Notice};
+use super::super::ports::DispatchPorts;
 use super::super::recovery::AfterInterruption;
 use super::DispatchActor;
 use crate::hand_over::{LEDGER_TIMEOUT, hand_over};
 use crate::time::now_ms;
+use caduceus_contract::link::Target;
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::{
     InboundId, InboundRow, InboundState, LedgerError, ListInterrupted, WithdrawTurns,
@@ -94,15 +96,34 @@ impl DispatchActor {
 
     /// Runs the last interrupted event of a chat again.
     pub(super) fn retry(&mut self, command: DispatchJob) {
-        // One runs, and one more tells whether the list is cut.
-        let request = ListInterrupted { chat: Arc::clone(&command.target), limit: INTERRUPTED_SHOWN + 2 };
-        let found = self.ports.ledger.list_interrupted.ask(request, LEDGER_TIMEOUT);
+        let found = find_interrupted(Arc::clone(&self.ports), Arc::clone(&command.target));
         self.tasks.notify(async move { InterruptedFound { found: found.await, command } });
     }
 
     fn cannot_retry(&mut self, command: &DispatchJob, error: &str) {
         warn!(error, "event to run again not read from the ledger");
         self.notify(&command.target, &Notice::TurnFailed);
+    }
+}
+
+/// The newest interrupted events of a chat: one to run, those to show, and one more if the list is cut.
+async fn find_interrupted(
+    ports: Arc<DispatchPorts>,
+    chat: Arc<Target>,
+) -> Result<Result<Vec<InboundRow>, LedgerError>, AskError> {
+    const WANTED: usize = INTERRUPTED_SHOWN + 2;
+    let (mut rows, mut before) = (Vec::new(), None);
+    loop {
+        let list = ListInterrupted { chat: Arc::clone(&chat), before, limit: WANTED - rows.len() };
+        let page = match ports.ledger.list_interrupted.ask(list, LEDGER_TIMEOUT).await? {
+            Ok(page) => page,
+            Err(error) => return Ok(Err(error)),
+        };
+        rows.extend(page.rows);
+        before = page.next_before;
+        if before.is_none() || rows.len() >= WANTED {
+            return Ok(Ok(rows));
+        }
     }
 }
 

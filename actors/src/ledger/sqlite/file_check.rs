@@ -1,6 +1,7 @@
 //! Whether the ledger's files are still at their paths. Blocks.
 //!
-//! A file that is removed or replaced under a process continues to accept writes, which are lost with it; nothing else reports it.
+//! A file that is removed or replaced under a process continues to accept writes, which are lost with it; nothing else reports it. So the
+//! ledger accepts none until the file is back.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,7 +11,10 @@ use super::names::log_path;
 
 /// The files, with their identities.
 #[derive(Debug)]
-pub(super) struct LedgerFiles(Vec<LedgerFile>);
+pub(super) struct LedgerFiles {
+    files: Vec<LedgerFile>,
+    missing: Option<String>,
+}
 
 #[derive(Debug)]
 struct LedgerFile {
@@ -22,14 +26,21 @@ struct LedgerFile {
 impl LedgerFiles {
     /// The files of the open ledger at `path`.
     pub(super) fn of(path: &Path) -> Self {
-        let mut files = Self([path.to_owned(), log_path(path)].map(|path| LedgerFile { path, identity: None }).into());
+        let files = [path.to_owned(), log_path(path)].map(|path| LedgerFile { path, identity: None }).into();
+        let mut files = Self { files, missing: None };
         files.check();
         files
     }
 
-    /// What happened to the first one that is not at its path, in a sentence.
+    /// Looks for them. What happened to the first one that is not at its path, in a sentence.
     pub(super) fn check(&mut self) -> Option<String> {
-        self.0.iter_mut().find_map(LedgerFile::check)
+        self.missing = self.files.iter_mut().find_map(LedgerFile::check);
+        self.missing.clone()
+    }
+
+    /// What the last check found.
+    pub(super) fn missing(&self) -> Option<&str> {
+        self.missing.as_deref()
     }
 }
 
@@ -51,7 +62,7 @@ impl LedgerFile {
             None => "removed",
         };
         Some(format!(
-            "{} was {what} while in use: what is written since is lost with this process; restart it",
+            "{} was {what} while in use: nothing is accepted until it is back or this process is restarted",
             self.path.display()
         ))
     }

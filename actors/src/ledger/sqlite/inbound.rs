@@ -17,12 +17,15 @@ use crate::ledger::failure::Failure;
 use crate::ledger::states::inbound_code;
 use crate::ledger::store::InboundMark;
 use caduceus_contract::messages::ledger::{
-    InboundId, InboundRow, InboundState, LedgerError, ListInbound, ListInterrupted, ListWaiting, RecordInbound,
-    Recorded, WaitingPage, WaitingRow,
+    InboundId, InboundRow, InboundState, InterruptedPage, LedgerError, ListInbound, ListInterrupted, ListWaiting,
+    RecordInbound, Recorded, WaitingPage, WaitingRow,
 };
 use caduceus_contract::share::DispatchShare;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
+
+/// Interrupted events of all chats that one search for those of a chat looks at: some 10 ms.
+const SEARCHED: usize = 5_000;
 
 /// Columns that never change.
 pub(super) const FIXED_COLUMNS: usize = TARGET_COLUMNS + 10;
@@ -250,27 +253,32 @@ pub(super) fn read(store: &mut SqliteTransaction<'_>, InboundId(row): InboundId)
     found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
 }
 
-/// The newest interrupted events of a chat that are not corrupt, at most `limit`.
+/// A page of the interrupted events of a chat that are not corrupt, newest first.
 pub(super) fn list_interrupted(
     store: &mut SqliteTransaction<'_>,
     list: &ListInterrupted,
-) -> Result<Vec<InboundRow>, Failure> {
+) -> Result<InterruptedPage, Failure> {
     let [link, platform, chat, bot, _, _, thread] = target_values(&list.chat);
     let interrupted = inbound_code(InboundState::Interrupted);
     let mut in_chat = store.connection.prepare_cached(
         "SELECT 1 FROM inbound WHERE id = ? AND link = ? AND platform = ? AND chat_id = ? AND bot_id IS ? AND thread_id IS ?",
     )?;
-    let (mut before, mut found) = (i64::MAX, Vec::new());
-    while found.len() < list.limit {
+    let mut before = list.before.map_or(i64::MAX, |before| before.0);
+    let mut found = Vec::new();
+    for _ in 0..SEARCHED {
         let rows = store.memory.open_rows(RowKind::Inbound, interrupted);
-        let Some(row) = rows.and_then(|rows| rows.range(..before).next_back().copied()) else { break };
+        let Some(row) = rows.and_then(|rows| rows.range(..before).next_back().copied()) else {
+            return Ok(InterruptedPage { rows: found, next_before: None });
+        };
         before = row;
-        if !in_chat.exists(params([ValueRef::Integer(row), link, platform, chat, bot, thread]))? {
-            continue;
+        if in_chat.exists(params([ValueRef::Integer(row), link, platform, chat, bot, thread]))? {
+            found.extend(store.read_in_state(LIST, row, interrupted, inbound_row)?.and_then(Result::ok));
         }
-        found.extend(store.read_in_state(LIST, row, interrupted, inbound_row)?.and_then(Result::ok));
+        if found.len() >= list.limit {
+            break;
+        }
     }
-    Ok(found)
+    Ok(InterruptedPage { rows: found, next_before: Some(InboundId(before)) })
 }
 
 /// A waiting event, verified as a whole row is: its checksums are checked, and only its event is not returned.

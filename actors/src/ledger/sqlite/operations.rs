@@ -7,9 +7,9 @@ use crate::ledger::store::{ErasedRows, InboundMark, OutboundMark, StoreTransacti
 use caduceus_contract::api::ledger::{RowDetail, RowsPage};
 use caduceus_contract::api::ledger_data::ExportPage;
 use caduceus_contract::messages::ledger::{
-    AppendHistory, HistoryEntry, InboundId, InboundRow, ListInbound, ListInterrupted, ListOutbound, ListWaiting,
-    LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound, Recorded,
-    WaitingPage,
+    AppendHistory, HistoryEntry, InboundId, InboundRow, InterruptedPage, ListInbound, ListInterrupted, ListOutbound,
+    ListWaiting, LoadHistory, NoteRestart, OutboundId, OutboundRow, OutboundState, RecordInbound, RecordOutbound,
+    Recorded, WaitingPage,
 };
 use caduceus_contract::messages::ledger_control::{ErasePerson, ExportRows, ListRows, ShowRow};
 use caduceus_contract::profile_name::ProfileName;
@@ -18,7 +18,10 @@ use caduceus_contract::turn_id::TurnId;
 
 impl StoreTransaction for SqliteTransaction<'_> {
     fn commit(self) -> Result<Wrote, StoreError> {
-        Ok(self.write()?)
+        match self.missing {
+            Some(missing) if self.has_written() => Err(StoreError::temporary(missing)),
+            _ => Ok(self.write()?),
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -53,7 +56,7 @@ impl StoreTransaction for SqliteTransaction<'_> {
         inbound::read(self, id)
     }
 
-    fn list_interrupted(&mut self, list: &ListInterrupted) -> Result<Vec<InboundRow>, Failure> {
+    fn list_interrupted(&mut self, list: &ListInterrupted) -> Result<InterruptedPage, Failure> {
         inbound::list_interrupted(self, list)
     }
 

@@ -142,7 +142,10 @@ impl Opened {
     fn begin(&mut self, now_ms: i64) -> rusqlite::Result<SqliteTransaction<'_>> {
         let rows = &mut self.rows;
         let times = (self.term, now_ms);
-        SqliteTransaction::begin(&self.connection, &mut self.ids, &mut rows.corrupt, &mut rows.memory, times)
+        let mut transaction =
+            SqliteTransaction::begin(&self.connection, &mut self.ids, &mut rows.corrupt, &mut rows.memory, times)?;
+        transaction.missing = self.files.missing();
+        Ok(transaction)
     }
 }
 
@@ -171,7 +174,10 @@ impl Store for SqliteStore {
     }
 
     fn probe(&mut self) -> Result<(), StoreError> {
-        Ok(schema::touch(&self.opened.connection)?)
+        match self.opened.files.missing() {
+            Some(missing) => Err(StoreError::temporary(missing)),
+            None => Ok(schema::touch(&self.opened.connection)?),
+        }
     }
 
     fn delete_expired(&mut self, expiry: &Expiry) -> Result<Deleted, StoreError> {

@@ -52,6 +52,11 @@ impl Home {
     pub(in crate::ledger) fn peek(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(&self.path).unwrap()
     }
+
+    /// The same, if its directory was moved to this place.
+    pub(in crate::ledger) fn peek_at(&self, directory: &Path) -> rusqlite::Connection {
+        rusqlite::Connection::open(directory.join(self.path.file_name().unwrap())).unwrap()
+    }
 }
 
 /// Waits until the check after the start has found this number of corrupt rows.

@@ -24,6 +24,8 @@ pub struct SqliteTransaction<'a> {
     pub(super) term: i64,
     /// Rows that the connection had changed before.
     changes: u64,
+    /// Why what is written would be lost, if it would.
+    pub(super) missing: Option<&'a str>,
     /// Rolls back when dropped, unless it was committed.
     transaction: Transaction<'a>,
 }
@@ -65,7 +67,7 @@ impl<'a> SqliteTransaction<'a> {
     ) -> rusqlite::Result<Self> {
         let changes = connection.total_changes();
         let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        Ok(Self { connection, ids, corrupt, memory, now_ms, term, changes, transaction })
+        Ok(Self { connection, ids, corrupt, memory, now_ms, term, changes, missing: None, transaction })
     }
 
     /// Writes it to disk.
@@ -73,7 +75,12 @@ impl<'a> SqliteTransaction<'a> {
         // Not by the guard, which would be moved; it finds no transaction left.
         self.transaction.execute_batch("COMMIT")?;
         self.memory.committed();
-        Ok(if self.connection.total_changes() == self.changes { Wrote::Nothing } else { Wrote::Something })
+        Ok(if self.has_written() { Wrote::Something } else { Wrote::Nothing })
+    }
+
+    /// Whether anything was changed in it.
+    pub(super) fn has_written(&self) -> bool {
+        self.connection.total_changes() != self.changes
     }
 
     /// Runs `operation`; if it fails, none of its changes stay, in the file or in memory.

@@ -61,8 +61,16 @@ pub(in crate::ledger) fn list_interrupted<S: Store>(
     target: Target,
     limit: usize,
 ) -> Vec<InboundId> {
-    let list = ListInterrupted { chat: Arc::new(target), limit };
-    wait(writer.ask(list)).unwrap().iter().map(|row| row.id).collect()
+    let (chat, mut found, mut before) = (Arc::new(target), Vec::new(), None);
+    loop {
+        let list = ListInterrupted { chat: Arc::clone(&chat), before, limit: limit - found.len() };
+        let page = wait(writer.ask(list)).unwrap();
+        found.extend(page.rows.iter().map(|row| row.id));
+        before = page.next_before;
+        if before.is_none() || found.len() >= limit {
+            return found;
+        }
+    }
 }
 
 /// The answer to a start at this time in milliseconds.

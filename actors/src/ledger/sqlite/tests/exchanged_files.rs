@@ -1,4 +1,4 @@
-//! Files that are put beside a ledger, or in its place.
+//! Files that are put beside a ledger, or in its place, and a ledger that is taken away.
 
 use super::*;
 use crate::ledger::sqlite::carry_over::{CarryError, DamagedFile, carry_over};
@@ -92,4 +92,28 @@ fn an_open_ledger_stays_at_its_path_if_no_copy_of_its_first_page_can_be_made() {
     assert_eq!(wait(writer.ask(ReadInbound { id: InboundId(2) })).unwrap().event, event(2).event.get());
     assert_eq!((left_beside(&cut), cut.path.exists()), (vec![], true));
     assert_eq!(writer.view().write_error, None);
+}
+
+#[test]
+fn a_ledger_that_was_taken_away_accepts_nothing_until_it_is_back_and_keeps_what_has_happened() {
+    let home = Home::new();
+    let writer = home.open();
+    let first = record(&writer, 1);
+    let (directory, away) = (home.path.parent().unwrap(), tempfile::tempdir().unwrap());
+    let moved = away.path().join("ledger");
+    std::fs::rename(directory, &moved).unwrap();
+    let begun = std::time::Instant::now();
+    while writer.view().write_error.is_none() {
+        assert!(begun.elapsed() < CEILING, "not found within the timeout: {:?}", writer.view());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let refused = wait(writer.ask(event(2)));
+    assert!(matches!(&refused, Err(LedgerError::Unwritable(reason)) if reason.contains("removed")), "{refused:?}");
+    assert_eq!(received(&writer).len(), 1, "what is there is still read");
+    let ended = writer.ask(mark(first, InboundState::Done));
+    assert_eq!(home.peek_at(&moved).query_row("SELECT max(id) FROM inbound", (), |row| row.get(0)), Ok(first.0));
+    std::fs::rename(&moved, directory).unwrap();
+    wait(ended).unwrap();
+    assert_eq!((writer.view().write_error, received(&writer).len()), (None, 0));
+    record(&writer, 2);
 }
