@@ -17,7 +17,6 @@ use actix_web::rt::System;
 use caduceus_actors::error_chain::error_chain;
 use caduceus_actors::gateway::{Gateway, GatewayDependencies, RunningGateway};
 use caduceus_actors::honcho::steps::StepHook;
-use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{HttpValues, Settings};
 use caduceus_contract::messages::config::{ReloadConfig, ReloadDone};

@@ -19,7 +19,7 @@ pub(crate) const NARROW: u32 = 400;
 pub(crate) const WIDE: u32 = 1400;
 
 /// As root Chromium runs only without its sandbox; the other flags disable requests to the network.
-const FLAGS: [&str; 10] = [
+const FLAGS: [&str; 11] = [
     "--headless",
     // A page that grows while it is measured would get one, and be narrower for a picture.
     "--hide-scrollbars",

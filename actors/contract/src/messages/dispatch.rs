@@ -105,7 +105,7 @@ pub enum RowError {
     /// The row belongs to another dispatcher, which answers.
     #[error("the row belongs to another dispatcher")]
     OtherDispatcher,
-    /// Worth retrying: the queues are being rebuilt, or replies of the same link are being sent.
+    /// Worth retrying: the queues are being rebuilt, replies of the same link are being sent, or the event is handed to a running turn.
     #[error("not at the moment; try again")]
     NotNow,
     /// Retrying cannot help.

@@ -196,6 +196,8 @@ impl DispatchActor {
             Withdrawal::InTurn(turn) => {
                 return Err(RowError::Refused(RowRefusal::Runs(RowId::Event(event.id), Some(turn))));
             }
+            // Dropped now, it would run again with the answer of the turn.
+            Withdrawal::BeingSteered => return Err(RowError::NotNow),
             Withdrawal::Withdrawn => Some(WaitingPlace::Queue),
             Withdrawal::Absent => self.links.unlinked_mut().remove(&event.link, event.id).map(WaitingPlace::Unlinked),
         };

@@ -13,6 +13,8 @@ pub(in crate::dispatch) enum Withdrawal {
     Withdrawn,
     /// This turn runs it, is about to, or has it beside its own event: it stays.
     InTurn(TurnId),
+    /// It was handed to a running turn, which has not answered whether it takes it: it stays.
+    BeingSteered,
     /// It is not in the plan.
     Absent,
 }
@@ -33,7 +35,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
                 return Withdrawal::Withdrawn;
             }
         }
-        Withdrawal::Absent
+        if self.events.contains(&event) { Withdrawal::BeingSteered } else { Withdrawal::Absent }
     }
 
     /// The turn of a session that has this event: its own, or one that was steered into it.

@@ -21,6 +21,7 @@ fn an_event_in_a_turn_is_not_withdrawn_also_if_it_was_steered_into_it() {
     let mut plan = plan(Busy::Steer, 8);
     let running = turn(&plan.arrived(InboundId(1), &session("a"), &link(), true));
     plan.arrived(InboundId(2), &session("a"), &link(), true);
+    assert_eq!(plan.withdraw(InboundId(2), &session("a")), Withdrawal::BeingSteered);
     assert!(plan.steered(running, InboundId(2)));
     for row in [1, 2] {
         assert_eq!(plan.withdraw(InboundId(row), &session("a")), Withdrawal::InTurn(running));
