@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::overload::watched;
 use super::turns::{measured, micros, micros_each};
 use crate::bench::figure::{Figure, Goal, ratio};
 use crate::bench::lab::{HomeOptions, Lab, Place};
@@ -23,7 +24,8 @@ fn accept(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
         let load = Load { mode: LoadMode::PerSecond(rate), amount: Amount::For(time), sessions: 10_000, profiles: 0 };
         let case = format!("{rate} events/s");
         let number = |name, value, unit| Figure::new("accept", case.clone(), name, value, unit);
-        let (outcome, cpu) = match measured(&gateway, &mut connector, load) {
+        let (run, most) = watched(&gateway, lab, || measured(&gateway, &mut connector, load));
+        let (outcome, cpu) = match run {
             Ok(measured) => measured,
             // More than this machine can do.
             Err(error) => {
@@ -35,6 +37,7 @@ fn accept(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
         figures.extend([
             number("acknowledged p50", outcome.acknowledged.percentile_ms(50.0), "ms"),
             if rate == 10_000 { p99.goal(Goal::AtMost(5.0)) } else { p99 },
+            number("most events waiting", most.waiting, ""),
             number("answered p99", outcome.answered.percentile_ms(99.0), "ms"),
             number("gateway CPU an event", micros_each(cpu, outcome.events), "µs"),
             number("share of one core, gateway", ratio(micros(cpu), micros(outcome.elapsed)), ""),

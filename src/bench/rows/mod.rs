@@ -5,6 +5,7 @@ mod backlog;
 mod children;
 mod growth;
 mod idle;
+mod overload;
 mod pages;
 mod parts;
 mod size;
@@ -27,6 +28,7 @@ pub(crate) const ROWS: &[Row] = &[
     threads::THREADS,
     backlog::BACKLOG,
     accept::ACCEPT,
+    overload::OVERLOAD,
     pages::STATUS,
     pages::METRICS,
     pages::SNAPSHOT,
