@@ -15,7 +15,7 @@ pub trait Work: Send + 'static {
     /// Does the work.
     ///
     /// # Errors
-    /// [`Failure::Answered`] concerns this work alone; [`Failure::Store`] may end the transaction for all.
+    /// A failure that is answered concerns this work alone; one of the store may end the transaction for all.
     fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Self::Answer, Failure>;
 
     /// Number of operations in it.
