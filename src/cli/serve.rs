@@ -33,7 +33,8 @@ pub(crate) struct ServeArguments {
     /// Allow fault injection into actors, from loopback. For trials.
     #[arg(long)]
     allow_faults: bool,
-    /// Allow drains from loopback without a token while no secret is configured. For trials.
+    /// Allow every process on this machine to drain, and to read and erase the ledger, without a token while no secret is
+    /// configured. For trials.
     #[arg(long)]
     insecure_loopback_drain: bool,
     /// Format of the log.

@@ -1,4 +1,4 @@
-//! A gateway that finds thousands of events, interrupted turns and replies at its start floods nobody: turns run within their limit, what is a
+//! A gateway that finds thousands of events, interrupted turns and replies at its start does not flood chats or agents: turns run within their limit, what is a
 //! day old is not sent, and a chat gets one notice.
 
 use std::cell::RefCell;

@@ -22,6 +22,9 @@ use serde_json::{Map, Value, json};
 use crate::cli::contact::{CommandError, Contact, GatewayClient, Presence};
 use crate::out;
 
+/// In place of an error of a connector.
+const UNREDACTED: &str = "(not shown: the secrets of the home cannot be read, so it cannot be redacted)";
+
 /// How long the file may take to be closed: the log is written back.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -94,7 +97,9 @@ impl LedgerAccess {
             Self::File(file) => {
                 let detail = file.ask(ShowRow { id, with_text }).await?;
                 let text = detail.text.map(|text| file.redacted(&text)).transpose()?;
-                Ok(RowDetail { text, ..detail })
+                // The words of a connector may have a secret. The row is shown without them if the secrets cannot be read.
+                let error = detail.error.map(|error| file.redacted(&error).unwrap_or_else(|_| UNREDACTED.to_owned()));
+                Ok(RowDetail { text, error, ..detail })
             }
         }
     }

@@ -25,7 +25,7 @@ pub(super) struct ShownRow {
     /// The row: in-N is an event, out-N a reply.
     #[arg(value_name = "ID")]
     id: RowId,
-    /// Print what it says as well, which is personal data; needs the token of the gateway. Known secrets are redacted.
+    /// Print its text as well, which is personal data; needs the token of the gateway. Known secrets are redacted.
     #[arg(long)]
     text: bool,
     /// Print one JSON object.

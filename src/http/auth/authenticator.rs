@@ -41,7 +41,7 @@ impl Authenticator {
         let mut on_loopback = None;
         match DrainSecret::load(drain) {
             None if insecure_loopback => {
-                warn!("drain requests from loopback are accepted without a token");
+                warn!("every process on this machine may drain, and read and erase the ledger, without a token");
                 let scopes = vec![DRAIN.to_owned()];
                 on_loopback = Some(TokenPrincipal { principal: "dashboard".into(), provider: "loopback", scopes });
             }

@@ -64,6 +64,28 @@ async fn a_secret_in_a_message_is_not_shown_with_and_without_a_gateway() {
 }
 
 #[actix_web::test]
+async fn a_secret_in_the_error_of_a_reply_is_not_shown_without_a_gateway() {
+    let mut world = World::start().await;
+    world.push("one", "one", "chat", None).await;
+    world.until("it is settled", |status| status["ledger"]["outbound"]["delivered"] == 1).await;
+    world.stop_gateway();
+    let env = fs::read_to_string(world.path(".env")).unwrap();
+    world.write(".env", &format!("{env}OPENAI_API_KEY=Canary7h2k-own-key\n"));
+    let file = open(world.home());
+    let error = Some("refused Canary7h2k-own-key".to_owned());
+    let refused = MarkOutbound { id: OutboundId(1), state: OutboundState::Refused, message_id: None, error };
+    file.ask(refused).await.unwrap();
+    close(&file);
+    drop(file);
+    let shown = ledger(world.home(), &["show", "out-1"]).with(0);
+    assert!(shown.output.contains("refused [redacted:OPENAI_API_KEY]"), "{shown:?}");
+    fs::remove_file(world.path(".env")).unwrap();
+    fs::create_dir(world.path(".env")).unwrap();
+    let shown = ledger(world.home(), &["show", "out-1"]).with(0);
+    assert!(shown.output.contains("not shown") && !shown.output.contains("Canary7h2k"), "{shown:?}");
+}
+
+#[actix_web::test]
 async fn each_row_is_changed_by_the_dispatcher_of_its_chat() {
     const EVENTS: usize = 8;
     let mut world = World::prepare().await;
