@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::proxy::{ConnectionFault, FaultProxy, ProxyRecord};
 use crate::support::{SOON, pace, wait_for};
-use crate::world::World;
+use crate::world::{World, ended_lines};
 
 /// Actions of the one turn.
 const ACTIONS: usize = 1_000;
@@ -64,7 +64,7 @@ async fn exactly_the_actions_that_may_have_arrived_are_ambiguous() {
     world.serve().await;
     world.push("go", "go", "chat", None).await;
     let results = world.path("results");
-    let results_written = || fs::read_to_string(&results).unwrap_or_default().lines().count();
+    let results_written = || ended_lines(&results).len();
     wait_for("the first results", SOON, || async { (results_written() > 0).then_some(()) }).await;
 
     let done = Cell::new(false);
@@ -104,8 +104,8 @@ async fn exactly_the_actions_that_may_have_arrived_are_ambiguous() {
         }
     }
     let (mut sent, mut unsent, mut unknown_arrived, mut unknown_lost) = (0, 0, 0, 0);
-    for line in fs::read_to_string(&results).unwrap().lines() {
-        let (number, result): (String, Value) = serde_json::from_str(line).unwrap();
+    for line in ended_lines(&results) {
+        let (number, result): (String, Value) = serde_json::from_str(&line).unwrap();
         let times = arrived.get(&number).copied().unwrap_or_default();
         assert!(times <= 1, "action {number} arrived {times} times; an agent's own action is not repeated");
         match (result["success"] == true, result["ambiguous"] == true) {

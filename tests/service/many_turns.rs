@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::processes;
 use crate::support::{SOON, wait_for};
-use crate::world::World;
+use crate::world::{World, ended_lines};
 
 const TURNS: usize = 200;
 const PROFILES: usize = 50;
@@ -92,8 +92,7 @@ impl BlockedTurns {
 
     /// The turns whose agents have begun, in order.
     fn begun(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.world.path("begun")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        ended_lines(&self.world.path("begun"))
     }
 
     async fn until_begun(&self, count: usize) {

@@ -2,7 +2,7 @@
 //! crash, a restart with another number of threads, a failed dispatcher and a drain leave.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use caduceus_contract::wire::event::Source;
 use serde_json::{Value, json};
 
 use crate::support::{SOON, post, wait_for};
-use crate::world::World;
+use crate::world::{World, ended_lines};
 
 /// Data threads of most worlds.
 const THREADS: usize = 3;
@@ -68,9 +68,8 @@ impl BlockedAgents {
 
     /// What the agents wrote: whether a turn began, and its text.
     fn turns(&self) -> Vec<(bool, String)> {
-        let text = fs::read_to_string(self.world.path("turns")).unwrap_or_default();
-        let line = |line: &str| line.split_once(' ').map(|(word, text)| (word == "begin", text.to_owned()));
-        text.lines().filter_map(line).collect()
+        let line = |line: String| line.split_once(' ').map(|(word, text)| (word == "begin", text.to_owned()));
+        ended_lines(&self.world.path("turns")).into_iter().filter_map(line).collect()
     }
 
     async fn until_begun(&self, count: usize) {

@@ -289,14 +289,20 @@ impl World {
     /// The turns that the agent of a profile ran, by its own account: turn, attempt, text.
     pub(crate) fn agent_account(&self, profile: Option<&str>) -> Vec<(String, u32, String)> {
         let home = profile.map_or_else(|| self.home.path().to_owned(), |name| self.path("profiles").join(name));
-        let text = fs::read_to_string(home.join("account")).unwrap_or_default();
-        let line = |line: &str| {
+        let line = |line: String| {
             let mut words = line.splitn(3, ' ');
             let turn = words.next()?.to_owned();
             Some((turn, words.next()?.parse().ok()?, words.next()?.to_owned()))
         };
-        text.lines().filter_map(line).collect()
+        ended_lines(&home.join("account")).into_iter().filter_map(line).collect()
     }
+}
+
+/// The lines of a file to which agents append, none without it. A line that is not ended yet is left out: a write across two pages
+/// of the file is seen in parts.
+pub(crate) fn ended_lines(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
 }
 
 /// Runs the binary to its end, for a start that is expected to fail.
