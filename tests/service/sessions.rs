@@ -236,9 +236,11 @@ async fn push_by(world: &World, user: &str, text: &str) {
 #[actix_web::test]
 async fn a_retry_runs_the_newest_interrupted_turn_of_the_chat_and_shows_the_others() {
     let mut world = world("").await;
-    for (user, text) in [("ann", "wait 1"), ("bob", "wait 2"), ("ann", "wait 3")] {
-        push_by(&world, user, text).await;
-    }
+    // Two agents of different sessions that begin together write in either order.
+    push_by(&world, "ann", "wait 1").await;
+    until_received(&world, &["wait 1"]).await;
+    push_by(&world, "bob", "wait 2").await;
+    push_by(&world, "ann", "wait 3").await;
     until_received(&world, &["wait 1", "wait 2"]).await;
     world.kill_gateway();
     world.serve().await;
