@@ -99,7 +99,8 @@ impl RunningChild {
     /// Time since the incarnation last proved that it runs: while no request is open, it runs as its thread does.
     pub(crate) fn heartbeat_age(&self, now: Duration) -> Duration {
         let thread = || self.worker_thread.heartbeat().filter(|(number, _)| *number == self.thread_number);
-        let last = self.incarnation.heartbeat().requested().or_else(|| thread().map(|(_, heartbeat)| heartbeat.last()));
+        let last =
+            self.incarnation.heartbeat().awaited_since().or_else(|| thread().map(|(_, heartbeat)| heartbeat.last()));
         now.saturating_sub(last.unwrap_or(now))
     }
 }

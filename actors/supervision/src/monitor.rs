@@ -123,10 +123,11 @@ impl HeartbeatMonitor {
             if !child.permanent {
                 return;
             }
-            match child.incarnation.heartbeat().requested() {
-                Some(asked) => hanging.extend(self.is_hanging(child, asked).then(|| child.clone())),
-                None if child.incarnation.heartbeat().request(now, allowed) => child.incarnation.control().wake(),
-                None => {}
+            let heartbeat = child.incarnation.heartbeat();
+            if heartbeat.requested().is_some_and(|asked| self.is_hanging(child, asked)) {
+                hanging.push(child.clone());
+            } else if heartbeat.request(now, allowed) {
+                child.incarnation.control().wake();
             }
         });
         for child in left {

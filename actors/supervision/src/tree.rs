@@ -92,7 +92,7 @@ impl HeartbeatAges {
     /// The last heartbeat of `incarnation`, which runs on the thread of this `number`. While no request is open, it runs as its thread
     /// does.
     pub(crate) fn of(&mut self, incarnation: &Incarnation, thread: &WorkerThread, number: u64) -> LastHeartbeat {
-        if let Some(requested) = incarnation.heartbeat().requested() {
+        if let Some(requested) = incarnation.heartbeat().awaited_since() {
             return LastHeartbeat::Ago(millis(self.now.saturating_sub(requested)));
         }
         let thread = self.thread(thread);
