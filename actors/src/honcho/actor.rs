@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use actix::fut;
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, Running,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, ActorResponse, AsyncContext, Context, Handler, MessageResult,
+    ResponseActFuture, Running, WrapFuture,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
@@ -44,6 +44,13 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// The answer to a [`FreshToken`].
 type Fresh = Result<Option<FreshAnswer>, GrantUnknown>;
+
+/// How a [`FreshToken`] is answered.
+enum FreshReply {
+    /// From memory, as nearly always: without a future in the actor's context.
+    Now(Fresh),
+    Later(ResponseActFuture<HonchoRefreshActor, Fresh>),
+}
 
 /// The actor of the grants.
 pub struct HonchoRefreshActor {
@@ -179,20 +186,11 @@ impl HonchoRefreshActor {
 
     /// Answers the token, after a refresh if one is needed and ends in time. Waits until `deadline` for the first check of a
     /// profile, which may have been added just now.
-    fn fresh(&mut self, profile: ProfileName, deadline: Duration) -> ResponseActFuture<Self, Fresh> {
-        let now = self.now();
+    fn fresh(&mut self, profile: ProfileName, now: Now, deadline: Duration) -> FreshReply {
         let stopping = self.stopping;
-        let served = self.settings.profiles.iter().any(|served| served.name == profile);
         let Some((place, entry)) = self.grants.of(&profile) else {
-            if !served || now.at >= deadline {
-                return Box::pin(fut::ready(Err(GrantUnknown(profile))));
-            }
-            let (wake, woken) = oneshot::channel();
-            self.early.push(wake);
-            let checked = within(deadline.saturating_sub(now.at), woken).into_actor(self);
-            return Box::pin(checked.then(move |(), actor, _| actor.fresh(profile, deadline)));
+            return self.unchecked(profile, now, deadline);
         };
-        let have = |token| Box::pin(fut::ready(Ok(Some(FreshAnswer { token, refreshed: false }))));
         // During shutdown no refresh is started, because it might be interrupted.
         let decision = if stopping {
             entry.plan.token().cloned().map_or(TokenDecision::NoGrant, TokenDecision::Current)
@@ -200,23 +198,41 @@ impl HonchoRefreshActor {
             entry.plan.ask(now)
         };
         match decision {
-            TokenDecision::NoGrant => Box::pin(fut::ready(Ok(None))),
-            TokenDecision::Current(token) => have(token),
+            TokenDecision::NoGrant => FreshReply::Now(Ok(None)),
+            TokenDecision::Current(token) => FreshReply::Now(Ok(Some(FreshAnswer { token, refreshed: false }))),
             TokenDecision::Wait { order, until } => {
                 let before = entry.plan.token().cloned();
                 let (wake, woken) = oneshot::channel();
                 entry.waiting.push(wake);
                 if let Some(order) = order {
+                    let place = place.clone();
                     self.begin(&place, *order);
                 }
                 let timeout = until.saturating_sub(now.at);
-                Box::pin(within(timeout, woken).into_actor(self).map(move |(), actor, _| {
+                FreshReply::Later(Box::pin(within(timeout, woken).into_actor(self).map(move |(), actor, _| {
                     let Some((_, entry)) = actor.grants.of(&profile) else { return Err(GrantUnknown(profile)) };
                     let answer = |token| FreshAnswer { refreshed: !same(before.as_ref(), Some(&token)), token };
                     Ok(entry.plan.token().cloned().map(answer))
-                }))
+                })))
             }
         }
+    }
+
+    /// Answers the question about a profile that was not checked yet, or is not served.
+    fn unchecked(&mut self, profile: ProfileName, now: Now, deadline: Duration) -> FreshReply {
+        let served = self.settings.profiles.iter().any(|served| served.name == profile);
+        if !served || now.at >= deadline {
+            return FreshReply::Now(Err(GrantUnknown(profile)));
+        }
+        let (wake, woken) = oneshot::channel();
+        self.early.push(wake);
+        let checked = within(deadline.saturating_sub(now.at), woken).into_actor(self);
+        FreshReply::Later(Box::pin(checked.then(move |(), actor, _| {
+            match actor.fresh(profile, actor.now(), deadline) {
+                FreshReply::Now(answer) => Box::pin(fut::ready(answer)),
+                FreshReply::Later(answer) => answer,
+            }
+        })))
     }
 
     fn exchanges(&self, place: &GrantLocation) -> Count {
@@ -260,9 +276,13 @@ impl Actor for HonchoRefreshActor {
 }
 
 impl Handler<FreshToken> for HonchoRefreshActor {
-    type Result = ResponseActFuture<Self, Fresh>;
+    type Result = ActorResponse<Self, Fresh>;
     fn handle(&mut self, request: FreshToken, _: &mut Self::Context) -> Self::Result {
-        self.fresh(request.profile, self.clock.now() + self.settings.caller_wait)
+        let now = self.now();
+        match self.fresh(request.profile, now, now.at + self.settings.caller_wait) {
+            FreshReply::Now(answer) => ActorResponse::reply(answer),
+            FreshReply::Later(answer) => ActorResponse::r#async(answer),
+        }
     }
 }
 
@@ -281,6 +301,7 @@ impl Handler<RefreshGrant> for HonchoRefreshActor {
         let (wake, woken) = oneshot::channel();
         entry.waiting.push(wake);
         if let Some(order) = order {
+            let place = place.clone();
             self.begin(&place, order);
         }
         let wait = within(lock_wait + exchange, woken).into_actor(self);

@@ -42,9 +42,9 @@ impl GrantEntries {
     }
 
     /// The profile's grant, and its place.
-    pub(super) fn of(&mut self, profile: &ProfileName) -> Option<(GrantLocation, &mut GrantEntry)> {
-        let place = self.places.get(profile)?.clone();
-        let entry = self.grants.get_mut(&place)?;
+    pub(super) fn of(&mut self, profile: &ProfileName) -> Option<(&GrantLocation, &mut GrantEntry)> {
+        let place = self.places.get(profile)?;
+        let entry = self.grants.get_mut(place)?;
         Some((place, entry))
     }
 

@@ -81,7 +81,8 @@ async fn tokens(lab: &Lab) -> anyhow::Result<Vec<Figure>> {
 }
 
 async fn ask(port: &Port<FreshToken>, at_once: u64) -> anyhow::Result<()> {
-    let ask = |_| port.ask(FreshToken { profile: ProfileName::default_profile() }, TIMEOUT);
+    let profile = ProfileName::default_profile();
+    let ask = |_| port.ask(FreshToken { profile: profile.clone() }, TIMEOUT);
     for answer in join_all((0..at_once).map(ask)).await {
         anyhow::ensure!(answer??.is_some(), "the grant was not read");
     }
