@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use caduceus_actors::ledger::{LedgerWriter, SqliteStore, place};
-use caduceus_contract::messages::ledger::{InboundState, MarkOutbound, OutboundId, OutboundState};
+use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 use serde_json::{Value, json};
 
-use crate::backlog::{Backlog, fill};
+use crate::backlog::{Backlog, OldReply, add_reply, fill};
 use crate::command::{CommandOutput, on};
 use crate::support::{SOON, post, wait_for};
 use crate::world::World;
@@ -28,6 +28,13 @@ fn open(home: &Path) -> LedgerWriter<SqliteStore> {
 
 fn close(ledger: &LedgerWriter<SqliteStore>) {
     ledger.close(Duration::from_secs(20)).unwrap();
+}
+
+/// A reply to the first event in the chat `chat`, which was sent once and then ended in this state.
+async fn ended_reply(home: &Path, state: OutboundState, error: Option<&str>) {
+    let states = [OutboundState::Sending, state];
+    let reply = OldReply { chat: "chat", text: "default: one", inbound: Some(1), states: &states, error };
+    add_reply(home, &reply).await;
 }
 
 fn ledger(home: &Path, arguments: &[&str]) -> CommandOutput {
@@ -206,14 +213,10 @@ async fn a_dead_reply_is_sent_again_as_a_new_row_with_a_mark() {
     world.until("it is settled", |status| status["ledger"]["outbound"]["delivered"] == 1).await;
     world.stop_gateway();
     let home = world.home().to_owned();
-    let file = open(&home);
-    let dead = MarkOutbound { id: OutboundId(1), state: OutboundState::Dead, message_id: None, error: None };
-    file.ask(dead).await.unwrap();
-    close(&file);
-    drop(file);
+    ended_reply(&home, OutboundState::Dead, None).await;
     world.serve().await;
-    ledger(&home, &["retry", "out-1"]).with(0).contains_text("as out-2, marked as a possible repeat");
-    ledger(&home, &["retry", "out-1"]).with(1).contains_text("was sent again before, as out-2");
+    ledger(&home, &["retry", "out-2"]).with(0).contains_text("as out-3, marked as a possible repeat");
+    ledger(&home, &["retry", "out-2"]).with(1).contains_text("was sent again before, as out-3");
     wait_for("the reply twice in the chat", SOON, || async {
         let texts = world.texts("chat").await;
         (texts.iter().filter(|text| text.contains("default: one")).count() == 2).then_some(())
@@ -221,7 +224,7 @@ async fn a_dead_reply_is_sent_again_as_a_new_row_with_a_mark() {
     .await;
     let texts = world.texts("chat").await;
     assert!(texts[0] == "default: one" && texts[1] != texts[0], "the second has a mark: {texts:?}");
-    world.until("it is delivered", |status| status["ledger"]["outbound"]["delivered"] == 1).await;
+    world.until("it is delivered", |status| status["ledger"]["outbound"]["delivered"] == 2).await;
     assert_eq!(rows(&home, &[]), []);
 }
 

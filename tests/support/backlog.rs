@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use caduceus_actors::ledger::{LedgerWriter, place};
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
-use caduceus_contract::messages::ledger::{InboundState, Receipt, RecordInbound};
+use caduceus_contract::messages::ledger::{
+    InboundId, InboundState, MarkOutbound, OutboundState, Receipt, RecordInbound, RecordOutbound,
+};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::{InboundEvent, Source};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use futures_util::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{Process, QueryLimit};
@@ -44,6 +46,47 @@ pub(crate) async fn fill(home: &Path, waiting: &Backlog<'_>) {
     for group in numbers.chunks(GROUP) {
         let recorded = join_all(group.iter().map(|number| ledger.ask(waiting.row(*number)))).await;
         assert!(recorded.iter().all(Result::is_ok), "{recorded:?}");
+    }
+    ledger.close(Duration::from_secs(20)).expect("the ledger closes");
+}
+
+/// A reply of an earlier run.
+pub(crate) struct OldReply<'a> {
+    pub(crate) chat: &'a str,
+    pub(crate) text: &'a str,
+    /// The event that it answers; `None` for a notice of the gateway.
+    pub(crate) inbound: Option<i64>,
+    /// The state in which it was recorded, and those to which it was marked.
+    pub(crate) states: &'a [OutboundState],
+    pub(crate) error: Option<&'a str>,
+}
+
+/// Writes a reply over the link `relay` into the ledger of a home without a running gateway.
+pub(crate) async fn add_reply(home: &Path, reply: &OldReply<'_>) {
+    let ledger = LedgerWriter::open(place::prepare(home).expect("the home is usable")).expect("the ledger opens");
+    let (first, marks) = reply.states.split_first().expect("it was recorded in a state");
+    let target = Target {
+        link: LinkId::process(),
+        platform: "discord".to_owned(),
+        bot_id: None,
+        chat_id: reply.chat.to_owned(),
+        scope_id: None,
+        user_id: None,
+        thread_id: None,
+    };
+    let record = RecordOutbound {
+        inbound: reply.inbound.map(InboundId),
+        turn: None,
+        number: None,
+        target: Arc::new(target),
+        action: RawJson::of(&json!({"op": "send", "chat_id": reply.chat, "content": reply.text})),
+        state: *first,
+    };
+    let id = ledger.ask(record).await.expect("the reply is recorded");
+    for state in marks {
+        let error = reply.error.map(str::to_owned);
+        let mark = MarkOutbound { id, state: *state, message_id: None, error };
+        ledger.ask(mark).await.expect("the reply is marked");
     }
     ledger.close(Duration::from_secs(20)).expect("the ledger closes");
 }

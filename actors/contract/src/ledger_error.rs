@@ -22,8 +22,8 @@ pub enum LedgerError {
         /// The row.
         row: i64,
     },
-    /// The event of this row is in a final state, so it must not run.
-    #[error("the event of row {row} is in a final state")]
+    /// This row is in a final state, so its event must not run, or its reply not be sent.
+    #[error("row {row} is in a final state")]
     Final {
         /// The row.
         row: i64,

@@ -1,6 +1,9 @@
 //! Inbound events: recorded once, marked, listed.
 
+use tracing::warn;
+
 use super::failure::Failure;
+use super::states::inbound_moves;
 use super::store::{InboundMark, StoreTransaction};
 use super::work::{LedgerTransaction, Work};
 use caduceus_contract::messages::ledger::{
@@ -31,6 +34,8 @@ pub(super) enum Marked {
     Now,
     /// The row is in the state of the same turn already: the mark was handed over twice.
     Before,
+    /// The row has moved on: the mark came too late, and changes nothing.
+    Late,
 }
 
 impl Work for MarkInbound {
@@ -54,10 +59,13 @@ pub(super) fn apply<T: StoreTransaction>(
     if mark.turn.is_some() && before.turn == mark.turn && before.state == mark.state {
         return Ok(Marked::Before);
     }
-    let is_final =
-        matches!(before.state, InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead);
-    if mark.state == InboundState::Running && is_final {
-        return Err(LedgerError::Final { row: mark.id.0 }.into());
+    if !inbound_moves(before.state, mark.state) {
+        // Its sender must not start the turn.
+        if mark.state == InboundState::Running {
+            return Err(LedgerError::Final { row: mark.id.0 }.into());
+        }
+        warn!(row = mark.id.0, is = ?before.state, late = ?mark.state, "change of an event came too late, and is ignored");
+        return Ok(Marked::Late);
     }
     let after = InboundMark {
         state: mark.state,

@@ -1,10 +1,13 @@
 //! Outbound messages: recorded before they are sent, marked, listed.
 
+use tracing::warn;
+
 use super::failure::Failure;
+use super::states::outbound_moves;
 use super::store::{OutboundMark, StoreTransaction};
 use super::work::{LedgerTransaction, Work};
 use caduceus_contract::messages::ledger::{
-    ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
+    LedgerError, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
 };
 
 impl Work for RecordOutbound {
@@ -36,6 +39,14 @@ impl Work for MarkOutbound {
 
     fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<(), Failure> {
         let before = ledger.store.reply_mark(self.id)?;
+        if !outbound_moves(before.state, self.state) {
+            // Its sender must not send it.
+            if self.state == OutboundState::Sending {
+                return Err(LedgerError::Final { row: self.id.0 }.into());
+            }
+            warn!(row = self.id.0, is = ?before.state, late = ?self.state, "change of a reply came too late, and is ignored");
+            return Ok(());
+        }
         // A reply that waits again was not sent, so it was no attempt.
         let was_not_sent = before.state == OutboundState::Sending && self.state == OutboundState::Pending;
         let attempts = before.attempts + i64::from(self.state == OutboundState::Sending) - i64::from(was_not_sent);

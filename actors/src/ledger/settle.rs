@@ -23,7 +23,7 @@ impl Work for SettleTurn {
         }
         let mut repeated = false;
         if let Some(event) = &self.event {
-            part(events::apply(event, ledger).map(|marked| repeated = marked == Marked::Before))?;
+            part(events::apply(event, ledger).map(|marked| repeated = marked != Marked::Now))?;
         }
         if let Some(history) = &self.history
             && !repeated

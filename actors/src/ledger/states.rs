@@ -20,7 +20,7 @@ pub(super) const INBOUND_DEAD: usize = 7;
 /// As [`INBOUND_DEAD`], of outbound messages.
 pub(super) const OUTBOUND_DEAD: usize = 5;
 
-const INBOUND: [InboundState; 8] = [
+pub(super) const INBOUND: [InboundState; 8] = [
     InboundState::Received,
     InboundState::Running,
     InboundState::Held,
@@ -31,7 +31,7 @@ const INBOUND: [InboundState; 8] = [
     InboundState::Dead,
 ];
 
-const OUTBOUND: [OutboundState; 6] = [
+pub(super) const OUTBOUND: [OutboundState; 6] = [
     OutboundState::Pending,
     OutboundState::Sending,
     OutboundState::Ambiguous,
@@ -61,6 +61,28 @@ pub(super) fn outbound_code(state: OutboundState) -> usize {
         OutboundState::Delivered => 3,
         OutboundState::Refused => 4,
         OutboundState::Dead => OUTBOUND_DEAD,
+    }
+}
+
+/// Whether a mark may move an event from one state to the other. Marks of one sender can overtake each other, when a full mailbox delays one
+/// of them: none moves an event back from where a later one has brought it. Staying in a state is no move. What moves an event back on
+/// purpose is an operation of its own: an operator has it run again, or its turn never started.
+pub(super) fn inbound_moves(from: InboundState, to: InboundState) -> bool {
+    match from {
+        InboundState::Received | InboundState::Held => true,
+        InboundState::Running => !matches!(to, InboundState::Received | InboundState::Held),
+        // `/retry` runs it again.
+        InboundState::Interrupted => to != InboundState::Held,
+        InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead => to == from,
+    }
+}
+
+/// As [`inbound_moves`], of outbound messages. What may have arrived never becomes what was certainly not sent.
+pub(super) fn outbound_moves(from: OutboundState, to: OutboundState) -> bool {
+    match from {
+        OutboundState::Pending | OutboundState::Sending => true,
+        OutboundState::Ambiguous => to != OutboundState::Pending,
+        OutboundState::Delivered | OutboundState::Refused | OutboundState::Dead => to == from,
     }
 }
 

@@ -71,17 +71,12 @@ async fn a_secret_in_the_error_of_a_reply_is_not_shown_without_a_gateway() {
     world.stop_gateway();
     let env = fs::read_to_string(world.path(".env")).unwrap();
     world.write(".env", &format!("{env}OPENAI_API_KEY=Canary7h2k-own-key\n"));
-    let file = open(world.home());
-    let error = Some("refused Canary7h2k-own-key".to_owned());
-    let refused = MarkOutbound { id: OutboundId(1), state: OutboundState::Refused, message_id: None, error };
-    file.ask(refused).await.unwrap();
-    close(&file);
-    drop(file);
-    let shown = ledger(world.home(), &["show", "out-1"]).with(0);
+    ended_reply(world.home(), OutboundState::Refused, Some("refused Canary7h2k-own-key")).await;
+    let shown = ledger(world.home(), &["show", "out-2"]).with(0);
     assert!(shown.output.contains("refused [redacted:OPENAI_API_KEY]"), "{shown:?}");
     fs::remove_file(world.path(".env")).unwrap();
     fs::create_dir(world.path(".env")).unwrap();
-    let shown = ledger(world.home(), &["show", "out-1"]).with(0);
+    let shown = ledger(world.home(), &["show", "out-2"]).with(0);
     assert!(shown.output.contains("not shown") && !shown.output.contains("Canary7h2k"), "{shown:?}");
 }
 

@@ -97,7 +97,8 @@ pub enum Recorded {
 }
 
 /// Changes the state of an inbound event. One in a final state does not run again: [`LedgerError::Final`]. A change to `Running` allows
-/// a turn to begin, and is carried out now or never; any other change has happened, and the ledger owes it to the disk.
+/// a turn to begin, and is carried out now or never; any other change has happened, and the ledger owes it to the disk. One that comes too
+/// late, because it would move the event back or out of a final state, is logged and changes nothing.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkInbound {
@@ -241,8 +242,9 @@ pub struct RecordOutbound {
     pub state: OutboundState,
 }
 
-/// Changes the state of an outbound message. A change to `Sending` allows it to be sent, and is carried out now or never; any other
-/// change has happened, and the ledger owes it to the disk.
+/// Changes the state of an outbound message. A change to `Sending` allows it to be sent, and is carried out now or never; in a final state
+/// that is refused: [`LedgerError::Final`]. Any other change has happened, and the ledger owes it to the disk. One that comes too late is
+/// logged and changes nothing, as in [`MarkInbound`].
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkOutbound {

@@ -11,7 +11,7 @@ use super::super::recorded::{AnsweredOffer, EventAction, Offer, RecordedEvent};
 use super::super::start::permit_request;
 use super::DispatchActor;
 use crate::drain::permit::TurnPermit;
-use caduceus_contract::messages::ledger::{InboundId, InboundState, Recorded};
+use caduceus_contract::messages::ledger::{InboundId, Recorded};
 use caduceus_contract::turn_id::TurnId;
 
 impl DispatchActor {
@@ -63,7 +63,7 @@ impl DispatchActor {
             let is_given_up = self.ports.permits.never_started(turn);
             drop(permit);
             if !is_given_up && !self.plan.contains(event) {
-                self.mark(event, InboundState::Received, None, None);
+                self.withdraw(turn, event);
                 self.process(RecordedEvent { id: event, job, action: EventAction::Run }, ctx);
             }
             return;

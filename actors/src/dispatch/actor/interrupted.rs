@@ -39,6 +39,18 @@ impl DispatchActor {
         ctx: &mut Context<Self>,
     ) {
         info!(%turn, "turn was not started; its event waits again");
+        self.withdraw(turn, event);
+        let link = &job.target.link;
+        if self.ports.links.contains_key(link) {
+            let steps = self.plan.returned(event, &job.session, link);
+            self.carry_out(steps, ctx);
+        } else {
+            self.links.unlinked_mut().push(link.clone(), received_at_ms, event);
+        }
+    }
+
+    /// Takes back in the ledger that a turn runs, which never started.
+    pub(super) fn withdraw(&self, turn: TurnId, event: InboundId) {
         let withdraw = WithdrawTurns { turns: vec![turn] };
         let withdrawn = hand_over(&self.ports.ledger.withdraw_turns, withdraw, Some(&self.incarnation));
         let withdrawn = async move {
@@ -47,13 +59,6 @@ impl DispatchActor {
             }
         };
         self.tasks.run(withdrawn);
-        let link = &job.target.link;
-        if self.ports.links.contains_key(link) {
-            let steps = self.plan.returned(event, &job.session, link);
-            self.carry_out(steps, ctx);
-        } else {
-            self.links.unlinked_mut().push(link.clone(), received_at_ms, event);
-        }
     }
 
     /// Handles a turn that a crash interrupted, by `turns.interrupted`.

@@ -6,6 +6,7 @@ mod ages;
 mod changing;
 mod conversations;
 mod listing;
+mod moving;
 pub(in crate::ledger) mod people;
 mod recording;
 mod retention;
@@ -39,6 +40,11 @@ macro_rules! suite_on {
                 a_list_in_pages_has_each_row_once
                 a_page_looks_at_a_limited_number_of_rows
                 a_row_is_shown_with_its_times_and_with_its_text_only_if_it_is_asked_for
+            }
+            moving {
+                a_mark_that_comes_late_moves_no_event_back_and_none_out_of_a_final_state
+                a_mark_that_comes_late_moves_no_reply_back_and_none_out_of_a_final_state
+                an_end_of_a_turn_that_comes_too_late_adds_nothing_to_the_conversation
             }
             people {
                 an_export_has_each_row_once_with_its_text

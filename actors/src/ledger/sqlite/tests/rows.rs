@@ -202,7 +202,8 @@ fn a_refused_event_that_is_marked_again_or_deleted_is_no_longer_unread() {
         wait(writer.ask(refused(number, "a"))).unwrap();
     }
     record(&writer, 3);
-    wait(writer.ask(mark(InboundId(1), InboundState::Done))).unwrap();
+    let noted = MarkInbound { note: Some("busy".to_owned()), ..mark(InboundId(1), InboundState::Refused) };
+    wait(writer.ask(noted)).unwrap();
     let unread = || -> Vec<i64> {
         let peek = home.peek();
         let mut statement = peek.prepare("SELECT id FROM unread").unwrap();

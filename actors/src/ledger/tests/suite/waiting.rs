@@ -130,7 +130,8 @@ pub(super) fn a_refused_event_that_is_marked_again_is_no_longer_unread<H: TestHo
     let writer = home.open();
     wait(writer.ask(refused(1, "a"))).unwrap();
     assert_eq!(wait(writer.ask(ListRefusals)).unwrap(), [ProfileName::default_profile()]);
-    wait(writer.ask(mark(InboundId(1), InboundState::Done))).unwrap();
+    let noted = MarkInbound { note: Some("busy".into()), ..mark(InboundId(1), InboundState::Refused) };
+    wait(writer.ask(noted)).unwrap();
     assert_eq!(wait(writer.ask(ListRefusals)).unwrap(), []);
     assert_eq!(notify(&writer, 10), 0);
 }
