@@ -12,7 +12,7 @@ use caduceus_supervision::{AskError, Incarnation, Port, spawn};
 pub(crate) const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request stays with the ledger's actor: a request whose sender is gone is skipped there, so it is kept for longer than any
 /// disk is full.
-const HELD: Duration = Duration::from_hours(24 * 365);
+pub(crate) const HELD: Duration = Duration::from_hours(24 * 365);
 /// Attempts to hand over one change while the ledger's actor fails or its mailbox is full, and the pause before a full one is tried again.
 const TRIES: u32 = 100;
 const FULL_PAUSE: Duration = Duration::from_millis(50);

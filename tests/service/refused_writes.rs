@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 use serde_json::{Value, json};
 
+use crate::backlog::{Backlog, OldReply, add_reply, fill};
 use crate::hung_disk::build_library;
-use crate::support::{SOON, get, wait_for};
+use crate::support::{SOON, client, get, send, wait_for};
 use crate::world::{BOOKKEEPER, World};
 
 /// Writes to the ledger's files do what the file in `DISK` says, for as long as it is there: `full`, `broken`, `read-only`, or `stalled`.
@@ -159,4 +161,45 @@ async fn an_event_whose_record_is_late_is_answered_once_and_its_turn_that_never_
     assert_eq!(status["ledger"]["inbound"], json!({"done": 1}), "one row");
     let attempts: Vec<_> = world.agent_account(None).into_iter().map(|(_, attempt, _)| attempt).collect();
     assert_eq!(attempts, [1], "it ran once, and this was the first attempt");
+}
+
+/// A home with an event that was interrupted, in the chat `drop0`, and a reply to the chat `chat` that was given up and never sent.
+async fn with_rows_of_an_earlier_run(world: &World) {
+    let interrupted = InboundState::Interrupted;
+    fill(world.home(), &Backlog { link: "relay", profile: "default", prefix: "drop", events: 1, state: interrupted })
+        .await;
+    let states = [OutboundState::Dead];
+    let dead = OldReply { chat: "chat", text: "the answer", inbound: Some(1), states: &states, error: None };
+    add_reply(world.home(), &dead).await;
+}
+
+#[actix_web::test]
+async fn what_an_operator_orders_while_the_disk_stalls_reaches_the_chats_when_it_works_again() {
+    let mut world = World::prepare().await;
+    with_rows_of_an_earlier_run(&world).await;
+    put_on_sick_disk(&mut world);
+    world.serve().await;
+    world.push("m1", "work", "c1", None).await;
+    world.until("a turn done", |status| status["ledger"]["inbound"]["done"] == 1).await;
+    world.write("disk", "stalled");
+    let order = |row: &str, order: &str| {
+        let url = world.url(&format!("/api/ledger/rows/{row}/{order}"));
+        actix_web::rt::spawn(async move { send(client().post(url).timeout(2 * SOON), "{}".to_owned()).await })
+    };
+    let drop_event = order("in-1", "drop");
+    // The ledger has read the event, and waits for the disk to change it.
+    world.until("a stalled disk", |status| write_error(status).contains("not answered")).await;
+    let retry_reply = order("out-1", "retry");
+    for order in [drop_event, retry_reply] {
+        let (status, answer) = order.await.unwrap();
+        assert!(matches!(status, 503 | 504), "{status}: {answer}");
+    }
+    assert_eq!(world.texts("chat").await, [""; 0]);
+    fs::remove_file(world.path("disk")).unwrap();
+    world.until_text("chat", "the answer").await;
+    world.until_text("drop0", "not answered").await;
+    assert_eq!(world.account().await["gateways"]["world"]["dials"], 1, "the link stayed up");
+    let sent = |status: &Value| status["ledger"]["outbound"]["delivered"] == 3;
+    let status = world.until("all delivered", sent).await;
+    assert_eq!(status["ledger"]["inbound"], json!({"done": 1, "refused": 1}));
 }

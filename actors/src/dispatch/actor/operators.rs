@@ -2,16 +2,18 @@
 //!
 //! Only the dispatcher of its chat can decide whether an event waits or runs, and only the first one sends replies again. So the plan and the
 //! ledger change one after the other here: what leaves the plan and is not given up in the ledger comes back, and what the ledger has
-//! waiting is in the plan.
+//! waiting is in the plan. An answer of the ledger that comes too late for the operator is applied all the same: what waits in the ledger since
+//! then would otherwise wait for the next start, or the next time its link comes up.
 
 use actix::{Context, Handler, Message};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::info;
 
 use super::super::event::{ChatCommand, DispatchJob};
 use super::super::plan::Withdrawal;
 use super::DispatchActor;
-use crate::hand_over::LEDGER_TIMEOUT;
+use crate::hand_over::{HELD, LEDGER_TIMEOUT};
 use caduceus_contract::api::ledger::{RowDetail, RowId, RowState};
 use caduceus_contract::api::ledger_changes::{DropRowResponse, RetryRowResponse, RowRefusal, WaitsFor};
 use caduceus_contract::link::LinkId;
@@ -105,7 +107,7 @@ impl EventPlace {
 fn answered<T>(answer: LedgerAnswer<T>) -> Result<T, RowError> {
     match answer {
         Ok(answer) => answer.map_err(RowError::Ledger),
-        // It may still be carried out; another try finds out.
+        // The ledger lost the request, or did not take it.
         Err(_) => Err(RowError::NotNow),
     }
 }
@@ -120,8 +122,12 @@ fn respond<T>(reply: Reply<T>, answer: Result<T, RowError>) {
     drop(reply.send(answer));
 }
 
+/// The answer to an operator, within [`LEDGER_TIMEOUT`]: what the ledger answers later is not lost, only not reported.
 fn response<T: 'static>(answer: oneshot::Receiver<Result<T, RowError>>) -> ResponseFuture<Result<T, RowError>> {
-    ResponseFuture::new(async move { answer.await.unwrap_or(Err(RowError::NotNow)) })
+    ResponseFuture::new(async move {
+        let answer = timeout(LEDGER_TIMEOUT, answer).await;
+        answer.ok().and_then(Result::ok).unwrap_or(Err(RowError::NotNow))
+    })
 }
 
 impl DispatchActor {
@@ -224,7 +230,7 @@ impl DispatchActor {
     ) {
         let process_started_ms = self.settings.fixed.process_started_ms;
         let close = CloseRow { id, is_stopped: false, process_started_ms, notify };
-        let closed = self.ports.ledger.close.ask(close, LEDGER_TIMEOUT);
+        let closed = self.ports.ledger.close.ask(close, HELD);
         self.tasks.notify(async move { RowClosed { closed: closed.await, id, from, reply } });
     }
 }
@@ -244,7 +250,7 @@ impl Handler<RetryRow> for DispatchActor {
             }
             RowId::Reply(_) => {
                 let reopen = ReopenRow { id: order.id, force: order.force, is_stopped: false };
-                let reopened = self.ports.ledger.reopen.ask(reopen, LEDGER_TIMEOUT);
+                let reopened = self.ports.ledger.reopen.ask(reopen, HELD);
                 self.tasks.notify(async move { ReplyReopened { reopened: reopened.await, id: order.id, reply } });
             }
         }
@@ -266,7 +272,7 @@ impl Handler<EventToRetry> for DispatchActor {
             Err(error) => return respond(reply, Err(error)),
         };
         let reopen = ReopenRow { id: order.id, force: order.force, is_stopped: false };
-        let reopened = self.ports.ledger.reopen.ask(reopen, LEDGER_TIMEOUT);
+        let reopened = self.ports.ledger.reopen.ask(reopen, HELD);
         self.tasks.notify(async move { EventReopened { reopened: reopened.await, event, reply } });
     }
 }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::super::notice;
 use super::DispatchActor;
-use crate::hand_over::LEDGER_TIMEOUT;
+use crate::hand_over::{HELD, LEDGER_TIMEOUT};
 use caduceus_contract::json::RawJson;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::dispatch::ReplyPending;
@@ -81,7 +81,8 @@ impl DispatchActor {
         };
         let share = self.settings.share();
         let request = RecordRefusalNotices { share, profile, chats: CHATS, make_action: refusal_notice };
-        let noted = self.ports.ledger.record_refusal_notices.ask(request, LEDGER_TIMEOUT);
+        // Once they are recorded no later list has these chats: an answer that comes late has to be applied.
+        let noted = self.ports.ledger.record_refusal_notices.ask(request, HELD);
         self.tasks.notify(async move { RefusalsNoted { profiles, links: noted.await } });
     }
 
