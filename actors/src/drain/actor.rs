@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::permit::messages::{PermitAnswers, RequestPermits};
-use super::permit::{Gate, PermitRequest};
+use super::permit::{self, Gate, PermitRequest, Permitted};
 use super::plan::{Change, DrainScope, GatePlan};
 use super::readings::{Hanging, Readings};
 use super::watch::{MarkerTouched, MarkerWatch};
@@ -314,13 +314,14 @@ impl DrainActor {
     fn view(&self) -> DrainView {
         let now = self.gate.now();
         let turns: Vec<_> = self.gate.turns();
-        let ages: Vec<_> = turns.iter().map(|turn| millis(now.saturating_sub(turn.since))).collect();
-        let shown = turns.iter().zip(&ages).map(|(turn, age)| TurnInFlight {
+        let age = |turn: &Permitted| millis(now.saturating_sub(turn.since));
+        let shown = permit::shown(&turns).map(|turn| TurnInFlight {
             turn_id: turn.ticket.id,
             profile: turn.ticket.profile.clone(),
             session_key: turn.ticket.session.text(),
-            age_ms: *age,
+            age_ms: age(turn),
         });
+        let shown: Vec<_> = shown.collect();
         self.gate.read(|plan| DrainView {
             draining: plan.is_draining() || plan.is_stopping(),
             stopping: plan.is_stopping(),
@@ -328,9 +329,9 @@ impl DrainActor {
             principal: plan.gateway().and_then(|drain| drain.principal.clone()),
             age_ms: plan.gateway().map(|drain| millis(now.saturating_sub(drain.since))),
             profiles: plan.profiles(),
-            active_agents: turns.len(),
-            oldest_turn_ms: ages.iter().max().copied(),
-            turns: shown.collect(),
+            active_agents: shown.len(),
+            oldest_turn_ms: shown.iter().map(|turn| turn.age_ms).max(),
+            turns: shown,
             waited_for: turns.iter().filter(|turn| !plan.requested_by(turn.ticket.id)).count(),
             suppress_notification: plan.gateway().is_some_and(|drain| drain.suppressed),
             file_events: self.watch.as_ref().is_some_and(MarkerWatch::is_complete),

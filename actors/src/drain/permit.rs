@@ -78,6 +78,15 @@ pub(super) struct Permitted {
     pub(super) since: Duration,
     /// The port to stop it, once it has started.
     pub(super) stop: Option<Port<StopTurn>>,
+    /// Its work has not ended. If it has, the turn has no slot any more, and its end is not on disk.
+    pub(super) works: bool,
+}
+
+/// Of the turns in flight, oldest first, those that are shown: those that work, so never more than there are slots. While none works and the
+/// ends of some are not on disk, it is one of these: only without any is the gateway idle.
+pub(super) fn shown(turns: &[Permitted]) -> impl Iterator<Item = &Permitted> {
+    let ending = turns.first().filter(|_| turns.iter().all(|turn| !turn.works));
+    turns.iter().filter(|turn| turn.works).chain(ending)
 }
 
 /// A turn that needs a permit. The permit is its place in the count; dropping it ends the turn.
@@ -230,18 +239,24 @@ impl Gate {
         true
     }
 
-    /// Turns in flight, without those whose incarnation was fenced.
+    /// Turns in flight, as the status shows them: those that work, and at least 1 while the end of a turn is not on disk.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.lock().turns.values().filter(|entry| entry.is_running()).count()
+        let inner = self.lock();
+        let in_flight = inner.turns.values().filter(|entry| entry.is_running());
+        let (all, working) =
+            in_flight.fold((0, 0), |(all, working), entry| (all + 1, working + usize::from(!entry.has_ended)));
+        working.max(all.min(1))
     }
 
-    /// The turns in flight, oldest first, without those whose incarnation was fenced.
+    /// The turns in flight, oldest first, without those whose incarnation was fenced. More than there are slots, while the ends of some
+    /// are not on disk.
     pub(super) fn turns(&self) -> Vec<Permitted> {
         let permitted = |entry: &GateEntry| Permitted {
             ticket: entry.ticket.clone(),
             since: entry.since,
             stop: entry.stop.clone(),
+            works: !entry.has_ended,
         };
         let mut turns: Vec<_> = self.lock().turns.values().filter(|entry| entry.is_running()).map(permitted).collect();
         // The ids of different dispatchers do not sort by time.

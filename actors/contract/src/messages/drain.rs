@@ -139,7 +139,7 @@ pub struct DrainView {
     pub age_ms: Option<u64>,
     /// Profiles that are drained separately.
     pub profiles: Vec<ProfileName>,
-    /// Turns in flight.
+    /// Turns in flight: those that work, and at least 1 while the end of a turn is not on disk.
     pub active_agents: usize,
     /// Age of the oldest turn in flight.
     pub oldest_turn_ms: Option<u64>,

@@ -51,6 +51,31 @@ async fn a_turn_whose_incarnation_was_fenced_no_longer_counts() {
 }
 
 #[actix::test]
+async fn a_turn_whose_end_is_not_on_disk_is_shown_only_if_none_works() {
+    let gate = Gate::default();
+    let admit = || gate.admit(0, ticket(), Origin::External).unwrap();
+    let [first, second] = [1, 2].map(|_| admit());
+    let ids = || {
+        let turns = gate.turns();
+        assert_eq!(gate.count(), shown(&turns).count());
+        shown(&turns).map(|turn| turn.ticket.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(), [first.turn(), second.turn()]);
+    // There are two slots: the next turn has that of the first, whose end is not on disk.
+    first.end_of_work()();
+    let third = admit();
+    assert_eq!(ids(), [second.turn(), third.turn()], "not more than there are slots");
+    assert_eq!(gate.turns().len(), 3, "a drain waits for all");
+    second.end_of_work()();
+    third.end_of_work()();
+    assert_eq!(ids(), [first.turn()], "it is not idle while an end is not on disk");
+    drop(first);
+    assert_eq!(ids(), [second.turn()]);
+    drop((second, third));
+    assert_eq!(ids(), []);
+}
+
+#[actix::test]
 async fn a_turn_that_left_or_was_forgotten_before_its_start_is_known_and_never_starts() {
     let gate = Gate::default();
     let [started, left, forgotten] = [1, 2, 3].map(|_| gate.admit(0, ticket(), Origin::External).unwrap());
