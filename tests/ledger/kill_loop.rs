@@ -10,6 +10,7 @@ mod phase;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -137,19 +138,7 @@ fn missing(histogram: &Histogram) -> Vec<(&'static str, &'static str)> {
 async fn run(seed: u64) -> (Histogram, verdict::Outcomes) {
     let mode = Mode::of(seed);
     eprintln!("seed {seed}: turns.interrupted: {}", mode.text());
-    let world = World::prepare().await;
-    world.write("agent.sh", AGENT);
-    world.write("holding", "");
-    world.configure(&format!("drain:\n  refused: hold\nturns:\n  interrupted: {}\n", mode.text()));
-    let mut home = KilledHome {
-        world,
-        mode,
-        rng: Rng::with_seed(seed),
-        pushed: Vec::new(),
-        running: Vec::new(),
-        histogram: Histogram::new(),
-        is_draining: false,
-    };
+    let mut home = KilledHome::prepare(mode, seed).await;
     for (round, phase) in Phase::order(&mut home.rng, KILLS).into_iter().enumerate() {
         home.kill_in(phase, round).await;
     }
@@ -158,7 +147,82 @@ async fn run(seed: u64) -> (Histogram, verdict::Outcomes) {
     (home.histogram, outcomes)
 }
 
+/// What a gateway leaves that acknowledges before the disk has the event, or answers before the disk has the answer: its ledger is an older
+/// one than the connector and the agent have seen. The accounts of the loop find both.
+#[actix_web::test]
+async fn a_gateway_that_acknowledges_or_answers_before_the_disk_is_found_by_the_accounts() {
+    let mut home = KilledHome::prepare(Mode::Ask, 0).await;
+    home.world.serve().await;
+    home.push(0, &["plain"]).await;
+    home.world.answer(&home.pushed[0].0).await;
+    assert!(home.world.stop_gateway().success());
+    let (ledger, older) = (home.world.path("caduceus"), home.world.path("older"));
+    copy(&ledger, &older);
+
+    home.world.serve().await;
+    home.push(1, &["plain"]).await;
+    let (id, _) = home.pushed[1].clone();
+    home.world.answer(&id).await;
+    home.world.kill_gateway();
+    home.running.push(BTreeSet::new());
+    // It is acknowledged and answered, and the ledger has never had it.
+    std::fs::remove_dir_all(&ledger).unwrap();
+    copy(&older, &ledger);
+    let rows = home.settle().await;
+    let wrong = verdict::check(&home, &rows).await.expect_err("the message is lost");
+    assert!(
+        wrong.contains(&format!("{id} in ")) && wrong.contains("is lost") && !wrong.contains(&home.pushed[0].0),
+        "{wrong}"
+    );
+
+    // Its record is on disk, and its turn and answer are not: it runs again as if for the first time.
+    home.world.serve().await;
+    assert_eq!(home.world.drain(json!({})).await.0, 200);
+    home.push(2, &["plain"]).await;
+    let (id, _) = home.pushed[2].clone();
+    home.world.until("a held event", |status| status["ledger"]["inbound"]["held"] == 1).await;
+    assert!(home.world.stop_gateway().success());
+    std::fs::remove_dir_all(&older).unwrap();
+    copy(&ledger, &older);
+    home.world.serve().await;
+    home.cancel_drain().await;
+    home.world.answer(&id).await;
+    home.world.kill_gateway();
+    std::fs::remove_dir_all(&ledger).unwrap();
+    copy(&older, &ledger);
+    home.world.write("holding", "");
+    let rows = home.settle().await;
+    let wrong = verdict::check(&home, &rows).await.expect_err("it ran twice");
+    assert!(wrong.contains(&format!("{id} ran as attempts [1, 1]")), "{wrong}");
+}
+
+/// Copies a directory of files.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
 impl KilledHome {
+    /// A home whose gateway has not started yet.
+    async fn prepare(mode: Mode, seed: u64) -> Self {
+        let world = World::prepare().await;
+        world.write("agent.sh", AGENT);
+        world.write("holding", "");
+        world.configure(&format!("drain:\n  refused: hold\nturns:\n  interrupted: {}\n", mode.text()));
+        Self {
+            world,
+            mode,
+            rng: Rng::with_seed(seed),
+            pushed: Vec::new(),
+            running: Vec::new(),
+            histogram: Histogram::new(),
+            is_draining: false,
+        }
+    }
+
     /// Starts the gateway, brings it into `phase` and kills it.
     async fn kill_in(&mut self, phase: Phase, round: usize) {
         if phase == Phase::Starting {
