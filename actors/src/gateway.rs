@@ -24,6 +24,7 @@ pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
 use wiring::{GatewayCounts, Mailboxes, Wiring};
 
 use crate::config::ServedProfiles;
+use crate::dispatch::room::EventsInMemory;
 use crate::dispatch::slots::Slots;
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
@@ -95,7 +96,9 @@ impl Gateway {
         let served_profiles = ServedProfiles::new(settings, profile_factory);
         let board_cell = Arc::clone(&board);
         let max_turns = served_profiles.settings().values.turns.max_concurrent;
-        let gate = Gate::of_dispatchers(mailboxes.data.iter().count());
+        let dispatchers = mailboxes.data.iter().count();
+        let gate = Gate::of_dispatchers(dispatchers);
+        let events_in_memory = EventsInMemory::of_dispatchers(dispatchers);
         let slots = Slots::new(max_turns, gate.clone(), mailboxes.data.ports());
         let wiring = Wiring {
             served_profiles,
@@ -109,6 +112,7 @@ impl Gateway {
             counts,
             gate,
             slots,
+            events_in_memory,
         };
         let tree = SupervisorSpec::new(Strategy::OneForOne)
             .child(wiring.ledger(&writer))

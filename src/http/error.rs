@@ -122,8 +122,8 @@ pub(crate) enum ApiError {
     /// Too many bodies wait to be verified.
     #[error("too many deliveries at a time; try again")]
     TooManyDeliveries,
-    /// The event is not on disk.
-    #[error("the event could not be stored; try again")]
+    /// The event is not on disk: the ledger does not take it, or too many events wait.
+    #[error("the event was not taken; try again")]
     NotTaken(#[source] NotRecorded),
     /// An actor did not answer.
     #[error("a part of the gateway does not answer at the moment")]
@@ -199,7 +199,13 @@ impl ApiError {
     pub(super) fn is_warning(&self) -> bool {
         let expected = matches!(
             self,
-            Self::NotReady(_) | Self::NotNow | Self::Unhealthy | Self::TooManyDeliveries | Self::TooManyViewers
+            Self::NotReady(_)
+                | Self::NotNow
+                | Self::Unhealthy
+                | Self::TooManyDeliveries
+                | Self::TooManyViewers
+                // Counted and logged by the dispatcher.
+                | Self::NotTaken(NotRecorded::TooManyWait)
         );
         self.status_code().is_server_error() && !expected
     }

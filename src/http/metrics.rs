@@ -135,6 +135,8 @@ fn turns(metrics: &mut MetricsBuilder, snapshot: &Snapshot) {
     metrics.gauge("events_awaiting_link", "Events that wait for their link to come up", awaiting);
     metrics.counter("events_refused", "Events refused", view.refused);
     metrics.counter("events_duplicate", "Events that were in the ledger already", view.duplicates);
+    let dropped = view.dropped.iter().map(|(what, number)| ((*what).to_owned(), *number));
+    metrics.counters("dropped", "What was not done because of a limit", "what", dropped);
     let mut recent: Vec<u64> = view.recent_turns.iter().map(|(_, length)| *length).collect();
     recent.sort_unstable();
     let at = |percent: usize| recent.get((recent.len() * percent / 100).min(recent.len().saturating_sub(1))).copied();

@@ -180,6 +180,12 @@ const TURNS: &[Field] = &[
     field("refused", FieldKind::Count, "events refused since the process started"),
     field("duplicates", FieldKind::Count, "events that were in the ledger already, since the process started"),
     field(
+        "dropped",
+        FieldKind::Map(&FieldKind::Count),
+        "what was not done because of a limit, since the process started: `replies` that were given up, `notices` of the gateway that were not \
+         sent because too many chats got one within a minute, `offers` of events that were not taken because too many wait",
+    ),
+    field(
         "recent_turns",
         FieldKind::List(&FieldKind::List(&FieldKind::Count)),
         "of the last turns, newest last: end in milliseconds since 1970, length in milliseconds",

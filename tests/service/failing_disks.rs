@@ -86,7 +86,7 @@ async fn until_answered(world: &World, events: usize) {
 }
 
 /// A world with the agent `echo` that accepts signed deliveries.
-async fn prepare() -> World {
+pub(crate) async fn prepare() -> World {
     let world = World::prepare().await;
     let env = fs::read_to_string(world.path(".env")).unwrap();
     world.write(".env", &format!("{env}GATEWAY_RELAY_DELIVERY_KEY={KEY:?}\n"));
@@ -95,8 +95,8 @@ async fn prepare() -> World {
 }
 
 /// Delivers an event over HTTP. Returns the status, the body, and whether the sender learns when to try again.
-async fn deliver(world: &World, id: &str) -> (u16, Value, bool) {
-    let body = json!({"event": World::message(id, id, "delivered", None)}).to_string().into_bytes();
+pub(crate) async fn deliver(world: &World, id: &str, chat: &str) -> (u16, Value, bool) {
+    let body = json!({"event": World::message(id, id, chat, None)}).to_string().into_bytes();
     let now_s = jiff::Timestamp::now().as_second();
     let request = client()
         .post(world.url("/relay/inbound"))
@@ -120,7 +120,7 @@ async fn fails_under_traffic(world: &World, name: &str, stalls: bool, fail: impl
     let acknowledged = received_by_connector(world, "inbound_ack").await;
     let before = read_by_link(world).await;
     let delivery = format!("delivered-{name}");
-    let (code, body, has_time) = deliver(world, &delivery).await;
+    let (code, body, has_time) = deliver(world, &delivery, "delivered").await;
     assert_eq!((code, &body["error"], has_time), (503, &json!("not_taken"), true), "{name}");
     pace(outage()).await;
     assert_eq!(world.ready().await, 503, "{name}");
@@ -138,7 +138,7 @@ async fn fails_under_traffic(world: &World, name: &str, stalls: bool, fail: impl
     // Events that arrive afterwards are answered as well.
     until_answered(world, arrived + 20).await;
     let mut pushed = traffic.stop().await;
-    let (code, ..) = deliver(world, &delivery).await;
+    let (code, ..) = deliver(world, &delivery, "delivered").await;
     assert_eq!(code, 200, "{name}");
     until_answered(world, pushed.len() + 1).await;
     pushed.push(delivery);
@@ -236,7 +236,7 @@ async fn a_ledger_that_is_unlinked_replaced_or_moved_with_its_directory_takes_no
         assert_eq!(world.ready().await, 503, "{name}");
         let acknowledged = received_by_connector(&world, "inbound_ack").await;
         world.push(&format!("during-{name}"), "hello", "c1", None).await;
-        let (code, body, has_time) = deliver(&world, &format!("delivered-{name}")).await;
+        let (code, body, has_time) = deliver(&world, &format!("delivered-{name}"), "delivered").await;
         assert_eq!((code, &body["error"], has_time), (503, &json!("not_taken"), true), "{name}");
         assert_eq!(received_by_connector(&world, "inbound_ack").await, acknowledged, "{name}");
 

@@ -31,11 +31,13 @@ use uuid::Uuid;
 use super::event::{ChatCommand, DispatchJob};
 use super::gate::GateState;
 use super::links::LinkTable;
-use super::notice::{Notice, NoticeLimit};
+use super::notice::Notice;
+use super::notice_limit::{NoticeAdmission, NoticeLimit};
 use super::offers::OfferOrder;
 use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, TurnFactory};
 use super::recorded::{EventAction, RecordedEvent};
+use super::room::Intake;
 use super::sending;
 use super::settings::DispatchSettings;
 use super::slots::{DispatcherSlots, SlotReserved};
@@ -65,6 +67,8 @@ pub struct DispatchActor {
     gate: GateState,
     links: LinkTable,
     notices: NoticeLimit,
+    /// Whether events that will wait are taken.
+    intake: Intake,
 }
 
 /// The next slice of waiting events is due.
@@ -94,6 +98,7 @@ impl DispatchActor {
             gate: GateState::default(),
             links: LinkTable::default(),
             notices: NoticeLimit::default(),
+            intake: Intake::default(),
         }
     }
 
@@ -163,11 +168,18 @@ impl DispatchActor {
                 DispatchStep::Hold(event, during_drain) => self.hold(event, during_drain),
             }
         }
+        self.count_events();
         self.ports.status.report();
         // The rest follows in slices: other actors on this thread and its heartbeat run in between.
         if self.plan.schedule_slice() {
             ctx.notify_later(SliceDue, Duration::ZERO);
         }
+    }
+
+    /// Counts the events in memory for all dispatchers. Returns how many all have.
+    fn count_events(&self) -> usize {
+        let own = self.plan.events() + self.offers.deferred() + self.links.unlinked().len();
+        self.ports.events.set(self.settings.share().number(), own)
     }
 
     fn hold(&mut self, event: InboundId, during_drain: bool) {
@@ -198,9 +210,15 @@ impl DispatchActor {
 
     /// Sends a notice to a chat, unless the same notice was sent there within the interval.
     fn notify(&mut self, target: &Arc<Target>, notice: &Notice) {
-        if self.notices.allows(notice, target, Instant::now()) {
-            let sent = sending::send_notice(Arc::clone(&self.ports), target.clone(), notice.text());
-            self.tasks.run(sent);
+        match self.notices.admit(notice, target, Instant::now()) {
+            NoticeAdmission::Send => {
+                let sent = sending::send_notice(Arc::clone(&self.ports), target.clone(), notice.text());
+                self.tasks.run(sent);
+            }
+            NoticeAdmission::SentLately => {}
+            NoticeAdmission::TooManyChats { is_first } => {
+                sending::notice_dropped(&self.ports, notice.reason(), is_first);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The counts of the dispatcher. They outlive every incarnation of the actor: a restart resets no count.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::locked::locked;
@@ -15,6 +15,29 @@ const RECENT_TURNS: usize = 600;
 #[derive(Debug, Clone, Default)]
 pub struct DispatchCounts(Arc<Mutex<DispatchCounters>>);
 
+/// What was not done because of a limit. Each has a line in the log and a count in the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dropped {
+    /// A reply was sent too often without a result, or was too old or unreadable.
+    Reply,
+    /// A notice of the gateway, because too many chats got one within a minute.
+    Notice,
+    /// An event was not taken, and not acknowledged, because too many wait.
+    Offer,
+}
+
+impl Dropped {
+    const ALL: [Self; 3] = [Self::Reply, Self::Notice, Self::Offer];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Reply => "replies",
+            Self::Notice => "notices",
+            Self::Offer => "offers",
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct DispatchCounters {
     done: u64,
@@ -22,6 +45,7 @@ struct DispatchCounters {
     stopped: u64,
     refused: u64,
     duplicates: u64,
+    dropped: BTreeMap<&'static str, u64>,
     recent: VecDeque<(i64, u64)>,
 }
 
@@ -61,6 +85,11 @@ impl DispatchCounts {
         self.lock().duplicates += 1;
     }
 
+    /// Something was not done because of a limit.
+    pub(super) fn dropped(&self, what: Dropped) {
+        *self.lock().dropped.entry(what.word()).or_default() += 1;
+    }
+
     /// Writes the counts into `view`.
     pub(super) fn fill(&self, view: &mut DispatchView) {
         let counted = self.lock();
@@ -69,6 +98,9 @@ impl DispatchCounts {
         view.stopped = counted.stopped;
         view.refused = counted.refused;
         view.duplicates = counted.duplicates;
+        view.dropped = Dropped::ALL
+            .map(|what| (what.word(), counted.dropped.get(what.word()).copied().unwrap_or_default()))
+            .into();
         view.recent_turns = counted.recent.iter().copied().collect();
     }
 

@@ -1,16 +1,8 @@
-//! The messages of the gateway itself to a chat, and how often they are sent.
+//! The messages of the gateway itself to a chat.
 
-use std::collections::{HashSet, VecDeque};
-use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::REFUSED_BY_DRAIN;
 use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause};
 use unicode_segmentation::UnicodeSegmentation as _;
-
-/// A chat gets at most one notice of a kind in this interval: without it, 199 in 3 s were observed.
-const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Interrupted messages that one answer to `/retry` shows.
 pub(super) const INTERRUPTED_SHOWN: usize = 5;
@@ -36,6 +28,8 @@ pub(super) enum Notice {
     Interrupted,
     /// Restarts interrupted the turn too often.
     GivenUp,
+    /// A reply was sent too often without a result, or is too old, or is unreadable.
+    ReplyGivenUp,
     /// `/stop` stopped a turn.
     Stopped,
     /// An operator stopped the turn.
@@ -85,6 +79,7 @@ impl Notice {
                 "A restart interrupted the work on your last message. Send /retry to run it again.".into()
             }
             Self::GivenUp => "Restarts interrupted the work here too often, and this message was not answered.".into(),
+            Self::ReplyGivenUp => "An earlier answer here, or a part of it, could not be delivered.".into(),
             Self::Stopped => "Stopped.".into(),
             Self::StoppedByOperator => OPERATOR_STOPPED.into(),
             Self::NothingToStop => "There is nothing to stop here.".into(),
@@ -110,6 +105,7 @@ impl Notice {
             Self::TurnFailed => "failed",
             Self::Interrupted => "interrupted",
             Self::GivenUp => "too many attempts",
+            Self::ReplyGivenUp => "reply given up",
             Self::StoppedByOperator => "stopped",
             Self::Stopped | Self::NothingToStop | Self::NothingToRetry | Self::MoreToRetry(_) | Self::Status { .. } => {
                 "command"
@@ -117,8 +113,8 @@ impl Notice {
         }
     }
 
-    /// Whether [`NOTICE_INTERVAL`] applies: not to answers to a command. One crash can interrupt many turns of one chat.
-    fn is_limited(&self) -> bool {
+    /// Whether a chat gets it once in an interval: not answers to a command. One crash can interrupt many turns of one chat.
+    pub(super) fn is_limited(&self) -> bool {
         match self {
             Self::Maintenance
             | Self::Held
@@ -126,7 +122,8 @@ impl Notice {
             | Self::QueueFull
             | Self::Busy
             | Self::Interrupted
-            | Self::GivenUp => true,
+            | Self::GivenUp
+            | Self::ReplyGivenUp => true,
             Self::TurnFailed
             | Self::Stopped
             | Self::StoppedByOperator
@@ -164,108 +161,9 @@ pub(super) fn refused(count: u64) -> String {
     )
 }
 
-/// Most chats kept. A connector can invent any number of them; above this no notice is sent until one is removed.
-const MAX_CHATS: usize = 4_096;
-
-/// Records which notice was sent in which chat, for the interval in which it is not sent again.
-#[derive(Debug, Default)]
-pub(super) struct NoticeLimit {
-    sent: HashSet<Rc<(Notice, NoticeChat)>>,
-    /// The same, oldest first: each entry is removed once, so the cost of a call does not depend on the number of chats.
-    order: VecDeque<(Instant, Rc<(Notice, NoticeChat)>)>,
-}
-
-/// Where a notice is shown: one chat, for all its users.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct NoticeChat {
-    link: LinkId,
-    platform: String,
-    bot: Option<String>,
-    id: String,
-    thread: Option<String>,
-}
-
-impl NoticeChat {
-    fn of(target: &Target) -> Self {
-        Self {
-            link: target.link.clone(),
-            platform: target.platform.clone(),
-            bot: target.bot_id.clone(),
-            id: target.chat_id.clone(),
-            thread: target.thread_id.clone(),
-        }
-    }
-}
-
-impl NoticeLimit {
-    /// Whether `notice` may be sent to the chat of `target` now.
-    pub(super) fn allows(&mut self, notice: &Notice, target: &Target, now: Instant) -> bool {
-        if !notice.is_limited() {
-            return true;
-        }
-        let old = |sent: &Instant| now.saturating_duration_since(*sent) >= NOTICE_INTERVAL;
-        while let Some((_, key)) = self.order.pop_front_if(|(sent, _)| old(sent)) {
-            self.sent.remove(&key);
-        }
-        let key = Rc::new((notice.clone(), NoticeChat::of(target)));
-        if self.sent.len() >= MAX_CHATS || !self.sent.insert(Rc::clone(&key)) {
-            return false;
-        }
-        self.order.push_back((now, key));
-        true
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn chat(id: &str) -> Target {
-        Target {
-            link: LinkId::process(),
-            platform: "discord".into(),
-            bot_id: None,
-            chat_id: id.into(),
-            scope_id: None,
-            user_id: None,
-            thread_id: None,
-        }
-    }
-
-    #[test]
-    fn a_chat_gets_one_maintenance_notice_a_minute() {
-        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
-        assert!(limit.allows(&Notice::Maintenance, &chat("a"), now));
-        assert!(!limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_secs(59)));
-        assert!(limit.allows(&Notice::Maintenance, &chat("b"), now));
-        assert!(limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_mins(1)));
-    }
-
-    #[test]
-    fn two_people_in_one_chat_get_one_notice() {
-        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
-        let by = |user: &str| Target { user_id: Some(user.into()), scope_id: Some("g".into()), ..chat("a") };
-        assert!(limit.allows(&Notice::Maintenance, &by("ann"), now));
-        assert!(!limit.allows(&Notice::Maintenance, &by("bob"), now));
-        let thread = Target { thread_id: Some("t".into()), ..chat("a") };
-        assert!(limit.allows(&Notice::Maintenance, &thread, now));
-    }
-
-    #[test]
-    fn the_number_of_chats_is_bounded() {
-        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
-        let allowed = (0..MAX_CHATS * 3).filter(|n| limit.allows(&Notice::Busy, &chat(&n.to_string()), now)).count();
-        assert_eq!((allowed, limit.sent.len(), limit.order.len()), (MAX_CHATS, MAX_CHATS, MAX_CHATS));
-        assert!(limit.allows(&Notice::Stopped, &chat("x"), now), "an answer to a command is still sent");
-        assert!(limit.allows(&Notice::Busy, &chat("x"), now + NOTICE_INTERVAL));
-        assert_eq!((limit.sent.len(), limit.order.len()), (1, 1));
-    }
-
-    #[test]
-    fn an_answer_to_a_command_is_always_sent() {
-        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
-        assert!(limit.allows(&Notice::Stopped, &chat("a"), now) && limit.allows(&Notice::Stopped, &chat("a"), now));
-    }
 
     #[test]
     fn the_other_interrupted_messages_are_shown_in_a_line_each_and_cut() {

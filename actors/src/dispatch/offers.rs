@@ -111,6 +111,11 @@ impl OfferOrder {
         }
     }
 
+    /// The number of events that are deferred.
+    pub(super) fn deferred(&self) -> usize {
+        self.early.as_ref().map_or(0, |early| early.recorded.len())
+    }
+
     /// A turn exited. Whether that was before the queues were rebuilt: no further message about it follows.
     pub(super) fn exited(&mut self, turn: TurnId) -> bool {
         if let Some(early) = &mut self.early {

@@ -70,6 +70,8 @@ pub(super) struct DispatchPlan<S> {
     steered: BTreeMap<TurnId, Vec<InboundId>>,
     /// Events in the plan, so that none is added twice.
     events: BTreeSet<InboundId>,
+    /// Events that are being recorded and wait afterwards, of all sessions.
+    being_recorded: usize,
     /// Makes the ids of turns.
     ids: TurnIds,
     /// Counts the reports of the gate; a refusal of a request made before the last report is older than that report.
@@ -92,6 +94,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
             turns: BTreeMap::new(),
             steered: BTreeMap::new(),
             events: BTreeSet::new(),
+            being_recorded: 0,
             ids,
             gate_reports: 0,
             slice_due: false,
@@ -243,6 +246,11 @@ impl<S: SlotAccess> DispatchPlan<S> {
     /// Whether [`DispatchPlan::start_next`] may return anything.
     pub(super) fn has_more(&mut self) -> bool {
         !self.paused && self.slot_wait != SlotWait::InLine && self.lines.has_next()
+    }
+
+    /// Events in memory: those in the plan, and those that are being recorded.
+    pub(super) fn events(&self) -> usize {
+        self.events.len() + self.being_recorded
     }
 
     /// Sessions with work.

@@ -34,7 +34,7 @@ pub(super) async fn resend_all(ports: Arc<DispatchPorts>, link: LinkId, process_
                 continue;
             }
             if is_given_up(&row, now_ms()) {
-                sending::give_up(&ports, row.id).await;
+                sending::give_up(&ports, row, None).await;
                 continue;
             }
             let id = row.id;
@@ -70,7 +70,7 @@ pub(super) async fn give_up_old(ports: Arc<DispatchPorts>, up: BTreeSet<LinkId>)
                 return;
             }
             if !up.contains(&row.target.link) {
-                sending::give_up(&ports, row.id).await;
+                sending::give_up(&ports, row, None).await;
             }
         }
         if is_last {

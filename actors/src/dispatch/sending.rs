@@ -1,9 +1,13 @@
 //! Sends notices of the gateway itself to a chat, and replies again that may not have arrived.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
+use super::counts::Dropped;
+use super::notice::Notice;
+use super::notice_limit::NoticeAdmission;
 use super::ports::{DispatchPorts, GATE_TIMEOUT};
 use crate::outbox::{Outbox, is_pending, is_unsent, mark_after};
 use crate::turn::fit::fit;
@@ -14,6 +18,7 @@ use caduceus_contract::messages::relay::GetLink;
 use caduceus_contract::wire::action::{Action, ActionResult};
 use caduceus_contract::wire::action_result::NotSent;
 use caduceus_contract::wire::descriptor::Descriptor;
+use caduceus_supervision::spawn;
 
 /// The text for the chat if a reply that was sent again is refused.
 const RESEND_REFUSED: &str = "An earlier answer, or a part of it, could not be delivered: the chat refused it.";
@@ -74,8 +79,7 @@ impl AfterResend {
 pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> AfterResend {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
     let Some(action) = parsed else {
-        error!(row = row.id.0, "unreadable reply in the ledger, given up");
-        mark(ports, row.id, OutboundState::Dead, Some("unreadable".to_owned())).await;
+        give_up(ports, row, Some("unreadable".to_owned())).await;
         return AfterResend::Continue;
     };
     let plain = is_unsent(row.state);
@@ -156,8 +160,32 @@ async fn mark(ports: &Arc<DispatchPorts>, id: OutboundId, state: OutboundState, 
     ports.outbox.mark(MarkOutbound { id, state, message_id: None, error }).await;
 }
 
-/// Gives up on a reply: too many attempts, or too old.
-pub(super) async fn give_up(ports: &Arc<DispatchPorts>, id: OutboundId) {
-    warn!(row = id.0, "reply given up");
-    mark(ports, id, OutboundState::Dead, None).await;
+/// Gives up a reply: it was sent too often, or is too old or unreadable. Its chat is notified; of a notice that is given up it is not.
+pub(super) async fn give_up(ports: &Arc<DispatchPorts>, row: OutboundRow, error: Option<String>) {
+    warn!(row = row.id.0, link = %row.target.link.0, attempts = row.attempts, error, "reply given up");
+    ports.counts.dropped(Dropped::Reply);
+    // Without its link no notice arrives.
+    if row.inbound.is_some() && ports.links.contains_key(&row.target.link) {
+        match ports.reply_notices.admit(&row.target, Instant::now()) {
+            // The ledger has the notice before the reply is given up there: a crash between the two repeats the notice.
+            NoticeAdmission::Send => {
+                let sent = send_notice(Arc::clone(ports), row.target, Notice::ReplyGivenUp.text());
+                spawn(sent);
+            }
+            NoticeAdmission::SentLately => {}
+            NoticeAdmission::TooManyChats { is_first } => {
+                notice_dropped(ports, Notice::ReplyGivenUp.reason(), is_first);
+            }
+        }
+    }
+    mark(ports, row.id, OutboundState::Dead, error).await;
+    ports.status.report();
+}
+
+/// A notice is not sent, because too many chats got one a short time ago. Logged once an interval.
+pub(super) fn notice_dropped(ports: &DispatchPorts, reason: &str, is_first: bool) {
+    ports.counts.dropped(Dropped::Notice);
+    if is_first {
+        warn!(reason, "notices not sent: too many chats got one within a minute");
+    }
 }

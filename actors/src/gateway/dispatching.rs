@@ -40,12 +40,14 @@ impl Wiring {
             permits: self.gate.clone(),
             gate: GatePorts::of(&boxes.drain),
             slots: self.slots.clone(),
+            events: self.events_in_memory.clone(),
             start_children: data.turns.port(),
             reply_pending: boxes.data.first().dispatch.port(),
             links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),
             outbox: self.outbox(),
             status: self.changes.clone(),
             counts: self.counts.dispatch.clone(),
+            reply_notices: self.counts.reply_notices.clone(),
         };
         let factory = move |start: &_| {
             let settings = DispatchSettings::of(&served_profiles.in_force(), fixed.clone());

@@ -13,6 +13,8 @@ use crate::config::messages::Served;
 use crate::config::{ConfigActor, ConfigPorts, ServedProfiles};
 use crate::counts::CountBy;
 use crate::dispatch::counts::DispatchCounts;
+use crate::dispatch::notice_limit::ReplyNotices;
+use crate::dispatch::room::EventsInMemory;
 use crate::dispatch::slots::Slots;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::permit::Gate;
@@ -69,12 +71,15 @@ pub(super) struct Wiring {
     pub(super) gate: Gate,
     /// The slots for turns, which outlive the dispatchers.
     pub(super) slots: Slots,
+    /// The events that wait, which are counted over all dispatchers.
+    pub(super) events_in_memory: EventsInMemory,
 }
 
 /// The counts, for as long as the process runs: each is passed to every incarnation of the actor that counts.
 #[derive(Default)]
 pub(super) struct GatewayCounts {
     pub(super) dispatch: DispatchCounts,
+    pub(super) reply_notices: ReplyNotices,
     /// Children started, by profile.
     pub(super) children: CountBy<ProfileName>,
     /// Tokens exchanged, by file and host.

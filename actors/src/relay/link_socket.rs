@@ -9,7 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::dial::{self, DialError, Socket};
 use super::pending::PendingSends;
-use super::socket::{Connection, ConnectionArgs, NotQueued, SocketEvent};
+use super::socket::{Connection, ConnectionArgs, NotQueued};
+use super::socket_event::{Reading, SocketEvent};
 use super::steps::CloseWith;
 use super::timings::LinkTimings;
 use crate::http_client::HttpClient;
@@ -141,10 +142,10 @@ impl LinkSocket {
         self.connection.as_ref().map(Connection::ping)
     }
 
-    /// Pauses or resumes reading.
-    pub(super) fn pause(&self, paused: bool) {
+    /// Sets what is read from now on.
+    pub(super) fn read(&self, reading: Reading) {
         if let Some(connection) = &self.connection {
-            connection.pause(paused);
+            connection.read(reading);
         }
     }
 

@@ -53,6 +53,9 @@ pub enum NotRecorded {
     /// The ledger is not writable; the link stops reading and tries again.
     #[error("ledger not writable")]
     LedgerUnavailable,
+    /// Too many events wait. The link goes on reading, because what waits may need results that arrive over it, and tries again.
+    #[error("too many events wait")]
+    TooManyWait,
 }
 
 /// Stops the running turn of a session, named by the text of its key. Without effect on an unknown one.
@@ -165,6 +168,9 @@ pub struct DispatchView {
     pub refused: u64,
     /// Events that were in the ledger already, since the process started.
     pub duplicates: u64,
+    /// What was not done because of a limit, since the process started: `replies` given up, `notices` not sent because too many chats got
+    /// one within a minute, `offers` of events that were not taken because too many wait.
+    pub dropped: BTreeMap<&'static str, u64>,
     /// Durations of the last turns in milliseconds, newest last, for the graph: (end in Unix ms, duration).
     pub recent_turns: Vec<(i64, u64)>,
 }
@@ -193,6 +199,10 @@ impl DispatchView {
             all.stopped = all.stopped.max(stopped);
             all.refused = all.refused.max(refused);
             all.duplicates = all.duplicates.max(duplicates);
+            for (what, number) in &view.dropped {
+                let most = all.dropped.entry(what).or_default();
+                *most = (*most).max(*number);
+            }
         }
         all
     }
@@ -215,6 +225,7 @@ mod tests {
             stopped: ended,
             refused: ended,
             duplicates: ended,
+            dropped: [("replies", ended)].into(),
             recent_turns: vec![(0, ended)],
         };
         let expected = DispatchView { sessions: 5, running: 2, ..view(3, 9) };

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use actix::Handler;
-use tracing::warn;
+use futures_util::future::FutureExt as _;
+use tracing::{info, warn};
 
+use super::super::counts::Dropped;
 use super::super::event::ChatCommand;
 use super::super::notice::Notice;
 use super::super::recorded::{EventAction, Offer, RecordAnswered, RecordedEvent};
+use super::super::room::Admission;
 use super::DispatchActor;
 use crate::settings::{Busy, WhenRefused};
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent};
@@ -22,8 +25,24 @@ impl Handler<OfferEvents> for DispatchActor {
     type Result = ResponseFuture<Vec<Result<(), NotRecorded>>>;
 
     fn handle(&mut self, OfferEvents(events): OfferEvents, _: &mut Self::Context) -> Self::Result {
-        let (records, offers): (Vec<_>, Vec<_>) = events.into_iter().map(|event| self.record_of(event)).unzip();
-        ResponseFuture::new(self.offers.record(&self.ports, records, offers))
+        let number = events.len();
+        let (mut records, mut offers) = (Vec::with_capacity(number), Vec::with_capacity(number));
+        // Behind one that is not taken nothing is: it may be of the same session.
+        for (record, offer) in events.into_iter().map_while(|event| self.record_of(event)) {
+            records.push(record);
+            offers.push(offer);
+        }
+        for _ in offers.len()..number {
+            self.ports.counts.dropped(Dropped::Offer);
+        }
+        if offers.is_empty() {
+            return ResponseFuture::ready(vec![Err(NotRecorded::TooManyWait); number]);
+        }
+        let recorded = self.offers.record(&self.ports, records, offers);
+        ResponseFuture::new(recorded.map(move |mut answers| {
+            answers.resize(number, Err(NotRecorded::TooManyWait));
+            answers
+        }))
     }
 }
 
@@ -42,8 +61,8 @@ impl Handler<RecordAnswered> for DispatchActor {
 }
 
 impl DispatchActor {
-    /// The record of an event that was offered, and what follows once it is on disk.
-    fn record_of(&mut self, offered: OfferedEvent) -> (RecordInbound, Offer) {
+    /// The record of an event that was offered, and what follows once it is on disk; `None` if it would have to wait and too many do.
+    fn record_of(&mut self, offered: OfferedEvent) -> Option<(RecordInbound, Offer)> {
         let (profile, unserved) = match self.settings.rules.profile(&offered) {
             Ok(profile) => (profile, false),
             Err(name) => {
@@ -71,6 +90,10 @@ impl DispatchActor {
         };
         let (state, turn, action) = match permitted {
             Some((turn, permit)) => (InboundState::Running, Some(turn), EventAction::Begin(turn, permit)),
+            None if matches!(action, EventAction::Run | EventAction::Hold) && !self.has_room() => {
+                self.plan.recorded(&job.session);
+                return None;
+            }
             None => (state, None, action),
         };
         let note = match &action {
@@ -94,7 +117,27 @@ impl DispatchActor {
             turn,
             note,
         };
-        (record, Offer { job, action })
+        Some((record, Offer { job, action }))
+    }
+
+    /// Whether the event that was offered last, and has to wait, has room beside those that wait already, of all dispatchers.
+    fn has_room(&mut self) -> bool {
+        let (waiting, limit) = (self.count_events().saturating_sub(1), self.settings.values().turns.max_waiting);
+        match self.intake.admit(waiting, limit) {
+            Admission::Taken { is_first } => {
+                if is_first {
+                    info!(waiting, limit, "events are taken again");
+                }
+                true
+            }
+            Admission::Refused { is_first } => {
+                if is_first {
+                    warn!(waiting, limit, "too many events wait: no event is taken that has to wait");
+                    self.ports.status.report();
+                }
+                false
+            }
+        }
     }
 
     /// A drain starts no turn; a running one can still be steered.

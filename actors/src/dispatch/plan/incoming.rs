@@ -34,6 +34,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
             self.give_slot_back();
         }
         self.sessions.entry(key.clone()).or_default().being_recorded += 1;
+        self.being_recorded += 1;
         None
     }
 
@@ -46,10 +47,13 @@ impl<S: SlotAccess> DispatchPlan<S> {
         true
     }
 
-    /// The record of an event that waits afterwards was answered.
+    /// The record of an event that waits afterwards was answered, or the event is not recorded at all.
     pub(in crate::dispatch) fn recorded(&mut self, key: &SessionKey) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.being_recorded = session.being_recorded.saturating_sub(1);
+        if let Some(session) = self.sessions.get_mut(key)
+            && session.being_recorded > 0
+        {
+            session.being_recorded -= 1;
+            self.being_recorded -= 1;
             self.remove_if_idle(key);
         }
     }

@@ -5,6 +5,7 @@ mod dispatchers;
 mod inbound;
 mod media;
 mod outbound;
+mod overload;
 mod peer;
 mod rig;
 mod waits;
