@@ -11,7 +11,7 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::head_page::{self, PAGE, Page};
-use super::names::{COMPANIONS, SYNCED, log_path, with_ending as with};
+use super::names::{COMPANIONS, JOURNAL, SYNCED, log_path, with_ending as with};
 use super::schema;
 use super::whole_rows::{self, LostRows};
 use crate::files::{Symlinks, own, small};
@@ -69,7 +69,7 @@ fn exchange(damaged: &DamagedFile<'_>) -> Result<LostRows, CarryError> {
     copy_source(damaged)?;
     let lost = copy_rows(path, damaged.is_cut)?;
     discard(path, SOURCE.iter())?;
-    for ending in ["", "-wal", SYNCED] {
+    for ending in ["", "-wal", JOURNAL, SYNCED] {
         keep(&with(path, ending), &with(damaged.aside, ending))?;
     }
     sync_names(path)?;
@@ -95,8 +95,8 @@ pub(super) fn finish(path: &Path) -> io::Result<bool> {
     if std::fs::symlink_metadata(&carried).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         return Ok(false);
     }
-    // Without the log the old file is another one, and the new file must not get the old log.
-    discard(path, COMPANIONS.iter())?;
+    // Without the log the old file is another one, and the new file must get neither the old log nor the old journal.
+    discard(path, COMPANIONS.iter().chain([&JOURNAL]))?;
     sync_names(path)?;
     rename(carried, path)?;
     sync_names(path)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::free_pages;
 use super::high_water::{FollowError, HighWaterFile};
 use super::loading::{self, LoadedRows};
 use super::row;
@@ -85,7 +86,7 @@ fn prepare(
     if mode != "wal" {
         return Err(OpenRefusal::NoLog);
     }
-    // What is deleted is overwritten where that costs no further page; `erasing` overwrites the pages that become free.
+    // What is deleted is overwritten where that costs no further page; `free_pages` overwrites the pages that become free.
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = OFF;
@@ -98,6 +99,7 @@ fn prepare(
     synced.follow(connection, path)?;
     schema::migrate(connection, found)?;
     schema::identify(connection)?;
+    free_pages::release_left(connection)?;
     let (rows, ids) = (loading::load(connection)?, last_ids(connection)?);
     let term = terms::begin(connection, &terms::host_name(), rows.last_term, now_ms())?;
     Ok((rows, ids, term))

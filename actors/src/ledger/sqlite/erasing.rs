@@ -1,8 +1,7 @@
 //! What the ledger has of a person, erased in steps.
 //!
 //! The row of an event or a reply stays: its keys say that a repeated frame ran already. Its text, its person and the name of its session are
-//! replaced, and its checksum is made again. Pages that become free keep what they had, and so do those that earlier deletions freed: they
-//! are filled with zeros, by a table that takes them all and is deleted again.
+//! replaced, and its checksum is made again. Pages that become free keep what they had until `free_pages` fills them.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use super::export::number_of;
+use super::free_pages;
 use super::inbound;
 use super::marks::{self, INBOUND_TABLE, OUTBOUND_TABLE};
 use super::outbound;
@@ -27,12 +27,6 @@ use caduceus_contract::wire::session::SessionKey;
 const SCANNED: i64 = 2_000;
 /// How long a step changes rows.
 const SLICE: Duration = Duration::from_millis(10);
-/// Pages that a step fills with zeros: 1 MiB.
-const FILLED: i64 = 256;
-/// Bytes of a page that hold content, if it is one of many of a long value.
-const PAGE: i64 = 4_092;
-/// Steps after which pages that become free meanwhile are left to the next erasure.
-const MOST_FILLED: i64 = 1 << 20;
 /// Note of an interrupted event that can no longer run.
 const NOTE: &str = "erased";
 
@@ -47,8 +41,8 @@ pub(super) fn step(store: &mut SqliteTransaction<'_>, request: &ErasePerson) -> 
             LedgerPart::Conversations => {
                 (conversations(store, request, after, &mut erased.part)?, Some(LedgerPart::FreePages))
             }
-            LedgerPart::FreePages => (fill(store, after)?, Some(LedgerPart::Filled)),
-            LedgerPart::Filled => (release(store)?, Some(LedgerPart::Log)),
+            LedgerPart::FreePages => (free_pages::fill(store, after)?, Some(LedgerPart::Filled)),
+            LedgerPart::Filled => (free_pages::release(store)?, Some(LedgerPart::Log)),
             LedgerPart::Log => (None, None),
         };
         let following = following.map(LedgerPlace::beginning);
@@ -282,31 +276,4 @@ fn delete_conversation(store: &mut SqliteTransaction<'_>, session: &str) -> rusq
     let digest = store.memory.session_digest(session);
     store.memory.forget_session(digest);
     Ok(true)
-}
-
-/// Fills some free pages with zeros. Returns the number of steps so far, if there are more.
-fn fill(store: &SqliteTransaction<'_>, steps: i64) -> rusqlite::Result<Option<i64>> {
-    let free: i64 = store.connection.query_row("PRAGMA freelist_count", (), |row| row.get(0))?;
-    if free == 0 || steps >= MOST_FILLED {
-        return Ok(None);
-    }
-    store.connection.execute_batch("CREATE TABLE IF NOT EXISTS filled (id INTEGER PRIMARY KEY, zeros BLOB)")?;
-    // A value of less than a page would take room in a page that is not free.
-    let bytes = free.clamp(2, FILLED) * PAGE;
-    store.connection.execute("INSERT INTO filled (zeros) VALUES (zeroblob(?))", [bytes])?;
-    Ok(Some(steps + 1))
-}
-
-/// Gives back some of the pages that were filled. Returns a number if there are more.
-fn release(store: &SqliteTransaction<'_>) -> rusqlite::Result<Option<i64>> {
-    let is_there = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'filled')";
-    if !store.connection.query_row(is_there, (), |row| row.get::<_, bool>(0))? {
-        return Ok(None);
-    }
-    let first = "DELETE FROM filled WHERE id = (SELECT min(id) FROM filled)";
-    if store.connection.execute(first, ())? > 0 {
-        return Ok(Some(0));
-    }
-    store.connection.execute_batch("DROP TABLE filled")?;
-    Ok(None)
 }

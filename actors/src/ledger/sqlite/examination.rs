@@ -9,7 +9,7 @@ use std::path::Path;
 use super::head_page::{self, MAGIC, PAGE, Page};
 use super::high_water::{HighWaterFile, HighWaterMark};
 use super::log_scan::{self, LogScan};
-use super::names::{log_path, with_ending};
+use super::names::{JOURNAL, log_path, with_ending};
 use crate::files::{Symlinks, own, small};
 
 /// The page of 4,096 bytes at 1 GiB, which SQLite never writes: its locks are there.
@@ -163,7 +163,7 @@ impl Examination {
 
 /// Whether there is a journal of a transaction that was not finished. Only the one that sets the mode of the log has any.
 fn has_journal(path: &Path) -> io::Result<bool> {
-    match small::open(&with_ending(path, "-journal"), Symlinks::Refuse) {
+    match small::open(&with_ending(path, JOURNAL), Symlinks::Refuse) {
         Ok((_, metadata)) => Ok(metadata.len() > 0),
         Err(error) if error.is_missing() => Ok(false),
         Err(error) => Err(error.into()),

@@ -11,6 +11,7 @@ mod error;
 mod examination; // The files before they are opened.
 mod export; // All rows with their texts.
 mod file_check; // Whether the files are still at their paths.
+mod free_pages; // Filled with zeros.
 mod head_page;
 mod high_water;
 mod history;

@@ -7,6 +7,9 @@ pub(super) const SYNCED: &str = "-synced";
 /// The files with these endings beside the ledger are parts of it.
 pub const COMPANIONS: [&str; 3] = ["-wal", "-shm", SYNCED];
 
+/// Ending of the journal of a first start, which sets the mode of the log. SQLite applies one to whatever file it lies beside.
+pub(super) const JOURNAL: &str = "-journal";
+
 /// `path` with `ending` behind its name.
 pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -18,7 +18,7 @@ use super::file_check::LedgerFiles;
 use super::head_page;
 use super::high_water::{self, HighWaterFile};
 use super::loading::LoadedRows;
-use super::names::{COMPANIONS, SYNCED, with_ending};
+use super::names::{COMPANIONS, JOURNAL, SYNCED, with_ending};
 use super::schema;
 use super::transaction::Ids;
 use super::whole_rows::LostRows;
@@ -41,7 +41,7 @@ pub enum OpenError {
     Corrupt {
         /// Its path.
         path: PathBuf,
-        /// Its new path, with its write-ahead log beside it.
+        /// Its new path, with its write-ahead log and its journal beside it.
         set_aside: PathBuf,
         /// The problem.
         detail: String,
@@ -279,7 +279,7 @@ fn make_private(path: &Path) -> Result<(), OpenError> {
         own::sync_directory(directory).map_err(at(directory))?;
     }
     // SQLite would open them whatever they are, and block on a pipe.
-    for companion in COMPANIONS.into_iter().chain(["-journal"]).map(|ending| with_ending(path, ending)) {
+    for companion in COMPANIONS.into_iter().chain([JOURNAL]).map(|ending| with_ending(path, ending)) {
         match small::open(&companion, Symlinks::Refuse) {
             Ok((file, _)) => file.set_permissions(mode()).map_err(at(&companion))?,
             Err(error) if error.is_missing() => {}
@@ -292,8 +292,8 @@ fn make_private(path: &Path) -> Result<(), OpenError> {
 /// Moves the file and its companions away, with the time in the new name.
 fn set_aside(path: &Path, detail: String) -> OpenError {
     let aside = aside(path);
-    // The log first: without it the file is still valid, but a new file beside an old log is not.
-    for ending in COMPANIONS.into_iter().chain([""]) {
+    // Log and journal first: without them the file is still valid, but a new file beside an old one of them is not.
+    for ending in COMPANIONS.into_iter().chain([JOURNAL, ""]) {
         match std::fs::rename(with_ending(path, ending), with_ending(&aside, ending)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return OpenError::Stuck { path: path.to_owned(), source };
@@ -311,4 +311,25 @@ fn private(path: &Path) -> io::Result<File> {
 /// A new name without an ending, with the time.
 fn aside(path: &Path) -> PathBuf {
     with_ending(path, &format!(".damaged-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_set_aside_with_everything_that_belongs_to_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ledger.db");
+        for ending in ["", "-wal", "-shm", "-synced", "-journal", ".lock"] {
+            std::fs::write(with_ending(&path, ending), ending).unwrap();
+        }
+        let error = set_aside(&path, "not a database".to_owned());
+        let OpenError::Corrupt { set_aside: aside, .. } = error else { panic!("{error:?}") };
+        for ending in ["", "-wal", "-shm", "-synced", "-journal"] {
+            assert_eq!(std::fs::read_to_string(with_ending(&aside, ending)).unwrap(), ending);
+        }
+        let left: Vec<_> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.iter().filter(|name| !name.to_string_lossy().contains(".damaged-")).count(), 1, "{left:?}");
+    }
 }

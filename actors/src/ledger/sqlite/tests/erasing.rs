@@ -6,8 +6,9 @@ use super::*;
 use crate::ledger::store::{Expiry, Store as _};
 use crate::ledger::tests::suite::people::{conversation_of, erase, event_of, reply_to};
 use crate::ledger::tests::suite::transactions::commit;
-use caduceus_contract::api::ledger_data::Person;
+use caduceus_contract::api::ledger_data::{LedgerPart, LedgerPlace, Person};
 use caduceus_contract::json::RawJson;
+use caduceus_contract::messages::ledger_control::ErasePerson;
 
 fn ann() -> Person {
     Person { user: "ann".to_owned(), platform: None }
@@ -59,11 +60,58 @@ fn no_file_of_the_ledger_has_a_text_of_a_person_who_was_erased() {
     while store.check_rows().unwrap() {}
     assert_eq!((store.corrupt_rows(), store.damage()), (0, &[][..]));
     assert!(files_with(&home, "secret-canary").is_empty());
-    let tables: i64 = store
-        .connection()
-        .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'filled'", (), |row| row.get(0))
-        .unwrap();
-    assert_eq!(tables, 0);
+    assert!(!has_filler(&store));
+}
+
+/// Whether the table is there that fills free pages.
+fn has_filler(store: &SqliteStore) -> bool {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'filled')";
+    store.connection().query_row(sql, (), |row| row.get(0)).unwrap()
+}
+
+/// The files of `home` as they are now, as a killed process leaves them.
+fn killed(home: &Home) -> Home {
+    let copy = Home::new();
+    for ending in ["", "-wal", "-synced"] {
+        fs::copy(format!("{}{ending}", home.path.display()), format!("{}{ending}", copy.path.display())).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn an_erasure_that_a_kill_ended_leaves_no_filled_pages_after_the_next_open() {
+    let home = Home::new();
+    let mut store = home.open_store();
+    // More than one step fills, so that both the filling and the release are ended half-way.
+    let long = |number: u64| {
+        let text = serde_json::json!({"text": format!("secret-canary {}", "x".repeat(200_000))});
+        RecordInbound { event: RawJson::of(&text), ..event_of("ann", number, InboundState::Done) }
+    };
+    for number in 1..=12 {
+        commit(&mut store, 1, &long(number));
+    }
+    let mut from = LedgerPlace::beginning(LedgerPart::Events);
+    let mut ended_in = std::collections::BTreeMap::<LedgerPart, Vec<Home>>::new();
+    while from.part != LedgerPart::Log {
+        let step = ErasePerson { person: ann(), profile: None, from };
+        from = commit(&mut store, 2, &step).next.unwrap();
+        if has_filler(&store) {
+            ended_in.entry(from.part).or_default().push(killed(&home));
+        }
+    }
+    let steps = |part| ended_in.get(&part).map_or(0, Vec::len);
+    assert!(steps(LedgerPart::FreePages) > 1 && steps(LedgerPart::Filled) > 1, "{from}");
+    for home in ended_in.into_values().flatten() {
+        let mut store = home.open_store();
+        assert!(!has_filler(&store));
+        while store.check_rows().unwrap() {}
+        assert_eq!((store.corrupt_rows(), store.damage()), (0, &[][..]));
+        // The client that goes on, or begins anew, finds what is left to do.
+        assert_eq!(erase(&mut store, &ann()).open, 0);
+        store.clear_log().unwrap();
+        assert_eq!(files_with(&home, "secret-canary"), [""; 0]);
+        assert!(!has_filler(&store));
+    }
 }
 
 #[test]
@@ -79,11 +127,7 @@ fn a_log_that_was_cut_off_is_no_damage_and_a_reader_delays_the_cut() {
     drop(reader);
     store.clear_log().unwrap();
     assert_eq!(fs::metadata(format!("{}-wal", home.path.display())).unwrap().len(), 0);
-    // As after a crash: the files as they are now.
-    let copy = Home::new();
-    for ending in ["", "-wal", "-synced"] {
-        fs::copy(format!("{}{ending}", home.path.display()), format!("{}{ending}", copy.path.display())).unwrap();
-    }
+    let copy = killed(&home);
     let opened = copy.open_store();
     assert_eq!((opened.damage(), opened.row_counts().inbound().values().sum::<u64>()), (&[][..], 2));
     drop(opened);

@@ -1,6 +1,7 @@
 //! What a power cut leaves of a first start. `tests/ledger` cuts at every other place, with a real gateway.
 
 use super::*;
+use crate::ledger::tests::received;
 
 /// A page of the database.
 const PAGE: usize = 4096;
@@ -60,4 +61,23 @@ fn a_file_that_is_no_database_is_set_aside_although_a_journal_lies_beside_it() {
     std::fs::write(format!("{}-journal", home.path.display()), "no journal of SQLite").unwrap();
     let error = LedgerWriter::open(&home.path).unwrap_err().to_string();
     assert!(error.contains("was set aside"), "{error}");
+}
+
+#[test]
+fn a_journal_beside_a_damaged_file_is_set_aside_with_it_and_not_applied_to_the_new_one() {
+    let home = Home::new();
+    let writer = home.open();
+    for number in 0..100 {
+        record(&writer, number);
+    }
+    close(&writer);
+    let length = std::fs::metadata(&home.path).unwrap().len();
+    std::fs::File::options().write(true).open(&home.path).unwrap().set_len(length - PAGE as u64).unwrap();
+    std::fs::write(format!("{}-journal", home.path.display()), journal()).unwrap();
+    let writer = home.open();
+    let whole = received(&writer).len();
+    assert!((50..=100).contains(&whole), "SQLite would empty the new file by it: {whole}");
+    let names = std::fs::read_dir(home.path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+    let journals: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with("-journal")).collect();
+    assert!(matches!(&journals[..], [only] if only.to_string_lossy().contains(".damaged-")), "{journals:?}");
 }
