@@ -33,8 +33,8 @@ pub(crate) struct ServeArguments {
     /// Allow fault injection into actors, from loopback. For trials.
     #[arg(long)]
     allow_faults: bool,
-    /// Allow every process on this machine to drain, and to read and erase the ledger, without a token while no secret is
-    /// configured. For trials.
+    /// Allow every process on this machine to drain, to stop turns, and to retry and drop rows of the ledger, without a token
+    /// while no secret is configured. Texts of the ledger need the token nevertheless. For trials.
     #[arg(long)]
     insecure_loopback_drain: bool,
     /// Format of the log.

@@ -44,6 +44,11 @@ pub(crate) enum ApiError {
     /// The token has other scopes.
     #[error("the token lacks the scope {0}")]
     MissingScope(String),
+    /// The flag for trials does not open this route.
+    #[error(
+        "texts of the ledger are shown, exported and erased with the drain token only, also under --insecure-loopback-drain: set HERMES_DASHBOARD_DRAIN_SECRET for the gateway, restart it, and send the secret as the token"
+    )]
+    TokenRequired,
     /// Too many failures from one address.
     #[error("too many failed attempts; try again later")]
     TooManyAttempts(Duration),
@@ -154,6 +159,7 @@ impl ApiError {
             Self::Unauthenticated => ApiErrorCode::Unauthenticated,
             Self::ProviderUnreachable(_) => ApiErrorCode::ProviderUnreachable,
             Self::MissingScope(_) => ApiErrorCode::MissingScope,
+            Self::TokenRequired => ApiErrorCode::TokenRequired,
             Self::TooManyAttempts(_) => ApiErrorCode::TooManyAttempts,
             Self::TooLarge(_) => ApiErrorCode::BodyTooLarge,
             Self::TooSlow => ApiErrorCode::BodyTooSlow,

@@ -113,6 +113,10 @@ fn errors(entry: &RouteEntry) -> BTreeMap<StatusCode, Vec<&'static str>> {
         Access::PublicSummary | Access::Authenticated => codes.extend(AUTHENTICATION),
         Access::Loopback => codes.push(ApiErrorCode::LoopbackOnly),
         Access::Scope(_) => codes.extend(AUTHENTICATION.into_iter().chain([ApiErrorCode::MissingScope])),
+        Access::TokenScope(_) => {
+            let more = [ApiErrorCode::MissingScope, ApiErrorCode::TokenRequired];
+            codes.extend(AUTHENTICATION.into_iter().chain(more));
+        }
         Access::Signed => codes.push(ApiErrorCode::UnsignedDelivery),
     }
     if doc.body.is_some() {
@@ -153,7 +157,7 @@ fn operation(entry: &RouteEntry) -> Operation {
         Access::PublicSummary | Access::Authenticated => {
             operation.securities(Some([token, SecurityRequirement::default()]))
         }
-        Access::Scope(_) => operation.security(token),
+        Access::Scope(_) | Access::TokenScope(_) => operation.security(token),
         Access::Signed => operation.security(SecurityRequirement::new(SIGNATURE, [""; 0])),
     }
     .build()
@@ -168,6 +172,9 @@ fn access(access: Access) -> String {
         Access::Authenticated => "On loopback or with a token.".to_owned(),
         Access::Loopback => "On loopback only.".to_owned(),
         Access::Scope(scope) => format!("With a token of the scope {scope}."),
+        Access::TokenScope(scope) => {
+            format!("With a token of the scope {scope}, also under --insecure-loopback-drain.")
+        }
         Access::Signed => "Signed with a profile's delivery key, under any Host.".to_owned(),
     }
 }

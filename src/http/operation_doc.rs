@@ -17,8 +17,10 @@ pub(super) enum Access {
     Authenticated,
     /// Clients on this machine.
     Loopback,
-    /// Clients with a token of this scope.
+    /// Clients with a token of this scope, and with `--insecure-loopback-drain` those on this machine.
     Scope(&'static str),
+    /// Clients with a token of this scope, also with `--insecure-loopback-drain`.
+    TokenScope(&'static str),
     /// Clients that sign with a profile's delivery key.
     Signed,
 }

@@ -9,7 +9,7 @@ use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
-use super::auth;
+use super::auth::{self, RequiredScope};
 use super::openapi::{self, ApiDocument};
 use super::operation_doc::{Access, AnswerDoc, OperationDoc, RouteEntry};
 
@@ -84,7 +84,8 @@ impl PathEntry<'_, '_> {
             Access::Public | Access::PublicSummary | Access::Signed => config.service(resource),
             Access::Authenticated => config.service(resource.wrap(auth::authenticated())),
             Access::Loopback => config.service(resource.wrap(auth::loopback())),
-            Access::Scope(scope) => config.service(resource.wrap(auth::scoped(scope))),
+            Access::Scope(scope) => config.service(resource.wrap(auth::scoped(RequiredScope::ByTokenOrFlag(scope)))),
+            Access::TokenScope(scope) => config.service(resource.wrap(auth::scoped(RequiredScope::ByToken(scope)))),
         };
     }
 

@@ -12,7 +12,7 @@ use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 use serde_json::{Value, json};
 
 use crate::backlog::{Backlog, OldReply, add_reply, fill};
-use crate::command::{CommandOutput, on};
+use crate::command::{CommandOutput, caduceus, on};
 use crate::support::{SOON, post, wait_for};
 use crate::world::World;
 
@@ -39,6 +39,16 @@ async fn ended_reply(home: &Path, state: OutboundState, error: Option<&str>) {
 
 fn ledger(home: &Path, arguments: &[&str]) -> CommandOutput {
     on(home, &[&["ledger"], arguments].concat())
+}
+
+/// The drain token of a gateway whose texts a test reads: the flag of [`World`] does not open them.
+const TOKEN: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
+const TOKEN_VARIABLE: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
+
+/// As [`ledger`], with the token.
+fn ledger_with_token(home: &Path, arguments: &[&str]) -> CommandOutput {
+    let home = home.to_str().unwrap();
+    caduceus(&[&["ledger"], arguments, &["--home", home]].concat(), &[(TOKEN_VARIABLE, TOKEN)])
 }
 
 /// The rows that a list prints, each with its state.
@@ -68,12 +78,13 @@ fn assert_lists(home: &Path) {
     let shown: Value = serde_json::from_str(&ledger(home, &["show", "in-1", "--json"]).with(0).output).unwrap();
     assert_eq!((&shown["chat_id"], &shown["user_id"], shown.get("text")), (&"dead0".into(), &"u1".into(), None));
     assert!(shown["recorded_by"]["term"].as_i64() > Some(0), "{shown}");
-    ledger(home, &["show", "in-1", "--text"]).with(0).contains_text("\"text\":\"dead0\"");
+    ledger_with_token(home, &["show", "in-1", "--text"]).with(0).contains_text("\"text\":\"dead0\"");
 }
 
 #[actix_web::test]
 async fn rows_are_listed_and_shown_in_the_file_and_through_the_gateway_alike() {
     let mut world = World::prepare().await;
+    world.variable(TOKEN_VARIABLE, TOKEN);
     events(world.home(), "dead", 2, InboundState::Dead).await;
     assert_lists(world.home());
     world.serve().await;
@@ -230,11 +241,13 @@ async fn a_dead_reply_is_sent_again_as_a_new_row_with_a_mark() {
 
 #[actix_web::test]
 async fn an_export_has_every_row_and_its_file_is_private_and_new() {
-    let mut world = World::start().await;
+    let mut world = World::prepare().await;
+    world.variable(TOKEN_VARIABLE, TOKEN);
+    world.serve().await;
     world.push("one", "my secret message", "chat", None).await;
     world.until("it is done", |status| status["ledger"]["inbound"]["done"] == 1).await;
     let home = world.home().to_owned();
-    let export = |arguments: &[&str]| ledger(&home, &[&["export"], arguments].concat());
+    let export = |arguments: &[&str]| ledger_with_token(&home, &[&["export"], arguments].concat());
     let through_the_gateway = export(&[]).with(0).contains_text("exported 1 events, 1 replies");
     assert!(through_the_gateway.output.contains("my secret message"), "{through_the_gateway:?}");
     assert_eq!(export(&["--user", "nobody"]).with(0).output, "");
@@ -273,7 +286,9 @@ fn is_in_a_file(home: &Path, words: &str) -> bool {
 
 #[actix_web::test]
 async fn a_person_is_erased_while_the_gateway_runs_and_a_repeated_message_does_not_run_again() {
-    let mut world = World::start().await;
+    let mut world = World::prepare().await;
+    world.variable(TOKEN_VARIABLE, TOKEN);
+    world.serve().await;
     let say = async |world: &World, user: &str, id: &str, text: &str| {
         let mut event = World::message(id, text, "chat", None);
         event["source"]["user_id"] = user.into();
@@ -289,9 +304,9 @@ async fn a_person_is_erased_while_the_gateway_runs_and_a_repeated_message_does_n
     // What waits is not erased, unless it is given up.
     say(&world, "ann", "a2", "sleep 600").await;
     world.until("a turn", |status| status["ledger"]["inbound"]["running"] == 1).await;
-    let refused = ledger(&home, &["erase", "--user", "ann"]).with(1).contains_text("nothing is erased");
+    let refused = ledger_with_token(&home, &["erase", "--user", "ann"]).with(1).contains_text("nothing is erased");
     assert!(refused.error.contains("in-3 (running)"), "{refused:?}");
-    ledger(&home, &["erase", "--user", "ann", "--force"]).with(1).contains_text("stop it first");
+    ledger_with_token(&home, &["erase", "--user", "ann", "--force"]).with(1).contains_text("stop it first");
     assert!(is_in_a_file(&home, "canary of ann"));
     say(&world, "ann", "stop", "/stop").await;
     world.until("the turn stopped", |status| status["turns"]["stopped"] == 1).await;
@@ -301,10 +316,12 @@ async fn a_person_is_erased_while_the_gateway_runs_and_a_repeated_message_does_n
             ["pending", "sending", "ambiguous"].iter().all(|state| outbound[state].as_u64().unwrap_or_default() == 0)
         })
         .await;
-    let erased = ledger(&home, &["erase", "--user", "ann"]).with(0);
+    let erased = ledger_with_token(&home, &["erase", "--user", "ann"]).with(0);
     assert!(erased.output.contains("erased: 3 events"), "{erased:?}");
     assert!(!is_in_a_file(&home, "canary of ann") && is_in_a_file(&home, "words of bob"));
-    ledger(&home, &["erase", "--user", "ann"]).with(0).contains_text("erased: 0 events, 0 replies, 0 conversations");
+    ledger_with_token(&home, &["erase", "--user", "ann"])
+        .with(0)
+        .contains_text("erased: 0 events, 0 replies, 0 conversations");
 
     // The connector delivers the message once more.
     let before = world.status().await["turns"]["duplicates"].as_u64().unwrap();
@@ -312,7 +329,7 @@ async fn a_person_is_erased_while_the_gateway_runs_and_a_repeated_message_does_n
     world.until("a duplicate", |status| status["turns"]["duplicates"].as_u64() > Some(before)).await;
     let account = world.agent_account(None);
     assert_eq!(account.iter().filter(|(_, _, text)| text == "canary of ann").count(), 1, "{account:?}");
-    ledger(&home, &["check"]).with(0).contains_text("everything is whole");
+    ledger_with_token(&home, &["check"]).with(0).contains_text("everything is whole");
     world.stop_gateway();
     ledger(&home, &["check"]).with(0).contains_text("everything is whole");
 }

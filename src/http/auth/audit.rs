@@ -55,6 +55,7 @@ impl AuditEntry {
                 ("token_auth_failure", Some(name.clone()), None, Some("provider_unreachable"))
             }
             Err(ApiError::MissingScope(_)) => ("token_auth_failure", None, None, Some("missing_scope")),
+            Err(ApiError::TokenRequired) => ("token_auth_failure", None, None, Some("token_required")),
             Err(_) => ("token_auth_failure", None, None, Some("no_provider_recognises_token")),
         };
         let path = request.path[..request.path.floor_char_boundary(MAX_SCANNED_PATH)].to_owned();

@@ -27,11 +27,28 @@ pub(in crate::http) struct AuthRequest<'a> {
     /// Whether it comes from this machine.
     pub(in crate::http) loopback: bool,
     /// The scope that the route requires, if it requires one.
-    pub(in crate::http) scope: Option<&'static str>,
+    pub(in crate::http) scope: Option<RequiredScope>,
+}
+
+/// A scope that a route requires, and how a client may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum RequiredScope {
+    /// By a token, or by `--insecure-loopback-drain`.
+    ByTokenOrFlag(&'static str),
+    /// By a token only.
+    ByToken(&'static str),
+}
+
+impl RequiredScope {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::ByTokenOrFlag(name) | Self::ByToken(name) => name,
+        }
+    }
 }
 
 impl<'a> AuthRequest<'a> {
-    pub(super) fn new(request: &'a HttpRequest, scope: Option<&'static str>) -> Self {
+    pub(super) fn new(request: &'a HttpRequest, scope: Option<RequiredScope>) -> Self {
         let HttpCaller { address, loopback } = HttpCaller::of(request);
         Self {
             credential: RequestCredential::of(request.headers()),

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use tracing::{error, info, warn};
 
 use super::audit::{self, AuditEntry, AuthAudit};
-use super::auth_request::{AuthRequest, RequestCredential};
+use super::auth_request::{AuthRequest, RequestCredential, RequiredScope};
 use super::drain_secret::DrainSecret;
 use super::provider::{DRAIN, ProviderFailed, TokenPrincipal, TokenProvider, TokenVerdict};
 use super::rate_limit::PeerRateLimit;
@@ -41,7 +41,9 @@ impl Authenticator {
         let mut on_loopback = None;
         match DrainSecret::load(drain) {
             None if insecure_loopback => {
-                warn!("every process on this machine may drain, and read and erase the ledger, without a token");
+                warn!(
+                    "every process on this machine may drain, and retry and drop rows of the ledger, without a token; its texts are neither shown, exported nor erased, until a drain secret is set"
+                );
                 let scopes = vec![DRAIN.to_owned()];
                 on_loopback = Some(TokenPrincipal { principal: "dashboard".into(), provider: "loopback", scopes });
             }
@@ -86,7 +88,7 @@ impl Authenticator {
     pub(super) async fn admit(
         &self,
         request: &HttpRequest,
-        scope: Option<&'static str>,
+        scope: Option<RequiredScope>,
     ) -> Result<TokenPrincipal, ApiError> {
         let auth_request = AuthRequest::new(request, scope);
         let decision = self.decide(auth_request).await;
@@ -112,8 +114,8 @@ impl Authenticator {
         self.audit.note(AuditEntry::of(request, &decision));
         match decision {
             Ok(principal) => Ok(principal),
-            // Only guesses are limited; a known principal without the scope does not guess.
-            Err(error @ ApiError::MissingScope(_)) => Err(error),
+            // Only guesses are limited; a known principal without the scope does not guess, nor a client without a token where none is set.
+            Err(error @ (ApiError::MissingScope(_) | ApiError::TokenRequired)) => Err(error),
             Err(error) => Err(self.rate_limited(request.peer).map_or(error, ApiError::TooManyAttempts)),
         }
     }
@@ -123,8 +125,12 @@ impl Authenticator {
             RequestCredential::Bearer(token) => token,
             RequestCredential::Unreadable => return Err(ApiError::Unauthenticated),
             RequestCredential::None => {
-                let principal = self.on_loopback.clone().filter(|_| request.loopback);
-                return principal.ok_or(ApiError::Unauthenticated);
+                let principal =
+                    self.on_loopback.clone().filter(|_| request.loopback).ok_or(ApiError::Unauthenticated)?;
+                return match request.scope {
+                    Some(RequiredScope::ByToken(_)) => Err(ApiError::TokenRequired),
+                    Some(RequiredScope::ByTokenOrFlag(_)) | None => Ok(principal),
+                };
             }
         };
         let mut unreachable = None;
@@ -156,8 +162,8 @@ async fn verdict(provider: &dyn TokenProvider, token: &str) -> Result<TokenVerdi
     AssertUnwindSafe(answer).catch_unwind().await.map_err(panicked)?
 }
 
-fn permitted(principal: TokenPrincipal, scope: Option<&str>) -> Result<TokenPrincipal, ApiError> {
-    match scope {
+fn permitted(principal: TokenPrincipal, scope: Option<RequiredScope>) -> Result<TokenPrincipal, ApiError> {
+    match scope.map(RequiredScope::name) {
         Some(scope) if !principal.scopes.iter().any(|held| held == scope) => {
             Err(ApiError::MissingScope(scope.to_owned()))
         }

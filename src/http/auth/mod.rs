@@ -19,7 +19,7 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse};
 
-pub(super) use self::auth_request::{AuthRequest, RequestCredential};
+pub(super) use self::auth_request::{AuthRequest, RequestCredential, RequiredScope};
 pub(super) use self::authenticator::Authenticator;
 pub(super) use self::provider::{DRAIN, TokenPrincipal};
 use super::caller::HttpCaller;
@@ -27,7 +27,7 @@ use super::error::ApiError;
 
 /// Restricts a resource to principals with `scope`, for every method.
 pub(super) fn scoped<S, B>(
-    scope: &'static str,
+    scope: RequiredScope,
 ) -> impl Transform<S, ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -85,7 +85,7 @@ async fn call_if<B: MessageBody + 'static>(
     }
 }
 
-async fn decide_on(request: &HttpRequest, scope: &'static str) -> Result<TokenPrincipal, ApiError> {
+async fn decide_on(request: &HttpRequest, scope: RequiredScope) -> Result<TokenPrincipal, ApiError> {
     // Routes are made with the authenticator; without it no token is recognised.
     let authenticator = request.app_data::<Arc<Authenticator>>().ok_or(ApiError::Unauthenticated)?;
     authenticator.admit(request, Some(scope)).await

@@ -10,7 +10,7 @@ use futures_util::future::{LocalBoxFuture, ready};
 
 use super::audit::{AuditEntry, AuthAudit};
 use super::provider::{ProviderFailed, TokenProvider, TokenVerdict};
-use super::{AuthRequest, Authenticator, RequestCredential, TokenPrincipal};
+use super::{AuthRequest, Authenticator, RequestCredential, RequiredScope, TokenPrincipal};
 use crate::http::error::ApiError;
 
 /// Gives every token the same verdict; `None` fails. `Silent` never answers.
@@ -65,7 +65,13 @@ async fn decide(providers: Vec<Box<dyn TokenProvider>>) -> Result<&'static str, 
     let home = tempfile::tempdir().unwrap();
     let peer = IpAddr::from([10, 0, 0, 1]);
     let credential = RequestCredential::Bearer("token");
-    let request = AuthRequest { credential, path: "/x", peer, loopback: false, scope: Some("drain") };
+    let request = AuthRequest {
+        credential,
+        path: "/x",
+        peer,
+        loopback: false,
+        scope: Some(RequiredScope::ByTokenOrFlag("drain")),
+    };
     Authenticator::with(providers, home.path(), Redactor::default())
         .decide(request)
         .await

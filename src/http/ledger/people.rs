@@ -49,8 +49,8 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
         .body(&[field("user", FieldKind::Text, "the person, as events name their author"), PLATFORM, PROFILE, FROM])
         .answer(AnswerDoc::Fields(200, fields::ERASED))
         .errors(FAILS);
-    registry.at("/api/ledger/export", Access::Scope(auth::DRAIN)).post(export, EXPORT).done();
-    registry.at("/api/ledger/erase", Access::Scope(auth::DRAIN)).post(erase, ERASE).done();
+    registry.at("/api/ledger/export", Access::TokenScope(auth::DRAIN)).post(export, EXPORT).done();
+    registry.at("/api/ledger/erase", Access::TokenScope(auth::DRAIN)).post(erase, ERASE).done();
 }
 
 async fn export(

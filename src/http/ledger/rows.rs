@@ -47,7 +47,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
         .errors(READS_ROW);
     registry.at("/api/ledger/rows", Access::Authenticated).get(list, LIST).done();
     registry.at("/api/ledger/rows/{id}", Access::Authenticated).get(show, SHOW).done();
-    registry.at("/api/ledger/rows/{id}/text", Access::Scope(auth::DRAIN)).get(text, TEXT).done();
+    registry.at("/api/ledger/rows/{id}/text", Access::TokenScope(auth::DRAIN)).get(text, TEXT).done();
 }
 
 const READS: &[ApiErrorCode] = &[

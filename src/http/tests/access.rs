@@ -147,6 +147,35 @@ async fn without_a_secret_every_control_request_is_refused() {
 }
 
 #[actix_web::test]
+async fn the_flag_for_trials_opens_no_text_of_the_ledger() {
+    let server = TestServer::with(Setting { secret: None, insecure: true, ..Setting::default() }).await;
+    let erase = r#"{"user":"ann"}"#;
+    for (method, path, body) in [
+        (Method::GET, "/api/ledger/rows/in-5/text", ""),
+        (Method::HEAD, "/api/ledger/rows/in-5/text", ""),
+        (Method::POST, "/api/ledger/export", ""),
+        (Method::POST, "/api/ledger/erase", erase),
+    ] {
+        let answer = TestAnswer::of(server.request(method.clone(), path), body).await;
+        assert_eq!(answer.status, 401, "{method} {path}");
+        if method != Method::HEAD {
+            assert_eq!(answer.error(), (401, "token_required".into()), "{path}");
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("HERMES_DASHBOARD_DRAIN_SECRET"), "it says what to do: {detail}");
+        }
+    }
+    assert!(!server.received.has(&["with_text: true"]) && server.received.no_command(), "nothing reached the ledger");
+    // What it is for stays open, and a client without a token guesses nothing.
+    for _ in 0..20 {
+        let again = TestAnswer::of(server.request(Method::POST, "/api/ledger/export"), "").await;
+        assert_eq!(again.error(), (401, "token_required".into()));
+    }
+    let retry = server.request(Method::POST, "/api/ledger/rows/in-5/retry");
+    assert_eq!(TestAnswer::of(retry, "").await.status, 200);
+    server.stop().await;
+}
+
+#[actix_web::test]
 async fn a_weak_secret_is_refused() {
     let weak = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     let server = TestServer::with(Setting { secret: Some(weak), insecure: true, ..Setting::default() }).await;

@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use serde_json::{Value, json};
 
 use super::schema;
-use super::support::{SECRET, Setting, TestAnswer, TestServer};
+use super::support::{SECRET, TestAnswer, TestServer};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&kept()).unwrap());
 
@@ -77,12 +77,12 @@ async fn the_document_in_docs_is_the_one_that_is_served() {
 
 #[actix_web::test]
 async fn every_documented_operation_exists_and_no_other_method() {
-    let server = TestServer::with(Setting { secret: None, insecure: true, ..Setting::default() }).await;
+    let server = TestServer::start().await;
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         let place = path.replace("{path}", "drain").replace("{id}", "019ab000-0000-7000-8000-000000000000");
         let mut expected: BTreeSet<&str> = item.as_object().unwrap().keys().map(String::as_str).collect();
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-            let answer = TestAnswer::of(server.request(method.clone(), &place), "").await;
+            let answer = TestAnswer::of(server.request(method.clone(), &place).bearer_auth(SECRET), "").await;
             let documented = item.get(method.as_str().to_lowercase()).is_some();
             assert_eq!(answer.status == 405, !documented, "{method} {path}: {answer:?}");
             if !documented {

@@ -2,12 +2,10 @@
 
 use super::*;
 
-const TOKEN: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
-
 #[actix_web::test]
 async fn without_the_token_rows_are_listed_and_nothing_is_changed_or_read() {
     let mut world = World::prepare().await;
-    world.variable("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN);
+    world.variable(TOKEN_VARIABLE, TOKEN);
     events(world.home(), "dead", 2, InboundState::Dead).await;
     world.serve().await;
     let home = world.home().to_owned();
@@ -38,6 +36,21 @@ async fn without_the_token_rows_are_listed_and_nothing_is_changed_or_read() {
 }
 
 #[actix_web::test]
+async fn the_flag_for_trials_opens_no_text_of_the_ledger() {
+    let mut world = World::prepare().await;
+    events(world.home(), "dead", 1, InboundState::Dead).await;
+    world.serve().await;
+    let home = world.home().to_owned();
+    for refused in [&["show", "in-1", "--text"][..], &["export"], &["erase", "--user", "u1"]] {
+        ledger(&home, refused).with(77).contains_text("set HERMES_DASHBOARD_DRAIN_SECRET for the gateway");
+    }
+    ledger(&home, &["drop", "in-1"]).with(0);
+    // Without a gateway the file is what permits it.
+    world.stop_gateway();
+    ledger(&home, &["show", "in-1", "--text"]).with(0).contains_text("dead0");
+}
+
+#[actix_web::test]
 async fn a_secret_in_a_message_is_not_shown_with_and_without_a_gateway() {
     let mut world = World::prepare().await;
     let env = fs::read_to_string(world.path(".env")).unwrap();
@@ -47,12 +60,13 @@ async fn a_secret_in_a_message_is_not_shown_with_and_without_a_gateway() {
     events(world.home(), "Canary7h2k-work-token", 1, InboundState::Dead).await;
     let assert_redacted = |world: &World| {
         for (id, name) in [("in-1", "OPENAI_API_KEY"), ("in-2", "MODEL_TOKEN")] {
-            let shown = ledger(world.home(), &["show", id, "--text"]).with(0);
+            let shown = ledger_with_token(world.home(), &["show", id, "--text"]).with(0);
             let text = shown.output.lines().find(|line| line.starts_with("text ")).unwrap();
             assert!(text.contains(&format!("[redacted:{name}]")) && !text.contains("Canary7h2k"), "{text}");
         }
     };
     assert_redacted(&world);
+    world.variable(TOKEN_VARIABLE, TOKEN);
     world.serve().await;
     assert_redacted(&world);
     world.stop_gateway();
@@ -129,17 +143,22 @@ async fn what_waits_of_a_person_is_given_up_and_erased_at_once_with_force() {
     let home = world.home().to_owned();
     events(&home, "canary-of-the-person", 2, InboundState::Held).await;
     fs::write(world.path(".drain_request.json"), "").unwrap();
+    world.variable(TOKEN_VARIABLE, TOKEN);
     world.serve().await;
     world.until("two held events", |status| status["turns"]["held"] == 2).await;
-    ledger(&home, &["erase", "--user", "u1"]).with(1).contains_text("in-1 (held), in-2 (held)");
-    ledger(&home, &["erase", "--user", "u1", "--platform", "telegram", "--force"]).with(0).contains_text("given up: 0");
-    ledger(&home, &["erase", "--user", "u1", "--profile", "work", "--force"]).with(0).contains_text("erased: 0 events");
-    let erased = ledger(&home, &["erase", "--user", "u1", "--force"]).with(0);
+    ledger_with_token(&home, &["erase", "--user", "u1"]).with(1).contains_text("in-1 (held), in-2 (held)");
+    ledger_with_token(&home, &["erase", "--user", "u1", "--platform", "telegram", "--force"])
+        .with(0)
+        .contains_text("given up: 0");
+    ledger_with_token(&home, &["erase", "--user", "u1", "--profile", "work", "--force"])
+        .with(0)
+        .contains_text("erased: 0 events");
+    let erased = ledger_with_token(&home, &["erase", "--user", "u1", "--force"]).with(0);
     assert!(erased.output.contains("given up: 2") && erased.output.contains("erased: 2 events"), "{erased:?}");
     world.until("none held", |status| status["turns"]["held"] == 0).await;
     // The ids of the chats are keys, and stay.
     assert!(!is_in_a_file(&home, "\"text\":\"canary-of-the-person"));
-    ledger(&home, &["retry", "in-1"]).with(1).contains_text("was erased");
+    ledger_with_token(&home, &["retry", "in-1"]).with(1).contains_text("was erased");
     fs::remove_file(world.path(".drain_request.json")).unwrap();
     world.push("next", "next", "chat", None).await;
     world.answer("next").await;
