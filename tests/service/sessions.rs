@@ -252,7 +252,7 @@ async fn a_retry_runs_the_newest_interrupted_turn_of_the_chat_and_shows_the_othe
 
     push_by(&world, "carl", "/retry").await;
     world.until_text("c1", "received wait 2").await;
-    world.until_text("c1", "/retry runs the first of them:\n- wait 1").await;
+    world.until_text("c1", "/retry runs the newest of all again:\n- wait 1").await;
     assert_eq!((attempts(&world, "wait 1"), attempts(&world, "wait 2")), (vec![1], vec![1, 2]));
     push_by(&world, "bob", "/retry").await;
     world.until_text("c1", "received wait 1").await;

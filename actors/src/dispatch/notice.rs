@@ -1,5 +1,8 @@
 //! The messages of the gateway itself to a chat.
 
+use std::sync::Arc;
+
+use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::REFUSED_BY_DRAIN;
 use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -38,8 +41,13 @@ pub(super) enum Notice {
     NothingToStop,
     /// `/retry` without an interrupted event.
     NothingToRetry,
-    /// `/retry` has run the newest of several events again: the texts of the others, newest first.
-    MoreToRetry(Vec<String>),
+    /// `/retry` has run the newest of several events again: the texts of others of one person.
+    MoreToRetry {
+        /// Newest first.
+        texts: Vec<String>,
+        /// There are more, of anyone.
+        is_cut: bool,
+    },
     /// `/status`.
     Status {
         /// Whether this session has a turn running.
@@ -84,7 +92,7 @@ impl Notice {
             Self::StoppedByOperator => OPERATOR_STOPPED.into(),
             Self::NothingToStop => "There is nothing to stop here.".into(),
             Self::NothingToRetry => "There is nothing to run again here.".into(),
-            Self::MoreToRetry(texts) => more_to_retry(texts),
+            Self::MoreToRetry { texts, is_cut } => lines_to_retry(texts, *is_cut),
             Self::Status { running, turns, draining } => {
                 let here = if *running { "The agent is working here" } else { "Nothing is running here" };
                 let gate = if *draining { "; new messages wait or are refused for maintenance" } else { "" };
@@ -107,9 +115,11 @@ impl Notice {
             Self::GivenUp => "too many attempts",
             Self::ReplyGivenUp => "reply given up",
             Self::StoppedByOperator => "stopped",
-            Self::Stopped | Self::NothingToStop | Self::NothingToRetry | Self::MoreToRetry(_) | Self::Status { .. } => {
-                "command"
-            }
+            Self::Stopped
+            | Self::NothingToStop
+            | Self::NothingToRetry
+            | Self::MoreToRetry { .. }
+            | Self::Status { .. } => "command",
         }
     }
 
@@ -129,16 +139,32 @@ impl Notice {
             | Self::StoppedByOperator
             | Self::NothingToStop
             | Self::NothingToRetry
-            | Self::MoreToRetry(_)
+            | Self::MoreToRetry { .. }
             | Self::Status { .. } => false,
         }
     }
 }
 
-/// The other interrupted messages of a chat, each in a line.
-fn more_to_retry(texts: &[String]) -> String {
-    let mut notice = "These messages were interrupted as well; /retry runs the first of them:".to_owned();
-    for text in texts.iter().take(INTERRUPTED_SHOWN) {
+/// The notices of the other interrupted messages of a chat, which are given newest first: one for each person, recorded for that person, so
+/// that each shows the words of the person that it belongs to in the ledger, and of no one else.
+pub(super) fn more_to_retry(messages: Vec<(Arc<Target>, String)>) -> Vec<(Arc<Target>, Notice)> {
+    let is_cut = messages.len() > INTERRUPTED_SHOWN;
+    let mut people: Vec<(Arc<Target>, Vec<String>)> = Vec::new();
+    for (target, text) in messages.into_iter().take(INTERRUPTED_SHOWN) {
+        match people.iter_mut().find(|(of, _)| of.user_id == target.user_id) {
+            Some((_, texts)) => texts.push(text),
+            None => people.push((target, vec![text])),
+        }
+    }
+    let last = people.len().saturating_sub(1);
+    let notice = |(at, (target, texts))| (target, Notice::MoreToRetry { texts, is_cut: is_cut && at == last });
+    people.into_iter().enumerate().map(notice).collect()
+}
+
+/// Some interrupted messages, each in a line.
+fn lines_to_retry(texts: &[String], is_cut: bool) -> String {
+    let mut notice = "These messages were interrupted as well; each /retry runs the newest of all again:".to_owned();
+    for text in texts {
         // Its lines and blanks as one blank each.
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut graphemes = line.graphemes(true);
@@ -147,7 +173,7 @@ fn more_to_retry(texts: &[String]) -> String {
             notice.push('…');
         }
     }
-    if texts.len() > INTERRUPTED_SHOWN {
+    if is_cut {
         notice.push_str("\n- …");
     }
     notice
@@ -163,16 +189,44 @@ pub(super) fn refused(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use caduceus_contract::link::LinkId;
+
     use super::*;
 
     #[test]
     fn the_other_interrupted_messages_are_shown_in_a_line_each_and_cut() {
         let long = "ü".repeat(70);
         let texts = ["two\nlines", &long, "c", "d", "e", "f"].map(str::to_owned);
-        let shown = Notice::MoreToRetry(texts[..2].to_vec()).text();
+        let shown = Notice::MoreToRetry { texts: texts[..2].to_vec(), is_cut: false }.text();
         let expected = format!("\n- two lines\n- {}…", "ü".repeat(60));
         assert!(shown.ends_with(&expected), "{shown}");
-        let shown = Notice::MoreToRetry(texts.to_vec()).text();
+        let shown = more_to_retry(texts.map(|text| (person("ann"), text)).to_vec()).remove(0).1.text();
         assert!(shown.ends_with("\n- c\n- d\n- e\n- …"), "{shown}");
+    }
+
+    fn person(user: &str) -> Arc<Target> {
+        let user_id = Some(user.to_owned()).filter(|user| !user.is_empty());
+        Arc::new(Target {
+            link: LinkId::process(),
+            platform: "discord".into(),
+            bot_id: None,
+            chat_id: "c".into(),
+            scope_id: None,
+            user_id,
+            thread_id: None,
+        })
+    }
+
+    #[test]
+    fn a_notice_of_interrupted_messages_shows_those_of_one_person_and_is_recorded_for_that_person() {
+        let messages = [("ann", "1"), ("bob", "2"), ("ann", "3"), ("", "4"), ("bob", "5"), ("ann", "6"), ("ann", "7")];
+        let notices = more_to_retry(messages.map(|(user, text)| (person(user), text.to_owned())).to_vec());
+        let of = |user: &str, texts: &[&str], is_cut| {
+            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+            (person(user), Notice::MoreToRetry { texts, is_cut })
+        };
+        let expected = [of("ann", &["1", "3"], false), of("bob", &["2", "5"], false), of("", &["4"], true)];
+        assert_eq!(notices, expected);
+        assert_eq!(more_to_retry(Vec::new()), []);
     }
 }

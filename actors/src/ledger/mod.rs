@@ -6,6 +6,7 @@
 //!
 //! Thread, jobs and operations are for any database, behind the trait `Store`. The files of `sqlite` alone use SQLite.
 
+mod belonging; // What belongs to a person.
 mod closing;
 #[cfg(test)]
 pub(crate) mod composed;

@@ -64,7 +64,7 @@ pub(super) async fn run(ledger: &LedgerAccess, whom: ErasedPerson) -> Result<Exi
         // A notice would be one more reply to this person.
         ledger.drop_row(*id, false).await?;
     }
-    let mut from = LedgerPlace::beginning(LedgerPart::Events);
+    let mut from = LedgerPlace::ERASURE;
     let mut all = ErasedPart::default();
     loop {
         let step = ErasePerson { person: person.clone(), profile: profile.clone(), from };

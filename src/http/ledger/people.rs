@@ -77,8 +77,8 @@ async fn erase(
     let fields = BodyFields::read(&request, payload).await?;
     let expected = "the id of a person";
     let person = person(&fields)?.ok_or(ApiError::WrongField { field: "user", expected })?;
-    let from = place(&fields)?.unwrap_or(LedgerPlace::beginning(LedgerPart::Events));
-    if from == LedgerPlace::beginning(LedgerPart::Events) {
+    let from = place(&fields)?.unwrap_or(LedgerPlace::ERASURE);
+    if from == LedgerPlace::ERASURE {
         info!(principal = caller.principal, "erasure of a person begins");
     }
     if from.part == LedgerPart::Log {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ledger::RowDetail;
 use crate::ledger_rows::HistoryEntry;
-use crate::link::Target;
 use crate::wire::session::SessionKey;
 
 /// A person, as events name their author.
@@ -21,12 +20,6 @@ pub struct Person {
 }
 
 impl Person {
-    /// Whether an event or a reply is one of this person, its author or its receiver.
-    #[must_use]
-    pub fn is_in(&self, target: &Target) -> bool {
-        target.user_id.as_deref() == Some(self.user.as_str()) && self.is_on(&target.platform)
-    }
-
     /// Whether a conversation is that of this person alone, by its name.
     #[must_use]
     pub fn is_named_by(&self, session: &SessionKey) -> bool {
@@ -38,7 +31,8 @@ impl Person {
     }
 }
 
-/// A part of the ledger that is gone through from its first row on.
+/// A part of the ledger that is gone through from its first row on. An export takes events, replies, conversations; an erasure replies,
+/// events, and then the others in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LedgerPart {
     /// The events.
@@ -76,6 +70,9 @@ pub struct LedgerPlace {
 }
 
 impl LedgerPlace {
+    /// The beginning of the erasure of a person: the replies are first, because the events that they answer say whose they are.
+    pub const ERASURE: Self = Self { part: LedgerPart::Replies, after: 0 };
+
     /// The beginning of a part.
     #[must_use]
     pub fn beginning(part: LedgerPart) -> Self {

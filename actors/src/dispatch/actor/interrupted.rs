@@ -6,7 +6,7 @@ use actix::{Context, Handler, Message};
 use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
-use super::super::notice::{INTERRUPTED_SHOWN, Notice};
+use super::super::notice::{INTERRUPTED_SHOWN, Notice, more_to_retry};
 use super::super::ports::DispatchPorts;
 use super::super::recovery::AfterInterruption;
 use super::DispatchActor;
@@ -145,9 +145,9 @@ impl Handler<InterruptedFound> for DispatchActor {
                 // The command is marked as done in the ledger, so the event must not be lost after this.
                 self.mark(id, InboundState::Received, None, Some("retried".to_owned()));
                 self.run_again(id, &job, now_ms(), ctx);
-                let others: Vec<String> = jobs.map(|(_, job)| job.event.text.clone()).collect();
-                if !others.is_empty() {
-                    self.notify(&command.target, &Notice::MoreToRetry(others));
+                let others = jobs.map(|(_, job)| (job.target, job.event.text.clone())).collect();
+                for (target, notice) in more_to_retry(others) {
+                    self.notify(&target, &notice);
                 }
             }
             Ok(Err(error)) => self.cannot_retry(&command, &error.to_string()),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
+use super::belonging::{self, EVENT_COLUMNS, text_at};
 use super::export::number_of;
 use super::free_pages;
 use super::inbound;
@@ -15,12 +16,12 @@ use super::marks::{self, INBOUND_TABLE, OUTBOUND_TABLE};
 use super::outbound;
 use super::row::{checksum, params, text, verify};
 use super::transaction::SqliteTransaction;
+use crate::ledger::belonging::{ReplyColumns, is_conversation_of};
 use crate::ledger::failure::Failure;
 use crate::ledger::store::{ErasedRows, InboundMark, OutboundMark};
-use caduceus_contract::api::ledger_data::{ErasedPart, LedgerPart, LedgerPlace, Person};
+use caduceus_contract::api::ledger_data::{ErasedPart, LedgerPart, LedgerPlace};
 use caduceus_contract::messages::ledger::{ERASED, InboundId, InboundState, LedgerError, OutboundId, OutboundState};
 use caduceus_contract::messages::ledger_control::ErasePerson;
-use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::session::SessionKey;
 
 /// Rows that a step looks at: some milliseconds.
@@ -29,6 +30,8 @@ const SCANNED: i64 = 2_000;
 const SLICE: Duration = Duration::from_millis(10);
 /// Note of an interrupted event that can no longer run.
 const NOTE: &str = "erased";
+/// Forgets the error of a reply whose mark is corrupt.
+const FORGET_ERROR: &str = "UPDATE outbound_marks SET error = NULL WHERE id = ?";
 
 /// One step.
 pub(super) fn step(store: &mut SqliteTransaction<'_>, request: &ErasePerson) -> Result<ErasedRows, Failure> {
@@ -36,8 +39,9 @@ pub(super) fn step(store: &mut SqliteTransaction<'_>, request: &ErasePerson) -> 
         let mut erased = ErasedRows::default();
         let LedgerPlace { part, after } = request.from;
         let (last, following) = match part {
-            LedgerPart::Events => (events(store, request, after, &mut erased)?, Some(LedgerPart::Replies)),
-            LedgerPart::Replies => (replies(store, request, after, &mut erased.part)?, Some(LedgerPart::Conversations)),
+            // First, because the events that they answer say whose they are.
+            LedgerPart::Replies => (replies(store, request, after, &mut erased.part)?, Some(LedgerPart::Events)),
+            LedgerPart::Events => (events(store, request, after, &mut erased)?, Some(LedgerPart::Conversations)),
             LedgerPart::Conversations => {
                 (conversations(store, request, after, &mut erased.part)?, Some(LedgerPart::FreePages))
             }
@@ -64,15 +68,13 @@ fn events(
     after: i64,
     erased: &mut ErasedRows,
 ) -> Result<Option<i64>, Failure> {
-    let sql = "SELECT id, user_id, platform, profile, session FROM inbound WHERE id > ? ORDER BY id LIMIT ?";
+    let sql =
+        format!("SELECT id, profile, session, {EVENT_COLUMNS} FROM inbound WHERE id > ? ORDER BY id LIMIT {SCANNED}");
     let candidate = |row: &Row<'_>| {
-        let session: Option<String> = row.get(4).unwrap_or_default();
-        let key = session.as_deref().and_then(|session| serde_json::from_str::<SessionKey>(session).ok());
-        let is_of = is_of(&request.person, row) || key.is_some_and(|key| request.person.is_named_by(&key));
-        let profile = row.get_ref(3).ok().and_then(|profile| profile.as_str().ok());
-        (is_of && is_of_profile(request.profile.as_ref(), profile)).then_some(session)
+        let is_of = is_of_profile(request, row) && belonging::event_at(row, 3, |event| event.is_of(&request.person));
+        is_of.then(|| row.get(2).unwrap_or_default())
     };
-    let (found, last) = candidates(store, sql, after, candidate)?;
+    let (found, last) = candidates(store, &sql, after, candidate)?;
     each(found, last, |Candidate { row, session }| {
         let mark = match marks::of_event(store, row) {
             Ok(mark) => Some(mark),
@@ -113,13 +115,17 @@ fn replies(
     after: i64,
     erased: &mut ErasedPart,
 ) -> Result<Option<i64>, Failure> {
-    let sql = "SELECT outbound.id, outbound.user_id, outbound.platform, inbound.profile FROM outbound \
-               LEFT JOIN inbound ON inbound.id = outbound.inbound WHERE outbound.id > ? ORDER BY outbound.id LIMIT ?";
+    let sql = format!(
+        "SELECT outbound.id, inbound.profile, outbound.user_id, outbound.platform, {EVENT_COLUMNS} FROM outbound \
+         LEFT JOIN inbound ON inbound.id = outbound.inbound WHERE outbound.id > ? ORDER BY outbound.id LIMIT {SCANNED}"
+    );
     let candidate = |row: &Row<'_>| {
-        let profile = row.get_ref(3).ok().and_then(|profile| profile.as_str().ok());
-        (is_of(&request.person, row) && is_of_profile(request.profile.as_ref(), profile)).then_some(None)
+        let (user, platform) = (text_at(row, 2), text_at(row, 3));
+        let reply = ReplyColumns { user: user.as_deref(), platform: platform.as_deref() };
+        let is_of = belonging::event_at(row, 4, |event| reply.is_of(&request.person, Some(event)));
+        (is_of && is_of_profile(request, row)).then_some(None)
     };
-    let (found, last) = candidates(store, sql, after, candidate)?;
+    let (found, last) = candidates(store, &sql, after, candidate)?;
     each(found, last, |Candidate { row, .. }| {
         let mark = match marks::of_reply(store, row) {
             Ok(mark) => Some(mark),
@@ -131,11 +137,14 @@ fn replies(
             erased.open += 1;
             return Ok(());
         }
-        // The connector's words about a refused reply may repeat it.
-        if let Some(mark) = mark.filter(|mark| mark.state == OutboundState::Refused && mark.message_id.is_none()) {
-            let kept = mark.error.clone().filter(|error| error.starts_with("sent again as "));
-            let state = mark.state;
-            outbound::write_mark(store, OutboundId(row), state, OutboundMark { error: kept, ..mark })?;
+        // The connector's words about a reply may repeat it, in whatever state it is.
+        match mark {
+            Some(mark) if mark.error.is_some() => {
+                outbound::write_mark(store, OutboundId(row), mark.state, OutboundMark { error: None, ..mark })?;
+            }
+            Some(_) => {}
+            // Its checksum is wrong, and stays so.
+            None => drop(store.connection.prepare_cached(FORGET_ERROR)?.execute([row])?),
         }
         replace(store, &REPLY, row, None)?;
         erased.replies += 1;
@@ -149,14 +158,14 @@ fn conversations(
     after: i64,
     erased: &mut ErasedPart,
 ) -> Result<Option<i64>, Failure> {
-    let sql = "SELECT id, session FROM sessions WHERE id > ? ORDER BY id LIMIT ?";
+    let sql = format!("SELECT id, session FROM sessions WHERE id > ? ORDER BY id LIMIT {SCANNED}");
     let candidate = |row: &Row<'_>| {
         let session: String = row.get(1).ok()?;
         let key = serde_json::from_str::<SessionKey>(&session).ok()?;
         let of_profile = request.profile.as_ref().is_none_or(|wanted| key.profile() == wanted);
-        (of_profile && request.person.is_named_by(&key)).then_some(Some(session))
+        (of_profile && is_conversation_of(&key, &request.person)).then_some(Some(session))
     };
-    let (found, last) = candidates(store, sql, after, candidate)?;
+    let (found, last) = candidates(store, &sql, after, candidate)?;
     each(found, last, |Candidate { session, .. }| {
         let is_deleted = delete_conversation(store, &session.unwrap_or_default())?;
         erased.conversations += u64::from(is_deleted);
@@ -164,7 +173,7 @@ fn conversations(
     })
 }
 
-/// The candidates among the next rows, and the last row that was looked at, if others follow.
+/// The candidates among the next rows, for a limited time, and the last row that was looked at, if others follow.
 fn candidates(
     store: &SqliteTransaction<'_>,
     sql: &str,
@@ -172,12 +181,17 @@ fn candidates(
     candidate: impl Fn(&Row<'_>) -> Option<Option<String>>,
 ) -> rusqlite::Result<(Vec<Candidate>, Option<i64>)> {
     let mut statement = store.connection.prepare_cached(sql)?;
-    let mut rows = statement.query([after, SCANNED])?;
+    let mut rows = statement.query([after])?;
     let (mut found, mut read, mut last) = (Vec::new(), 0, after);
+    let begun = Instant::now();
     while let Some(row) = rows.next()? {
         last = row.get(0)?;
         read += 1;
         found.extend(candidate(row).map(|session| Candidate { row: last, session }));
+        // Frames that could not be used may be long.
+        if begun.elapsed() > SLICE {
+            return Ok((found, Some(last)));
+        }
     }
     Ok((found, (read == SCANNED).then_some(last)))
 }
@@ -200,14 +214,9 @@ fn each(
     Ok(last)
 }
 
-/// Whether the columns 1 and 2 of a row are the id and the platform of this person.
-fn is_of(person: &Person, row: &Row<'_>) -> bool {
-    let is = |column, wanted: &str| row.get_ref(column).is_ok_and(|value| value == text(wanted));
-    is(1, &person.user) && person.platform.as_deref().is_none_or(|platform| is(2, platform))
-}
-
-fn is_of_profile(wanted: Option<&ProfileName>, profile: Option<&str>) -> bool {
-    wanted.is_none_or(|wanted| profile == Some(wanted.as_str()))
+/// Whether the profile in column 1 is the one that is asked for, if one is.
+fn is_of_profile(request: &ErasePerson, row: &Row<'_>) -> bool {
+    request.profile.as_ref().is_none_or(|wanted| text_at(row, 1).as_deref() == Some(wanted.as_str()))
 }
 
 /// A table with a text and a person: the columns under its checksum begin behind its number.

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 
 use rusqlite::OptionalExtension;
 
+use super::belonging;
 use super::history;
 use super::inbound;
 use super::listing;
 use super::marks::{INBOUND_TABLE, OUTBOUND_TABLE};
+use super::outbound;
 use super::row::CorruptRow;
 use super::transaction::SqliteTransaction;
+use crate::ledger::belonging::is_conversation_of;
 use crate::ledger::failure::Failure;
 use caduceus_contract::api::ledger::{RowDetail, RowId};
 use caduceus_contract::api::ledger_data::{ExportPage, ExportedHistory, ExportedRow, LedgerPart, LedgerPlace};
@@ -75,8 +78,7 @@ impl Page<'_> {
             last = row;
             let read = |found: &rusqlite::Row<'_>| {
                 let (event, _) = inbound::marked_row(found)?;
-                let person = self.request.person.as_ref();
-                let is_of = person.is_none_or(|who| who.is_in(&event.target) || who.is_named_by(&event.session));
+                let is_of = self.request.person.as_ref().is_none_or(|who| belonging::is_event_of(who, &event));
                 Ok((listing::event_detail(store, found)?, is_of, event.session.stored().to_owned()))
             };
             match listing::read_event(store, row, read)? {
@@ -107,13 +109,10 @@ impl Page<'_> {
             }
             last = row;
             let read = |found: &rusqlite::Row<'_>| {
-                let detail = listing::reply_detail(store, found)?;
+                let (reply, _) = outbound::marked_row(found)?;
                 let person = self.request.person.as_ref();
-                let is_of = person.is_none_or(|who| {
-                    let on = who.platform.as_deref().is_none_or(|on| detail.row.platform.as_deref() == Some(on));
-                    on && detail.user_id.as_deref() == Some(who.user.as_str())
-                });
-                Ok((detail, is_of))
+                let is_of = person.map_or(Ok(true), |who| belonging::is_reply_of(store, who, &reply))?;
+                Ok((listing::reply_detail(store, found)?, is_of))
             };
             match listing::read_reply(store, row, read)? {
                 Some(Ok((detail, true))) if self.is_of_profile(&detail) => {
@@ -187,7 +186,7 @@ impl Page<'_> {
         let ExportRows { profile, person, session, .. } = self.request;
         let of_profile = profile.as_ref().is_none_or(|wanted| key.profile() == wanted);
         // A conversation that is asked for by its name was found by an event of the person.
-        let of_person = session.is_some() || person.as_ref().is_none_or(|who| who.is_named_by(key));
+        let of_person = session.is_some() || person.as_ref().is_none_or(|who| is_conversation_of(key, who));
         of_profile && of_person
     }
 }

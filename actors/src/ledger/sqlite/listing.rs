@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{OptionalExtension, Row};
 
+use super::belonging;
 use super::inbound;
 use super::marks::{INBOUND_TABLE, OUTBOUND_TABLE};
 use super::outbound;
@@ -54,8 +55,7 @@ const EVENTS: Side = Side {
     summary: |store, list, row| {
         read_event(store, row, |found| {
             let (event, mark) = inbound::marked_row(found)?;
-            let person = list.person.as_ref();
-            let is_of = person.is_none_or(|who| who.is_in(&event.target) || who.is_named_by(&event.session));
+            let is_of = list.person.as_ref().is_none_or(|who| belonging::is_event_of(who, &event));
             Ok((is_of, event_summary(store, (event, mark))))
         })
     },
@@ -72,7 +72,7 @@ const REPLIES: Side = Side {
     summary: |store, list, row| {
         read_reply(store, row, |found| {
             let (reply, _) = outbound::marked_row(found)?;
-            let is_of = list.person.as_ref().is_none_or(|who| who.is_in(&reply.target));
+            let is_of = list.person.as_ref().map_or(Ok(true), |who| belonging::is_reply_of(store, who, &reply))?;
             Ok((is_of, reply_summary(store, &reply)))
         })
     },

@@ -3,6 +3,7 @@
 //! Here alone are SQL, the schema and its migrations, checksums of rows, the place of the file, and what the thread holds in
 //! memory instead of indexes.
 
+mod belonging; // Whose a row is.
 mod carry_over;
 mod connect;
 mod duplicates;

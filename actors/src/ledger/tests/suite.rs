@@ -51,6 +51,8 @@ macro_rules! suite_on {
                 an_export_of_a_person_has_nothing_of_others
                 a_person_is_erased_and_a_repeated_event_is_still_found
                 what_is_open_is_not_erased_and_what_was_interrupted_does_not_run_again
+                each_kind_of_what_belongs_to_a_person_is_exported_and_erased_with_nothing_of_others
+                a_list_of_a_person_has_the_rows_that_an_export_of_the_person_has
             }
             recording {
                 everything_recorded_is_there_after_reopening

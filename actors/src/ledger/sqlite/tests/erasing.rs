@@ -90,7 +90,7 @@ fn an_erasure_that_a_kill_ended_leaves_no_filled_pages_after_the_next_open() {
     for number in 1..=12 {
         commit(&mut store, 1, &long(number));
     }
-    let mut from = LedgerPlace::beginning(LedgerPart::Events);
+    let mut from = LedgerPlace::ERASURE;
     let mut ended_in = std::collections::BTreeMap::<LedgerPart, Vec<Home>>::new();
     while from.part != LedgerPart::Log {
         let step = ErasePerson { person: ann(), profile: None, from };

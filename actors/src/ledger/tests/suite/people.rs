@@ -3,6 +3,7 @@
 use super::transactions::{commit, events};
 use super::*;
 use crate::ledger::states::RowCounts;
+use caduceus_contract::wire::event::RELAY;
 
 fn ann() -> Person {
     Person { user: "ann".to_owned(), platform: None }
@@ -67,7 +68,7 @@ fn export<S: Store>(store: &mut S, request: &ExportRows) -> (Vec<ExportedRow>, V
 /// Erases a person in steps, until nothing but the log is left.
 pub(in crate::ledger) fn erase<S: Store>(store: &mut S, person: &Person) -> ErasedPart {
     let mut all = ErasedPart::default();
-    let mut from = LedgerPlace::beginning(LedgerPart::Events);
+    let mut from = LedgerPlace::ERASURE;
     for _ in 0..1_000 {
         let part = commit(store, 5, &ErasePerson { person: person.clone(), profile: None, from });
         all.events += part.events;
@@ -190,4 +191,128 @@ pub(super) fn what_is_open_is_not_erased_and_what_was_interrupted_does_not_run_a
     drop(store);
     let counts = home.open_store().row_counts().inbound();
     assert_eq!(counts.get(&InboundState::Refused), Some(&2), "{counts:?}");
+}
+
+/// Everything of a kind that belongs to ann, recorded, with a word that must be gone after an erasure.
+type Kind<S> = (&'static str, fn(&mut S));
+
+fn record_reply<S: Store>(store: &mut S, user: Option<&str>, inbound: Option<i64>, state: OutboundState, error: &str) {
+    let target = Arc::new(Target { user_id: user.map(str::to_owned), ..Target::clone(&target()) });
+    let content = if user == Some("bob") { "for bob" } else { "canary" };
+    let action = RawJson::of(&json!({"op": "send", "content": content}));
+    let state_at_first = OutboundState::Sending;
+    let reply = RecordOutbound { target, action, ..reply(inbound.map(InboundId), state_at_first) };
+    let id = commit(store, 1, &reply);
+    let error = Some(error.to_owned()).filter(|error| !error.is_empty());
+    let message_id = (state == OutboundState::Delivered).then(|| "message".to_owned());
+    commit(store, 1, &MarkOutbound { id, state, message_id, error });
+}
+
+/// A frame that could not be used, as a link records it.
+fn dead_letter<S: Store>(store: &mut S, number: u64, frame: &str) {
+    let letter = RawJson::of(&json!({"dead_letter": {"reason": "no event", "bytes": 9, "frame": frame}}));
+    let platform =
+        Target { platform: RELAY.to_owned(), chat_id: String::new(), user_id: None, ..Target::clone(&target()) };
+    let row = RecordInbound { target: Arc::new(platform), event: letter, message_id: None, ..event(number) };
+    commit(store, 1, &RecordInbound { session: session("relay"), state: InboundState::Dead, ..row });
+}
+
+fn kinds<S: Store>() -> [Kind<S>; 11] {
+    [
+        ("an event of the author", |store| {
+            let text = RawJson::of(&json!({"text": "canary"}));
+            commit(store, 1, &RecordInbound { event: text, ..event_of("ann", 71, InboundState::Failed) });
+        }),
+        ("an event in a session that is named after the person", |store| {
+            let text = RawJson::of(&json!({"text": "canary"}));
+            let named = RecordInbound { session: own_session("ann"), event: text, ..event(72) };
+            commit(store, 1, &RecordInbound { state: InboundState::Done, ..named });
+        }),
+        ("a frame that could not be used", |store| {
+            dead_letter(store, 75, r#"{"event":{"source":{"user_id":"ann"},"text":["canary"]}}"#);
+        }),
+        ("a frame that could not be used and is no JSON", |store| {
+            dead_letter(store, 76, r#"{"event":{"source":{"user_id":"ann"},"text":"canary"#);
+        }),
+        ("a reply to the person", |store| record_reply(store, Some("ann"), None, OutboundState::Delivered, "")),
+        ("a reply to an event in a session that is named after the person", |store| {
+            let named = RecordInbound { session: own_session("ann"), ..event(73) };
+            let recorded = commit(store, 1, &RecordInbound { state: InboundState::Done, ..named });
+            let Recorded::New(InboundId(event)) = recorded else { panic!("{recorded:?}") };
+            record_reply(store, Some("other-id"), Some(event), OutboundState::Delivered, "");
+        }),
+        ("the error of a refused reply", |store| {
+            record_reply(store, Some("ann"), None, OutboundState::Refused, "the canary is refused");
+        }),
+        ("the error of a dead reply", |store| {
+            record_reply(store, Some("ann"), None, OutboundState::Dead, "the canary is refused");
+        }),
+        ("the error of a delivered reply", |store| {
+            record_reply(store, Some("ann"), None, OutboundState::Delivered, "the canary was late");
+        }),
+        ("a conversation that is named after the person", |store| {
+            commit(store, 1, &conversation_of("ann", "canary"));
+        }),
+        ("a conversation with an event of the person", |store| {
+            commit(store, 1, &RecordInbound { session: session("shared"), ..event_of("ann", 74, InboundState::Done) });
+            let shared = AppendHistory { session: session("shared"), entries: vec![entry("canary")], keep: 10 };
+            commit(store, 1, &shared);
+        }),
+    ]
+}
+
+/// What an export of a person has, with the conversations that are found by the sessions of its events.
+fn export_of<S: Store>(store: &mut S, person: &Person) -> String {
+    let of_person = ExportRows { person: Some(person.clone()), ..ExportRows::default() };
+    let (mut rows, sessions) = export(store, &of_person);
+    for session in sessions {
+        rows.extend(export(store, &ExportRows { session: Some(session), ..of_person.clone() }).0);
+    }
+    format!("{rows:?}")
+}
+
+pub(super) fn each_kind_of_what_belongs_to_a_person_is_exported_and_erased_with_nothing_of_others<H: TestHome>() {
+    for (kind, record) in kinds::<H::Store>() {
+        let home = H::new();
+        let mut store = home.open_store();
+        // The same of someone else, whose words stay.
+        commit(&mut store, 1, &event_of("bob", 80, InboundState::Done));
+        record_reply(&mut store, Some("bob"), None, OutboundState::Dead, "bob is refused");
+        dead_letter(&mut store, 81, r#"{"event":{"source":{"user_id":"bob"},"text":["anna"]}"#);
+        let others = export_of(&mut store, &Person { user: "bob".to_owned(), platform: None });
+        record(&mut store);
+
+        let exported = export_of(&mut store, &ann());
+        assert!(exported.contains("canary") && !exported.contains("bob"), "{kind}: {exported}");
+        let erased = erase(&mut store, &ann());
+        assert_eq!(erased.open, 0, "{kind}");
+        assert!(erased.events + erased.replies + erased.conversations > 0, "{kind}");
+        let left = format!("{:?}", export(&mut store, &ExportRows::default()).0);
+        assert!(!left.contains("canary"), "{kind}: {left}");
+        assert!(!export_of(&mut store, &ann()).contains("canary"), "{kind}");
+        assert_eq!(erase(&mut store, &ann()), ErasedPart::default(), "{kind}: the second time nothing is left");
+        assert_eq!(export_of(&mut store, &Person { user: "bob".to_owned(), platform: None }), others, "{kind}");
+        drop(store);
+        assert_eq!(home.open_store().corrupt_rows(), 0, "{kind}");
+    }
+}
+
+pub(super) fn a_list_of_a_person_has_the_rows_that_an_export_of_the_person_has<H: TestHome>() {
+    let home = H::new();
+    let mut store = home.open_store();
+    fill(&mut store);
+    for (_, record) in kinds() {
+        record(&mut store);
+    }
+    let (exported, _) = export(&mut store, &ExportRows { person: Some(ann()), ..ExportRows::default() });
+    let id = |row: &ExportedRow| match row {
+        ExportedRow::Event(detail) | ExportedRow::Reply(detail) => Some(detail.row.id),
+        ExportedRow::History(_) => None,
+    };
+    let exported: Vec<_> = exported.iter().filter_map(id).collect();
+    let all = RowState::ALL.map(|(state, _)| state);
+    let list = ListRows { person: Some(ann()), ..list_of(&all) };
+    let listed: Vec<_> = super::listing::pages(&mut store, &list).iter().map(|row| row.id).collect();
+    assert_eq!(listed, exported);
+    assert!(listed.len() > 10, "{listed:?}");
 }
