@@ -20,6 +20,7 @@ use data_threads::DataThreads;
 pub use dependencies::GatewayDependencies;
 use dependencies::policy;
 use links::RelayLinks;
+pub use links::configured_links;
 pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
 use wiring::{GatewayCounts, Mailboxes, Wiring};
 

@@ -34,6 +34,7 @@ pub mod network;
 pub mod outbox;
 pub mod profile;
 pub mod relay;
+mod retry_plan;
 pub mod settings;
 pub mod signals;
 pub mod status;

@@ -28,7 +28,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use tracing::{error, info};
 use uuid::Uuid;
 
-use super::event::{ChatCommand, DispatchJob};
+use super::event::DispatchJob;
 use super::gate::GateState;
 use super::links::LinkTable;
 use super::notice::Notice;
@@ -48,6 +48,7 @@ use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound};
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::chat_command::ChatCommand;
 use caduceus_supervision::{ActorTasks, Incarnation, StartContext};
 
 /// Turns events into turns.

@@ -1,4 +1,4 @@
-//! The profile and the session of an event, and whether it is a command to the gateway itself.
+//! The profile and the session of an event.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,17 +29,6 @@ pub(super) struct DispatchJob {
     pub(super) attempts: u32,
     /// Whether its turn was requested by a person or by the gateway itself.
     pub(super) origin: Origin,
-}
-
-/// A command that the gateway itself answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ChatCommand {
-    /// Stop the running turn of this session.
-    Stop,
-    /// Answer with the running turns.
-    Status,
-    /// Run again the event whose turn a restart interrupted.
-    Retry,
 }
 
 /// Which profiles are served, and how sessions are distinguished.
@@ -116,19 +105,6 @@ impl DispatchJob {
             origin: Origin::External,
         };
         Some((row.id, job))
-    }
-}
-
-impl ChatCommand {
-    /// The command in a message, if it is one of the gateway's. Other messages go to the agent.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        // In a group some platforms append the bot's name: `/stop@bot`.
-        match text.trim().split('@').next()? {
-            "/stop" => Some(Self::Stop),
-            "/status" => Some(Self::Status),
-            "/retry" => Some(Self::Retry),
-            _ => None,
-        }
     }
 }
 
@@ -212,13 +188,5 @@ mod tests {
         };
         let (_, restored) = DispatchJob::from_row(row).unwrap();
         assert_eq!(restored.event.follow_up.as_deref(), Some("kind"));
-    }
-
-    #[test]
-    fn only_commands_of_the_gateway_are_parsed() {
-        assert_eq!(ChatCommand::parse(" /stop "), Some(ChatCommand::Stop));
-        assert_eq!(ChatCommand::parse("/stop@gateway_bot"), Some(ChatCommand::Stop));
-        assert_eq!(ChatCommand::parse("/stopping"), None);
-        assert_eq!(ChatCommand::parse("please /stop"), None);
     }
 }

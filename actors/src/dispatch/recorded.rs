@@ -2,12 +2,13 @@
 
 use actix::Message;
 
-use super::event::{ChatCommand, DispatchJob};
+use super::event::DispatchJob;
 use super::notice::Notice;
 use crate::drain::permit::TurnPermit;
 use crate::in_order::Place;
 use caduceus_contract::messages::ledger::{InboundId, InboundState, Recorded};
 use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::chat_command::ChatCommand;
 
 /// An event that was offered.
 pub(super) struct Offer {

@@ -1,6 +1,6 @@
 //! The links: that of the process, and one for each profile that had a link of its own at the start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::relay::actor::RelayActor;
 use crate::relay::claims::Claims;
@@ -8,6 +8,12 @@ use crate::settings::Settings;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::Mailbox;
+
+/// The links that a gateway with `settings` has.
+#[must_use]
+pub fn configured_links(settings: &Settings) -> BTreeSet<LinkId> {
+    RelayLinks::new(settings).all().map(|(id, _)| id).collect()
+}
 
 /// The mailboxes of all links. Clones share them.
 #[derive(Clone)]

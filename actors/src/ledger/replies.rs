@@ -19,7 +19,14 @@ impl Work for RecordOutbound {
             return Ok(OutboundId(row));
         }
         let attempts = i64::from(self.state == OutboundState::Sending);
-        let mark = OutboundMark { state: self.state, attempts, message_id: None, error: None, sent_at_ms: None };
+        let mark = OutboundMark {
+            state: self.state,
+            attempts,
+            message_id: None,
+            error: None,
+            sent_again_as: None,
+            sent_at_ms: None,
+        };
         let id = ledger.store.record_reply(self, mark)?;
         ledger.reply_moved(None, self.state);
         ledger.written();
@@ -56,6 +63,7 @@ impl Work for MarkOutbound {
             attempts,
             message_id: self.message_id.clone().or(before.message_id),
             error: self.error.clone().or(before.error),
+            sent_again_as: before.sent_again_as,
             sent_at_ms: before.sent_at_ms.filter(|_| !was_not_sent),
         };
         ledger.store.write_reply_mark(self.id, from, after)?;

@@ -177,7 +177,10 @@ pub struct OutboundMark {
     pub(super) state: OutboundState,
     pub(super) attempts: i64,
     pub(super) message_id: Option<String>,
+    /// The words of its connector, or of the gateway. Nothing is decided by them.
     pub(super) error: Option<String>,
+    /// The reply as which an operator has sent it again.
+    pub(super) sent_again_as: Option<OutboundId>,
     /// Milliseconds since 1970 at which it was last marked as being sent; `None` after it was found not to have been. The database sets it
     /// as in [`InboundMark`].
     pub(super) sent_at_ms: Option<i64>,

@@ -4,6 +4,7 @@ mod requests;
 pub(in crate::ledger) mod suite;
 mod writing;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,6 +71,11 @@ pub(super) fn target() -> Arc<Target> {
         user_id: Some("user".to_owned()),
         thread_id: None,
     })
+}
+
+/// The links that are configured.
+pub(super) fn links() -> Arc<BTreeSet<LinkId>> {
+    Arc::new([LinkId::process()].into())
 }
 
 pub(super) fn session(chat: &str) -> SessionKey {

@@ -1,10 +1,13 @@
 //! Where the ledger is reached: over HTTP while a gateway runs, in its file while none does. Never both: the file's lock admits one process.
 
+use std::collections::BTreeSet;
 use std::fs::symlink_metadata;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use caduceus_actors::error_chain::error_chain;
+use caduceus_actors::gateway::configured_links;
 use caduceus_actors::ledger::{LedgerWriter, SqliteStore, Work, place};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::profile::inspect::inspect;
@@ -13,6 +16,7 @@ use caduceus_actors::time::now_ms;
 use caduceus_contract::api::ledger::{RowDetail, RowId, RowTextResponse, RowsPage};
 use caduceus_contract::api::ledger_changes::{DropRowResponse, LedgerCheck, RetryRowResponse, RowRefusal};
 use caduceus_contract::api::ledger_data::{ErasedPart, ExportPage, LedgerPart, Person};
+use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger_control::{
     CloseRow, ClosedRow, ErasePerson, ExportRows, ListRows, ReopenRow, ReopenedRow, ShowRow,
 };
@@ -111,8 +115,9 @@ impl LedgerAccess {
                 client.post(&format!("/api/ledger/rows/{id}/retry"), &json!({"force": force})).await
             }
             Self::File(file) => {
+                let reopen = ReopenRow { id, force, is_stopped: true, links: file.links_for(id)? };
                 let ReopenedRow { was, row, state, .. } =
-                    file.ask(ReopenRow { id, force, is_stopped: true }).await?.map_err(|refusal| refused(&refusal))?;
+                    file.ask(reopen).await?.map_err(|refusal| refused(&refusal))?;
                 Ok(RetryRowResponse { ok: true, id, was, row, state, waits_for: None })
             }
         }
@@ -220,6 +225,16 @@ fn refused(refusal: &RowRefusal) -> CommandError {
 impl LedgerFile {
     async fn ask<W: Work>(&self, work: W) -> Result<W::Answer, CommandError> {
         self.writer.ask(work).await.map_err(CommandError::Ledger)
+    }
+
+    /// The links that the next gateway of the home has. A reply is sent again whatever they are.
+    fn links_for(&self, id: RowId) -> Result<Arc<BTreeSet<LinkId>>, CommandError> {
+        let RowId::Event(_) = id else { return Ok(Arc::default()) };
+        let settings = Settings::load(&self.home, Environment::capture()).map_err(|error| {
+            let why = error_chain(&error);
+            CommandError::NotReached(format!("nothing is changed, because the links of the home are not known: {why}"))
+        })?;
+        Ok(Arc::new(configured_links(&settings)))
     }
 
     /// A text without the secrets that the profiles of the home hold, as the gateway would answer it.

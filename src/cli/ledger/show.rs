@@ -53,6 +53,7 @@ fn lines(detail: &RowDetail) -> String {
         ("state", Some(row.state.word().to_owned())),
         ("note", text(&row.note)),
         ("error", text(&detail.error)),
+        ("sent again", detail.sent_again_as.map(|reply| format!("as {reply}"))),
         ("profile", text(&row.profile)),
         ("link", text(&row.link)),
         ("gateway", text(&detail.gateway)),

@@ -138,6 +138,36 @@ async fn an_event_whose_link_is_gone_is_given_up_and_not_run_again() {
 }
 
 #[actix_web::test]
+async fn an_event_that_cannot_run_is_refused_without_a_gateway_as_with_one() {
+    let mut world = World::prepare().await;
+    let home = world.home().to_owned();
+    let state = InboundState::Dead;
+    fill(&home, &Backlog { link: "relay-gone", profile: "default", prefix: "gone", events: 1, state }).await;
+    fill(&home, &Backlog { link: "relay-work", profile: "default", prefix: "own", events: 1, state }).await;
+    // The text of each is its chat.
+    events(&home, "/stop@bot", 1, state).await;
+    let assert_refused = || {
+        ledger(&home, &["retry", "in-1"]).with(1).contains_text("the link relay-gone of in-1 is not configured");
+        ledger(&home, &["retry", "in-1", "--force"]).with(1).contains_text("is not configured");
+        ledger(&home, &["retry", "in-3", "--force"]).with(1).contains_text("in-3 is a command to the gateway");
+        assert_eq!(rows(&home, &["--state", "dead"]).len(), 3);
+    };
+    assert_refused();
+    let own_link = world.link_env("work").await;
+    world.serve().await;
+    assert_refused();
+    world.stop_gateway();
+    ledger(&home, &["retry", "in-2"]).with(1).contains_text("relay-work of in-2 is not configured");
+    // A profile with a link of its own has it.
+    world.profile("work", &own_link);
+    ledger(&home, &["retry", "in-2"]).with(0).contains_text("at the next start");
+    // Without the settings the links are not known.
+    world.write("caduceus.yaml", "agent: [");
+    ledger(&home, &["retry", "in-1"]).with(1).contains_text("links of the home are not known");
+    assert_eq!(rows(&home, &["--state", "dead"]).len(), 2);
+}
+
+#[actix_web::test]
 async fn what_waits_of_a_person_is_given_up_and_erased_at_once_with_force() {
     let mut world = World::prepare().await;
     let home = world.home().to_owned();

@@ -290,8 +290,10 @@ pub struct RowDetail {
     pub gateway: Option<String>,
     /// The platform's id of the message.
     pub message_id: Option<String>,
-    /// Of a reply: why the connector refused it.
+    /// Of a reply: why the connector refused it, in its words.
     pub error: Option<String>,
+    /// Of a reply: the reply as which an operator has sent it again.
+    pub sent_again_as: Option<RowId>,
     /// Milliseconds since 1970 at which its frame was read; of an event.
     pub arrived_at_ms: Option<i64>,
     /// At which its turn began last; of an event.
@@ -326,6 +328,7 @@ impl RowDetail {
             gateway: None,
             message_id: None,
             error: None,
+            sent_again_as: None,
             arrived_at_ms: None,
             begun_at_ms: None,
             sent_at_ms: None,

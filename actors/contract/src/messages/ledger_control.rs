@@ -1,5 +1,8 @@
 //! The messages of operators to the ledger. What it answers with `Ok` is on disk.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use actix::Message;
 use caduceus_supervision::{Port, port_set};
 
@@ -59,7 +62,7 @@ pub struct ShowRow {
 
 /// Makes an event that has ended wait again, or records a reply again that was given up or refused. While a gateway runs, only its dispatcher
 /// sends it, which has what runs and waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<Result<ReopenedRow, RowRefusal>, LedgerError>")]
 pub struct ReopenRow {
     /// The row.
@@ -68,6 +71,9 @@ pub struct ReopenRow {
     pub force: bool,
     /// No gateway runs: an event that is marked as running does not.
     pub is_stopped: bool,
+    /// The links that are configured: an event of another one could not be answered. A reply is not asked for its link, because it is given up
+    /// by its age.
+    pub links: Arc<BTreeSet<LinkId>>,
 }
 
 /// Answer to [`ReopenRow`].

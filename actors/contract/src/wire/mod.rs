@@ -3,6 +3,7 @@
 pub mod action;
 pub mod action_result;
 mod borrowed;
+pub mod chat_command;
 pub mod delivery;
 pub mod descriptor;
 pub mod event;

@@ -7,7 +7,6 @@ use futures_util::future::FutureExt as _;
 use tracing::{info, warn};
 
 use super::super::counts::Dropped;
-use super::super::event::ChatCommand;
 use super::super::notice::Notice;
 use super::super::recorded::{EventAction, Offer, RecordAnswered, RecordedEvent};
 use super::super::room::Admission;
@@ -15,6 +14,7 @@ use super::DispatchActor;
 use crate::settings::{Busy, WhenRefused};
 use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent};
 use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
+use caduceus_contract::wire::chat_command::ChatCommand;
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::ResponseFuture;
 

@@ -5,20 +5,22 @@
 //! waiting is in the plan. An answer of the ledger that comes too late for the operator is applied all the same: what waits in the ledger since
 //! then would otherwise wait for the next start, or the next time its link comes up.
 
+use std::sync::Arc;
+
 use actix::{Context, Handler, Message};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::info;
 
-use super::super::event::{ChatCommand, DispatchJob};
 use super::super::plan::Withdrawal;
 use super::DispatchActor;
 use crate::hand_over::{HELD, LEDGER_TIMEOUT};
+use crate::retry_plan::decide_event;
 use caduceus_contract::api::ledger::{RowDetail, RowId, RowState};
 use caduceus_contract::api::ledger_changes::{DropRowResponse, RetryRowResponse, RowRefusal, WaitsFor};
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::{DropRow, RetryRow, RowError};
-use caduceus_contract::messages::ledger::{InboundId, InboundRow, InboundState, LedgerError, ReadInbound};
+use caduceus_contract::messages::ledger::{InboundId, InboundRow, LedgerError, ReadInbound};
 use caduceus_contract::messages::ledger_control::{CloseRow, ClosedRow, ReopenRow, ReopenedRow, ShowRow};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{AskError, ResponseFuture};
@@ -31,7 +33,7 @@ type Reply<T> = oneshot::Sender<Result<T, RowError>>;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct EventToRetry {
-    order: RetryRow,
+    order: ReopenRow,
     row: LedgerAnswer<InboundRow>,
     reply: Reply<RetryRowResponse>,
 }
@@ -142,30 +144,30 @@ impl DispatchActor {
     /// Decides about an event that is to run again. `Ok(None)`: the ledger is asked.
     fn retry_event(
         &mut self,
-        order: RetryRow,
-        row: InboundRow,
+        order: &ReopenRow,
+        row: &InboundRow,
         ctx: &mut Context<Self>,
     ) -> Result<Option<RetryRowResponse>, RowError> {
-        self.check_share(&row)?;
+        self.check_share(row)?;
         let (id, was) = (order.id, RowState::from(row.state));
-        let event = EventPlace::of(&row);
+        let event = EventPlace::of(row);
         if self.plan.contains(event.id) {
             let turn = self.plan.turn_with(event.id, &event.session);
             let refusal = turn.map_or(RowRefusal::Waits(id, was), |turn| RowRefusal::Runs(id, Some(turn)));
             return Err(RowError::Refused(refusal));
         }
-        if !self.ports.links.contains_key(&event.link) {
-            return Err(RowError::Refused(RowRefusal::NoLink(id, event.link.0.to_string())));
-        }
-        if matches!(row.state, InboundState::Received | InboundState::Held) {
+        match decide_event(order, row) {
+            Ok(()) => Ok(None),
             // It waits in the ledger alone: the answer to an earlier request was lost.
-            return Ok(Some(self.queue_again(&event, was, ctx)));
+            Err(RowRefusal::Waits(..)) => Ok(Some(self.queue_again(&event, was, ctx))),
+            Err(refusal) => Err(RowError::Refused(refusal)),
         }
-        let job = DispatchJob::from_row(row);
-        if job.is_some_and(|(_, job)| ChatCommand::parse(&job.event.text).is_some()) {
-            return Err(RowError::Refused(RowRefusal::Command(id)));
-        }
-        Ok(None)
+    }
+
+    /// The same request for the ledger.
+    fn reopening(&self, RetryRow { id, force }: RetryRow) -> ReopenRow {
+        let links = Arc::new(self.ports.links.keys().cloned().collect());
+        ReopenRow { id, force, is_stopped: false, links }
     }
 
     /// Queues an event that waits in the ledger, in order of arrival, as a start of the gateway does.
@@ -242,6 +244,7 @@ impl Handler<RetryRow> for DispatchActor {
         let (reply, answer) = oneshot::channel();
         match order.id {
             RowId::Event(id) => {
+                let order = self.reopening(order);
                 let row = self.ports.ledger.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
                 self.tasks.notify(async move { EventToRetry { row: row.await, order, reply } });
             }
@@ -249,7 +252,7 @@ impl Handler<RetryRow> for DispatchActor {
                 return ResponseFuture::ready(Err(RowError::OtherDispatcher));
             }
             RowId::Reply(_) => {
-                let reopen = ReopenRow { id: order.id, force: order.force, is_stopped: false };
+                let reopen = self.reopening(order);
                 let reopened = self.ports.ledger.reopen.ask(reopen, HELD);
                 self.tasks.notify(async move { ReplyReopened { reopened: reopened.await, id: order.id, reply } });
             }
@@ -264,15 +267,14 @@ impl Handler<EventToRetry> for DispatchActor {
     fn handle(&mut self, EventToRetry { order, row, reply }: EventToRetry, ctx: &mut Self::Context) {
         let decided = answered(row).and_then(|row| {
             let event = EventPlace::of(&row);
-            Ok((event, self.retry_event(order, row, ctx)?))
+            Ok((event, self.retry_event(&order, &row, ctx)?))
         });
         let event = match decided {
             Ok((event, None)) => event,
             Ok((_, Some(response))) => return respond(reply, Ok(response)),
             Err(error) => return respond(reply, Err(error)),
         };
-        let reopen = ReopenRow { id: order.id, force: order.force, is_stopped: false };
-        let reopened = self.ports.ledger.reopen.ask(reopen, HELD);
+        let reopened = self.ports.ledger.reopen.ask(order, HELD);
         self.tasks.notify(async move { EventReopened { reopened: reopened.await, event, reply } });
     }
 }

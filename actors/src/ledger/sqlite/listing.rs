@@ -276,6 +276,7 @@ pub(super) fn reply_detail(store: &SqliteTransaction<'_>, found: &Row<'_>) -> Re
         turn: found.get(AFTER_TARGET + 1)?,
         message_id: mark.message_id,
         error: mark.error,
+        sent_again_as: mark.sent_again_as.map(RowId::Reply),
         sent_at_ms: mark.sent_at_ms,
         changed_at_ms: found.get(5)?,
         recorded_by: Some(writer(store, found.get(AFTER_TARGET + 3)?)),

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, Row};
 use super::duplicates::KeyHashes;
 use super::memory::RowKind;
 use super::row::{self, CorruptRow, checksum, maybe, params, verify};
+use super::sent_again;
 use super::transaction::SqliteTransaction;
 use crate::ledger::failure::Failure;
 use crate::ledger::states::{inbound_code, inbound_state, outbound_code, outbound_state};
@@ -139,23 +140,24 @@ pub(super) fn of_reply(store: &mut SqliteTransaction<'_>, row: i64) -> Result<Ou
     let connection = store.connection;
     let found = connection
         .prepare_cached(
-            "SELECT id, state, attempts, message_id, error, changed_at_ms, sent_at_ms, term, state_sum \
-             FROM outbound_marks WHERE id = ?",
+            "SELECT marks.id, state, attempts, message_id, error, changed_at_ms, sent_at_ms, term, state_sum, again, \
+             sent_again.sum FROM outbound_marks AS marks LEFT JOIN sent_again ON sent_again.id = marks.id WHERE marks.id = ?",
         )?
-        .query_row([row], |found| Ok(reply_mark(found)))
+        .query_row([row], |found| Ok(reply_mark(found, MARK_COLUMNS + 2)))
         .optional()?
         .ok_or(LedgerError::Missing { table: OUTBOUND_TABLE, row })?;
     found.map_err(|CorruptRow| store.corrupt(OUTBOUND_TABLE, row).into())
 }
 
-/// The mark in a row that begins with its number and its mark.
-pub(super) fn reply_mark(row: &Row<'_>) -> Result<OutboundMark, CorruptRow> {
+/// The mark in a row that begins with its number and its mark; those of [`sent_again`] are the columns from `again` on.
+pub(super) fn reply_mark(row: &Row<'_>, again: usize) -> Result<OutboundMark, CorruptRow> {
     verify(OUTBOUND, row.get(0)?, row, 1, MARK_COLUMNS)?;
     Ok(OutboundMark {
         state: outbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
         attempts: row.get(2)?,
         message_id: row.get(3)?,
         error: row.get(4)?,
+        sent_again_as: sent_again::read(row, again)?,
         sent_at_ms: row.get(6)?,
     })
 }

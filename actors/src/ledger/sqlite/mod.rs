@@ -37,6 +37,7 @@ mod restarts;
 mod row;
 mod rows_check;
 mod schema;
+mod sent_again; // The replies that an operator has sent again.
 mod sessions;
 mod store;
 mod structure_check;

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Row};
 use super::marks::{self, MARK_COLUMNS, OUTBOUND_TABLE as TABLE};
 use super::memory::RowKind;
 use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
+use super::sent_again;
 use super::transaction::{ListedTable, SqliteTransaction};
 use crate::ledger::failure::Failure;
 use crate::ledger::states::outbound_code;
@@ -20,7 +21,8 @@ pub(super) const FIXED_COLUMNS: usize = TARGET_COLUMNS + 5;
 pub(super) const FIXED: usize = 1 + MARK_COLUMNS + 2;
 /// Reads whole rows. A row whose action is missing is corrupt, not absent.
 pub(super) const READ: &str = "SELECT marks.id, state, attempts, marks.message_id, error, changed_at_ms, sent_at_ms, marks.term, \
-     state_sum, outbound.* FROM outbound_marks AS marks LEFT JOIN outbound ON outbound.id = marks.id";
+     state_sum, outbound.*, again, sent_again.sum FROM outbound_marks AS marks LEFT JOIN outbound ON outbound.id = marks.id \
+     LEFT JOIN sent_again ON sent_again.id = marks.id";
 
 const LIST: ListedTable = ListedTable { kind: RowKind::Outbound, name: TABLE, read: READ };
 
@@ -69,7 +71,13 @@ pub(super) fn write_mark(
     after: OutboundMark,
 ) -> Result<(), Failure> {
     let code = outbound_code(after.state);
-    marks::write_of_reply(store, row, after)?;
+    match after.sent_again_as {
+        None => marks::write_of_reply(store, row, after)?,
+        Some(again) => store.atomically(|store| {
+            marks::write_of_reply(store, row, after)?;
+            Ok(sent_again::write(store.connection, row, again)?)
+        })?,
+    }
     store.memory.move_row(RowKind::Outbound, row, Some(outbound_code(before)), Some(code));
     Ok(())
 }
@@ -96,7 +104,8 @@ fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, CorruptRow> {
 /// A reply and its mark, of a row of [`READ`].
 pub(super) fn marked_row(row: &Row<'_>) -> Result<(OutboundRow, OutboundMark), CorruptRow> {
     let id = row.get(0)?;
-    let before = marks::reply_mark(row)?;
+    // Behind the fixed columns and their checksum.
+    let before = marks::reply_mark(row, FIXED + FIXED_COLUMNS + 1)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
     let after_target = FIXED + TARGET_COLUMNS;
     let reply = OutboundRow {

@@ -13,6 +13,7 @@ use super::marks::{self, MARK_COLUMNS};
 use super::outbound;
 use super::restarts;
 use super::row::{CorruptRow, is_damage, verify};
+use super::sent_again;
 use super::terms;
 use super::transaction::CorruptRows;
 
@@ -27,7 +28,7 @@ struct CheckedTable {
     is_good: fn(i64, &Row<'_>) -> Result<(), CorruptRow>,
 }
 
-const TABLES: [CheckedTable; 7] = [
+const TABLES: [CheckedTable; 8] = [
     CheckedTable {
         name: marks::INBOUND_TABLE,
         sql: "SELECT marks.id, state, attempts, turn, note, changed_at_ms, begun_at_ms, marks.term, state_sum, inbound.id \
@@ -58,6 +59,12 @@ const TABLES: [CheckedTable; 7] = [
         sql: "SELECT history.id, sessions.session, length, entries, sum FROM history \
               LEFT JOIN sessions ON sessions.id = history.session WHERE history.id > ? ORDER BY history.id LIMIT ?",
         is_good: |id, row| verify(history::TABLE, id, row, 1, 3),
+    },
+    CheckedTable {
+        // The row of the reply is corrupt with it.
+        name: marks::OUTBOUND_TABLE,
+        sql: "SELECT id, again, sum FROM sent_again WHERE id > ? ORDER BY id LIMIT ?",
+        is_good: |id, row| verify(sent_again::TABLE, id, row, 1, 1),
     },
     CheckedTable {
         name: restarts::TABLE,

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::{migration, renewal};
 
 /// The version that this build writes. A file of a higher version is left unchanged.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// The indexes of this version. Each can be made again from its table.
 pub(super) const INDEXES: [&str; 3] = ["history_session", "sessions_session", "unread_chat"];
@@ -21,7 +21,7 @@ enum MigrationStep {
 }
 
 /// `STEPS[n]` takes a file from version `n` to `n + 1`.
-const STEPS: [MigrationStep; 7] = [
+const STEPS: [MigrationStep; 8] = [
     MigrationStep::Sql(
         r"
     CREATE TABLE inbound (
@@ -204,6 +204,11 @@ const STEPS: [MigrationStep; 7] = [
     MigrationStep::Sql("DROP INDEX inbound_marks_state; DROP INDEX outbound_marks_state;"),
     // The times of each step, the gateway's id and the term; another checksum, and one over the hashes of the keys.
     MigrationStep::Run(renewal::renew_rows),
+    // The replies that an operator has sent again, each with the new one. It was a text in the error before, which connectors write too. A
+    // table of its own, because a column cannot be added to one with corrupt rows.
+    MigrationStep::Sql(
+        "CREATE TABLE sent_again (id INTEGER PRIMARY KEY, again INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;",
+    ),
 ];
 
 /// The version of a file. 0 is an empty one.

@@ -5,6 +5,7 @@ use rusqlite::Connection;
 use super::duplicates::KeyHashes;
 use super::memory::RowKind;
 use super::row::integer;
+use super::sent_again;
 use super::transaction::SqliteTransaction;
 use super::unread;
 use crate::ledger::states::{INBOUND_ENDED, OUTBOUND_ENDED, RowCounts};
@@ -39,7 +40,7 @@ const TABLES: [SweptTable; 2] = [
         ended_from: OUTBOUND_ENDED,
         counts: |row_counts| &mut row_counts.outbound,
         excess: |expiry| expiry.excess_outbound,
-        on_delete: |_, _| Ok(()),
+        on_delete: |connection, row| sent_again::delete(connection, row.id),
     },
 ];
 

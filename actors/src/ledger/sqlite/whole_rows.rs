@@ -14,6 +14,7 @@ use super::marks::{self, INBOUND_TABLE, MARK_COLUMNS, OUTBOUND_TABLE};
 use super::outbound;
 use super::restarts;
 use super::row::{self, CorruptRow, checksum, is_damage, params, text, verify};
+use super::sent_again;
 use super::terms;
 use super::unread;
 use crate::ledger::states::{inbound_code, outbound_code};
@@ -90,6 +91,7 @@ pub(super) fn copy(old: &Connection, new: &Connection, is_cut: bool) -> rusqlite
     copy_history(old, new, &mut lost)?;
     let tables = [
         (restarts::TABLE, 0, "INSERT OR IGNORE INTO restarts VALUES (?,?)"),
+        (sent_again::TABLE, 1, "INSERT OR IGNORE INTO sent_again VALUES (?,?,?)"),
         (terms::TABLE, 2, "INSERT OR IGNORE INTO terms VALUES (?,?,?,?)"),
         ("hash_key", 1, "INSERT OR IGNORE INTO hash_key VALUES (?,?,?)"),
     ];

@@ -209,7 +209,7 @@ fn a_newer_ledger_is_refused_and_unchanged() {
     home.peek().pragma_update(None, "user_version", 99).unwrap();
     let bytes = std::fs::read(&home.path).unwrap();
     let refused = LedgerWriter::open(&home.path);
-    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 7, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 8, .. })), "{refused:?}");
     assert_eq!(std::fs::read(&home.path).unwrap(), bytes);
 }
 

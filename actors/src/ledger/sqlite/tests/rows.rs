@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::*;
 use crate::ledger::sqlite::duplicates::KeyHashes;
 use crate::ledger::sqlite::marks::key_values;
 use crate::ledger::sqlite::row::params;
-use crate::ledger::tests::{CEILING, append, interrupted, load, received, refused, settle};
+use crate::ledger::store::{Expiry, Store as _};
+use crate::ledger::tests::suite::transactions::commit;
+use crate::ledger::tests::{CEILING, append, interrupted, links, load, received, refused, settle};
 use crate::time::now_ms;
 use crate::turn::id::fresh_turn_id;
+use caduceus_contract::api::ledger::{RowId, RowState};
+use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::batch::Batch;
+use caduceus_contract::messages::ledger_control::{ReopenRow, ShowRow};
 
 #[test]
 fn a_batch_is_one_commit_and_so_is_the_end_of_a_turn() {
@@ -292,4 +299,44 @@ fn a_row_has_the_times_of_its_steps_its_gateway_and_the_process_that_wrote_it() 
     let terms: (String, i64, bool) =
         file.query_row(terms, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
     assert_eq!(terms, ("1,2".to_owned(), 1, true));
+}
+
+#[test]
+fn that_a_reply_was_sent_again_is_verified_carried_over_and_deleted_with_it() {
+    let home = Home::new();
+    let mut store = home.open_store();
+    let action = RawJson::of(&json!({"op": "send", "chat_id": "chat", "content": "answer"}));
+    for _ in 0..2 {
+        commit(&mut store, 0, &RecordOutbound { action: action.clone(), ..reply(None, OutboundState::Sending) });
+    }
+    for id in [1, 2].map(OutboundId) {
+        let dead = MarkOutbound { id, state: OutboundState::Dead, message_id: None, error: None };
+        commit(&mut store, 1, &dead);
+        let again = ReopenRow { id: RowId::Reply(id), force: false, is_stopped: false, links: links() };
+        commit(&mut store, 1, &again).unwrap();
+    }
+    let rows = |home: &Home| -> Vec<(i64, i64)> {
+        let file = home.peek();
+        let mut read = file.prepare("SELECT id, again FROM sent_again ORDER BY id").unwrap();
+        read.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    assert_eq!(rows(&home), [(1, 3), (2, 4)]);
+    // A damaged row is carried over without what is wrong of it.
+    drop(store);
+    home.peek().execute("UPDATE sent_again SET again = 9 WHERE id = 2", ()).unwrap();
+    let mut store = home.open_store();
+    while store.check_rows().unwrap() {}
+    assert_eq!(store.corrupt_rows(), 1);
+    let shown =
+        |store: &mut SqliteStore, id| commit(store, 2, &ShowRow { id: RowId::Reply(OutboundId(id)), with_text: false });
+    assert_eq!(shown(&mut store, 1).sent_again_as, Some(RowId::Reply(OutboundId(3))));
+    assert_eq!(shown(&mut store, 2).row.state, RowState::Corrupt);
+    store.opened.synced.set_damaged().unwrap();
+    drop(store);
+    let mut store = home.open_store();
+    assert!(!store.damage().is_empty(), "it was carried over");
+    assert_eq!(rows(&home), [(1, 3)]);
+    let expiry = Expiry { changed_before_ms: i64::MAX, excess_inbound: 0, excess_outbound: 0, slice: 100 };
+    store.delete_expired(&expiry).unwrap();
+    assert_eq!(rows(&home), []);
 }

@@ -18,7 +18,7 @@ fn sent_reply(inbound: Option<InboundId>, state: OutboundState) -> RecordOutboun
 }
 
 fn reopen(id: &str, force: bool) -> ReopenRow {
-    ReopenRow { id: id.parse().unwrap(), force, is_stopped: false }
+    ReopenRow { id: id.parse().unwrap(), force, is_stopped: false, links: links() }
 }
 
 fn close_of(id: &str) -> CloseRow {
@@ -133,6 +133,31 @@ pub(super) fn a_reply_is_sent_again_once_as_a_new_row_with_a_mark_if_it_may_have
         (OutboundState::Dead, 1),
     ];
     assert_eq!(counts, expected.into());
+}
+
+pub(super) fn that_a_reply_was_sent_again_is_known_whatever_a_connector_says_of_it<H: TestHome>() {
+    let home = H::new();
+    let mut store = home.open_store();
+    let refused = |id, error: &str| MarkOutbound {
+        id: OutboundId(id),
+        state: OutboundState::Refused,
+        message_id: None,
+        error: Some(error.to_owned()),
+    };
+    let row = |id: &str| id.parse::<RowId>().unwrap();
+    commit(&mut store, 0, &sent_reply(None, OutboundState::Sending));
+    commit(&mut store, 1, &refused(1, "sent again as out-9"));
+    let again = commit(&mut store, 2, &reopen("out-1", false)).unwrap();
+    assert_eq!(again.row, row("out-2"), "the words of a connector keep no reply from being sent again");
+    // And none of its words, later ones neither, make one be sent again that was.
+    commit(&mut store, 3, &refused(1, "no such chat"));
+    drop(store);
+    let mut store = home.open_store();
+    assert_eq!(commit(&mut store, 4, &reopen("out-1", true)), Err(RowRefusal::SentAgain(row("out-1"), row("out-2"))));
+    let mut show = |id: &str| commit(&mut store, 4, &ShowRow { id: row(id), with_text: false });
+    let detail = show("out-1");
+    assert_eq!((detail.error.as_deref(), detail.sent_again_as), (Some("no such chat"), Some(row("out-2"))));
+    assert_eq!(show("out-2").sent_again_as, None);
 }
 
 pub(super) fn what_is_given_up_is_refused_and_its_chat_is_notified_if_it_has_no_answer<H: TestHome>() {
