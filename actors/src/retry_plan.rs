@@ -11,7 +11,7 @@ use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
     DEAD_LETTER, ERASED, InboundRow, InboundState, OutboundId, OutboundRow, OutboundState,
 };
-use caduceus_contract::messages::ledger_control::ReopenRow;
+use caduceus_contract::messages::ledger_control::{FinishedRows, LedgerHolder, RecordRetry};
 use caduceus_contract::wire::action::Action;
 use caduceus_contract::wire::chat_command::ChatCommand;
 use caduceus_contract::wire::event::RELAY;
@@ -21,9 +21,9 @@ use caduceus_contract::wire::received_event::ReceivedEvent;
 ///
 /// # Errors
 /// [`RowRefusal`]. [`RowRefusal::Waits`] of an event that waits nowhere but in the ledger is for the dispatcher to queue.
-pub(crate) fn decide_event(order: &ReopenRow, row: &InboundRow) -> Result<(), RowRefusal> {
+pub(crate) fn decide_event(order: &RecordRetry, row: &InboundRow) -> Result<(), RowRefusal> {
     let (id, was) = (order.id, RowState::from(row.state));
-    if row.state == InboundState::Running && !order.is_stopped {
+    if row.state == InboundState::Running && order.holder == LedgerHolder::Gateway {
         return Err(RowRefusal::Runs(id, row.turn));
     }
     if !order.links.contains(&row.target.link) {
@@ -40,7 +40,7 @@ pub(crate) fn decide_event(order: &ReopenRow, row: &InboundRow) -> Result<(), Ro
         return Err(RowRefusal::Command(id));
     }
     match row.state {
-        InboundState::Done if !order.force => Err(RowRefusal::Done(id, was)),
+        InboundState::Done if order.finished == FinishedRows::Refuse => Err(RowRefusal::Done(id, was)),
         InboundState::Received
         | InboundState::Held
         | InboundState::Running
@@ -67,7 +67,7 @@ fn text_of(target: &Target, event: &str) -> Option<String> {
 /// # Errors
 /// [`RowRefusal`].
 pub(crate) fn decide_reply(
-    order: &ReopenRow,
+    order: &RecordRetry,
     row: OutboundRow,
     sent_again_as: Option<OutboundId>,
 ) -> Result<RawJson, RowRefusal> {
@@ -76,7 +76,7 @@ pub(crate) fn decide_reply(
         OutboundState::Pending | OutboundState::Sending | OutboundState::Ambiguous => {
             return Err(RowRefusal::Waits(id, was));
         }
-        OutboundState::Delivered if !order.force => return Err(RowRefusal::Done(id, was)),
+        OutboundState::Delivered if order.finished == FinishedRows::Refuse => return Err(RowRefusal::Done(id, was)),
         OutboundState::Delivered | OutboundState::Refused | OutboundState::Dead => {}
     }
     if let Some(again) = sent_again_as {
@@ -142,14 +142,15 @@ mod tests {
         }
     }
 
-    fn order(id: RowId) -> ReopenRow {
-        ReopenRow { id, force: false, is_stopped: false, links: Arc::new([LinkId::process()].into()) }
+    fn order(id: RowId) -> RecordRetry {
+        let (finished, holder) = (FinishedRows::Refuse, LedgerHolder::Gateway);
+        RecordRetry { id, finished, holder, links: Arc::new([LinkId::process()].into()) }
     }
 
     /// The refusal beside a gateway and of a file alike, or another one of each.
-    fn refusals(row: &InboundRow, force: bool) -> [Option<RowRefusal>; 2] {
-        [false, true].map(|is_stopped| {
-            let order = ReopenRow { force, is_stopped, ..order(RowId::Event(row.id)) };
+    fn refusals(row: &InboundRow, finished: FinishedRows) -> [Option<RowRefusal>; 2] {
+        [LedgerHolder::Gateway, LedgerHolder::Command].map(|holder| {
+            let order = RecordRetry { finished, holder, ..order(RowId::Event(row.id)) };
             decide_event(&order, row).err()
         })
     }
@@ -159,18 +160,18 @@ mod tests {
         let id = RowId::Event(InboundId(1));
         let ended = [InboundState::Failed, InboundState::Interrupted, InboundState::Refused, InboundState::Dead];
         for state in ended {
-            assert_eq!(refusals(&event("hi", state), false), [None, None], "{state:?}");
+            assert_eq!(refusals(&event("hi", state), FinishedRows::Refuse), [None, None], "{state:?}");
         }
         for state in [InboundState::Received, InboundState::Held] {
             let waits = Some(RowRefusal::Waits(id, state.into()));
-            assert_eq!(refusals(&event("hi", state), true), [waits.clone(), waits], "{state:?}");
+            assert_eq!(refusals(&event("hi", state), FinishedRows::Repeat), [waits.clone(), waits], "{state:?}");
         }
         let done = Some(RowRefusal::Done(id, RowState::Done));
-        assert_eq!(refusals(&event("hi", InboundState::Done), false), [done.clone(), done]);
-        assert_eq!(refusals(&event("hi", InboundState::Done), true), [None, None]);
+        assert_eq!(refusals(&event("hi", InboundState::Done), FinishedRows::Refuse), [done.clone(), done]);
+        assert_eq!(refusals(&event("hi", InboundState::Done), FinishedRows::Repeat), [None, None]);
         // Without a gateway no turn runs.
         let runs = [Some(RowRefusal::Runs(id, None)), None];
-        assert_eq!(refusals(&event("hi", InboundState::Running), false), runs);
+        assert_eq!(refusals(&event("hi", InboundState::Running), FinishedRows::Refuse), runs);
     }
 
     #[test]
@@ -191,30 +192,30 @@ mod tests {
             (letter, RowRefusal::Unreadable(id)),
             (gone, RowRefusal::NoLink(id, "relay-gone".to_owned())),
         ] {
-            for force in [false, true] {
-                assert_eq!(refusals(&row, force), [Some(refusal.clone()), Some(refusal.clone())], "{}", row.event);
+            for finished in [FinishedRows::Refuse, FinishedRows::Repeat] {
+                assert_eq!(refusals(&row, finished), [Some(refusal.clone()), Some(refusal.clone())], "{}", row.event);
             }
         }
-        assert_eq!(refusals(&event("please /stop", InboundState::Failed), false), [None, None]);
+        assert_eq!(refusals(&event("please /stop", InboundState::Failed), FinishedRows::Refuse), [None, None]);
     }
 
     #[test]
     fn a_reply_that_ended_is_sent_again_once_whether_or_not_its_link_is_configured() {
         let (id, send) = (RowId::Reply(OutboundId(1)), json!({"op": "send", "chat_id": "c", "content": "hi"}));
-        let decide = |row, again, force| decide_reply(&ReopenRow { force, ..order(id) }, row, again);
+        let decide = |row, again, finished| decide_reply(&RecordRetry { finished, ..order(id) }, row, again);
         for state in [OutboundState::Refused, OutboundState::Dead] {
-            assert_eq!(decide(reply(&send, state), None, false).unwrap().get(), send.to_string());
+            assert_eq!(decide(reply(&send, state), None, FinishedRows::Refuse).unwrap().get(), send.to_string());
         }
         for state in [OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous] {
-            assert_eq!(decide(reply(&send, state), None, true), Err(RowRefusal::Waits(id, state.into())));
+            assert_eq!(decide(reply(&send, state), None, FinishedRows::Repeat), Err(RowRefusal::Waits(id, state.into())));
         }
         let delivered = || reply(&send, OutboundState::Delivered);
-        assert_eq!(decide(delivered(), None, false), Err(RowRefusal::Done(id, RowState::Delivered)));
-        assert!(decide(delivered(), None, true).is_ok());
+        assert_eq!(decide(delivered(), None, FinishedRows::Refuse), Err(RowRefusal::Done(id, RowState::Delivered)));
+        assert!(decide(delivered(), None, FinishedRows::Repeat).is_ok());
         let (dead, again) = (|action: &Value| reply(action, OutboundState::Dead), OutboundId(7));
         let refused = Err(RowRefusal::SentAgain(id, RowId::Reply(again)));
-        assert_eq!(decide(dead(&send), Some(again), true), refused);
-        assert_eq!(decide(dead(&json!({"erased": true})), None, true), Err(RowRefusal::Erased(id)));
-        assert_eq!(decide(dead(&json!(["send"])), None, true), Err(RowRefusal::Unreadable(id)));
+        assert_eq!(decide(dead(&send), Some(again), FinishedRows::Repeat), refused);
+        assert_eq!(decide(dead(&json!({"erased": true})), None, FinishedRows::Repeat), Err(RowRefusal::Erased(id)));
+        assert_eq!(decide(dead(&json!(["send"])), None, FinishedRows::Repeat), Err(RowRefusal::Unreadable(id)));
     }
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use self::access::LedgerAccess;
 use super::contact::{CommandError, GatewaySelector, conclude_with};
 
-/// List, show, repeat and give up what the ledger holds: received messages and replies to send.
+/// List, show, repeat and drop what the ledger holds: received messages and replies to send.
 ///
 /// While a gateway runs it is asked over HTTP, and what changes something needs its token. While none holds the home, the file is opened under
 /// its lock, as a start of a gateway does; a gateway that is started meanwhile waits a second for that and then gives up with 69.
@@ -34,7 +34,7 @@ enum LedgerCommand {
     ///
     /// Refused for what waits or runs already; for what is done or delivered without --force.
     Retry(change::RetryArguments),
-    /// Give up an event or a reply that waits, was interrupted or is dead. A chat whose message is not answered is notified.
+    /// Drop an event or a reply that waits, was interrupted or is dead. A chat whose message is not answered is notified.
     ///
     /// Refused for an event whose turn runs: stop the turn first.
     Drop(change::DropArguments),

@@ -47,7 +47,7 @@ pub(crate) struct HttpLedgerPorts {
     pub(crate) control: LedgerControlPorts,
     /// Has a row sent again, by the dispatcher of its chat.
     pub(crate) retry: Port<RetryRow>,
-    /// Gives up a row, as `retry`.
+    /// Drops a row, as `retry`.
     pub(crate) drop: Port<DropRow>,
 }
 

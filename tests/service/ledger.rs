@@ -192,10 +192,10 @@ async fn what_waits_is_given_up_and_its_chat_is_notified() {
     ledger(&home, &["drop", "in-1"]).with(0).contains_text("its chat is notified");
     world.until_text("held0", "not answered").await;
     world.until("one held event", |status| status["turns"]["held"] == 1).await;
-    ledger(&home, &["drop", "in-1"]).with(1).contains_text("nothing is left to give up");
+    ledger(&home, &["drop", "in-1"]).with(1).contains_text("nothing is left to drop");
     fs::remove_file(world.path(".drain_request.json")).unwrap();
     world.until_text("held1", "default: held1").await;
-    assert_eq!(world.agent_account(None).len(), 1, "what was given up does not run");
+    assert_eq!(world.agent_account(None).len(), 1, "what was dropped does not run");
     world.until("notice and answer delivered", |status| status["ledger"]["outbound"]["delivered"] == 2).await;
     assert_eq!(rows(&home, &[]), []);
 }
@@ -301,7 +301,7 @@ async fn a_person_is_erased_while_the_gateway_runs_and_a_repeated_message_does_n
     let home = world.home().to_owned();
     assert!(is_in_a_file(&home, "canary of ann") && is_in_a_file(&home, "words of bob"));
 
-    // What waits is not erased, unless it is given up.
+    // What waits is not erased, unless it is dropped.
     say(&world, "ann", "a2", "sleep 600").await;
     world.until("a turn", |status| status["ledger"]["inbound"]["running"] == 1).await;
     let refused = ledger_with_token(&home, &["erase", "--user", "ann"]).with(1).contains_text("nothing is erased");

@@ -15,7 +15,7 @@ mod handlers; // The messages that need a few lines.
 mod interrupted; // Turns that a restart interrupted.
 mod links; // A link comes up or goes down.
 mod offering; // Records events, and processes them in order.
-mod operators; // Rows that an operator has sent again or gives up.
+mod operators; // Rows that an operator has sent again or drops.
 mod rebuilding; // Reads the queues again after a start.
 mod refusals; // Reports to chats after a drain.
 mod starting; // Starts the turn of an event that has a slot.

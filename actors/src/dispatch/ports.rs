@@ -22,7 +22,7 @@ use caduceus_contract::messages::ledger::{
     ListInbound, ListInterrupted, ListOutbound, ListRefusals, ListWaiting, MarkInbound, NoteRestart, ReadInbound,
     RecordInbound, RecordRefusalNotices, SettleTurn, WithdrawTurns,
 };
-use caduceus_contract::messages::ledger_control::{CloseRow, ReopenRow, ShowRow};
+use caduceus_contract::messages::ledger_control::{RecordDrop, RecordRetry, ShowRow};
 use caduceus_contract::messages::relay::{GetLink, ResendLinkState, SendAction};
 use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
 use caduceus_supervision::{ChildSpec, Port, StartChildren, port_set};
@@ -96,9 +96,9 @@ port_set! {
         /// Shows a row, for an operator.
         pub show: Port<ShowRow>,
         /// Makes a row wait again, for an operator.
-        pub reopen: Port<ReopenRow>,
-        /// Gives up a row, for an operator.
-        pub close: Port<CloseRow>,
+        pub retry: Port<RecordRetry>,
+        /// Drops a row, for an operator.
+        pub drop: Port<RecordDrop>,
     }
 }
 

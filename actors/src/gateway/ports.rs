@@ -42,7 +42,7 @@ pub struct GatewayPorts {
     pub ledger: LedgerControlPorts,
     /// Has a row of the ledger sent again.
     pub retry_row: Port<RetryRow>,
-    /// Gives up a row of the ledger.
+    /// Drops a row of the ledger.
     pub drop_row: Port<DropRow>,
     /// The links, that of the process first.
     pub links: Vec<LinkPort>,

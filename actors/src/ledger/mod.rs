@@ -7,7 +7,7 @@
 //! Thread, jobs and operations are for any database, behind the trait `Store`. The files of `sqlite` alone use SQLite.
 
 mod belonging; // What belongs to a person.
-mod closing;
+mod dropping;
 #[cfg(test)]
 pub(crate) mod composed;
 mod events;
@@ -16,7 +16,7 @@ mod handle;
 mod jobs;
 mod notices;
 mod operators;
-mod reopening;
+mod retrying;
 mod repeats;
 mod replies;
 mod retention;
@@ -131,8 +131,8 @@ impl<S: Store> Handler<GetLedger> for LedgerActor<S> {
 impl<S: Store> Handler<CheckLedger> for LedgerActor<S> {
     type Result = MessageResult<CheckLedger>;
 
-    fn handle(&mut self, CheckLedger { begin }: CheckLedger, _: &mut Self::Context) -> Self::Result {
-        if begin {
+    fn handle(&mut self, check: CheckLedger, _: &mut Self::Context) -> Self::Result {
+        if check == CheckLedger::Begin {
             self.writer.check_again();
         }
         MessageResult(self.writer.check())

@@ -18,7 +18,8 @@ use caduceus_contract::api::ledger_changes::{DropRowResponse, LedgerCheck, Retry
 use caduceus_contract::api::ledger_data::{ErasedPart, ExportPage, LedgerPart, Person};
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger_control::{
-    CloseRow, ClosedRow, ErasePerson, ExportRows, ListRows, ReopenRow, ReopenedRow, ShowRow,
+    DropNotice, ErasePerson, ExportRows, FinishedRows, LedgerHolder, ListRows, RecordDrop, RecordRetry, RecordedDrop,
+    RecordedRetry, ShowRow,
 };
 use caduceus_contract::profile_name::ProfileName;
 use serde_json::{Map, Value, json};
@@ -115,23 +116,24 @@ impl LedgerAccess {
                 client.post(&format!("/api/ledger/rows/{id}/retry"), &json!({"force": force})).await
             }
             Self::File(file) => {
-                let reopen = ReopenRow { id, force, is_stopped: true, links: file.links_for(id)? };
-                let ReopenedRow { was, row, state, .. } =
-                    file.ask(reopen).await?.map_err(|refusal| refused(&refusal))?;
+                let (finished, holder) = (FinishedRows::with_force(force), LedgerHolder::Command);
+                let retry = RecordRetry { id, finished, holder, links: file.links_for(id)? };
+                let RecordedRetry { was, row, state, .. } =
+                    file.ask(retry).await?.map_err(|refusal| refused(&refusal))?;
                 Ok(RetryRowResponse { ok: true, id, was, row, state, waits_for: None })
             }
         }
     }
 
-    /// Gives up a row. `notify`: its chat may get a notice.
-    pub(super) async fn drop_row(&self, id: RowId, notify: bool) -> Result<DropRowResponse, CommandError> {
+    /// Drops a row.
+    pub(super) async fn drop_row(&self, id: RowId, notice: DropNotice) -> Result<DropRowResponse, CommandError> {
         match self {
             Self::Gateway(client) => {
-                client.post(&format!("/api/ledger/rows/{id}/drop"), &json!({"notify": notify})).await
+                client.post(&format!("/api/ledger/rows/{id}/drop"), &json!({"notify": notice == DropNotice::IfUnanswered})).await
             }
             Self::File(file) => {
-                let close = CloseRow { id, is_stopped: true, process_started_ms: 0, notify };
-                let ClosedRow { was, notice } = file.ask(close).await?.map_err(|refusal| refused(&refusal))?;
+                let drop = RecordDrop { id, holder: LedgerHolder::Command, process_started_ms: 0, notice };
+                let RecordedDrop { was, notice } = file.ask(drop).await?.map_err(|refusal| refused(&refusal))?;
                 Ok(DropRowResponse { ok: true, id, was, notified: notice.is_some() })
             }
         }

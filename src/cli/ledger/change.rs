@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use caduceus_contract::api::ledger::{RowId, RowState};
 use caduceus_contract::api::ledger_changes::{DropRowResponse, RetryRowResponse, WaitsFor};
+use caduceus_contract::messages::ledger_control::DropNotice;
 
 use super::access::LedgerAccess;
 use crate::cli::contact::{CommandError, GatewaySelector};
@@ -37,7 +38,7 @@ pub(super) async fn retry(ledger: &LedgerAccess, id: RowId, force: bool) -> Resu
 }
 
 pub(super) async fn drop_row(ledger: &LedgerAccess, id: RowId) -> Result<ExitCode, CommandError> {
-    let dropped = ledger.drop_row(id, true).await?;
+    let dropped = ledger.drop_row(id, DropNotice::IfUnanswered).await?;
     print(&dropped_line(&dropped, ledger.is_file()));
     Ok(ExitCode::SUCCESS)
 }
@@ -66,7 +67,7 @@ fn dropped_line(dropped: &DropRowResponse, at_next_start: bool) -> String {
         (true, false) => "; its chat is notified",
         (false, _) => "",
     };
-    format!("{} was {} and is given up{notice}\n", dropped.id, dropped.was.word())
+    format!("{} was {} and is dropped{notice}\n", dropped.id, dropped.was.word())
 }
 
 #[cfg(test)]
@@ -98,6 +99,6 @@ mod tests {
             "out-7 was dead and is sent again at the next start of a gateway as out-9, marked as a possible repeat\n";
         assert_eq!(retried_line(&reply, true), expected);
         let dropped = DropRowResponse { ok: true, id: reply.id, was: RowState::Held, notified: true };
-        assert_eq!(dropped_line(&dropped, false), "out-7 was held and is given up; its chat is notified\n");
+        assert_eq!(dropped_line(&dropped, false), "out-7 was held and is dropped; its chat is notified\n");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::rt::time::sleep;
 use caduceus_contract::api::ledger::{RowId, RowState};
 use caduceus_contract::api::ledger_data::{ErasedPart, LedgerPart, LedgerPlace, Person};
-use caduceus_contract::messages::ledger_control::{ErasePerson, ListRows};
+use caduceus_contract::messages::ledger_control::{DropNotice, ErasePerson, ListRows};
 use caduceus_contract::profile_name::ProfileName;
 
 use super::access::LedgerAccess;
@@ -44,7 +44,7 @@ pub(super) struct ErasedPerson {
     /// Only what belongs to this profile.
     #[arg(long, value_name = "NAME", value_parser = ProfileName::parse)]
     profile: Option<ProfileName>,
-    /// Give up what waits of this person first, without a notice to its chat. A turn that runs has to be stopped.
+    /// Drop what waits of this person first, without a notice to its chat. A turn that runs has to be stopped.
     #[arg(long)]
     force: bool,
 }
@@ -57,12 +57,12 @@ pub(super) async fn run(ledger: &LedgerAccess, whom: ErasedPerson) -> Result<Exi
         let rows: Vec<_> = open.iter().take(NAMED).map(|(id, state)| format!("{id} ({})", state.word())).collect();
         let more = if open.len() > NAMED { ", …" } else { "" };
         let rows = format!("{} rows of this person wait or run: {}{more}", open.len(), rows.join(", "));
-        let hint = "wait until they are done, or give up what waits with --force";
+        let hint = "wait until they are done, or drop what waits with --force";
         return Err(CommandError::NotReached(format!("nothing is erased: {rows}; {hint}")));
     }
     for (id, _) in &open {
         // A notice would be one more reply to this person.
-        ledger.drop_row(*id, false).await?;
+        ledger.drop_row(*id, DropNotice::Never).await?;
     }
     let mut from = LedgerPlace::ERASURE;
     let mut all = ErasedPart::default();
@@ -81,7 +81,7 @@ pub(super) async fn run(ledger: &LedgerAccess, whom: ErasedPerson) -> Result<Exi
             None => break,
         }
     }
-    print(&format!("given up: {}\n{}", open.len(), lines(&all)));
+    print(&format!("dropped: {}\n{}", open.len(), lines(&all)));
     if all.open > 0 {
         let why = "not everything is erased: what is not done was left; run this again when it is";
         return Err(CommandError::NotReached(why.to_owned()));

@@ -1,4 +1,4 @@
-//! Operators have a row sent again, or give it up.
+//! Operators have a row sent again, or drop it.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{Json, Path, Payload};
 use caduceus_contract::api::ledger_changes::{DropRowResponse, RetryRowResponse};
 use caduceus_contract::messages::dispatch::{DropRow, RetryRow};
+use caduceus_contract::messages::ledger_control::{DropNotice, FinishedRows};
 use tracing::info;
 
 use super::fields;
@@ -39,7 +40,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
         .body(&[optional("force", FieldKind::Flag, "also an event that is done, and a reply that was delivered")])
         .answer(AnswerDoc::Fields(200, fields::RETRIED))
         .errors(FAILS);
-    const DROP: OperationDoc = OperationDoc::new("Gives up an event or a reply that waits, was interrupted or is dead")
+    const DROP: OperationDoc = OperationDoc::new("Drops an event or a reply that waits, was interrupted or is dead")
         .parameters(ROW)
         .body(&[optional("notify", FieldKind::Flag, "false: its chat gets no notice")])
         .answer(AnswerDoc::Fields(200, fields::DROPPED))
@@ -58,7 +59,7 @@ async fn retry(
     let id = parse_row(&id)?;
     let force = BodyFields::read(&request, payload).await?.flag("force")?.unwrap_or(false);
     info!(principal = caller.principal, row = %id, force, "row to be sent again");
-    Ok(Json(ask_within(&state.ports.ledger.retry, RetryRow { id, force }, TIMEOUT).await??))
+    Ok(Json(ask_within(&state.ports.ledger.retry, RetryRow { id, finished: FinishedRows::with_force(force) }, TIMEOUT).await??))
 }
 
 async fn drop_row(
@@ -70,6 +71,6 @@ async fn drop_row(
 ) -> Result<Json<DropRowResponse>, ApiError> {
     let id = parse_row(&id)?;
     let notify = BodyFields::read(&request, payload).await?.flag("notify")?.unwrap_or(true);
-    info!(principal = caller.principal, row = %id, notify, "row to be given up");
-    Ok(Json(ask_within(&state.ports.ledger.drop, DropRow { id, notify }, TIMEOUT).await??))
+    info!(principal = caller.principal, row = %id, notify, "row to be dropped");
+    Ok(Json(ask_within(&state.ports.ledger.drop, DropRow { id, notice: DropNotice::with_notify(notify) }, TIMEOUT).await??))
 }

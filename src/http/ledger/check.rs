@@ -29,7 +29,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
 }
 
 async fn last(state: SharedState) -> Result<Json<LedgerCheck>, ApiError> {
-    Ok(Json(ask(&state.ports.ledger.control.check, CheckLedger { begin: false }).await?))
+    Ok(Json(ask(&state.ports.ledger.control.check, CheckLedger::Show).await?))
 }
 
 async fn begin(
@@ -40,5 +40,5 @@ async fn begin(
 ) -> Result<Json<LedgerCheck>, ApiError> {
     BodyFields::read(&request, payload).await?;
     info!(principal = caller.principal, "check of the ledger requested");
-    Ok(Json(ask(&state.ports.ledger.control.check, CheckLedger { begin: true }).await?))
+    Ok(Json(ask(&state.ports.ledger.control.check, CheckLedger::Begin).await?))
 }

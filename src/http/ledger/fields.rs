@@ -104,7 +104,7 @@ pub(super) const RETRIED: &[Field] = &[
     field("waits_for", FieldKind::TextOrNull, "what it waits for, if that is known: drain or link"),
 ];
 
-/// A row that is given up.
+/// A row that is dropped.
 pub(super) const DROPPED: &[Field] =
     &[OK, ID, WAS, field("notified", FieldKind::Flag, "whether its chat gets a notice that it is not answered")];
 

@@ -29,10 +29,10 @@ async fn without_the_token_rows_are_listed_and_nothing_is_changed_or_read() {
 
     world.write("token", TOKEN);
     let token = world.path("token").display().to_string();
-    ledger(&home, &["drop", "in-1", "--token-file", &token]).with(0).contains_text("in-1 was dead and is given up");
+    ledger(&home, &["drop", "in-1", "--token-file", &token]).with(0).contains_text("in-1 was dead and is dropped");
     ledger(&home, &["show", "in-2", "--text", "--token-file", &token]).with(0).contains_text("dead1");
     let log = world.gateway().log();
-    assert!(log.contains("row to be given up") && !log.contains(TOKEN), "the log has who changed what");
+    assert!(log.contains("row to be dropped") && !log.contains(TOKEN), "the log has who changed what");
 }
 
 #[actix_web::test]
@@ -116,7 +116,7 @@ async fn each_row_is_changed_by_the_dispatcher_of_its_chat() {
     let mut ran: Vec<_> = world.agent_account(None).into_iter().map(|(_, _, text)| text).collect();
     ran.sort();
     let expected: Vec<_> = (0..EVENTS).map(|number| format!("dead{number}")).collect();
-    assert_eq!(ran, expected, "each ran once, and what was given up did not");
+    assert_eq!(ran, expected, "each ran once, and what was dropped did not");
 }
 
 #[actix_web::test]
@@ -131,9 +131,9 @@ async fn an_event_whose_link_is_gone_is_given_up_and_not_run_again() {
     ledger(&home, &["drop", "in-1"]).with(0);
     world.until("one event waits", |status| status["turns"]["awaiting_link"] == json!({"relay-gone": 1})).await;
     assert_eq!(rows(&home, &["--state", "received"]), pairs(&[("in-2", "received")]));
-    // Its notice waits for the same link, and is given up too.
+    // Its notice waits for the same link, and is dropped too.
     assert_eq!(rows(&home, &["--state", "pending"]), pairs(&[("out-1", "pending")]));
-    ledger(&home, &["drop", "out-1"]).with(0).contains_text("out-1 was pending and is given up");
+    ledger(&home, &["drop", "out-1"]).with(0).contains_text("out-1 was pending and is dropped");
     assert_eq!(rows(&home, &[]), pairs(&[("in-2", "received")]));
 }
 
@@ -179,12 +179,12 @@ async fn what_waits_of_a_person_is_given_up_and_erased_at_once_with_force() {
     ledger_with_token(&home, &["erase", "--user", "u1"]).with(1).contains_text("in-1 (held), in-2 (held)");
     ledger_with_token(&home, &["erase", "--user", "u1", "--platform", "telegram", "--force"])
         .with(0)
-        .contains_text("given up: 0");
+        .contains_text("dropped: 0");
     ledger_with_token(&home, &["erase", "--user", "u1", "--profile", "work", "--force"])
         .with(0)
         .contains_text("erased: 0 events");
     let erased = ledger_with_token(&home, &["erase", "--user", "u1", "--force"]).with(0);
-    assert!(erased.output.contains("given up: 2") && erased.output.contains("erased: 2 events"), "{erased:?}");
+    assert!(erased.output.contains("dropped: 2") && erased.output.contains("erased: 2 events"), "{erased:?}");
     world.until("none held", |status| status["turns"]["held"] == 0).await;
     // The ids of the chats are keys, and stay.
     assert!(!is_in_a_file(&home, "\"text\":\"canary-of-the-person"));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ledger::{RowId, RowState};
 use crate::turn_id::TurnId;
 
-/// Why a row is neither sent again nor given up. In every case it is as before.
+/// Why a row is neither sent again nor dropped. In every case it is as before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowRefusal {
     /// It waits, so it runs or is sent without a request.
@@ -20,11 +20,11 @@ pub enum RowRefusal {
     /// It was answered, or delivered.
     #[error("{0} is {word}; with force it is repeated, and the chat may get a second answer", word = .1.word())]
     Done(RowId, RowState),
-    /// It waits for nothing, so there is nothing to give up.
-    #[error("{0} is {word}: nothing is left to give up", word = .1.word())]
+    /// It waits for nothing, so there is nothing to drop.
+    #[error("{0} is {word}: nothing is left to drop", word = .1.word())]
     Ended(RowId, RowState),
     /// It is a frame or an action that cannot be read.
-    #[error("what {0} says cannot be read: it can be given up, and not be repeated")]
+    #[error("what {0} says cannot be read: it can be dropped, and not be repeated")]
     Unreadable(RowId),
     /// It is a command to the gateway, such as `/stop`.
     #[error("{0} is a command to the gateway, which is not repeated")]
@@ -76,7 +76,7 @@ pub enum WaitsFor {
 pub struct DropRowResponse {
     /// True.
     pub ok: bool,
-    /// The row that is given up.
+    /// The row that is dropped.
     pub id: RowId,
     /// Its state before.
     pub was: RowState,

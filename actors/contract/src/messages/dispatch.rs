@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::Message;
 use serde::Serialize;
 
+use crate::messages::ledger_control::{DropNotice, FinishedRows};
 use crate::api::ledger::RowId;
 use crate::api::ledger_changes::{DropRowResponse, RetryRowResponse, RowRefusal};
 use crate::json::RawJson;
@@ -89,17 +90,17 @@ pub struct RetryRow {
     /// The row.
     pub id: RowId,
     /// Also an event that is done, and a reply that was delivered.
-    pub force: bool,
+    pub finished: FinishedRows,
 }
 
-/// Gives up an event or a reply that waits, was interrupted or is dead. As [`RetryRow`].
+/// Drops an event or a reply that waits, was interrupted or is dead. As [`RetryRow`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<DropRowResponse, RowError>")]
 pub struct DropRow {
     /// The row.
     pub id: RowId,
     /// Whether its chat may get a notice that its message is not answered.
-    pub notify: bool,
+    pub notice: DropNotice,
 }
 
 /// Why a dispatcher has not carried out [`RetryRow`] or [`DropRow`].

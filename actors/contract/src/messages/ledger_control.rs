@@ -60,25 +60,68 @@ pub struct ShowRow {
     pub with_text: bool,
 }
 
+/// Who has the ledger open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerHolder {
+    /// A gateway: what is marked as running or as being sent may be.
+    Gateway,
+    /// A command, while no gateway runs: nothing runs and nothing is being sent, whatever the rows say.
+    Command,
+}
+
+/// What a retry does with an event that is done, and with a reply that was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishedRows {
+    /// It is refused: the chat has its answer.
+    Refuse,
+    /// It is repeated, as an operator has asked for by force.
+    Repeat,
+}
+
+impl FinishedRows {
+    /// By the flag of a request.
+    #[must_use]
+    pub fn with_force(force: bool) -> Self {
+        if force { Self::Repeat } else { Self::Refuse }
+    }
+}
+
+/// Whether the chat of a row that is dropped may get a notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropNotice {
+    /// It gets one if its message was acknowledged and has no answer.
+    IfUnanswered,
+    /// It gets none.
+    Never,
+}
+
+impl DropNotice {
+    /// By the flag of a request.
+    #[must_use]
+    pub fn with_notify(notify: bool) -> Self {
+        if notify { Self::IfUnanswered } else { Self::Never }
+    }
+}
+
 /// Makes an event that has ended wait again, or records a reply again that was given up or refused. While a gateway runs, only its dispatcher
 /// sends it, which has what runs and waits.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "Result<Result<ReopenedRow, RowRefusal>, LedgerError>")]
-pub struct ReopenRow {
+#[rtype(result = "Result<Result<RecordedRetry, RowRefusal>, LedgerError>")]
+pub struct RecordRetry {
     /// The row.
     pub id: RowId,
-    /// Also an event that is done, and a reply that was delivered.
-    pub force: bool,
-    /// No gateway runs: an event that is marked as running does not.
-    pub is_stopped: bool,
+    /// What becomes of an event that is done, and of a reply that was delivered.
+    pub finished: FinishedRows,
+    /// Who has the ledger.
+    pub holder: LedgerHolder,
     /// The links that are configured: an event of another one could not be answered. A reply is not asked for its link, because it is given up
     /// by its age.
     pub links: Arc<BTreeSet<LinkId>>,
 }
 
-/// Answer to [`ReopenRow`].
+/// Answer to [`RecordRetry`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReopenedRow {
+pub struct RecordedRetry {
     /// The state before.
     pub was: RowState,
     /// The row that waits: the event, or a new row of the reply.
@@ -89,24 +132,24 @@ pub struct ReopenedRow {
     pub link: LinkId,
 }
 
-/// Gives up a row that waits, was interrupted or is dead: it is refused from then on. If its message was acknowledged and its chat has no
+/// Drops a row that waits, was interrupted or is dead: it is refused from then on. If its message was acknowledged and its chat has no
 /// answer, a notice to the chat is recorded with it, unless none is wanted. While a gateway runs, only its dispatcher sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
-#[rtype(result = "Result<Result<ClosedRow, RowRefusal>, LedgerError>")]
-pub struct CloseRow {
+#[rtype(result = "Result<Result<RecordedDrop, RowRefusal>, LedgerError>")]
+pub struct RecordDrop {
     /// The row.
     pub id: RowId,
-    /// No gateway runs: an event that is marked as running does not, and no reply is being sent.
-    pub is_stopped: bool,
+    /// Who has the ledger.
+    pub holder: LedgerHolder,
     /// A reply that was recorded before this, in milliseconds since 1970, is not being sent by this process.
     pub process_started_ms: i64,
     /// Whether its chat may get a notice.
-    pub notify: bool,
+    pub notice: DropNotice,
 }
 
-/// Answer to [`CloseRow`].
+/// Answer to [`RecordDrop`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClosedRow {
+pub struct RecordedDrop {
     /// The state before.
     pub was: RowState,
     /// The link of the notice to its chat, if there is one.
@@ -116,9 +159,11 @@ pub struct ClosedRow {
 /// The check of all rows and of the structure of the file, which runs in the background after each start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "LedgerCheck")]
-pub struct CheckLedger {
-    /// Whether to begin one, unless one runs.
-    pub begin: bool,
+pub enum CheckLedger {
+    /// Shows the last one, or the one that runs.
+    Show,
+    /// Begins one, unless one runs.
+    Begin,
 }
 
 /// One page of all rows with their texts: events, replies, conversations.

@@ -1,7 +1,7 @@
-//! An operator has a row of the ledger sent again, or gives it up.
+//! An operator has a row of the ledger sent again, or drops it.
 //!
 //! Only the dispatcher of its chat can decide whether an event waits or runs, and only the first one sends replies again. So the plan and the
-//! ledger change one after the other here: what leaves the plan and is not given up in the ledger comes back, and what the ledger has
+//! ledger change one after the other here: what leaves the plan and is not dropped in the ledger comes back, and what the ledger has
 //! waiting is in the plan. An answer of the ledger that comes too late for the operator is applied all the same: what waits in the ledger since
 //! then would otherwise wait for the next start, or the next time its link comes up.
 
@@ -21,7 +21,7 @@ use caduceus_contract::api::ledger_changes::{DropRowResponse, RetryRowResponse, 
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::{DropRow, RetryRow, RowError};
 use caduceus_contract::messages::ledger::{InboundId, InboundRow, LedgerError, ReadInbound};
-use caduceus_contract::messages::ledger_control::{CloseRow, ClosedRow, ReopenRow, ReopenedRow, ShowRow};
+use caduceus_contract::messages::ledger_control::{LedgerHolder, RecordDrop, RecordRetry, RecordedDrop, RecordedRetry, ShowRow};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{AskError, ResponseFuture};
 
@@ -33,7 +33,7 @@ type Reply<T> = oneshot::Sender<Result<T, RowError>>;
 #[derive(Message)]
 #[rtype(result = "()")]
 struct EventToRetry {
-    order: ReopenRow,
+    order: RecordRetry,
     row: LedgerAnswer<InboundRow>,
     reply: Reply<RetryRowResponse>,
 }
@@ -41,22 +41,22 @@ struct EventToRetry {
 /// An event waits again in the ledger, or was refused.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct EventReopened {
+struct EventRetried {
     event: EventPlace,
-    reopened: LedgerAnswer<Result<ReopenedRow, RowRefusal>>,
+    retried: LedgerAnswer<Result<RecordedRetry, RowRefusal>>,
     reply: Reply<RetryRowResponse>,
 }
 
 /// A reply is recorded again, or was refused.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct ReplyReopened {
+struct ReplyRetried {
     id: RowId,
-    reopened: LedgerAnswer<Result<ReopenedRow, RowRefusal>>,
+    retried: LedgerAnswer<Result<RecordedRetry, RowRefusal>>,
     reply: Reply<RetryRowResponse>,
 }
 
-/// The ledger has answered with the event that is to be given up.
+/// The ledger has answered with the event that is to be dropped.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct EventToDrop {
@@ -65,7 +65,7 @@ struct EventToDrop {
     reply: Reply<DropRowResponse>,
 }
 
-/// The ledger has answered with the reply that is to be given up.
+/// The ledger has answered with the reply that is to be dropped.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct ReplyToDrop {
@@ -74,14 +74,14 @@ struct ReplyToDrop {
     reply: Reply<DropRowResponse>,
 }
 
-/// A row is given up in the ledger, or was refused.
+/// A row is dropped in the ledger, or was refused.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct RowClosed {
+struct RowDropped {
     id: RowId,
     /// Where the event waited before.
     from: Option<(EventPlace, WaitingPlace)>,
-    closed: LedgerAnswer<Result<ClosedRow, RowRefusal>>,
+    dropped: LedgerAnswer<Result<RecordedDrop, RowRefusal>>,
     reply: Reply<DropRowResponse>,
 }
 
@@ -144,7 +144,7 @@ impl DispatchActor {
     /// Decides about an event that is to run again. `Ok(None)`: the ledger is asked.
     fn retry_event(
         &mut self,
-        order: &ReopenRow,
+        order: &RecordRetry,
         row: &InboundRow,
         ctx: &mut Context<Self>,
     ) -> Result<Option<RetryRowResponse>, RowError> {
@@ -165,9 +165,9 @@ impl DispatchActor {
     }
 
     /// The same request for the ledger.
-    fn reopening(&self, RetryRow { id, force }: RetryRow) -> ReopenRow {
+    fn retrying(&self, RetryRow { id, finished }: RetryRow) -> RecordRetry {
         let links = Arc::new(self.ports.links.keys().cloned().collect());
-        ReopenRow { id, force, is_stopped: false, links }
+        RecordRetry { id, finished, holder: LedgerHolder::Gateway, links }
     }
 
     /// Queues an event that waits in the ledger, in order of arrival, as a start of the gateway does.
@@ -196,7 +196,7 @@ impl DispatchActor {
         }
     }
 
-    /// Takes an event that waits out of its queue, before it is given up. `Ok(None)`: it waits nowhere.
+    /// Takes an event that waits out of its queue, before it is dropped. `Ok(None)`: it waits nowhere.
     fn take_waiting(&mut self, row: &InboundRow) -> Result<Option<(EventPlace, WaitingPlace)>, RowError> {
         self.check_share(row)?;
         let event = EventPlace::of(row);
@@ -212,7 +212,7 @@ impl DispatchActor {
         Ok(place.map(|place| (event, place)))
     }
 
-    /// An event that was not given up waits as before.
+    /// An event that was not dropped waits as before.
     fn put_back(&mut self, event: EventPlace, place: &WaitingPlace, ctx: &mut Context<Self>) {
         let EventPlace { id, session, link } = event;
         match place {
@@ -224,16 +224,16 @@ impl DispatchActor {
         }
     }
 
-    fn close_row(
+    fn record_drop(
         &mut self,
-        DropRow { id, notify }: DropRow,
+        DropRow { id, notice }: DropRow,
         from: Option<(EventPlace, WaitingPlace)>,
         reply: Reply<DropRowResponse>,
     ) {
         let process_started_ms = self.settings.fixed.process_started_ms;
-        let close = CloseRow { id, is_stopped: false, process_started_ms, notify };
-        let closed = self.ports.ledger.close.ask(close, HELD);
-        self.tasks.notify(async move { RowClosed { closed: closed.await, id, from, reply } });
+        let drop = RecordDrop { id, holder: LedgerHolder::Gateway, process_started_ms, notice };
+        let dropped = self.ports.ledger.drop.ask(drop, HELD);
+        self.tasks.notify(async move { RowDropped { dropped: dropped.await, id, from, reply } });
     }
 }
 
@@ -244,7 +244,7 @@ impl Handler<RetryRow> for DispatchActor {
         let (reply, answer) = oneshot::channel();
         match order.id {
             RowId::Event(id) => {
-                let order = self.reopening(order);
+                let order = self.retrying(order);
                 let row = self.ports.ledger.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
                 self.tasks.notify(async move { EventToRetry { row: row.await, order, reply } });
             }
@@ -252,9 +252,9 @@ impl Handler<RetryRow> for DispatchActor {
                 return ResponseFuture::ready(Err(RowError::OtherDispatcher));
             }
             RowId::Reply(_) => {
-                let reopen = self.reopening(order);
-                let reopened = self.ports.ledger.reopen.ask(reopen, HELD);
-                self.tasks.notify(async move { ReplyReopened { reopened: reopened.await, id: order.id, reply } });
+                let retry = self.retrying(order);
+                let retried = self.ports.ledger.retry.ask(retry, HELD);
+                self.tasks.notify(async move { ReplyRetried { retried: retried.await, id: order.id, reply } });
             }
         }
         response(answer)
@@ -274,25 +274,25 @@ impl Handler<EventToRetry> for DispatchActor {
             Ok((_, Some(response))) => return respond(reply, Ok(response)),
             Err(error) => return respond(reply, Err(error)),
         };
-        let reopened = self.ports.ledger.reopen.ask(order, HELD);
-        self.tasks.notify(async move { EventReopened { reopened: reopened.await, event, reply } });
+        let retried = self.ports.ledger.retry.ask(order, HELD);
+        self.tasks.notify(async move { EventRetried { retried: retried.await, event, reply } });
     }
 }
 
-impl Handler<EventReopened> for DispatchActor {
+impl Handler<EventRetried> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, EventReopened { event, reopened, reply }: EventReopened, ctx: &mut Self::Context) {
-        let response = carried_out(reopened).map(|reopened| self.queue_again(&event, reopened.was, ctx));
+    fn handle(&mut self, EventRetried { event, retried, reply }: EventRetried, ctx: &mut Self::Context) {
+        let response = carried_out(retried).map(|retried| self.queue_again(&event, retried.was, ctx));
         respond(reply, response);
     }
 }
 
-impl Handler<ReplyReopened> for DispatchActor {
+impl Handler<ReplyRetried> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, ReplyReopened { id, reopened, reply }: ReplyReopened, _: &mut Self::Context) {
-        let response = carried_out(reopened).map(|ReopenedRow { was, row, state, link }| {
+    fn handle(&mut self, ReplyRetried { id, retried, reply }: ReplyRetried, _: &mut Self::Context) {
+        let response = carried_out(retried).map(|RecordedRetry { was, row, state, link }| {
             info!(row = %id, again = %row, "reply sent again on request of an operator");
             let waits_for = self.waits_for(false, &link);
             self.resend_replies(link);
@@ -329,7 +329,7 @@ impl Handler<EventToDrop> for DispatchActor {
 
     fn handle(&mut self, EventToDrop { order, row, reply }: EventToDrop, _: &mut Self::Context) {
         match answered(row).and_then(|row| self.take_waiting(&row)) {
-            Ok(from) => self.close_row(order, from, reply),
+            Ok(from) => self.record_drop(order, from, reply),
             Err(error) => respond(reply, Err(error)),
         }
     }
@@ -343,19 +343,19 @@ impl Handler<ReplyToDrop> for DispatchActor {
         let may_be_sent = answered(row)
             .map(|detail| detail.row.link.is_some_and(|link| self.links.is_resending(&LinkId(link.into()))));
         match may_be_sent {
-            Ok(false) => self.close_row(order, None, reply),
+            Ok(false) => self.record_drop(order, None, reply),
             Ok(true) => respond(reply, Err(RowError::NotNow)),
             Err(error) => respond(reply, Err(error)),
         }
     }
 }
 
-impl Handler<RowClosed> for DispatchActor {
+impl Handler<RowDropped> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, RowClosed { id, from, closed, reply }: RowClosed, ctx: &mut Self::Context) {
-        let response = carried_out(closed).map(|ClosedRow { was, notice }| {
-            info!(row = %id, was = was.word(), "row given up on request of an operator");
+    fn handle(&mut self, RowDropped { id, from, dropped, reply }: RowDropped, ctx: &mut Self::Context) {
+        let response = carried_out(dropped).map(|RecordedDrop { was, notice }| {
+            info!(row = %id, was = was.word(), "row dropped on request of an operator");
             let notified = notice.is_some();
             if let Some(link) = notice {
                 self.ports.outbox.report_pending(None, link);

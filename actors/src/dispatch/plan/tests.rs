@@ -4,7 +4,7 @@ mod backlog; // Many events that wait, several links, and which is next.
 mod beginning; // Events that take a slot while they are recorded.
 mod model; // Random events, checked against a simple model.
 mod sharing; // Several dispatchers, and the slots that they share.
-mod withdrawing; // Events that an operator gives up or has run again.
+mod withdrawing; // Events that an operator drops or has run again.
 
 use std::collections::BTreeMap;
 

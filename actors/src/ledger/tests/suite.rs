@@ -29,8 +29,8 @@ macro_rules! suite_on {
                 what_is_no_event_or_was_erased_does_not_run
                 a_reply_is_sent_again_once_as_a_new_row_with_a_mark_if_it_may_have_arrived
                 that_a_reply_was_sent_again_is_known_whatever_a_connector_says_of_it
-                what_is_given_up_is_refused_and_its_chat_is_notified_if_it_has_no_answer
-                a_reply_that_is_being_sent_or_whose_turn_runs_is_not_given_up
+                what_is_dropped_is_refused_and_its_chat_is_notified_if_it_has_no_answer
+                a_reply_that_is_being_sent_or_whose_turn_runs_is_not_dropped
             }
             conversations {
                 a_session_keeps_its_last_entries_and_those_of_others_stay

@@ -1,4 +1,4 @@
-//! Events that an operator gives up or has run again.
+//! Events that an operator drops or has run again.
 
 use super::*;
 

@@ -16,7 +16,7 @@ use crate::turn::id::fresh_turn_id;
 use caduceus_contract::api::ledger::{RowId, RowState};
 use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::batch::Batch;
-use caduceus_contract::messages::ledger_control::{ReopenRow, ShowRow};
+use caduceus_contract::messages::ledger_control::{FinishedRows, LedgerHolder, RecordRetry, ShowRow};
 
 #[test]
 fn a_batch_is_one_commit_and_so_is_the_end_of_a_turn() {
@@ -312,7 +312,7 @@ fn that_a_reply_was_sent_again_is_verified_carried_over_and_deleted_with_it() {
     for id in [1, 2].map(OutboundId) {
         let dead = MarkOutbound { id, state: OutboundState::Dead, message_id: None, error: None };
         commit(&mut store, 1, &dead);
-        let again = ReopenRow { id: RowId::Reply(id), force: false, is_stopped: false, links: links() };
+        let again = RecordRetry { id: RowId::Reply(id), finished: FinishedRows::Refuse, holder: LedgerHolder::Gateway, links: links() };
         commit(&mut store, 1, &again).unwrap();
     }
     let rows = |home: &Home| -> Vec<(i64, i64)> {

@@ -1,4 +1,4 @@
-//! An operator has a row sent again, or gives it up.
+//! An operator has a row sent again, or drops it.
 
 use super::transactions::{commit, events};
 use super::*;
@@ -17,12 +17,13 @@ fn sent_reply(inbound: Option<InboundId>, state: OutboundState) -> RecordOutboun
     RecordOutbound { action, ..reply(inbound, state) }
 }
 
-fn reopen(id: &str, force: bool) -> ReopenRow {
-    ReopenRow { id: id.parse().unwrap(), force, is_stopped: false, links: links() }
+fn retry(id: &str, finished: FinishedRows) -> RecordRetry {
+    RecordRetry { id: id.parse().unwrap(), finished, holder: LedgerHolder::Gateway, links: links() }
 }
 
-fn close_of(id: &str) -> CloseRow {
-    CloseRow { id: id.parse().unwrap(), is_stopped: false, process_started_ms: 0, notify: true }
+fn drop_of(id: &str) -> RecordDrop {
+    let (holder, notice) = (LedgerHolder::Gateway, DropNotice::IfUnanswered);
+    RecordDrop { id: id.parse().unwrap(), holder, process_started_ms: 0, notice }
 }
 
 fn reply_states<S: Store>(store: &mut S) -> Vec<String> {
@@ -38,8 +39,8 @@ pub(super) fn an_event_that_ended_waits_again_and_one_that_waits_runs_or_is_done
     let ended = [InboundState::Failed, InboundState::Interrupted, InboundState::Refused, InboundState::Dead];
     for (number, state) in (1..).zip(ended) {
         commit(&mut store, 0, &message(number, state));
-        let reopened = commit(&mut store, 1, &reopen(&format!("in-{number}"), false)).unwrap();
-        assert_eq!((reopened.was, reopened.state), (state.into(), RowState::Received));
+        let retried = commit(&mut store, 1, &retry(&format!("in-{number}"), FinishedRows::Refuse)).unwrap();
+        assert_eq!((retried.was, retried.state), (state.into(), RowState::Received));
     }
     let running = Some(uuid::Uuid::from_u128(5).into());
     commit(&mut store, 0, &RecordInbound { turn: running, ..message(5, InboundState::Running) });
@@ -51,11 +52,11 @@ pub(super) fn an_event_that_ended_waits_again_and_one_that_waits_runs_or_is_done
         ("in-6", RowRefusal::Waits("in-6".parse().unwrap(), RowState::Held)),
         ("in-7", RowRefusal::Done("in-7".parse().unwrap(), RowState::Done)),
     ] {
-        assert_eq!(commit(&mut store, 1, &reopen(id, false)), Err(refusal));
+        assert_eq!(commit(&mut store, 1, &retry(id, FinishedRows::Refuse)), Err(refusal));
     }
-    assert_eq!(commit(&mut store, 1, &reopen("in-7", true)).unwrap().was, RowState::Done);
+    assert_eq!(commit(&mut store, 1, &retry("in-7", FinishedRows::Repeat)).unwrap().was, RowState::Done);
     // Without a gateway no turn runs.
-    let stopped = ReopenRow { is_stopped: true, ..reopen("in-5", false) };
+    let stopped = RecordRetry { holder: LedgerHolder::Command, ..retry("in-5", FinishedRows::Refuse) };
     assert_eq!(commit(&mut store, 1, &stopped).unwrap().was, RowState::Running);
     drop(store);
     let writer = home.open();
@@ -76,10 +77,10 @@ pub(super) fn what_is_no_event_or_was_erased_does_not_run<H: TestHome>() {
     let erased = RawJson::try_from(ERASED.to_owned()).unwrap();
     commit(&mut store, 0, &RecordInbound { event: erased, ..message(2, InboundState::Done) });
     let ids = ["in-1", "in-2"].map(|id| id.parse::<RowId>().unwrap());
-    assert_eq!(commit(&mut store, 1, &reopen("in-1", true)), Err(RowRefusal::Unreadable(ids[0])));
-    assert_eq!(commit(&mut store, 1, &reopen("in-2", true)), Err(RowRefusal::Erased(ids[1])));
+    assert_eq!(commit(&mut store, 1, &retry("in-1", FinishedRows::Repeat)), Err(RowRefusal::Unreadable(ids[0])));
+    assert_eq!(commit(&mut store, 1, &retry("in-2", FinishedRows::Repeat)), Err(RowRefusal::Erased(ids[1])));
     // A dead letter has no chat that could be notified.
-    assert_eq!(commit(&mut store, 1, &close_of("in-1")), Ok(ClosedRow { was: RowState::Dead, notice: None }));
+    assert_eq!(commit(&mut store, 1, &drop_of("in-1")), Ok(RecordedDrop { was: RowState::Dead, notice: None }));
     assert_eq!(reply_states(&mut store), [""; 0]);
 }
 
@@ -94,17 +95,17 @@ pub(super) fn a_reply_is_sent_again_once_as_a_new_row_with_a_mark_if_it_may_have
         commit(&mut store, 1, &MarkOutbound { id: OutboundId(id), state, message_id: None, error: None });
     }
     let row = |id: &str| id.parse::<RowId>().unwrap();
-    let never_sent = commit(&mut store, 2, &reopen("out-1", false)).unwrap();
+    let never_sent = commit(&mut store, 2, &retry("out-1", FinishedRows::Refuse)).unwrap();
     assert_eq!((never_sent.row, never_sent.state), (row("out-5"), RowState::Pending));
-    let maybe_sent = commit(&mut store, 2, &reopen("out-2", false)).unwrap();
+    let maybe_sent = commit(&mut store, 2, &retry("out-2", FinishedRows::Refuse)).unwrap();
     assert_eq!((maybe_sent.row, maybe_sent.state), (row("out-6"), RowState::Ambiguous));
-    assert_eq!(commit(&mut store, 2, &reopen("out-1", true)), Err(RowRefusal::SentAgain(row("out-1"), row("out-5"))));
-    assert_eq!(commit(&mut store, 2, &reopen("out-3", true)), Err(RowRefusal::Waits(row("out-3"), RowState::Pending)));
+    assert_eq!(commit(&mut store, 2, &retry("out-1", FinishedRows::Repeat)), Err(RowRefusal::SentAgain(row("out-1"), row("out-5"))));
+    assert_eq!(commit(&mut store, 2, &retry("out-3", FinishedRows::Repeat)), Err(RowRefusal::Waits(row("out-3"), RowState::Pending)));
     assert_eq!(
-        commit(&mut store, 2, &reopen("out-4", false)),
+        commit(&mut store, 2, &retry("out-4", FinishedRows::Refuse)),
         Err(RowRefusal::Done(row("out-4"), RowState::Delivered))
     );
-    assert_eq!(commit(&mut store, 2, &reopen("out-4", true)).unwrap().state, RowState::Ambiguous);
+    assert_eq!(commit(&mut store, 2, &retry("out-4", FinishedRows::Repeat)).unwrap().state, RowState::Ambiguous);
     let states = [
         "out-1 refused",
         "out-2 refused",
@@ -147,20 +148,20 @@ pub(super) fn that_a_reply_was_sent_again_is_known_whatever_a_connector_says_of_
     let row = |id: &str| id.parse::<RowId>().unwrap();
     commit(&mut store, 0, &sent_reply(None, OutboundState::Sending));
     commit(&mut store, 1, &refused(1, "sent again as out-9"));
-    let again = commit(&mut store, 2, &reopen("out-1", false)).unwrap();
+    let again = commit(&mut store, 2, &retry("out-1", FinishedRows::Refuse)).unwrap();
     assert_eq!(again.row, row("out-2"), "the words of a connector keep no reply from being sent again");
     // And none of its words, later ones neither, make one be sent again that was.
     commit(&mut store, 3, &refused(1, "no such chat"));
     drop(store);
     let mut store = home.open_store();
-    assert_eq!(commit(&mut store, 4, &reopen("out-1", true)), Err(RowRefusal::SentAgain(row("out-1"), row("out-2"))));
+    assert_eq!(commit(&mut store, 4, &retry("out-1", FinishedRows::Repeat)), Err(RowRefusal::SentAgain(row("out-1"), row("out-2"))));
     let mut show = |id: &str| commit(&mut store, 4, &ShowRow { id: row(id), with_text: false });
     let detail = show("out-1");
     assert_eq!((detail.error.as_deref(), detail.sent_again_as), (Some("no such chat"), Some(row("out-2"))));
     assert_eq!(show("out-2").sent_again_as, None);
 }
 
-pub(super) fn what_is_given_up_is_refused_and_its_chat_is_notified_if_it_has_no_answer<H: TestHome>() {
+pub(super) fn what_is_dropped_is_refused_and_its_chat_is_notified_if_it_has_no_answer<H: TestHome>() {
     let home = H::new();
     let mut store = home.open_store();
     let waiting = [InboundState::Received, InboundState::Held, InboundState::Interrupted];
@@ -169,17 +170,17 @@ pub(super) fn what_is_given_up_is_refused_and_its_chat_is_notified_if_it_has_no_
     }
     commit(&mut store, 0, &message(6, InboundState::Running));
     for (id, is_notified) in [("in-1", true), ("in-2", true), ("in-3", true), ("in-4", false)] {
-        assert_eq!(commit(&mut store, 1, &close_of(id)).unwrap().notice.is_some(), is_notified, "{id}");
+        assert_eq!(commit(&mut store, 1, &drop_of(id)).unwrap().notice.is_some(), is_notified, "{id}");
     }
     let row = |id: &str| id.parse::<RowId>().unwrap();
-    assert_eq!(commit(&mut store, 1, &close_of("in-1")), Err(RowRefusal::Ended(row("in-1"), RowState::Refused)));
-    assert_eq!(commit(&mut store, 1, &close_of("in-5")), Err(RowRefusal::Ended(row("in-5"), RowState::Done)));
-    assert_eq!(commit(&mut store, 1, &close_of("in-6")), Err(RowRefusal::Runs(row("in-6"), None)));
-    let stopped = CloseRow { is_stopped: true, ..close_of("in-6") };
+    assert_eq!(commit(&mut store, 1, &drop_of("in-1")), Err(RowRefusal::Ended(row("in-1"), RowState::Refused)));
+    assert_eq!(commit(&mut store, 1, &drop_of("in-5")), Err(RowRefusal::Ended(row("in-5"), RowState::Done)));
+    assert_eq!(commit(&mut store, 1, &drop_of("in-6")), Err(RowRefusal::Runs(row("in-6"), None)));
+    let stopped = RecordDrop { holder: LedgerHolder::Command, ..drop_of("in-6") };
     assert!(commit(&mut store, 1, &stopped).unwrap().notice.is_some());
     commit(&mut store, 0, &message(7, InboundState::Held));
-    let silent = CloseRow { notify: false, ..close_of("in-7") };
-    assert_eq!(commit(&mut store, 1, &silent), Ok(ClosedRow { was: RowState::Held, notice: None }));
+    let silent = RecordDrop { notice: DropNotice::Never, ..drop_of("in-7") };
+    assert_eq!(commit(&mut store, 1, &silent), Ok(RecordedDrop { was: RowState::Held, notice: None }));
     let notices = commit(&mut store, 2, &ListOutbound { states: vec![OutboundState::Pending], after: None, limit: 9 });
     assert_eq!(notices.len(), 4);
     assert!(notices.iter().all(|notice| notice.action.contains("not answered") && notice.target.chat_id == "chat"));
@@ -191,7 +192,7 @@ pub(super) fn what_is_given_up_is_refused_and_its_chat_is_notified_if_it_has_no_
     assert_eq!(state, InboundState::Refused);
 }
 
-pub(super) fn a_reply_that_is_being_sent_or_whose_turn_runs_is_not_given_up<H: TestHome>() {
+pub(super) fn a_reply_that_is_being_sent_or_whose_turn_runs_is_not_dropped<H: TestHome>() {
     let home = H::new();
     let mut store = home.open_store();
     commit(&mut store, 0, &message(1, InboundState::Done));
@@ -201,13 +202,13 @@ pub(super) fn a_reply_that_is_being_sent_or_whose_turn_runs_is_not_given_up<H: T
     commit(&mut store, 1_000, &sent_reply(Some(InboundId(1)), OutboundState::Pending));
     commit(&mut store, 1_000, &sent_reply(Some(InboundId(99)), OutboundState::Pending));
     let row = |id: &str| id.parse::<RowId>().unwrap();
-    let started_at = |process_started_ms| CloseRow { process_started_ms, ..close_of("out-1") };
+    let started_at = |process_started_ms| RecordDrop { process_started_ms, ..drop_of("out-1") };
     assert_eq!(commit(&mut store, 2_000, &started_at(1_000)), Err(RowRefusal::BeingSent(row("out-1"))));
     assert_eq!(commit(&mut store, 2_000, &started_at(1_001)).unwrap().was, RowState::Sending);
-    assert_eq!(commit(&mut store, 2_000, &close_of("out-2")), Err(RowRefusal::Runs(row("out-2"), None)));
+    assert_eq!(commit(&mut store, 2_000, &drop_of("out-2")), Err(RowRefusal::Runs(row("out-2"), None)));
     for id in ["out-3", "out-4"] {
-        assert_eq!(commit(&mut store, 2_000, &close_of(id)), Ok(ClosedRow { was: RowState::Pending, notice: None }));
+        assert_eq!(commit(&mut store, 2_000, &drop_of(id)), Ok(RecordedDrop { was: RowState::Pending, notice: None }));
     }
-    assert_eq!(commit(&mut store, 2_000, &close_of("out-3")), Err(RowRefusal::Ended(row("out-3"), RowState::Refused)));
+    assert_eq!(commit(&mut store, 2_000, &drop_of("out-3")), Err(RowRefusal::Ended(row("out-3"), RowState::Refused)));
     assert_eq!(reply_states(&mut store), ["out-1 refused", "out-2 pending", "out-3 refused", "out-4 refused"]);
 }

@@ -1,4 +1,4 @@
-//! An operator gives up an event or a reply.
+//! An operator drops an event or a reply.
 //!
 //! It is refused from then on, so a repeated frame is still found and nothing runs or is sent. A chat whose message was acknowledged and that
 //! has no answer is notified; that notice is in the same transaction, so it is neither lost nor sent without reason.
@@ -16,36 +16,36 @@ use caduceus_contract::link::Target;
 use caduceus_contract::messages::ledger::{
     InboundId, InboundState, LedgerError, OutboundId, OutboundState, RecordOutbound,
 };
-use caduceus_contract::messages::ledger_control::{CloseRow, ClosedRow};
+use caduceus_contract::messages::ledger_control::{DropNotice, LedgerHolder, RecordDrop, RecordedDrop};
 use caduceus_contract::wire::action::Action;
 
-/// Note of an event, and error of a reply, that was given up.
+/// Note of an event, and error of a reply, that was dropped.
 const DROPPED: &str = "dropped by an operator";
 /// For the chat of a message that was acknowledged and is not answered.
 const NOTICE: &str = "An operator removed a message that was waiting here; it was not answered.";
 
-type Closed = Result<ClosedRow, RowRefusal>;
+type Dropped = Result<RecordedDrop, RowRefusal>;
 
-impl Work for CloseRow {
-    type Answer = Closed;
+impl Work for RecordDrop {
+    type Answer = Dropped;
 
-    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Closed, Failure> {
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Dropped, Failure> {
         match self.id {
-            RowId::Event(event) => close_event(self, event, ledger),
-            RowId::Reply(reply) => close_reply(self, reply, ledger),
+            RowId::Event(event) => drop_event(self, event, ledger),
+            RowId::Reply(reply) => drop_reply(self, reply, ledger),
         }
     }
 }
 
-fn close_event<T: StoreTransaction>(
-    order: &CloseRow,
+fn drop_event<T: StoreTransaction>(
+    order: &RecordDrop,
     event: InboundId,
     ledger: &mut LedgerTransaction<'_, T>,
-) -> Result<Closed, Failure> {
+) -> Result<Dropped, Failure> {
     let row = ledger.store.read_event(event)?;
     let was = RowState::from(row.state);
     let is_unanswered = match row.state {
-        InboundState::Running if !order.is_stopped => return Ok(Err(RowRefusal::Runs(order.id, row.turn))),
+        InboundState::Running if order.holder == LedgerHolder::Gateway => return Ok(Err(RowRefusal::Runs(order.id, row.turn))),
         InboundState::Received | InboundState::Held | InboundState::Interrupted | InboundState::Running => true,
         // Its chat was notified, or has no link.
         InboundState::Dead => false,
@@ -56,12 +56,12 @@ fn close_event<T: StoreTransaction>(
     let before = ledger.store.event_mark(event)?;
     let after = InboundMark { state: InboundState::Refused, note: Some(DROPPED.to_owned()), ..before.clone() };
     events::write(ledger, event, &before, after)?;
-    let is_notified = is_unanswered && order.notify;
+    let is_notified = is_unanswered && order.notice == DropNotice::IfUnanswered;
     let notice = is_notified.then(|| row.target.link.clone());
     if is_notified {
         notice_to(row.target).run(ledger)?;
     }
-    Ok(Ok(ClosedRow { was, notice }))
+    Ok(Ok(RecordedDrop { was, notice }))
 }
 
 fn notice_to(target: Arc<Target>) -> RecordOutbound {
@@ -71,15 +71,15 @@ fn notice_to(target: Arc<Target>) -> RecordOutbound {
     RecordOutbound { inbound: None, turn: None, number: None, target, action, state: OutboundState::Pending }
 }
 
-fn close_reply<T: StoreTransaction>(
-    order: &CloseRow,
+fn drop_reply<T: StoreTransaction>(
+    order: &RecordDrop,
     reply: OutboundId,
     ledger: &mut LedgerTransaction<'_, T>,
-) -> Result<Closed, Failure> {
+) -> Result<Dropped, Failure> {
     let row = ledger.store.read_reply(reply)?;
     let was = RowState::from(row.state);
     match row.state {
-        OutboundState::Sending if !order.is_stopped && row.recorded_at_ms >= order.process_started_ms => {
+        OutboundState::Sending if order.holder == LedgerHolder::Gateway && row.recorded_at_ms >= order.process_started_ms => {
             return Ok(Err(RowRefusal::BeingSent(order.id)));
         }
         OutboundState::Pending | OutboundState::Ambiguous | OutboundState::Sending | OutboundState::Dead => {}
@@ -88,7 +88,7 @@ fn close_reply<T: StoreTransaction>(
     // The end of its turn writes its state once more.
     let turn = row.inbound.map(|event| ledger.store.event_mark(event)).transpose();
     match turn {
-        Ok(Some(mark)) if mark.state == InboundState::Running && !order.is_stopped => {
+        Ok(Some(mark)) if mark.state == InboundState::Running && order.holder == LedgerHolder::Gateway => {
             return Ok(Err(RowRefusal::Runs(order.id, mark.turn)));
         }
         Ok(_) | Err(Failure::Answered(LedgerError::Missing { .. } | LedgerError::Corrupt { .. })) => {}
@@ -98,5 +98,5 @@ fn close_reply<T: StoreTransaction>(
     let after = OutboundMark { state: OutboundState::Refused, error: Some(DROPPED.to_owned()), ..before.clone() };
     ledger.store.write_reply_mark(reply, before.state, after)?;
     ledger.reply_moved(Some(before.state), OutboundState::Refused);
-    Ok(Ok(ClosedRow { was, notice: None }))
+    Ok(Ok(RecordedDrop { was, notice: None }))
 }

@@ -13,29 +13,29 @@ use crate::retry_plan::{decide_event, decide_reply};
 use caduceus_contract::api::ledger::{RowId, RowState};
 use caduceus_contract::api::ledger_changes::RowRefusal;
 use caduceus_contract::messages::ledger::{InboundId, InboundState, OutboundId, OutboundState, RecordOutbound};
-use caduceus_contract::messages::ledger_control::{ReopenRow, ReopenedRow};
+use caduceus_contract::messages::ledger_control::{RecordRetry, RecordedRetry};
 
 /// Note of an event that waits again.
 const RETRIED: &str = "retried by an operator";
 
-type Reopened = Result<ReopenedRow, RowRefusal>;
+type Retried = Result<RecordedRetry, RowRefusal>;
 
-impl Work for ReopenRow {
-    type Answer = Reopened;
+impl Work for RecordRetry {
+    type Answer = Retried;
 
-    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Reopened, Failure> {
+    fn run<T: StoreTransaction>(&self, ledger: &mut LedgerTransaction<'_, T>) -> Result<Retried, Failure> {
         match self.id {
-            RowId::Event(event) => reopen_event(self, event, ledger),
-            RowId::Reply(reply) => reopen_reply(self, reply, ledger),
+            RowId::Event(event) => retry_event(self, event, ledger),
+            RowId::Reply(reply) => retry_reply(self, reply, ledger),
         }
     }
 }
 
-fn reopen_event<T: StoreTransaction>(
-    order: &ReopenRow,
+fn retry_event<T: StoreTransaction>(
+    order: &RecordRetry,
     event: InboundId,
     ledger: &mut LedgerTransaction<'_, T>,
-) -> Result<Reopened, Failure> {
+) -> Result<Retried, Failure> {
     let row = ledger.store.read_event(event)?;
     if let Err(refusal) = decide_event(order, &row) {
         return Ok(Err(refusal));
@@ -44,14 +44,14 @@ fn reopen_event<T: StoreTransaction>(
     let state = InboundState::Received;
     let after = InboundMark { state, turn: None, note: Some(RETRIED.to_owned()), ..before.clone() };
     events::write(ledger, event, &before, after)?;
-    Ok(Ok(ReopenedRow { was: row.state.into(), row: order.id, state: state.into(), link: row.target.link.clone() }))
+    Ok(Ok(RecordedRetry { was: row.state.into(), row: order.id, state: state.into(), link: row.target.link.clone() }))
 }
 
-fn reopen_reply<T: StoreTransaction>(
-    order: &ReopenRow,
+fn retry_reply<T: StoreTransaction>(
+    order: &RecordRetry,
     reply: OutboundId,
     ledger: &mut LedgerTransaction<'_, T>,
-) -> Result<Reopened, Failure> {
+) -> Result<Retried, Failure> {
     let row = ledger.store.read_reply(reply)?;
     let before = ledger.store.reply_mark(reply)?;
     let (inbound, target, was) = (row.inbound, Arc::clone(&row.target), RowState::from(row.state));
@@ -69,5 +69,5 @@ fn reopen_reply<T: StoreTransaction>(
         ledger.store.write_reply_mark(reply, before.state, after)?;
         ledger.reply_moved(Some(before.state), OutboundState::Refused);
     }
-    Ok(Ok(ReopenedRow { was, row: RowId::Reply(again), state: state.into(), link }))
+    Ok(Ok(RecordedRetry { was, row: RowId::Reply(again), state: state.into(), link }))
 }
