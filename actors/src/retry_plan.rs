@@ -207,7 +207,10 @@ mod tests {
             assert_eq!(decide(reply(&send, state), None, FinishedRows::Refuse).unwrap().get(), send.to_string());
         }
         for state in [OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous] {
-            assert_eq!(decide(reply(&send, state), None, FinishedRows::Repeat), Err(RowRefusal::Waits(id, state.into())));
+            assert_eq!(
+                decide(reply(&send, state), None, FinishedRows::Repeat),
+                Err(RowRefusal::Waits(id, state.into()))
+            );
         }
         let delivered = || reply(&send, OutboundState::Delivered);
         assert_eq!(decide(delivered(), None, FinishedRows::Refuse), Err(RowRefusal::Done(id, RowState::Delivered)));

@@ -45,7 +45,9 @@ fn drop_event<T: StoreTransaction>(
     let row = ledger.store.read_event(event)?;
     let was = RowState::from(row.state);
     let is_unanswered = match row.state {
-        InboundState::Running if order.holder == LedgerHolder::Gateway => return Ok(Err(RowRefusal::Runs(order.id, row.turn))),
+        InboundState::Running if order.holder == LedgerHolder::Gateway => {
+            return Ok(Err(RowRefusal::Runs(order.id, row.turn)));
+        }
         InboundState::Received | InboundState::Held | InboundState::Interrupted | InboundState::Running => true,
         // Its chat was notified, or has no link.
         InboundState::Dead => false,
@@ -79,7 +81,9 @@ fn drop_reply<T: StoreTransaction>(
     let row = ledger.store.read_reply(reply)?;
     let was = RowState::from(row.state);
     match row.state {
-        OutboundState::Sending if order.holder == LedgerHolder::Gateway && row.recorded_at_ms >= order.process_started_ms => {
+        OutboundState::Sending
+            if order.holder == LedgerHolder::Gateway && row.recorded_at_ms >= order.process_started_ms =>
+        {
             return Ok(Err(RowRefusal::BeingSent(order.id)));
         }
         OutboundState::Pending | OutboundState::Ambiguous | OutboundState::Sending | OutboundState::Dead => {}

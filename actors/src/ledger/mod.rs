@@ -7,19 +7,19 @@
 //! Thread, jobs and operations are for any database, behind the trait `Store`. The files of `sqlite` alone use SQLite.
 
 mod belonging; // What belongs to a person.
-mod dropping;
 #[cfg(test)]
 pub(crate) mod composed;
+mod dropping;
 mod events;
 mod failure;
 mod handle;
 mod jobs;
 mod notices;
 mod operators;
-mod retrying;
 mod repeats;
 mod replies;
 mod retention;
+mod retrying;
 mod settle;
 mod shared;
 mod sqlite;

@@ -129,7 +129,12 @@ impl LedgerAccess {
     pub(super) async fn drop_row(&self, id: RowId, notice: DropNotice) -> Result<DropRowResponse, CommandError> {
         match self {
             Self::Gateway(client) => {
-                client.post(&format!("/api/ledger/rows/{id}/drop"), &json!({"notify": notice == DropNotice::IfUnanswered})).await
+                client
+                    .post(
+                        &format!("/api/ledger/rows/{id}/drop"),
+                        &json!({"notify": notice == DropNotice::IfUnanswered}),
+                    )
+                    .await
             }
             Self::File(file) => {
                 let drop = RecordDrop { id, holder: LedgerHolder::Command, process_started_ms: 0, notice };

@@ -59,7 +59,10 @@ async fn retry(
     let id = parse_row(&id)?;
     let force = BodyFields::read(&request, payload).await?.flag("force")?.unwrap_or(false);
     info!(principal = caller.principal, row = %id, force, "row to be sent again");
-    Ok(Json(ask_within(&state.ports.ledger.retry, RetryRow { id, finished: FinishedRows::with_force(force) }, TIMEOUT).await??))
+    Ok(Json(
+        ask_within(&state.ports.ledger.retry, RetryRow { id, finished: FinishedRows::with_force(force) }, TIMEOUT)
+            .await??,
+    ))
 }
 
 async fn drop_row(
@@ -72,5 +75,8 @@ async fn drop_row(
     let id = parse_row(&id)?;
     let notify = BodyFields::read(&request, payload).await?.flag("notify")?.unwrap_or(true);
     info!(principal = caller.principal, row = %id, notify, "row to be dropped");
-    Ok(Json(ask_within(&state.ports.ledger.drop, DropRow { id, notice: DropNotice::with_notify(notify) }, TIMEOUT).await??))
+    Ok(Json(
+        ask_within(&state.ports.ledger.drop, DropRow { id, notice: DropNotice::with_notify(notify) }, TIMEOUT)
+            .await??,
+    ))
 }

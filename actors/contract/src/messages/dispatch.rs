@@ -6,12 +6,12 @@ use std::sync::Arc;
 use actix::Message;
 use serde::Serialize;
 
-use crate::messages::ledger_control::{DropNotice, FinishedRows};
 use crate::api::ledger::RowId;
 use crate::api::ledger_changes::{DropRowResponse, RetryRowResponse, RowRefusal};
 use crate::json::RawJson;
 use crate::link::LinkId;
 use crate::messages::ledger::{LedgerError, Receipt};
+use crate::messages::ledger_control::{DropNotice, FinishedRows};
 use crate::messages::turn::StopCause;
 use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;

@@ -21,7 +21,9 @@ use caduceus_contract::api::ledger_changes::{DropRowResponse, RetryRowResponse, 
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::{DropRow, RetryRow, RowError};
 use caduceus_contract::messages::ledger::{InboundId, InboundRow, LedgerError, ReadInbound};
-use caduceus_contract::messages::ledger_control::{LedgerHolder, RecordDrop, RecordRetry, RecordedDrop, RecordedRetry, ShowRow};
+use caduceus_contract::messages::ledger_control::{
+    LedgerHolder, RecordDrop, RecordRetry, RecordedDrop, RecordedRetry, ShowRow,
+};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{AskError, ResponseFuture};
 

@@ -12,25 +12,77 @@ use super::listing;
 use super::marks::{INBOUND_TABLE, OUTBOUND_TABLE};
 use super::outbound;
 use super::row::CorruptRow;
+use super::scan::{MarksScan, ScannedPage, scan};
 use super::transaction::SqliteTransaction;
 use crate::ledger::belonging::is_conversation_of;
 use crate::ledger::failure::Failure;
 use caduceus_contract::api::ledger::{RowDetail, RowId};
-use caduceus_contract::api::ledger_data::{ExportPage, ExportedHistory, ExportedRow, LedgerPart, LedgerPlace};
+use caduceus_contract::api::ledger_data::{ExportPage, ExportedHistory, ExportedRow, LedgerPart, LedgerPlace, Person};
 use caduceus_contract::messages::ledger::{InboundId, OutboundId};
 use caduceus_contract::messages::ledger_control::ExportRows;
 use caduceus_contract::wire::session::SessionKey;
 
 /// Rows that a page looks at.
-const SCANNED: i64 = 1_000;
+const SCANNED: usize = 1_000;
 /// Bytes of text after which a page ends.
 const BYTES: usize = 1 << 20;
 /// How long a page reads rows.
 const SLICE: Duration = Duration::from_millis(10);
 
+type ReadDetail = rusqlite::Result<Option<Result<ExportedDetail, CorruptRow>>>;
+
+/// A row that may be one of the person that is asked for.
+struct ExportedDetail {
+    detail: RowDetail,
+    is_of: bool,
+    /// The stored name of its session; of a reply none.
+    session: Option<String>,
+}
+
+/// One of the two tables.
+struct ExportedSide {
+    table: &'static str,
+    marks: &'static str,
+    id: fn(i64) -> RowId,
+    line: fn(RowDetail) -> ExportedRow,
+    /// Reads a row; `None` if it is gone.
+    read: fn(&SqliteTransaction<'_>, Option<&Person>, i64) -> ReadDetail,
+}
+
+static EVENTS: ExportedSide = ExportedSide {
+    table: INBOUND_TABLE,
+    marks: "inbound_marks",
+    id: |row| RowId::Event(InboundId(row)),
+    line: ExportedRow::Event,
+    read: |store, person, row| {
+        listing::read_event(store, row, |found| {
+            let (event, _) = inbound::marked_row(found)?;
+            let is_of = person.is_none_or(|who| belonging::is_event_of(who, &event));
+            let session = Some(event.session.stored().to_owned());
+            Ok(ExportedDetail { detail: listing::event_detail(store, found)?, is_of, session })
+        })
+    },
+};
+
+static REPLIES: ExportedSide = ExportedSide {
+    table: OUTBOUND_TABLE,
+    marks: "outbound_marks",
+    id: |row| RowId::Reply(OutboundId(row)),
+    line: ExportedRow::Reply,
+    read: |store, person, row| {
+        listing::read_reply(store, row, |found| {
+            let (reply, _) = outbound::marked_row(found)?;
+            let is_of = person.map_or(Ok(true), |who| belonging::is_reply_of(store, who, &reply))?;
+            Ok(ExportedDetail { detail: listing::reply_detail(store, found)?, is_of, session: None })
+        })
+    },
+};
+
 /// A page that is being made.
 struct Page<'a> {
     request: &'a ExportRows,
+    /// The table that is scanned.
+    side: &'static ExportedSide,
     rows: Vec<ExportedRow>,
     sessions: BTreeSet<String>,
     bytes: usize,
@@ -41,10 +93,11 @@ struct Page<'a> {
 pub(super) fn page(store: &mut SqliteTransaction<'_>, request: &ExportRows) -> Result<ExportPage, Failure> {
     let first = if request.session.is_some() { LedgerPart::Conversations } else { LedgerPart::Events };
     let LedgerPlace { part, after } = request.from.unwrap_or(LedgerPlace::beginning(first));
-    let mut page = Page { request, rows: Vec::new(), sessions: BTreeSet::new(), bytes: 0, begun: Instant::now() };
+    let (rows, sessions) = (Vec::new(), BTreeSet::new());
+    let mut page = Page { request, side: &EVENTS, rows, sessions, bytes: 0, begun: Instant::now() };
     let (last, following) = match part {
-        LedgerPart::Events => (page.events(store, after)?, Some(LedgerPart::Replies)),
-        LedgerPart::Replies => (page.replies(store, after)?, Some(LedgerPart::Conversations)),
+        LedgerPart::Events => (page.scan(store, &EVENTS, after)?, Some(LedgerPart::Replies)),
+        LedgerPart::Replies => (page.scan(store, &REPLIES, after)?, Some(LedgerPart::Conversations)),
         LedgerPart::Conversations => (page.conversations(store, after)?, None),
         LedgerPart::FreePages | LedgerPart::Filled | LedgerPart::Log => (None, None),
     };
@@ -52,9 +105,40 @@ pub(super) fn page(store: &mut SqliteTransaction<'_>, request: &ExportRows) -> R
     Ok(ExportPage { rows: page.rows, sessions: page.sessions.into_iter().collect(), next })
 }
 
+impl ScannedPage for Page<'_> {
+    fn is_full(&self, visited: usize) -> bool {
+        visited > 0 && (self.bytes >= BYTES || self.begun.elapsed() > SLICE)
+    }
+
+    fn visit(&mut self, store: &mut SqliteTransaction<'_>, row: i64, _: Option<usize>) -> Result<(), Failure> {
+        match (self.side.read)(store, self.request.person.as_ref(), row)? {
+            Some(Ok(ExportedDetail { detail, is_of, session })) if is_of && self.is_of_profile(&detail) => {
+                self.sessions.extend(session);
+                let bytes = detail.text_bytes;
+                self.push((self.side.line)(detail), bytes);
+            }
+            Some(Err(CorruptRow)) => {
+                drop(store.corrupt(self.side.table, row));
+                if self.is_of_all() {
+                    self.push((self.side.line)(RowDetail::corrupt((self.side.id)(row))), None);
+                }
+            }
+            Some(Ok(_)) | None => {}
+        }
+        Ok(())
+    }
+}
+
 impl Page<'_> {
-    fn is_full(&self) -> bool {
-        self.bytes >= BYTES || self.begun.elapsed() > SLICE
+    /// Adds the rows of a table after `after`. Returns the last one that was visited, if others may follow.
+    fn scan(
+        &mut self,
+        store: &mut SqliteTransaction<'_>,
+        side: &'static ExportedSide,
+        after: i64,
+    ) -> Result<Option<i64>, Failure> {
+        self.side = side;
+        Ok(scan(store, MarksScan { marks: side.marks, after, limit: SCANNED }, self)?.next_after)
     }
 
     /// Whether rows of all people and profiles are asked for, and so those that say of neither what they are.
@@ -67,76 +151,12 @@ impl Page<'_> {
         self.rows.push(row);
     }
 
-    /// Adds events after `after`. Returns the last one that was looked at, if others may follow.
-    fn events(&mut self, store: &mut SqliteTransaction<'_>, after: i64) -> Result<Option<i64>, Failure> {
-        let ids = ids_after(store, "SELECT id FROM inbound_marks WHERE id > ? ORDER BY id LIMIT ?", after)?;
-        let mut last = after;
-        for (at, row) in ids.iter().copied().enumerate() {
-            if at > 0 && self.is_full() {
-                return Ok(Some(last));
-            }
-            last = row;
-            let read = |found: &rusqlite::Row<'_>| {
-                let (event, _) = inbound::marked_row(found)?;
-                let is_of = self.request.person.as_ref().is_none_or(|who| belonging::is_event_of(who, &event));
-                Ok((listing::event_detail(store, found)?, is_of, event.session.stored().to_owned()))
-            };
-            match listing::read_event(store, row, read)? {
-                Some(Ok((detail, true, session))) if self.is_of_profile(&detail) => {
-                    self.sessions.insert(session);
-                    let bytes = detail.text_bytes;
-                    self.push(ExportedRow::Event(detail), bytes);
-                }
-                Some(Err(CorruptRow)) => {
-                    drop(store.corrupt(INBOUND_TABLE, row));
-                    if self.is_of_all() {
-                        self.push(ExportedRow::Event(RowDetail::corrupt(RowId::Event(InboundId(row)))), None);
-                    }
-                }
-                Some(Ok(_)) | None => {}
-            }
-        }
-        Ok(has_more(&ids).then_some(last))
-    }
-
-    /// As [`Page::events`], of replies.
-    fn replies(&mut self, store: &mut SqliteTransaction<'_>, after: i64) -> Result<Option<i64>, Failure> {
-        let ids = ids_after(store, "SELECT id FROM outbound_marks WHERE id > ? ORDER BY id LIMIT ?", after)?;
-        let mut last = after;
-        for (at, row) in ids.iter().copied().enumerate() {
-            if at > 0 && self.is_full() {
-                return Ok(Some(last));
-            }
-            last = row;
-            let read = |found: &rusqlite::Row<'_>| {
-                let (reply, _) = outbound::marked_row(found)?;
-                let person = self.request.person.as_ref();
-                let is_of = person.map_or(Ok(true), |who| belonging::is_reply_of(store, who, &reply))?;
-                Ok((listing::reply_detail(store, found)?, is_of))
-            };
-            match listing::read_reply(store, row, read)? {
-                Some(Ok((detail, true))) if self.is_of_profile(&detail) => {
-                    let bytes = detail.text_bytes;
-                    self.push(ExportedRow::Reply(detail), bytes);
-                }
-                Some(Err(CorruptRow)) => {
-                    drop(store.corrupt(OUTBOUND_TABLE, row));
-                    if self.is_of_all() {
-                        self.push(ExportedRow::Reply(RowDetail::corrupt(RowId::Reply(OutboundId(row)))), None);
-                    }
-                }
-                Some(Ok(_)) | None => {}
-            }
-        }
-        Ok(has_more(&ids).then_some(last))
-    }
-
     fn is_of_profile(&self, detail: &RowDetail) -> bool {
         let profile = self.request.profile.as_ref();
         profile.is_none_or(|wanted| detail.row.profile.as_deref() == Some(wanted.as_str()))
     }
 
-    /// As [`Page::events`], of the rows of conversations.
+    /// As [`Page::scan`], of the rows of conversations.
     fn conversations(&mut self, store: &mut SqliteTransaction<'_>, after: i64) -> Result<Option<i64>, Failure> {
         let one = match &self.request.session {
             None => None,
@@ -152,10 +172,10 @@ impl Page<'_> {
         );
         let connection = store.connection;
         let mut statement = connection.prepare(&sql)?;
-        let mut rows = statement.query([after, SCANNED])?;
+        let mut rows = statement.query([after, i64::try_from(SCANNED).unwrap_or(i64::MAX)])?;
         let (mut last, mut read) = (after, 0);
         while let Some(row) = rows.next()? {
-            if read > 0 && self.is_full() {
+            if self.is_full(read) {
                 return Ok(Some(last));
             }
             let id: i64 = row.get(0)?;
@@ -189,14 +209,6 @@ impl Page<'_> {
         let of_person = session.is_some() || person.as_ref().is_none_or(|who| is_conversation_of(key, who));
         of_profile && of_person
     }
-}
-
-fn ids_after(store: &SqliteTransaction<'_>, sql: &str, after: i64) -> rusqlite::Result<Vec<i64>> {
-    store.connection.prepare_cached(sql)?.query_map([after, SCANNED], |row| row.get(0))?.collect()
-}
-
-fn has_more(ids: &[i64]) -> bool {
-    i64::try_from(ids.len()).is_ok_and(|len| len >= SCANNED)
 }
 
 /// The number of a session, by its stored name.

@@ -10,7 +10,8 @@ use super::belonging;
 use super::inbound;
 use super::marks::{INBOUND_TABLE, OUTBOUND_TABLE};
 use super::outbound;
-use super::row::{CorruptRow, TARGET_COLUMNS, integer};
+use super::row::{CorruptRow, TARGET_COLUMNS};
+use super::scan::{MarksScan, ScannedPage, scan};
 use super::terms;
 use super::transaction::SqliteTransaction;
 use crate::ledger::failure::Failure;
@@ -44,7 +45,7 @@ struct Side {
     summary: fn(&SqliteTransaction<'_>, &ListRows, i64) -> ReadSummary,
 }
 
-const EVENTS: Side = Side {
+static EVENTS: Side = Side {
     table: INBOUND_TABLE,
     marks: "inbound_marks",
     id: |row| RowId::Event(InboundId(row)),
@@ -61,7 +62,7 @@ const EVENTS: Side = Side {
     },
 };
 
-const REPLIES: Side = Side {
+static REPLIES: Side = Side {
     table: OUTBOUND_TABLE,
     marks: "outbound_marks",
     id: |row| RowId::Reply(OutboundId(row)),
@@ -81,83 +82,58 @@ const REPLIES: Side = Side {
 /// One page of a list.
 pub(super) fn list(store: &mut SqliteTransaction<'_>, list: &ListRows) -> Result<RowsPage, Failure> {
     let limit = list.limit.clamp(1, MOST);
-    let mut page = Page { rows: Vec::new(), limit, scans: SCANNED, begun: Instant::now() };
-    let events_after = match list.after {
-        None => Some(0),
-        Some(RowId::Event(InboundId(after))) => Some(after),
-        Some(RowId::Reply(_)) => None,
+    let mut page = ListPage { list, side: &EVENTS, rows: Vec::new(), limit, begun: Instant::now() };
+    let mut left = SCANNED;
+    let (events_after, replies_after) = match list.after {
+        None => (Some(0), 0),
+        Some(RowId::Event(InboundId(after))) => (Some(after), 0),
+        Some(RowId::Reply(OutboundId(after))) => (None, after),
     };
-    if let Some(after) = events_after
-        && let Some(last) = page.scan(store, list, &EVENTS, after)?
-    {
-        return Ok(RowsPage { rows: page.rows, next: Some(RowId::Event(InboundId(last))) });
+    if let Some(after) = events_after {
+        let scanned = scan(store, MarksScan { marks: EVENTS.marks, after, limit: left }, &mut page)?;
+        if let Some(last) = scanned.next_after {
+            return Ok(RowsPage { rows: page.rows, next: Some(RowId::Event(InboundId(last))) });
+        }
+        left -= scanned.visited;
     }
-    let after = match list.after {
-        Some(RowId::Reply(OutboundId(after))) => after,
-        _ => 0,
-    };
-    let next = page.scan(store, list, &REPLIES, after)?;
-    Ok(RowsPage { rows: page.rows, next: next.map(|last| RowId::Reply(OutboundId(last))) })
+    page.side = &REPLIES;
+    let scanned = scan(store, MarksScan { marks: REPLIES.marks, after: replies_after, limit: left }, &mut page)?;
+    Ok(RowsPage { rows: page.rows, next: scanned.next_after.map(|last| RowId::Reply(OutboundId(last))) })
 }
 
 /// A page that is being made.
-struct Page {
+struct ListPage<'a> {
+    list: &'a ListRows,
+    /// The table that is scanned.
+    side: &'static Side,
     rows: Vec<RowSummary>,
     limit: usize,
-    /// Marks that may still be looked at.
-    scans: usize,
     begun: Instant,
 }
 
-impl Page {
-    /// Adds rows of one table. Returns the last row that was looked at, if others may follow.
-    fn scan(
-        &mut self,
-        store: &mut SqliteTransaction<'_>,
-        list: &ListRows,
-        side: &Side,
-        after: i64,
-    ) -> Result<Option<i64>, Failure> {
-        let marks = marks_after(store, side, after, self.scans)?;
-        let mut looked_at = after;
-        for (at, (row, code)) in marks.iter().enumerate() {
-            let is_full = self.rows.len() >= self.limit || (at > 0 && self.begun.elapsed() > SLICE);
-            if is_full {
-                return Ok(Some(looked_at));
-            }
-            looked_at = *row;
-            let is_corrupt = store.corrupt.has(side.table, *row);
-            if !is_corrupt && !(side.is_wanted)(list, *code) {
-                continue;
-            }
-            match (side.summary)(store, list, *row)? {
-                Some(Ok((is_of, summary))) if !is_corrupt => {
-                    self.rows.extend((is_of && fits(list, &summary)).then_some(summary));
-                }
-                Some(_) => {
-                    drop(store.corrupt(side.table, *row));
-                    self.rows.push(RowSummary::corrupt((side.id)(*row)));
-                }
-                None => {}
-            }
-        }
-        let is_whole = marks.len() < self.scans;
-        self.scans -= marks.len();
-        Ok((!is_whole).then_some(looked_at))
+impl ScannedPage for ListPage<'_> {
+    fn is_full(&self, visited: usize) -> bool {
+        self.rows.len() >= self.limit || (visited > 0 && self.begun.elapsed() > SLICE)
     }
-}
 
-/// The rows of the marks after `after`, each with the number of its state.
-fn marks_after(
-    store: &SqliteTransaction<'_>,
-    side: &Side,
-    after: i64,
-    limit: usize,
-) -> rusqlite::Result<Vec<(i64, Option<usize>)>> {
-    let sql = format!("SELECT id, state FROM {} WHERE id > ? ORDER BY id LIMIT ?", side.marks);
-    let mut statement = store.connection.prepare_cached(&sql)?;
-    let values = [after, i64::try_from(limit).unwrap_or(i64::MAX)];
-    statement.query_map(values, |row| Ok((row.get(0)?, usize::try_from(integer(row, 1)).ok())))?.collect()
+    fn visit(&mut self, store: &mut SqliteTransaction<'_>, row: i64, state: Option<usize>) -> Result<(), Failure> {
+        let (list, side) = (self.list, self.side);
+        let is_corrupt = store.corrupt.has(side.table, row);
+        if !is_corrupt && !(side.is_wanted)(list, state) {
+            return Ok(());
+        }
+        match (side.summary)(store, list, row)? {
+            Some(Ok((is_of, summary))) if !is_corrupt => {
+                self.rows.extend((is_of && fits(list, &summary)).then_some(summary));
+            }
+            Some(_) => {
+                drop(store.corrupt(side.table, row));
+                self.rows.push(RowSummary::corrupt((side.id)(row)));
+            }
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 fn fits(list: &ListRows, row: &RowSummary) -> bool {

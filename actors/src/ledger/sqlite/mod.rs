@@ -36,6 +36,7 @@ mod renewal;
 mod restarts;
 mod row;
 mod rows_check;
+mod scan; // Marks, gone through a page at a time.
 mod schema;
 mod sent_again; // The replies that an operator has sent again.
 mod sessions;

@@ -312,7 +312,12 @@ fn that_a_reply_was_sent_again_is_verified_carried_over_and_deleted_with_it() {
     for id in [1, 2].map(OutboundId) {
         let dead = MarkOutbound { id, state: OutboundState::Dead, message_id: None, error: None };
         commit(&mut store, 1, &dead);
-        let again = RecordRetry { id: RowId::Reply(id), finished: FinishedRows::Refuse, holder: LedgerHolder::Gateway, links: links() };
+        let again = RecordRetry {
+            id: RowId::Reply(id),
+            finished: FinishedRows::Refuse,
+            holder: LedgerHolder::Gateway,
+            links: links(),
+        };
         commit(&mut store, 1, &again).unwrap();
     }
     let rows = |home: &Home| -> Vec<(i64, i64)> {

@@ -99,8 +99,14 @@ pub(super) fn a_reply_is_sent_again_once_as_a_new_row_with_a_mark_if_it_may_have
     assert_eq!((never_sent.row, never_sent.state), (row("out-5"), RowState::Pending));
     let maybe_sent = commit(&mut store, 2, &retry("out-2", FinishedRows::Refuse)).unwrap();
     assert_eq!((maybe_sent.row, maybe_sent.state), (row("out-6"), RowState::Ambiguous));
-    assert_eq!(commit(&mut store, 2, &retry("out-1", FinishedRows::Repeat)), Err(RowRefusal::SentAgain(row("out-1"), row("out-5"))));
-    assert_eq!(commit(&mut store, 2, &retry("out-3", FinishedRows::Repeat)), Err(RowRefusal::Waits(row("out-3"), RowState::Pending)));
+    assert_eq!(
+        commit(&mut store, 2, &retry("out-1", FinishedRows::Repeat)),
+        Err(RowRefusal::SentAgain(row("out-1"), row("out-5")))
+    );
+    assert_eq!(
+        commit(&mut store, 2, &retry("out-3", FinishedRows::Repeat)),
+        Err(RowRefusal::Waits(row("out-3"), RowState::Pending))
+    );
     assert_eq!(
         commit(&mut store, 2, &retry("out-4", FinishedRows::Refuse)),
         Err(RowRefusal::Done(row("out-4"), RowState::Delivered))
@@ -154,7 +160,10 @@ pub(super) fn that_a_reply_was_sent_again_is_known_whatever_a_connector_says_of_
     commit(&mut store, 3, &refused(1, "no such chat"));
     drop(store);
     let mut store = home.open_store();
-    assert_eq!(commit(&mut store, 4, &retry("out-1", FinishedRows::Repeat)), Err(RowRefusal::SentAgain(row("out-1"), row("out-2"))));
+    assert_eq!(
+        commit(&mut store, 4, &retry("out-1", FinishedRows::Repeat)),
+        Err(RowRefusal::SentAgain(row("out-1"), row("out-2")))
+    );
     let mut show = |id: &str| commit(&mut store, 4, &ShowRow { id: row(id), with_text: false });
     let detail = show("out-1");
     assert_eq!((detail.error.as_deref(), detail.sent_again_as), (Some("no such chat"), Some(row("out-2"))));

@@ -186,7 +186,12 @@ pub(super) fn what_is_open_is_not_erased_and_what_was_interrupted_does_not_run_a
     for state in open {
         assert_eq!(events(&mut store, state).len(), 1, "{state:?}");
     }
-    let retry = RecordRetry { id: "in-4".parse().unwrap(), finished: FinishedRows::Repeat, holder: LedgerHolder::Command, links: links() };
+    let retry = RecordRetry {
+        id: "in-4".parse().unwrap(),
+        finished: FinishedRows::Repeat,
+        holder: LedgerHolder::Command,
+        links: links(),
+    };
     assert_eq!(commit(&mut store, 9, &retry), Err(RowRefusal::Erased("in-4".parse().unwrap())));
     drop(store);
     let counts = home.open_store().row_counts().inbound();
