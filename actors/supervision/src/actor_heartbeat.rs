@@ -12,17 +12,20 @@ use crate::monotonic;
 /// An actor that has not answered for this part of the period is woken. Most timers of actors fire within it.
 const WOKEN_AFTER: u32 = 4;
 
-/// The heartbeat of one incarnation.
+/// The heartbeat of one incarnation. The check on the root's thread makes requests; the actor's thread polls and answers.
 #[derive(Debug)]
 pub(crate) struct ActorHeartbeat {
-    /// When the request was made that is not answered yet, in microseconds on the clock of [`monotonic::now`]; 0 without one.
+    /// When the request was made that is not answered yet, in microseconds on the clock of [`monotonic::now`]; 0 without one. The other
+    /// fields of a request are set before it, and have no meaning without one.
     requested: AtomicU64,
+    /// Since when the answer is awaited: the actor was woken, or polled without an answer. 0 before.
+    awaited: AtomicU64,
+    /// The actor was started or woken for the request.
+    woken: AtomicBool,
     /// When the last request was made.
     last_request: AtomicU64,
-    /// The actor was polled since its last answer, by itself or before the last request.
+    /// The actor was polled by itself since the last request.
     polled: AtomicBool,
-    /// The actor was started or woken for the request that is not answered yet.
-    woken: AtomicBool,
 }
 
 impl ActorHeartbeat {
@@ -31,15 +34,22 @@ impl ActorHeartbeat {
         let now = micros(monotonic::now());
         Self {
             requested: AtomicU64::new(now),
+            awaited: AtomicU64::new(now),
+            woken: AtomicBool::new(true),
             last_request: AtomicU64::new(now),
             polled: AtomicBool::new(true),
-            woken: AtomicBool::new(true),
         }
     }
 
     /// The runner polls the actor. A poll for which the actor was woken does not count.
     pub(crate) fn polled(&self) {
-        if !self.polled.load(Ordering::Relaxed) && !self.woken.load(Ordering::Relaxed) {
+        if self.requested().is_some() {
+            self.await_since(monotonic::now);
+            if self.woken.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+        if !self.polled.load(Ordering::Relaxed) {
             self.polled.store(true, Ordering::Relaxed);
         }
     }
@@ -47,37 +57,50 @@ impl ActorHeartbeat {
     /// The actor does not wait and handles messages.
     pub(crate) fn answer(&self) {
         if self.requested.load(Ordering::Relaxed) != 0 {
-            self.woken.store(false, Ordering::Relaxed);
             self.requested.store(0, Ordering::Release);
         }
     }
 
-    /// Requests a beat if the actor was polled since its last answer, or was not asked for `at_least_every`. Returns whether the
-    /// actor has to be woken: it has not answered for a while, and was not woken for this request.
+    /// Requests a beat if the actor was polled since the last request, or was not asked for `at_least_every`. Returns whether the actor
+    /// has to be woken: it has not answered for a while, and was not woken for this request. Only the heartbeat check calls this.
     pub(crate) fn request(&self, now: Duration, at_least_every: Duration) -> bool {
         if let Some(asked) = self.requested() {
-            let is_late = now.saturating_sub(asked) >= at_least_every / WOKEN_AFTER;
-            return is_late && !self.woken.swap(true, Ordering::Relaxed);
+            if now.saturating_sub(asked) < at_least_every / WOKEN_AFTER {
+                return false;
+            }
+            // If the actor answers now, both are set again for the next request.
+            self.await_since(|| now);
+            return !self.woken.swap(true, Ordering::Relaxed);
         }
         let last = Duration::from_micros(self.last_request.load(Ordering::Relaxed));
         // The period is for a wait that begins in the poll that answers: no later poll would show it.
         if self.polled.swap(false, Ordering::Relaxed) || now.saturating_sub(last) >= at_least_every {
             self.last_request.store(micros(now), Ordering::Relaxed);
+            self.awaited.store(0, Ordering::Relaxed);
+            self.woken.store(false, Ordering::Relaxed);
             self.requested.store(micros(now), Ordering::Release);
         }
         false
     }
 
-    /// When the request was made for which the actor was woken, and which is not answered yet. Without one the actor waits, and its
-    /// heartbeat is as old as that of its thread.
+    /// Since when the actor, woken or polled, has not answered. `None` while it waits for events as far as is known: then its heartbeat is as
+    /// old as that of its thread.
     pub(crate) fn awaited_since(&self) -> Option<Duration> {
-        self.requested().filter(|_| self.woken.load(Ordering::Relaxed))
+        self.requested()?;
+        let since = self.awaited.load(Ordering::Relaxed);
+        (since != 0).then(|| Duration::from_micros(since))
     }
 
-    /// When the request was made that is not answered yet.
-    pub(crate) fn requested(&self) -> Option<Duration> {
+    fn requested(&self) -> Option<Duration> {
         let at = self.requested.load(Ordering::Acquire);
         (at != 0).then(|| Duration::from_micros(at))
+    }
+
+    /// Sets [`Self::awaited_since`] unless it is set.
+    fn await_since(&self, now: impl FnOnce() -> Duration) {
+        if self.awaited.load(Ordering::Relaxed) == 0 {
+            let _ = self.awaited.compare_exchange(0, micros(now()), Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 
@@ -126,14 +149,38 @@ mod tests {
     }
 
     #[test]
-    fn an_unanswered_request_keeps_its_time_and_wakes_the_actor_once() {
+    fn an_unanswered_request_wakes_the_actor_once_and_is_awaited_from_then_on() {
         let (heartbeat, start) = (ActorHeartbeat::new(), monotonic::now());
         heartbeat.answer();
         assert!(!heartbeat.request(start, PERIOD));
-        let asked = heartbeat.requested();
-        assert!(asked.is_some());
-        let woken = (1..=20).filter(|tenth| heartbeat.request(start + PERIOD * *tenth / 10, PERIOD));
-        assert_eq!(woken.count(), 1);
-        assert_eq!(heartbeat.requested(), asked);
+        assert_eq!(heartbeat.awaited_since(), None, "it may wait for events");
+        let late = start + PERIOD / 2;
+        let woken = (1..=20).map(|tenth| start + PERIOD * tenth / 10).filter(|now| heartbeat.request(*now, PERIOD));
+        assert_eq!(woken.collect::<Vec<_>>(), [start + PERIOD * 3 / 10]);
+        assert!(heartbeat.awaited_since().is_some_and(|since| since > start && since < late));
+    }
+
+    #[test]
+    fn a_poll_without_an_answer_is_awaited_from_its_own_time_on() {
+        let (heartbeat, start) = (ActorHeartbeat::new(), monotonic::now());
+        heartbeat.answer();
+        // The request is older than the poll in which the actor begins to wait.
+        assert!(!heartbeat.request(start.saturating_sub(PERIOD), PERIOD));
+        heartbeat.polled();
+        assert!(heartbeat.awaited_since().is_some_and(|since| since >= start));
+    }
+
+    #[test]
+    fn an_answer_beside_the_wake_leaves_nothing_to_the_next_request() {
+        let (heartbeat, start) = (ActorHeartbeat::new(), monotonic::now());
+        heartbeat.answer();
+        assert!(!heartbeat.request(start, PERIOD));
+        // The check has found the request late when the actor answers it.
+        heartbeat.answer();
+        heartbeat.await_since(|| start);
+        heartbeat.woken.store(true, Ordering::Relaxed);
+        assert!(!heartbeat.request(start + PERIOD, PERIOD));
+        assert_eq!(heartbeat.awaited_since(), None);
+        assert!(heartbeat.request(start + PERIOD * 2, PERIOD), "an actor that does not run by itself is woken");
     }
 }

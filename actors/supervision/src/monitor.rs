@@ -124,7 +124,7 @@ impl HeartbeatMonitor {
                 return;
             }
             let heartbeat = child.incarnation.heartbeat();
-            if heartbeat.requested().is_some_and(|asked| self.is_hanging(child, asked)) {
+            if heartbeat.awaited_since().is_some_and(|since| self.is_hanging(child, since)) {
                 hanging.push(child.clone());
             } else if heartbeat.request(now, allowed) {
                 child.incarnation.control().wake();
@@ -150,12 +150,12 @@ impl HeartbeatMonitor {
         }
     }
 
-    /// Whether the thread of `child` has run for too long without an answer to the request at `asked`.
-    fn is_hanging(&self, child: &RunningChild, asked: Duration) -> bool {
+    /// Whether the thread of `child` has run for too long without an answer that is awaited `since`.
+    fn is_hanging(&self, child: &RunningChild, since: Duration) -> bool {
         child
             .worker_thread
             .heartbeat()
-            .is_some_and(|(number, thread)| number == child.thread_number && self.staleness.hangs(asked, thread.last()))
+            .is_some_and(|(number, thread)| number == child.thread_number && self.staleness.hangs(since, thread.last()))
     }
 }
 
