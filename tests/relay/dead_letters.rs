@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hostile::{HostileConnector, Wire, next, send_all};
+use crate::hostile::{HostileConnector, Wire, next_before, send_all};
 use crate::support::{SOON, get, within};
 use tokio_tungstenite::tungstenite::Message as Ws;
 
@@ -11,7 +11,7 @@ async fn acknowledged(wire: &mut Wire, line: &str, id: &str) {
     send_all(wire, [Ws::text(format!("{line}\n"))]).await;
     let acknowledged = async {
         loop {
-            let frame = next(wire).await.expect("the link stays up");
+            let frame = next_before(wire, SOON).await.expect("the link stays up");
             if frame["type"] == "inbound_ack" && frame["bufferId"] == id {
                 return;
             }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message as Ws;
 
-use crate::hostile::{HostileConnector, descriptor, next, next_of_kind, send_all, text};
+use crate::hostile::{HostileConnector, descriptor, next_before, next_of_kind, send_all, text};
 use crate::support::{SOON, wait_for, within};
 use crate::world::World;
 
@@ -131,7 +131,7 @@ async fn warnings_caused_by_a_connector_are_limited_and_the_omitted_ones_are_cou
         send_all(wire, all.into_iter().flatten()).await;
         let mut acknowledged = 0;
         while acknowledged < 2 * FLOOD {
-            let frame = within(SOON, "the acknowledgements", next(wire)).await.expect("the link stays up");
+            let frame = next_before(wire, SOON).await.expect("the acknowledgements, and the link stays up");
             acknowledged += usize::from(frame["type"] == "inbound_ack");
         }
     }

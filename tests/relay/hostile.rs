@@ -139,19 +139,25 @@ pub(crate) async fn acknowledged_and_answered(wire: &mut Wire, id: &str) -> bool
     true
 }
 
+/// The next frame of a kind; `None` when the connection ends before.
 pub(crate) async fn next_of_kind(wire: &mut Wire, kind: &str) -> Option<Value> {
     loop {
-        let frame = next(wire).await?;
+        let frame = next_before(wire, SOON).await?;
         if frame["type"] == kind {
             return Some(frame);
         }
     }
 }
 
-/// The next frame; `None` when the connection ends.
+/// The next frame; `None` when the connection ends, or is silent for longer than the gateway lets it be.
 pub(crate) async fn next(wire: &mut Wire) -> Option<Value> {
+    next_before(wire, Duration::from_secs(3)).await
+}
+
+/// The next frame on a connection that stays open; `None` when it ends, or no frame comes in time.
+pub(crate) async fn next_before(wire: &mut Wire, ceiling: Duration) -> Option<Value> {
     loop {
-        match tokio::time::timeout(Duration::from_secs(3), wire.next()).await.ok()?? {
+        match tokio::time::timeout(ceiling, wire.next()).await.ok()?? {
             Ok(Ws::Text(line)) => return serde_json::from_str(line.as_str()).ok(),
             Ok(Ws::Close(_)) | Err(_) => return None,
             Ok(_) => {}
@@ -337,7 +343,7 @@ async fn a_frame_received_a_hundred_times_runs_once_and_is_acknowledged_each_tim
     let (mut acknowledged, mut answers) = (0, 0);
     while acknowledged < 100 || answers == 0 {
         let frame =
-            within(SOON, "100 acknowledgements and an answer", next(&mut wire)).await.expect("the link stays up");
+            next_before(&mut wire, SOON).await.expect("100 acknowledgements and an answer, and the link stays up");
         acknowledged += usize::from(frame["type"] == "inbound_ack" && frame["bufferId"] == "same");
         answers += usize::from(frame["action"]["op"] == "send");
         if frame["type"] == "outbound" {
