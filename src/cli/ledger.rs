@@ -11,6 +11,8 @@ mod shown;
 
 use std::process::ExitCode;
 
+use caduceus_contract::messages::ledger_control::FinishedRows;
+
 use self::access::LedgerAccess;
 use super::contact::{CommandError, GatewaySelector, conclude_with};
 
@@ -64,11 +66,12 @@ pub(crate) fn run(arguments: LedgerArguments) -> ExitCode {
             LedgerCommand::Export(export::ExportArguments { gateway, wanted }) => {
                 with_ledger(gateway, async |ledger| export::run(ledger, wanted).await).await
             }
-            LedgerCommand::Erase(erase::EraseArguments { gateway, whom }) => {
-                with_ledger(gateway, async |ledger| erase::run(ledger, whom).await).await
+            LedgerCommand::Erase(erase::EraseArguments { gateway, person }) => {
+                with_ledger(gateway, async |ledger| erase::run(ledger, person).await).await
             }
             LedgerCommand::Retry(change::RetryArguments { gateway, id, force }) => {
-                with_ledger(gateway, async |ledger| change::retry(ledger, id, force).await).await
+                with_ledger(gateway, async |ledger| change::retry(ledger, id, FinishedRows::with_force(force)).await)
+                    .await
             }
             LedgerCommand::Drop(change::DropArguments { gateway, id }) => {
                 with_ledger(gateway, async |ledger| change::drop_row(ledger, id).await).await

@@ -2,9 +2,12 @@
 
 mod changes;
 mod check;
+mod continuations; // Of exports and erasures.
 mod fields; // The answers, for the document of the API.
 mod people;
 mod rows;
+
+pub(super) use continuations::LedgerContinuations;
 
 use super::registry::RouteRegistry;
 

@@ -151,6 +151,7 @@ pub(crate) fn bind(options: HttpOptions, ports: HttpPorts) -> Result<BoundServer
             options.redactor.clone(),
         )),
         redactor: options.redactor,
+        continuations: Arc::default(),
         names: HostNames::new(address, options.values.names),
         proxies: TrustedProxies::new(options.values.trusted_proxies),
         page: StatusPage::new(options.allow_faults),

@@ -8,6 +8,7 @@ use caduceus_actors::profile::Redactor;
 use super::admission::Admission;
 use super::auth::Authenticator;
 use super::feed::Feed;
+use super::ledger::LedgerContinuations;
 use super::names::HostNames;
 use super::openapi::ApiDocument;
 use super::page::document::StatusPage;
@@ -27,6 +28,8 @@ pub(super) struct ServerState {
     pub(super) authenticator: Arc<Authenticator>,
     /// Redacts secrets in texts of the ledger.
     pub(super) redactor: Redactor,
+    /// Calls that continue an export or an erasure.
+    pub(super) continuations: Arc<LedgerContinuations>,
     pub(super) names: HostNames,
     pub(super) proxies: TrustedProxies,
     pub(super) page: StatusPage,

@@ -225,7 +225,7 @@ async fn an_interrupted_turn_runs_at_most_three_times_and_not_again_after_repeat
     world.until("nothing left running", idle).await;
 }
 
-/// As [`World::push`], to one chat by one of its users, each of whom has a session.
+/// As [`World::push`], to one chat by one of its users, who each have a session.
 async fn push_by(world: &World, user: &str, text: &str) {
     let mut event = World::message(&format!("{user}: {text}"), text, "c1", None);
     event["source"]["user_id"] = json!(user);
@@ -252,7 +252,7 @@ async fn a_retry_runs_the_newest_interrupted_turn_of_the_chat_and_shows_the_othe
 
     push_by(&world, "carl", "/retry").await;
     world.until_text("c1", "received wait 2").await;
-    world.until_text("c1", "/retry runs the newest of all again:\n- wait 1").await;
+    world.until_text("c1", "the newest runs first:\n- wait 1").await;
     assert_eq!((attempts(&world, "wait 1"), attempts(&world, "wait 2")), (vec![1], vec![1, 2]));
     push_by(&world, "bob", "/retry").await;
     world.until_text("c1", "received wait 1").await;

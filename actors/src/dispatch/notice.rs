@@ -163,7 +163,8 @@ pub(super) fn more_to_retry(messages: Vec<(Arc<Target>, String)>) -> Vec<(Arc<Ta
 
 /// Some interrupted messages, each in a line.
 fn lines_to_retry(texts: &[String], is_cut: bool) -> String {
-    let mut notice = "These messages were interrupted as well; each /retry runs the newest of all again:".to_owned();
+    let mut notice =
+        "These messages were interrupted as well. Send /retry once for each; the newest runs first:".to_owned();
     for text in texts {
         // Its lines and blanks as one blank each.
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

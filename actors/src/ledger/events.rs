@@ -59,7 +59,9 @@ pub(super) fn apply<T: StoreTransaction>(
     if mark.turn.is_some() && before.turn == mark.turn && before.state == mark.state {
         return Ok(Marked::Before);
     }
-    if !inbound_moves(before.state, mark.state) {
+    // One that a drain refused is in a final state, and has one change left: its chat was notified.
+    let ends_unread = before.is_unread() && mark.state == InboundState::Refused;
+    if !ends_unread && !inbound_moves(before.state, mark.state) {
         // Its sender must not start the turn.
         if mark.state == InboundState::Running {
             return Err(LedgerError::Final { row: mark.id.0 }.into());

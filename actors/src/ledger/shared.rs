@@ -210,7 +210,7 @@ impl SharedView {
         self.lock().clear_requests.extend(to);
     }
 
-    /// The callers for whom the log is to be cleared.
+    /// The callers that wait until the log is cleared.
     pub(super) fn take_clear_requests(&self) -> Vec<AnswerSender<Vec<String>>> {
         std::mem::take(&mut self.lock().clear_requests)
     }

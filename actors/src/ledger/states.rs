@@ -65,15 +65,16 @@ pub(super) fn outbound_code(state: OutboundState) -> usize {
 }
 
 /// Whether a mark may move an event from one state to the other. Marks of one sender can overtake each other, when a full mailbox delays one
-/// of them: none moves an event back from where a later one has brought it. Staying in a state is no move. What moves an event back on
-/// purpose is an operation of its own: an operator has it run again, or its turn never started.
+/// of them: none moves an event back from where a later one has brought it, and none changes anything in a final state: it would write again
+/// what an erasure has removed. What moves an event back on purpose is an operation of its own: an operator has it run again, or its turn
+/// never started.
 pub(super) fn inbound_moves(from: InboundState, to: InboundState) -> bool {
     match from {
         InboundState::Received | InboundState::Held => true,
         InboundState::Running => !matches!(to, InboundState::Received | InboundState::Held),
         // `/retry` runs it again.
         InboundState::Interrupted => to != InboundState::Held,
-        InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead => to == from,
+        InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead => false,
     }
 }
 
@@ -82,7 +83,7 @@ pub(super) fn outbound_moves(from: OutboundState, to: OutboundState) -> bool {
     match from {
         OutboundState::Pending | OutboundState::Sending => true,
         OutboundState::Ambiguous => to != OutboundState::Pending,
-        OutboundState::Delivered | OutboundState::Refused | OutboundState::Dead => to == from,
+        OutboundState::Delivered | OutboundState::Refused | OutboundState::Dead => false,
     }
 }
 

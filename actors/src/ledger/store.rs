@@ -46,7 +46,8 @@ pub trait Store: Send + 'static {
     /// Makes a write without effect, to check whether the database accepts writes.
     fn probe(&mut self) -> Result<(), StoreError>;
 
-    /// Deletes the expired rows of the next slice, in a transaction of its own.
+    /// Deletes the expired rows of the next slice, and gives back room that an erasure whose client ended had taken, in a transaction of
+    /// its own.
     fn delete_expired(&mut self, expiry: &Expiry) -> Result<Deleted, StoreError>;
 
     /// Verifies the next slice of all rows, and what else is to be checked. Returns whether something is left.
@@ -223,6 +224,6 @@ pub struct Deleted {
     pub(super) delta: RowCounts,
     /// Rows among them that were in excess and not old enough.
     pub(super) early: i64,
-    /// Whether the next slice may have expired rows as well.
+    /// Whether the next slice may have expired rows as well, or more room can be given back.
     pub(super) more: bool,
 }

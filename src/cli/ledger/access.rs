@@ -18,8 +18,8 @@ use caduceus_contract::api::ledger_changes::{DropRowResponse, LedgerCheck, Retry
 use caduceus_contract::api::ledger_data::{ErasedPart, ExportPage, LedgerPart, Person};
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger_control::{
-    DropNotice, ErasePerson, ExportRows, FinishedRows, LedgerHolder, ListRows, RecordDrop, RecordRetry, RecordedDrop,
-    RecordedRetry, ShowRow,
+    CheckLedger, DropNotice, ErasePerson, ExportRows, FinishedRows, LedgerHolder, ListRows, RecordDrop, RecordRetry,
+    RecordedDrop, RecordedRetry, ShowRow,
 };
 use caduceus_contract::profile_name::ProfileName;
 use serde_json::{Map, Value, json};
@@ -39,6 +39,13 @@ pub(super) enum LedgerAccess {
     Gateway(GatewayClient),
     /// In its file, whose lock this process holds.
     File(LedgerFile),
+}
+
+/// Whether a row is shown with its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShownText {
+    With,
+    Without,
 }
 
 /// The open file of a home without a gateway.
@@ -89,18 +96,18 @@ impl LedgerAccess {
     }
 
     /// One row.
-    pub(super) async fn show(&self, id: RowId, with_text: bool) -> Result<RowDetail, CommandError> {
+    pub(super) async fn show(&self, id: RowId, text: ShownText) -> Result<RowDetail, CommandError> {
         match self {
             Self::Gateway(client) => {
                 let detail: RowDetail = client.get(&format!("/api/ledger/rows/{id}"), Duration::ZERO).await?;
-                if !with_text {
+                if text == ShownText::Without {
                     return Ok(detail);
                 }
                 let text: RowTextResponse = client.get(&format!("/api/ledger/rows/{id}/text"), Duration::ZERO).await?;
                 Ok(RowDetail { text: text.text, ..detail })
             }
             Self::File(file) => {
-                let detail = file.ask(ShowRow { id, with_text }).await?;
+                let detail = file.ask(ShowRow { id, with_text: text == ShownText::With }).await?;
                 let text = detail.text.map(|text| file.redacted(&text)).transpose()?;
                 // The words of a connector may have a secret. The row is shown without them if the secrets cannot be read.
                 let error = detail.error.map(|error| file.redacted(&error).unwrap_or_else(|_| UNREDACTED.to_owned()));
@@ -110,14 +117,15 @@ impl LedgerAccess {
     }
 
     /// Has a row run or sent again.
-    pub(super) async fn retry(&self, id: RowId, force: bool) -> Result<RetryRowResponse, CommandError> {
+    pub(super) async fn retry(&self, id: RowId, finished: FinishedRows) -> Result<RetryRowResponse, CommandError> {
         match self {
             Self::Gateway(client) => {
-                client.post(&format!("/api/ledger/rows/{id}/retry"), &json!({"force": force})).await
+                client
+                    .post(&format!("/api/ledger/rows/{id}/retry"), &json!({"force": finished == FinishedRows::Repeat}))
+                    .await
             }
             Self::File(file) => {
-                let (finished, holder) = (FinishedRows::with_force(force), LedgerHolder::Command);
-                let retry = RecordRetry { id, finished, holder, links: file.links_for(id)? };
+                let retry = RecordRetry { id, finished, holder: LedgerHolder::Command, links: file.links_for(id)? };
                 let RecordedRetry { was, row, state, .. } =
                     file.ask(retry).await?.map_err(|refusal| refused(&refusal))?;
                 Ok(RetryRowResponse { ok: true, id, was, row, state, waits_for: None })
@@ -137,18 +145,20 @@ impl LedgerAccess {
                     .await
             }
             Self::File(file) => {
-                let drop = RecordDrop { id, holder: LedgerHolder::Command, process_started_ms: 0, notice };
-                let RecordedDrop { was, notice } = file.ask(drop).await?.map_err(|refusal| refused(&refusal))?;
+                let order = RecordDrop { id, holder: LedgerHolder::Command, process_started_ms: 0, notice };
+                let RecordedDrop { was, notice } = file.ask(order).await?.map_err(|refusal| refused(&refusal))?;
                 Ok(DropRowResponse { ok: true, id, was, notified: notice.is_some() })
             }
         }
     }
 
-    /// What is known of the rows. `begin`: a check begins, unless one runs. Opening the file has begun one.
-    pub(super) async fn check(&self, begin: bool) -> Result<LedgerCheck, CommandError> {
+    /// What is known of the rows. Opening the file has begun a check.
+    pub(super) async fn check(&self, check: CheckLedger) -> Result<LedgerCheck, CommandError> {
         match self {
-            Self::Gateway(client) if begin => client.post("/api/ledger/check/begin", &json!({})).await,
-            Self::Gateway(client) => client.get("/api/ledger/check", Duration::ZERO).await,
+            Self::Gateway(client) => match check {
+                CheckLedger::Begin => client.post("/api/ledger/check/begin", &json!({})).await,
+                CheckLedger::Show => client.get("/api/ledger/check", Duration::ZERO).await,
+            },
             Self::File(file) => Ok(file.writer.check()),
         }
     }
@@ -178,7 +188,7 @@ impl LedgerAccess {
                 body.insert("from".to_owned(), json!(from));
                 client.post("/api/ledger/erase", &body).await
             }
-            Self::File(file) if step.from.part == LedgerPart::Log => {
+            Self::File(file) if step.from.at.part == LedgerPart::Log => {
                 let left = file.writer.clear_log().await.map_err(CommandError::Ledger)?;
                 Ok(ErasedPart { left, ..ErasedPart::default() })
             }

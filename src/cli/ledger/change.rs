@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use caduceus_contract::api::ledger::{RowId, RowState};
 use caduceus_contract::api::ledger_changes::{DropRowResponse, RetryRowResponse, WaitsFor};
-use caduceus_contract::messages::ledger_control::DropNotice;
+use caduceus_contract::messages::ledger_control::{DropNotice, FinishedRows};
 
 use super::access::LedgerAccess;
 use crate::cli::contact::{CommandError, GatewaySelector};
@@ -31,8 +31,8 @@ pub(super) struct DropArguments {
     pub(super) id: RowId,
 }
 
-pub(super) async fn retry(ledger: &LedgerAccess, id: RowId, force: bool) -> Result<ExitCode, CommandError> {
-    let retried = ledger.retry(id, force).await?;
+pub(super) async fn retry(ledger: &LedgerAccess, id: RowId, finished: FinishedRows) -> Result<ExitCode, CommandError> {
+    let retried = ledger.retry(id, finished).await?;
     print(&retried_line(&retried, ledger.is_file()));
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_web::rt::time::sleep;
 use caduceus_contract::api::ledger_changes::LedgerCheck;
+use caduceus_contract::messages::ledger_control::CheckLedger;
 use serde_json::json;
 
 use super::access::LedgerAccess;
@@ -31,10 +32,11 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) async fn run(ledger: &LedgerAccess, json: bool, last: bool) -> Result<ExitCode, CommandError> {
-    let mut check = ledger.check(!last).await?;
+    let first = if last { CheckLedger::Show } else { CheckLedger::Begin };
+    let mut check = ledger.check(first).await?;
     while check.runs {
         sleep(POLL).await;
-        check = ledger.check(false).await?;
+        check = ledger.check(CheckLedger::Show).await?;
     }
     if json {
         print_json(&json!(check), false);

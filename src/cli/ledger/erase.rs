@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::rt::time::sleep;
 use caduceus_contract::api::ledger::{RowId, RowState};
-use caduceus_contract::api::ledger_data::{ErasedPart, LedgerPart, LedgerPlace, Person};
+use caduceus_contract::api::ledger_data::{ErasedPart, ErasurePlace, LedgerPart, Person};
 use caduceus_contract::messages::ledger_control::{DropNotice, ErasePerson, ListRows};
 use caduceus_contract::profile_name::ProfileName;
 
@@ -30,7 +30,7 @@ pub(super) struct EraseArguments {
     #[command(flatten)]
     pub(super) gateway: GatewaySelector,
     #[command(flatten)]
-    pub(super) whom: ErasedPerson,
+    pub(super) person: ErasedPerson,
 }
 
 #[derive(Debug, clap::Args)]
@@ -49,8 +49,8 @@ pub(super) struct ErasedPerson {
     force: bool,
 }
 
-pub(super) async fn run(ledger: &LedgerAccess, whom: ErasedPerson) -> Result<ExitCode, CommandError> {
-    let ErasedPerson { user, platform, profile, force } = whom;
+pub(super) async fn run(ledger: &LedgerAccess, person: ErasedPerson) -> Result<ExitCode, CommandError> {
+    let ErasedPerson { user, platform, profile, force } = person;
     let person = Person { user, platform };
     let open = open_rows(ledger, &person, profile.as_ref()).await?;
     if !open.is_empty() && !force {
@@ -64,12 +64,12 @@ pub(super) async fn run(ledger: &LedgerAccess, whom: ErasedPerson) -> Result<Exi
         // A notice would be one more reply to this person.
         ledger.drop_row(*id, DropNotice::Never).await?;
     }
-    let mut from = LedgerPlace::ERASURE;
+    let mut from = ErasurePlace::BEGINNING;
     let mut all = ErasedPart::default();
     loop {
         let step = ErasePerson { person: person.clone(), profile: profile.clone(), from };
         let part =
-            if from.part == LedgerPart::Log { clear_log(ledger, &step).await? } else { ledger.erase(step).await? };
+            if from.at.part == LedgerPart::Log { clear_log(ledger, &step).await? } else { ledger.erase(step).await? };
         all.events += part.events;
         all.replies += part.replies;
         all.conversations += part.conversations;

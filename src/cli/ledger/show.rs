@@ -6,7 +6,7 @@ use caduceus_contract::api::ledger::{RowDetail, RowId, RowWriter};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::access::LedgerAccess;
+use super::access::{LedgerAccess, ShownText};
 use super::shown::{age, or_dash};
 use crate::cli::contact::{CommandError, GatewaySelector};
 use crate::out::{print, print_json};
@@ -34,7 +34,8 @@ pub(super) struct ShownRow {
 }
 
 pub(super) async fn run(ledger: &LedgerAccess, shown: &ShownRow) -> Result<ExitCode, CommandError> {
-    let detail = ledger.show(shown.id, shown.text).await?;
+    let text = if shown.text { ShownText::With } else { ShownText::Without };
+    let detail = ledger.show(shown.id, text).await?;
     if shown.json {
         print_json(&json!(detail), true);
     } else {

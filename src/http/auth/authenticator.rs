@@ -42,7 +42,7 @@ impl Authenticator {
         match DrainSecret::load(drain) {
             None if insecure_loopback => {
                 warn!(
-                    "every process on this machine may drain, and retry and drop rows of the ledger, without a token; its texts are neither shown, exported nor erased, until a drain secret is set"
+                    "every process on this machine may drain, and retry and drop rows of the ledger, without a token. Texts of the ledger need the token of a drain secret"
                 );
                 let scopes = vec![DRAIN.to_owned()];
                 on_loopback = Some(TokenPrincipal { principal: "dashboard".into(), provider: "loopback", scopes });

@@ -1,10 +1,11 @@
 //! What the ledger holds of people: its export, and the erasure of one person.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web::{Json, Payload};
-use caduceus_contract::api::ledger_data::{ErasedPart, ExportPage, LedgerPart, LedgerPlace, Person};
+use caduceus_contract::api::ledger_data::{ErasedPart, ErasurePlace, ExportPage, LedgerPart, Person};
 use caduceus_contract::messages::ledger_control::{ClearLog, ErasePerson, ExportRows};
 use caduceus_contract::profile_name::ProfileName;
 use tracing::info;
@@ -61,11 +62,24 @@ async fn export(
 ) -> Result<Json<ExportPage>, ApiError> {
     let fields = BodyFields::read(&request, payload).await?;
     let session = fields.text("session")?.map(str::to_owned);
-    let export = ExportRows { profile: profile(&fields)?, person: person(&fields)?, session, from: place(&fields)? };
-    if export.from.is_none() {
-        info!(principal = caller.principal, profile = ?export.profile, "export of the ledger begins");
+    let from = from(&fields)?;
+    let export = ExportRows { profile: profile(&fields)?, person: person(&fields)?, session, from };
+    let (principal, expected) = (caller.principal.as_str(), &state.continuations.exports);
+    let continues = expected.take(principal, &export);
+    if !continues {
+        let from = export.from.map(|from| from.to_string());
+        info!(principal, profile = ?export.profile, from, "export of the ledger begins");
     }
-    Ok(Json(ask_within(&state.ports.ledger.control.export, export, TIMEOUT).await??))
+    let answer = ask_within(&state.ports.ledger.control.export, export.clone(), TIMEOUT).await;
+    match &answer {
+        Ok(Ok(ExportPage { next: Some(from), .. })) => {
+            expected.expect(principal, ExportRows { from: Some(*from), ..export });
+        }
+        // The caller tries again.
+        Ok(Err(_)) | Err(_) if continues => expected.expect(principal, export),
+        Ok(Ok(ExportPage { next: None, .. }) | Err(_)) | Err(_) => {}
+    }
+    Ok(Json(answer??))
 }
 
 async fn erase(
@@ -77,16 +91,29 @@ async fn erase(
     let fields = BodyFields::read(&request, payload).await?;
     let expected = "the id of a person";
     let person = person(&fields)?.ok_or(ApiError::WrongField { field: "user", expected })?;
-    let from = place(&fields)?.unwrap_or(LedgerPlace::ERASURE);
-    if from == LedgerPlace::ERASURE {
-        info!(principal = caller.principal, "erasure of a person begins");
-    }
-    if from.part == LedgerPart::Log {
-        let left = ask_within(&state.ports.ledger.control.clear_log, ClearLog, TIMEOUT).await??;
-        return Ok(Json(ErasedPart { left, ..ErasedPart::default() }));
-    }
+    let from = from(&fields)?.unwrap_or(ErasurePlace::BEGINNING);
     let step = ErasePerson { person, profile: profile(&fields)?, from };
-    Ok(Json(ask_within(&state.ports.ledger.control.erase, step, TIMEOUT).await??))
+    let (principal, expected) = (caller.principal.as_str(), &state.continuations.erasures);
+    let continues = expected.take(principal, &step);
+    if !continues {
+        info!(principal, profile = ?step.profile, %from, "erasure of a person begins");
+    }
+    let answer = erase_step(&state, step.clone()).await;
+    match &answer {
+        Ok(ErasedPart { next: Some(from), .. }) => expected.expect(principal, ErasePerson { from: *from, ..step }),
+        // The caller tries again.
+        Err(_) if continues => expected.expect(principal, step),
+        Ok(ErasedPart { next: None, .. }) | Err(_) => {}
+    }
+    answer.map(Json)
+}
+
+async fn erase_step(state: &SharedState, step: ErasePerson) -> Result<ErasedPart, ApiError> {
+    if step.from.at.part == LedgerPart::Log {
+        let left = ask_within(&state.ports.ledger.control.clear_log, ClearLog, TIMEOUT).await??;
+        return Ok(ErasedPart { left, ..ErasedPart::default() });
+    }
+    Ok(ask_within(&state.ports.ledger.control.erase, step, TIMEOUT).await??)
 }
 
 fn person(fields: &BodyFields) -> Result<Option<Person>, ApiError> {
@@ -95,7 +122,7 @@ fn person(fields: &BodyFields) -> Result<Option<Person>, ApiError> {
         let expected = "given with a user only";
         return platform.map_or(Ok(None), |_| Err(ApiError::WrongField { field: "platform", expected }));
     };
-    // Without an id it would be everyone of whom none is known.
+    // Without an id it would be everyone whose id is not known.
     let user = Some(user).filter(|user| !user.is_empty());
     let user = user.ok_or(ApiError::WrongField { field: "user", expected: "the id of a person" })?;
     Ok(Some(Person { user: user.to_owned(), platform }))
@@ -109,7 +136,8 @@ fn profile(fields: &BodyFields) -> Result<Option<ProfileName>, ApiError> {
     fields.text("profile")?.map(named).transpose()
 }
 
-fn place(fields: &BodyFields) -> Result<Option<LedgerPlace>, ApiError> {
+/// The place of a step, or of a page.
+fn from<P: FromStr>(fields: &BodyFields) -> Result<Option<P>, ApiError> {
     let wrong = |_| ApiError::WrongField { field: "from", expected: "`next` of the answer before" };
     fields.text("from")?.map(|place| place.parse().map_err(wrong)).transpose()
 }

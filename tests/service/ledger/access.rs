@@ -1,6 +1,7 @@
 //! Who may do what, and which dispatcher does it.
 
 use super::*;
+use crate::support::{client, send};
 
 #[actix_web::test]
 async fn without_the_token_rows_are_listed_and_nothing_is_changed_or_read() {
@@ -33,6 +34,57 @@ async fn without_the_token_rows_are_listed_and_nothing_is_changed_or_read() {
     ledger(&home, &["show", "in-2", "--text", "--token-file", &token]).with(0).contains_text("dead1");
     let log = world.gateway().log();
     assert!(log.contains("row to be dropped") && !log.contains(TOKEN), "the log has who changed what");
+}
+
+/// Lines of the log with these words, once there are so many.
+async fn until_logged(world: &World, words: &str, count: usize) {
+    wait_for(&format!("{count} lines with {words:?}"), SOON, || async {
+        let log = world.gateway().log();
+        (log.lines().filter(|line| line.contains(words)).count() >= count).then_some(())
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn an_export_and_an_erasure_are_logged_wherever_they_begin_and_once_if_they_are_continued() {
+    let mut world = World::prepare().await;
+    world.variable(TOKEN_VARIABLE, TOKEN);
+    events(world.home(), "dead", 2, InboundState::Dead).await;
+    world.serve().await;
+    let token = ("Authorization", format!("Bearer {TOKEN}"));
+    let call = async |path: &str, body: &Value| {
+        let request = client().post(world.url(path)).insert_header(token.clone());
+        let (status, answer) = send(request, body.to_string()).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    let (exports, erasures) = ("export of the ledger begins", "erasure of a person begins");
+    // To the end: several steps, of which the first is logged.
+    for (path, mut body, words) in
+        [("/api/ledger/export", json!({}), exports), ("/api/ledger/erase", json!({"user": "eve"}), erasures)]
+    {
+        let mut steps = 1;
+        loop {
+            let next = call(path, &body).await["next"].clone();
+            if next.is_null() {
+                break;
+            }
+            body["from"] = next;
+            steps += 1;
+        }
+        assert!(steps > 2, "{path}");
+        until_logged(&world, words, 1).await;
+    }
+    // A place that no answer gave, and one a second time.
+    call("/api/ledger/export", &json!({"from": "events-1"})).await;
+    until_logged(&world, exports, 2).await;
+    for begun in 2..4 {
+        call("/api/ledger/erase", &json!({"user": "eve", "from": "conversations-0.0"})).await;
+        until_logged(&world, erasures, begun).await;
+    }
+    let log = world.gateway().log();
+    let counted = |words: &str| log.lines().filter(|line| line.contains(words)).count();
+    assert_eq!((counted(exports), counted(erasures)), (2, 3), "{log}");
 }
 
 #[actix_web::test]

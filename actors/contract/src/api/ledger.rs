@@ -292,7 +292,7 @@ pub struct RowDetail {
     pub message_id: Option<String>,
     /// Of a reply: why the connector refused it, in its words.
     pub error: Option<String>,
-    /// Of a reply: the reply as which an operator has sent it again.
+    /// Of a reply: the reply as which an operator has sent it again; `out-0` if its record is damaged, so that this is not known.
     pub sent_again_as: Option<RowId>,
     /// Milliseconds since 1970 at which its frame was read; of an event.
     pub arrived_at_ms: Option<i64>,

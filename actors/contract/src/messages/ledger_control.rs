@@ -8,7 +8,7 @@ use caduceus_supervision::{Port, port_set};
 
 use crate::api::ledger::{RowDetail, RowId, RowState, RowsPage};
 use crate::api::ledger_changes::{LedgerCheck, RowRefusal};
-use crate::api::ledger_data::{ErasedPart, ExportPage, LedgerPlace, Person};
+use crate::api::ledger_data::{ErasedPart, ErasurePlace, ExportPage, LedgerPlace, Person};
 use crate::ledger_error::LedgerError;
 use crate::link::LinkId;
 use crate::profile_name::ProfileName;
@@ -191,7 +191,7 @@ pub struct ErasePerson {
     /// Only what belongs to this profile.
     pub profile: Option<ProfileName>,
     /// Where the step begins.
-    pub from: LedgerPlace,
+    pub from: ErasurePlace,
 }
 
 /// Writes the log back and cuts it off, so that nothing that was erased is left in it. Answered with the files beside the ledger that may

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rusqlite::{OptionalExtension, Row};
 
 use super::transaction::SqliteTransaction;
-use crate::ledger::belonging::{EventColumns, ReplyColumns};
+use crate::ledger::belonging::{DeadLetters, EventColumns, ReplyColumns};
 use caduceus_contract::api::ledger_data::Person;
 use caduceus_contract::messages::ledger::{InboundId, InboundRow, OutboundRow};
 use caduceus_contract::wire::session::SessionKey;
@@ -15,26 +15,31 @@ pub(super) const EVENT_COLUMNS: &str = "inbound.user_id, inbound.platform, inbou
      CASE WHEN inbound.platform = 'relay' THEN inbound.event END";
 
 /// Whether an event belongs to `person`.
-pub(super) fn is_event_of(person: &Person, row: &InboundRow) -> bool {
+pub(super) fn is_event_of(person: &Person, row: &InboundRow, letters: DeadLetters) -> bool {
     EventColumns {
         user: row.target.user_id.as_deref(),
         platform: Some(&row.target.platform),
         session: Some(&row.session),
         text: Some(&row.event),
     }
-    .is_of(person)
+    .is_of(person, letters)
 }
 
 /// Whether a reply belongs to `person`.
-pub(super) fn is_reply_of(store: &SqliteTransaction<'_>, person: &Person, row: &OutboundRow) -> rusqlite::Result<bool> {
+pub(super) fn is_reply_of(
+    store: &SqliteTransaction<'_>,
+    person: &Person,
+    row: &OutboundRow,
+    letters: DeadLetters,
+) -> rusqlite::Result<bool> {
     let reply = ReplyColumns { user: row.target.user_id.as_deref(), platform: Some(&row.target.platform) };
-    if reply.is_of(person, None) {
+    if reply.is_of(person, None, letters) {
         return Ok(true);
     }
     let Some(InboundId(event)) = row.inbound else { return Ok(false) };
     let sql = format!("SELECT {EVENT_COLUMNS} FROM inbound WHERE id = ?");
     let mut statement = store.connection.prepare_cached(&sql)?;
-    let is_of = |found: &Row<'_>| Ok(event_at(found, 0, |event| reply.is_of(person, Some(event))));
+    let is_of = |found: &Row<'_>| Ok(event_at(found, 0, |event| reply.is_of(person, Some(event), letters)));
     Ok(statement.query_row([event], is_of).optional()? == Some(true))
 }
 

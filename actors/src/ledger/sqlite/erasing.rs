@@ -16,10 +16,10 @@ use super::marks::{self, INBOUND_TABLE, OUTBOUND_TABLE};
 use super::outbound;
 use super::row::{checksum, params, text, verify};
 use super::transaction::SqliteTransaction;
-use crate::ledger::belonging::{ReplyColumns, is_conversation_of};
+use crate::ledger::belonging::{DeadLetters, ProfileFilter, ReplyColumns, is_conversation_of};
 use crate::ledger::failure::Failure;
 use crate::ledger::store::{ErasedRows, InboundMark, OutboundMark};
-use caduceus_contract::api::ledger_data::{ErasedPart, LedgerPart, LedgerPlace};
+use caduceus_contract::api::ledger_data::{ErasedPart, ErasurePlace, LedgerPart, LedgerPlace};
 use caduceus_contract::messages::ledger::{ERASED, InboundId, InboundState, LedgerError, OutboundId, OutboundState};
 use caduceus_contract::messages::ledger_control::ErasePerson;
 use caduceus_contract::wire::session::SessionKey;
@@ -37,11 +37,11 @@ const FORGET_ERROR: &str = "UPDATE outbound_marks SET error = NULL WHERE id = ?"
 pub(super) fn step(store: &mut SqliteTransaction<'_>, request: &ErasePerson) -> Result<ErasedRows, Failure> {
     store.atomically(|store| {
         let mut erased = ErasedRows::default();
-        let LedgerPlace { part, after } = request.from;
+        let LedgerPlace { part, after } = request.from.at;
         let (last, following) = match part {
-            // First, because the events that they answer say whose they are.
-            LedgerPart::Replies => (replies(store, request, after, &mut erased.part)?, Some(LedgerPart::Events)),
-            LedgerPart::Events => (events(store, request, after, &mut erased)?, Some(LedgerPart::Conversations)),
+            LedgerPart::Events => return events_and_replies(store, request, request.from),
+            // Where erasures of earlier versions began.
+            LedgerPart::Replies => return events_and_replies(store, request, ErasurePlace::BEGINNING),
             LedgerPart::Conversations => {
                 (conversations(store, request, after, &mut erased.part)?, Some(LedgerPart::FreePages))
             }
@@ -49,33 +49,71 @@ pub(super) fn step(store: &mut SqliteTransaction<'_>, request: &ErasePerson) -> 
             LedgerPart::Filled => (free_pages::release(store)?, Some(LedgerPart::Log)),
             LedgerPart::Log => (None, None),
         };
-        let following = following.map(LedgerPlace::beginning);
-        erased.part.next = last.map(|after| LedgerPlace { part, after }).or(following);
+        let same_part = last.map(|after| ErasurePlace { at: LedgerPlace { part, after }, ..request.from });
+        erased.part.next = same_part.or(following.map(ErasurePlace::beginning));
         Ok(erased)
     })
 }
 
-/// A row that may be one of the person.
-struct Candidate {
+/// The next replies; and the next events once no reply is left, in the same transaction. So no event is erased before a reply to it, which
+/// belongs to the person by this event only, also not before one that was recorded since the erasure began.
+fn events_and_replies(
+    store: &mut SqliteTransaction<'_>,
+    request: &ErasePerson,
+    mut place: ErasurePlace,
+) -> Result<ErasedRows, Failure> {
+    let mut erased = ErasedRows::default();
+    let next = match replies(store, request, &mut place, &mut erased.part)? {
+        Passed::Some => Some(place),
+        Passed::All => match events(store, request, &mut place, &mut erased)? {
+            Passed::Some => Some(place),
+            Passed::All => Some(ErasurePlace::beginning(LedgerPart::Conversations)),
+        },
+    };
+    erased.part.next = next;
+    Ok(erased)
+}
+
+/// How many of the rows of a table were gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    Some,
+    All,
+}
+
+/// A row that may be one of the person, and what is needed of it.
+struct Candidate<T> {
     row: i64,
-    /// The stored name of its session; of a reply none.
-    session: Option<String>,
+    columns: T,
+}
+
+/// The next rows of a table.
+struct Candidates<T> {
+    found: Vec<Candidate<T>>,
+    /// The last row that was looked at.
+    last: i64,
+    passed: Passed,
 }
 
 fn events(
     store: &mut SqliteTransaction<'_>,
     request: &ErasePerson,
-    after: i64,
+    place: &mut ErasurePlace,
     erased: &mut ErasedRows,
-) -> Result<Option<i64>, Failure> {
+) -> Result<Passed, Failure> {
     let sql =
         format!("SELECT id, profile, session, {EVENT_COLUMNS} FROM inbound WHERE id > ? ORDER BY id LIMIT {SCANNED}");
     let candidate = |row: &Row<'_>| {
-        let is_of = is_of_profile(request, row) && belonging::event_at(row, 3, |event| event.is_of(&request.person));
-        is_of.then(|| row.get(2).unwrap_or_default())
+        let of_person = belonging::event_at(row, 3, |event| event.is_of(&request.person, DeadLetters::Mentioning));
+        (of_person && is_of_profile(request, row)).then(|| row.get::<_, String>(2).unwrap_or_default())
     };
-    let (found, last) = candidates(store, &sql, after, candidate)?;
-    each(found, last, |Candidate { row, session }| {
+    let left_from = place.left_from.unwrap_or(i64::MAX);
+    let candidates = candidates(store, &sql, place.at.after, candidate)?;
+    each(candidates, &mut place.at.after, |Candidate { row, columns: session }| {
+        if row >= left_from {
+            erased.part.open += 1;
+            return Ok(());
+        }
         let mark = match marks::of_event(store, row) {
             Ok(mark) => Some(mark),
             Err(Failure::Answered(LedgerError::Corrupt { .. } | LedgerError::Missing { .. })) => None,
@@ -96,7 +134,6 @@ fn events(
             inbound::write_mark(store, InboundId(row), &before, after)?;
             erased.interrupted += 1;
         }
-        let session = session.unwrap_or_default();
         let key = serde_json::from_str::<SessionKey>(&session).ok();
         let left = key.as_ref().map(SessionKey::without_user);
         replace(store, &EVENT, row, left.as_ref().map(SessionKey::stored))?;
@@ -109,24 +146,36 @@ fn events(
     })
 }
 
+/// A reply that may be one of the person.
+struct ReplyCandidate {
+    /// The event that it answers, if it belongs to the person by this event only.
+    only_by: Option<i64>,
+}
+
 fn replies(
     store: &mut SqliteTransaction<'_>,
     request: &ErasePerson,
-    after: i64,
+    place: &mut ErasurePlace,
     erased: &mut ErasedPart,
-) -> Result<Option<i64>, Failure> {
+) -> Result<Passed, Failure> {
     let sql = format!(
-        "SELECT outbound.id, inbound.profile, outbound.user_id, outbound.platform, {EVENT_COLUMNS} FROM outbound \
-         LEFT JOIN inbound ON inbound.id = outbound.inbound WHERE outbound.id > ? ORDER BY outbound.id LIMIT {SCANNED}"
+        "SELECT outbound.id, inbound.profile, outbound.user_id, outbound.platform, {EVENT_COLUMNS}, outbound.inbound \
+         FROM outbound LEFT JOIN inbound ON inbound.id = outbound.inbound WHERE outbound.id > ? \
+         ORDER BY outbound.id LIMIT {SCANNED}"
     );
     let candidate = |row: &Row<'_>| {
         let (user, platform) = (text_at(row, 2), text_at(row, 3));
         let reply = ReplyColumns { user: user.as_deref(), platform: platform.as_deref() };
-        let is_of = belonging::event_at(row, 4, |event| reply.is_of(&request.person, Some(event)));
-        (is_of && is_of_profile(request, row)).then_some(None)
+        let person = &request.person;
+        let is_its_own = reply.is_of(person, None, DeadLetters::Mentioning);
+        let is_of = is_its_own
+            || belonging::event_at(row, 4, |event| reply.is_of(person, Some(event), DeadLetters::Mentioning));
+        let only_by = row.get(8).ok().filter(|_| !is_its_own);
+        (is_of && is_of_profile(request, row)).then_some(ReplyCandidate { only_by })
     };
-    let (found, last) = candidates(store, &sql, after, candidate)?;
-    each(found, last, |Candidate { row, .. }| {
+    let candidates = candidates(store, &sql, place.replies, candidate)?;
+    let left_from = &mut place.left_from;
+    each(candidates, &mut place.replies, |Candidate { row, columns: ReplyCandidate { only_by } }| {
         let mark = match marks::of_reply(store, row) {
             Ok(mark) => Some(mark),
             Err(Failure::Answered(LedgerError::Corrupt { .. } | LedgerError::Missing { .. })) => None,
@@ -135,6 +184,8 @@ fn replies(
         let waits = [OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
         if mark.as_ref().is_some_and(|mark| waits.contains(&mark.state)) {
             erased.open += 1;
+            // What belongs to it by its name is found again without its event.
+            *left_from = left_from.iter().copied().chain(only_by).min();
             return Ok(());
         }
         // The connector's words about a reply may repeat it, in whatever state it is.
@@ -163,23 +214,25 @@ fn conversations(
         let session: String = row.get(1).ok()?;
         let key = serde_json::from_str::<SessionKey>(&session).ok()?;
         let of_profile = request.profile.as_ref().is_none_or(|wanted| key.profile() == wanted);
-        (of_profile && is_conversation_of(&key, &request.person)).then_some(Some(session))
+        (of_profile && is_conversation_of(&key, &request.person)).then_some(session)
     };
-    let (found, last) = candidates(store, &sql, after, candidate)?;
-    each(found, last, |Candidate { session, .. }| {
-        let is_deleted = delete_conversation(store, &session.unwrap_or_default())?;
+    let candidates = candidates(store, &sql, after, candidate)?;
+    let mut last = after;
+    let passed = each(candidates, &mut last, |Candidate { columns: session, .. }| {
+        let is_deleted = delete_conversation(store, &session)?;
         erased.conversations += u64::from(is_deleted);
         Ok(())
-    })
+    })?;
+    Ok((passed == Passed::Some).then_some(last))
 }
 
-/// The candidates among the next rows, for a limited time, and the last row that was looked at, if others follow.
-fn candidates(
+/// The candidates among the next rows, for a limited time.
+fn candidates<T>(
     store: &SqliteTransaction<'_>,
     sql: &str,
     after: i64,
-    candidate: impl Fn(&Row<'_>) -> Option<Option<String>>,
-) -> rusqlite::Result<(Vec<Candidate>, Option<i64>)> {
+    candidate: impl Fn(&Row<'_>) -> Option<T>,
+) -> rusqlite::Result<Candidates<T>> {
     let mut statement = store.connection.prepare_cached(sql)?;
     let mut rows = statement.query([after])?;
     let (mut found, mut read, mut last) = (Vec::new(), 0, after);
@@ -187,36 +240,41 @@ fn candidates(
     while let Some(row) = rows.next()? {
         last = row.get(0)?;
         read += 1;
-        found.extend(candidate(row).map(|session| Candidate { row: last, session }));
+        found.extend(candidate(row).map(|columns| Candidate { row: last, columns }));
         // Frames that could not be used may be long.
-        if begun.elapsed() > SLICE {
-            return Ok((found, Some(last)));
+        if read == SCANNED || begun.elapsed() > SLICE {
+            return Ok(Candidates { found, last, passed: Passed::Some });
         }
     }
-    Ok((found, (read == SCANNED).then_some(last)))
+    Ok(Candidates { found, last, passed: Passed::All })
 }
 
-/// Changes the candidates one by one, for a limited time. Returns the last row that is done, if others follow.
-fn each(
-    found: Vec<Candidate>,
-    last: Option<i64>,
-    mut change: impl FnMut(Candidate) -> Result<(), Failure>,
-) -> Result<Option<i64>, Failure> {
+/// Changes the candidates one by one, for a limited time, and moves `last` to the last row that is done.
+fn each<T>(
+    candidates: Candidates<T>,
+    last: &mut i64,
+    mut change: impl FnMut(Candidate<T>) -> Result<(), Failure>,
+) -> Result<Passed, Failure> {
     let begun = Instant::now();
     let mut done = None;
-    for candidate in found {
-        if done.is_some() && begun.elapsed() > SLICE {
-            return Ok(done);
+    for candidate in candidates.found {
+        if let Some(done) = done
+            && begun.elapsed() > SLICE
+        {
+            *last = done;
+            return Ok(Passed::Some);
         }
         done = Some(candidate.row);
         change(candidate)?;
     }
-    Ok(last)
+    *last = candidates.last;
+    Ok(candidates.passed)
 }
 
 /// Whether the profile in column 1 is the one that is asked for, if one is.
 fn is_of_profile(request: &ErasePerson, row: &Row<'_>) -> bool {
-    request.profile.as_ref().is_none_or(|wanted| text_at(row, 1).as_deref() == Some(wanted.as_str()))
+    let profiles = ProfileFilter { wanted: request.profile.as_ref(), person: Some(&request.person) };
+    profiles.admits(text_at(row, 1).as_deref())
 }
 
 /// A table with a text and a person: the columns under its checksum begin behind its number.

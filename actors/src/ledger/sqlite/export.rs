@@ -14,7 +14,7 @@ use super::outbound;
 use super::row::CorruptRow;
 use super::scan::{MarksScan, ScannedPage, scan};
 use super::transaction::SqliteTransaction;
-use crate::ledger::belonging::is_conversation_of;
+use crate::ledger::belonging::{DeadLetters, ProfileFilter, is_conversation_of};
 use crate::ledger::failure::Failure;
 use caduceus_contract::api::ledger::{RowDetail, RowId};
 use caduceus_contract::api::ledger_data::{ExportPage, ExportedHistory, ExportedRow, LedgerPart, LedgerPlace, Person};
@@ -57,7 +57,7 @@ static EVENTS: ExportedSide = ExportedSide {
     read: |store, person, row| {
         listing::read_event(store, row, |found| {
             let (event, _) = inbound::marked_row(found)?;
-            let is_of = person.is_none_or(|who| belonging::is_event_of(who, &event));
+            let is_of = person.is_none_or(|who| belonging::is_event_of(who, &event, DeadLetters::Naming));
             let session = Some(event.session.stored().to_owned());
             Ok(ExportedDetail { detail: listing::event_detail(store, found)?, is_of, session })
         })
@@ -72,7 +72,8 @@ static REPLIES: ExportedSide = ExportedSide {
     read: |store, person, row| {
         listing::read_reply(store, row, |found| {
             let (reply, _) = outbound::marked_row(found)?;
-            let is_of = person.map_or(Ok(true), |who| belonging::is_reply_of(store, who, &reply))?;
+            let is_of =
+                person.map_or(Ok(true), |who| belonging::is_reply_of(store, who, &reply, DeadLetters::Naming))?;
             Ok(ExportedDetail { detail: listing::reply_detail(store, found)?, is_of, session: None })
         })
     },
@@ -152,8 +153,8 @@ impl Page<'_> {
     }
 
     fn is_of_profile(&self, detail: &RowDetail) -> bool {
-        let profile = self.request.profile.as_ref();
-        profile.is_none_or(|wanted| detail.row.profile.as_deref() == Some(wanted.as_str()))
+        let ExportRows { profile, person, .. } = self.request;
+        ProfileFilter { wanted: profile.as_ref(), person: person.as_ref() }.admits(detail.row.profile.as_deref())
     }
 
     /// As [`Page::scan`], of the rows of conversations.

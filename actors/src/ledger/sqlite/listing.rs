@@ -14,6 +14,7 @@ use super::row::{CorruptRow, TARGET_COLUMNS};
 use super::scan::{MarksScan, ScannedPage, scan};
 use super::terms;
 use super::transaction::SqliteTransaction;
+use crate::ledger::belonging::{DeadLetters, ProfileFilter};
 use crate::ledger::failure::Failure;
 use crate::ledger::states::{inbound_state, outbound_state};
 use crate::ledger::store::{InboundMark, OutboundMark};
@@ -56,7 +57,8 @@ static EVENTS: Side = Side {
     summary: |store, list, row| {
         read_event(store, row, |found| {
             let (event, mark) = inbound::marked_row(found)?;
-            let is_of = list.person.as_ref().is_none_or(|who| belonging::is_event_of(who, &event));
+            let is_of =
+                list.person.as_ref().is_none_or(|who| belonging::is_event_of(who, &event, DeadLetters::Mentioning));
             Ok((is_of, event_summary(store, (event, mark))))
         })
     },
@@ -73,7 +75,9 @@ static REPLIES: Side = Side {
     summary: |store, list, row| {
         read_reply(store, row, |found| {
             let (reply, _) = outbound::marked_row(found)?;
-            let is_of = list.person.as_ref().map_or(Ok(true), |who| belonging::is_reply_of(store, who, &reply))?;
+            let person = list.person.as_ref();
+            let is_of =
+                person.map_or(Ok(true), |who| belonging::is_reply_of(store, who, &reply, DeadLetters::Mentioning))?;
             Ok((is_of, reply_summary(store, &reply)))
         })
     },
@@ -137,9 +141,9 @@ impl ScannedPage for ListPage<'_> {
 }
 
 fn fits(list: &ListRows, row: &RowSummary) -> bool {
-    let of_profile = list.profile.as_ref().is_none_or(|wanted| row.profile.as_deref() == Some(wanted.as_str()));
+    let profiles = ProfileFilter { wanted: list.profile.as_ref(), person: list.person.as_ref() };
     let is_old = list.recorded_before_ms.is_none_or(|before| row.recorded_at_ms.is_some_and(|at| at < before));
-    of_profile && is_old
+    profiles.admits(row.profile.as_deref()) && is_old
 }
 
 /// Reads an event with `read`; `None` if there is none.

@@ -4,6 +4,7 @@
 //! savepoint that it belongs to.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 use super::duplicates::{DuplicateKeys, HashKey, KeyHashes};
 use super::open_rows::OpenRows;
@@ -33,6 +34,9 @@ pub(super) struct Memory {
     /// Of the events that run and of the replies that are sent, so that the end of a turn reads nothing. Each takes some 100 bytes and its texts.
     running: HashMap<i64, InboundMark>,
     sending: HashMap<i64, OutboundMark>,
+    /// When an erasure last filled free pages or released them; `None` if none has since the file was opened. It stays if the transaction is
+    /// undone: then the pages are looked for in vain.
+    pub(super) filled_at: Option<Instant>,
     /// The changes of the current transaction, oldest first.
     changes: Vec<MemoryChange>,
 }
@@ -58,6 +62,7 @@ impl Memory {
             chats: HashMap::new(),
             running: HashMap::new(),
             sending: HashMap::new(),
+            filled_at: None,
             changes: Vec::new(),
         }
     }

@@ -61,8 +61,7 @@ const TABLES: [CheckedTable; 8] = [
         is_good: |id, row| verify(history::TABLE, id, row, 1, 3),
     },
     CheckedTable {
-        // The row of the reply is corrupt with it.
-        name: marks::OUTBOUND_TABLE,
+        name: sent_again::TABLE,
         sql: "SELECT id, again, sum FROM sent_again WHERE id > ? ORDER BY id LIMIT ?",
         is_good: |id, row| verify(sent_again::TABLE, id, row, 1, 1),
     },

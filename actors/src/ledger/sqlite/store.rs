@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::connect::BUSY_TIMEOUT;
+use super::free_pages;
 use super::oldest::Oldest;
 use super::open::{OpenError, Opened, open};
 use super::row::is_damage;
@@ -185,7 +186,8 @@ impl Store for SqliteStore {
         let mut transaction = self.opened.begin(0)?;
         // Its position moves with the transaction, or the next sweep would begin behind rows that are still there.
         let mut sweep = self.sweep.clone();
-        let deleted = sweep.delete(&mut transaction, expiry)?;
+        let mut deleted = sweep.delete(&mut transaction, expiry)?;
+        deleted.more |= free_pages::release_abandoned(&mut transaction)?;
         transaction.write()?;
         self.sweep = sweep;
         Ok(deleted)

@@ -18,7 +18,7 @@ use super::sent_again;
 use super::terms;
 use super::unread;
 use crate::ledger::states::{inbound_code, outbound_code};
-use caduceus_contract::messages::ledger::{InboundState, OutboundState};
+use caduceus_contract::messages::ledger::{InboundState, OutboundId, OutboundState};
 
 /// Numbers that are tried one by one behind a row that cannot be read: more than the rows of some hundred pages. Behind these, and where
 /// nothing says how far a table goes, only some are tried.
@@ -89,9 +89,9 @@ pub(super) fn copy(old: &Connection, new: &Connection, is_cut: bool) -> rusqlite
         copy_pair(old, new, pair, is_cut, &mut lost)?;
     }
     copy_history(old, new, &mut lost)?;
+    copy_sent_again(old, new, &mut lost)?;
     let tables = [
         (restarts::TABLE, 0, "INSERT OR IGNORE INTO restarts VALUES (?,?)"),
-        (sent_again::TABLE, 1, "INSERT OR IGNORE INTO sent_again VALUES (?,?,?)"),
         (terms::TABLE, 2, "INSERT OR IGNORE INTO terms VALUES (?,?,?,?)"),
         ("hash_key", 1, "INSERT OR IGNORE INTO hash_key VALUES (?,?,?)"),
     ];
@@ -155,6 +155,26 @@ fn copy_pair(
         insert.execute([id])?;
     }
     lost.extend(good.symmetric_difference(&marked).map(|id| (pair.name, *id)));
+    Ok(())
+}
+
+/// Of a damaged row stays that its reply was sent again.
+fn copy_sent_again(old: &Connection, new: &Connection, lost: &mut LostRows) -> rusqlite::Result<()> {
+    let mut damaged = Vec::new();
+    each_row(old, sent_again::TABLE, None, |id, row| {
+        let is_whole = verify(sent_again::TABLE, id, row, 1, 1).is_ok();
+        if is_whole {
+            sent_again::write(new, id, OutboundId(row.get(1)?))?;
+        } else {
+            damaged.push(id);
+        }
+        Ok(is_whole)
+    })?;
+    for id in damaged {
+        // The number may be what is wrong of it, and that of a whole row.
+        sent_again::write_unknown(new, id)?;
+        lost.insert((sent_again::TABLE, id));
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod ages;
 mod changing;
 mod conversations;
+mod erasing;
 mod listing;
 mod moving;
 pub(in crate::ledger) mod people;
@@ -35,6 +36,13 @@ macro_rules! suite_on {
             conversations {
                 a_session_keeps_its_last_entries_and_those_of_others_stay
                 a_session_of_a_failed_transaction_has_a_valid_row_when_it_is_used_again
+            }
+            erasing {
+                a_reply_that_is_recorded_while_an_erasure_runs_does_not_outlive_its_event
+                an_event_is_left_for_the_next_erasure_with_a_reply_that_was_not_done
+                what_has_no_profile_is_of_the_person_in_each
+                a_frame_that_only_mentions_a_person_is_erased_and_not_exported
+                a_repeated_result_brings_no_words_of_a_connector_back_after_an_erasure
             }
             listing {
                 rows_are_listed_by_state_profile_and_age

@@ -6,7 +6,7 @@ use super::*;
 use crate::ledger::store::{Expiry, Store as _};
 use crate::ledger::tests::suite::people::{conversation_of, erase, event_of, reply_to};
 use crate::ledger::tests::suite::transactions::commit;
-use caduceus_contract::api::ledger_data::{LedgerPart, LedgerPlace, Person};
+use caduceus_contract::api::ledger_data::{ErasurePlace, LedgerPart, Person};
 use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::ledger_control::ErasePerson;
 
@@ -90,13 +90,13 @@ fn an_erasure_that_a_kill_ended_leaves_no_filled_pages_after_the_next_open() {
     for number in 1..=12 {
         commit(&mut store, 1, &long(number));
     }
-    let mut from = LedgerPlace::ERASURE;
+    let mut from = ErasurePlace::BEGINNING;
     let mut ended_in = std::collections::BTreeMap::<LedgerPart, Vec<Home>>::new();
-    while from.part != LedgerPart::Log {
+    while from.at.part != LedgerPart::Log {
         let step = ErasePerson { person: ann(), profile: None, from };
         from = commit(&mut store, 2, &step).next.unwrap();
         if has_filler(&store) {
-            ended_in.entry(from.part).or_default().push(killed(&home));
+            ended_in.entry(from.at.part).or_default().push(killed(&home));
         }
     }
     let steps = |part| ended_in.get(&part).map_or(0, Vec::len);
@@ -112,6 +112,39 @@ fn an_erasure_that_a_kill_ended_leaves_no_filled_pages_after_the_next_open() {
         assert_eq!(files_with(&home, "secret-canary"), [""; 0]);
         assert!(!has_filler(&store));
     }
+}
+
+#[test]
+fn the_pages_that_an_erasure_filled_are_given_back_while_the_gateway_runs_if_its_client_ends() {
+    let home = Home::new();
+    let mut store = home.open_store();
+    for number in 1..=12 {
+        let text = serde_json::json!({"text": format!("secret-canary {}", "x".repeat(200_000))});
+        commit(
+            &mut store,
+            1,
+            &RecordInbound { event: RawJson::of(&text), ..event_of("ann", number, InboundState::Done) },
+        );
+    }
+    let mut from = ErasurePlace::BEGINNING;
+    while from.at.part != LedgerPart::Filled {
+        from = commit(&mut store, 2, &ErasePerson { person: ann(), profile: None, from }).next.unwrap();
+    }
+    assert!(has_filler(&store));
+    let expiry = Expiry { changed_before_ms: 0, excess_inbound: 0, excess_outbound: 0, slice: 100 };
+    assert!(!store.delete_expired(&expiry).unwrap().more);
+    assert!(has_filler(&store), "a client that goes on a moment later finds them");
+    // Its last step was an hour ago.
+    let an_hour = std::time::Duration::from_hours(1);
+    store.opened.rows.memory.filled_at = std::time::Instant::now().checked_sub(an_hour);
+    let mut slices = 1;
+    while store.delete_expired(&expiry).unwrap().more {
+        slices += 1;
+    }
+    assert!(slices > 1 && !has_filler(&store));
+    assert_eq!(files_with(&home, "secret-canary").len(), 1, "the log, which the erasure that is repeated cuts off");
+    assert_eq!(erase(&mut store, &ann()).open, 0);
+    assert!(!has_filler(&store));
 }
 
 #[test]

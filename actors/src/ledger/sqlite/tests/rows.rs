@@ -14,6 +14,7 @@ use crate::ledger::tests::{CEILING, append, interrupted, links, load, received, 
 use crate::time::now_ms;
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::api::ledger::{RowId, RowState};
+use caduceus_contract::api::ledger_changes::RowRefusal;
 use caduceus_contract::json::RawJson;
 use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::ledger_control::{FinishedRows, LedgerHolder, RecordRetry, ShowRow};
@@ -326,21 +327,30 @@ fn that_a_reply_was_sent_again_is_verified_carried_over_and_deleted_with_it() {
         read.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
     };
     assert_eq!(rows(&home), [(1, 3), (2, 4)]);
-    // A damaged row is carried over without what is wrong of it.
+    // Of a damaged row is known that its reply was sent again, in this file and in the one that it is carried over to.
     drop(store);
     home.peek().execute("UPDATE sent_again SET again = 9 WHERE id = 2", ()).unwrap();
     let mut store = home.open_store();
     while store.check_rows().unwrap() {}
     assert_eq!(store.corrupt_rows(), 1);
-    let shown =
-        |store: &mut SqliteStore, id| commit(store, 2, &ShowRow { id: RowId::Reply(OutboundId(id)), with_text: false });
-    assert_eq!(shown(&mut store, 1).sent_again_as, Some(RowId::Reply(OutboundId(3))));
-    assert_eq!(shown(&mut store, 2).row.state, RowState::Corrupt);
+    let out = |id| RowId::Reply(OutboundId(id));
+    let assert_known = |store: &mut SqliteStore| {
+        for (id, again) in [(1, 3), (2, 0)] {
+            let detail = commit(store, 2, &ShowRow { id: out(id), with_text: false });
+            assert_eq!((detail.row.state, detail.sent_again_as), (RowState::Refused, Some(out(again))));
+            let (finished, holder) = (FinishedRows::Repeat, LedgerHolder::Gateway);
+            let once_more = RecordRetry { id: out(id), finished, holder, links: links() };
+            assert_eq!(commit(store, 2, &once_more), Err(RowRefusal::SentAgain(out(id), out(again))));
+        }
+    };
+    assert_known(&mut store);
+    assert!(store.opened.rows.corrupt.has("sent_again", 2) && !store.opened.rows.corrupt.has("outbound", 2));
     store.opened.synced.set_damaged().unwrap();
     drop(store);
     let mut store = home.open_store();
     assert!(!store.damage().is_empty(), "it was carried over");
-    assert_eq!(rows(&home), [(1, 3)]);
+    assert_eq!(rows(&home), [(1, 3), (2, 0)]);
+    assert_known(&mut store);
     let expiry = Expiry { changed_before_ms: i64::MAX, excess_inbound: 0, excess_outbound: 0, slice: 100 };
     store.delete_expired(&expiry).unwrap();
     assert_eq!(rows(&home), []);

@@ -13,10 +13,10 @@ const EVENT_MOVES: [&str; 8] = [
     ".x.xxxxx", // Running.
     "xxxxxxxx", // Held.
     "xx.xxxxx", // Interrupted: `/retry` runs it again.
-    "....x...", // Done.
-    ".....x..", // Failed.
-    "......x.", // Refused.
-    ".......x", // Dead.
+    "........", // Done.
+    "........", // Failed.
+    "........", // Refused.
+    "........", // Dead.
 ];
 
 /// As [`EVENT_MOVES`], of replies.
@@ -24,9 +24,9 @@ const REPLY_MOVES: [&str; 6] = [
     "xxxxxx", // Pending.
     "xxxxxx", // Sending.
     ".xxxxx", // Ambiguous.
-    "...x..", // Delivered.
-    "....x.", // Refused.
-    ".....x", // Dead.
+    "......", // Delivered.
+    "......", // Refused.
+    "......", // Dead.
 ];
 
 fn moves(table: &[&str], from: usize, to: usize) -> bool {

@@ -5,12 +5,12 @@ use super::*;
 use crate::ledger::states::RowCounts;
 use caduceus_contract::wire::event::RELAY;
 
-fn ann() -> Person {
+pub(super) fn ann() -> Person {
     Person { user: "ann".to_owned(), platform: None }
 }
 
 /// The conversation of a person in a group chat.
-fn own_session(user: &str) -> SessionKey {
+pub(super) fn own_session(user: &str) -> SessionKey {
     let source = Source {
         platform: "slack".to_owned(),
         chat_type: "group".to_owned(),
@@ -51,7 +51,7 @@ fn fill<S: Store>(store: &mut S) {
 }
 
 /// All pages of an export.
-fn export<S: Store>(store: &mut S, request: &ExportRows) -> (Vec<ExportedRow>, Vec<String>) {
+pub(super) fn export<S: Store>(store: &mut S, request: &ExportRows) -> (Vec<ExportedRow>, Vec<String>) {
     let (mut rows, mut sessions, mut from) = (Vec::new(), Vec::new(), request.from);
     for _ in 0..100 {
         let page = commit(store, 0, &ExportRows { from, ..request.clone() });
@@ -68,7 +68,7 @@ fn export<S: Store>(store: &mut S, request: &ExportRows) -> (Vec<ExportedRow>, V
 /// Erases a person in steps, until nothing but the log is left.
 pub(in crate::ledger) fn erase<S: Store>(store: &mut S, person: &Person) -> ErasedPart {
     let mut all = ErasedPart::default();
-    let mut from = LedgerPlace::ERASURE;
+    let mut from = ErasurePlace::BEGINNING;
     for _ in 0..1_000 {
         let part = commit(store, 5, &ErasePerson { person: person.clone(), profile: None, from });
         all.events += part.events;
@@ -84,7 +84,7 @@ pub(in crate::ledger) fn erase<S: Store>(store: &mut S, person: &Person) -> Eras
     panic!("the erasure does not end")
 }
 
-fn contents(rows: &[ExportedRow]) -> Vec<String> {
+pub(super) fn contents(rows: &[ExportedRow]) -> Vec<String> {
     let content = |row: &ExportedRow| match row {
         ExportedRow::Event(detail) | ExportedRow::Reply(detail) => {
             format!("{} {}", detail.row.id, detail.text.clone().unwrap_or_default())
@@ -171,15 +171,15 @@ pub(super) fn what_is_open_is_not_erased_and_what_was_interrupted_does_not_run_a
     let mut counts = RowCounts::default();
     let mut replies = crate::ledger::repeats::LastReplies::default();
     let (mut erased, mut left) = (0, 0);
-    let mut from = LedgerPlace::beginning(LedgerPart::Events);
-    while from.part == LedgerPart::Events {
+    let mut from = ErasurePlace::BEGINNING;
+    while from.at.part == LedgerPart::Events {
         let mut ledger = LedgerTransaction::new(store.begin(2).unwrap(), &mut replies);
         let part = ErasePerson { person: ann(), profile: None, from }.run(&mut ledger).unwrap();
         counts.add(&ledger.commit().unwrap().1);
         (erased, left) = (erased + part.events, left + part.open);
         from = part.next.unwrap();
     }
-    assert_eq!((erased, left), (1, 4));
+    assert_eq!((erased, left), (1, 5));
     assert_eq!(counts.inbound().get(&InboundState::Refused), Some(&1), "{before:?}");
     assert_eq!(erase(&mut store, &ann()), ErasedPart { open: 5, ..ErasedPart::default() });
     assert_eq!(events(&mut store, InboundState::Interrupted), []);
@@ -201,7 +201,13 @@ pub(super) fn what_is_open_is_not_erased_and_what_was_interrupted_does_not_run_a
 /// Everything of a kind that belongs to ann, recorded, with a word that must be gone after an erasure.
 type Kind<S> = (&'static str, fn(&mut S));
 
-fn record_reply<S: Store>(store: &mut S, user: Option<&str>, inbound: Option<i64>, state: OutboundState, error: &str) {
+pub(super) fn record_reply<S: Store>(
+    store: &mut S,
+    user: Option<&str>,
+    inbound: Option<i64>,
+    state: OutboundState,
+    error: &str,
+) {
     let target = Arc::new(Target { user_id: user.map(str::to_owned), ..Target::clone(&target()) });
     let content = if user == Some("bob") { "for bob" } else { "canary" };
     let action = RawJson::of(&json!({"op": "send", "content": content}));
@@ -214,7 +220,7 @@ fn record_reply<S: Store>(store: &mut S, user: Option<&str>, inbound: Option<i64
 }
 
 /// A frame that could not be used, as a link records it.
-fn dead_letter<S: Store>(store: &mut S, number: u64, frame: &str) {
+pub(super) fn dead_letter<S: Store>(store: &mut S, number: u64, frame: &str) {
     let letter = RawJson::of(&json!({"dead_letter": {"reason": "no event", "bytes": 9, "frame": frame}}));
     let platform =
         Target { platform: RELAY.to_owned(), chat_id: String::new(), user_id: None, ..Target::clone(&target()) };
@@ -267,7 +273,7 @@ fn kinds<S: Store>() -> [Kind<S>; 11] {
 }
 
 /// What an export of a person has, with the conversations that are found by the sessions of its events.
-fn export_of<S: Store>(store: &mut S, person: &Person) -> String {
+pub(super) fn export_of<S: Store>(store: &mut S, person: &Person) -> String {
     let of_person = ExportRows { person: Some(person.clone()), ..ExportRows::default() };
     let (mut rows, sessions) = export(store, &of_person);
     for session in sessions {
