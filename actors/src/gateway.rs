@@ -25,7 +25,7 @@ pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
 use wiring::{GatewayCounts, Mailboxes, Wiring};
 
 use crate::config::ServedProfiles;
-use crate::dispatch::room::EventsInMemory;
+use crate::dispatch::room::LinkBacklogs;
 use crate::dispatch::slots::Slots;
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
@@ -99,7 +99,7 @@ impl Gateway {
         let max_turns = served_profiles.settings().values.turns.max_concurrent;
         let dispatchers = mailboxes.data.iter().count();
         let gate = Gate::of_dispatchers(dispatchers);
-        let events_in_memory = EventsInMemory::of_dispatchers(dispatchers);
+        let backlogs = LinkBacklogs::new(mailboxes.links.all().map(|(link, _)| link), dispatchers);
         let slots = Slots::new(max_turns, gate.clone(), mailboxes.data.ports());
         let wiring = Wiring {
             served_profiles,
@@ -113,7 +113,7 @@ impl Gateway {
             counts,
             gate,
             slots,
-            events_in_memory,
+            backlogs,
         };
         let tree = SupervisorSpec::new(Strategy::OneForOne)
             .child(wiring.ledger(&writer))

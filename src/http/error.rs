@@ -127,7 +127,7 @@ pub(crate) enum ApiError {
     /// Too many bodies wait to be verified.
     #[error("too many deliveries at a time; try again")]
     TooManyDeliveries,
-    /// The event is not on disk: the ledger does not take it, or too many events wait.
+    /// The event is not on disk: the ledger does not take it, or too many of its link wait.
     #[error("the event was not taken; try again")]
     NotTaken(#[source] NotRecorded),
     /// An actor did not answer.

@@ -183,7 +183,7 @@ const TURNS: &[Field] = &[
         "dropped",
         FieldKind::Map(&FieldKind::Count),
         "what was not done because of a limit, since the process started: `replies` that were given up, `notices` of the gateway that were not \
-         sent because too many chats got one within a minute, `offers` of events that were not taken because too many wait",
+         sent because too many chats got one within a minute, `events` that were refused, or deliveries that were not taken, because too many of their link waited",
     ),
     field(
         "recent_turns",

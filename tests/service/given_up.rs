@@ -29,7 +29,7 @@ async fn the_chat_of_replies_that_were_sent_too_often_gets_one_notice_and_a_noti
         status["turns"]["dropped"]["replies"] == 4 && status["ledger"]["outbound"] == json!({"dead": 4, "delivered": 2})
     };
     let status = world.until("replies that were given up, and two notices", given_up).await;
-    assert_eq!(status["turns"]["dropped"], json!({"notices": 0, "offers": 0, "replies": 4}));
+    assert_eq!(status["turns"]["dropped"], json!({"events": 0, "notices": 0, "replies": 4}));
     for (chat, notices) in [("a", 1), ("b", 1), ("c", 0)] {
         let texts = world.texts(chat).await;
         assert_eq!(texts.iter().filter(|text| text.contains("could not be delivered")).count(), notices, "{texts:?}");

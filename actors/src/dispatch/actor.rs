@@ -18,6 +18,7 @@ mod offering; // Records events, and processes them in order.
 mod operators; // Rows that an operator has sent again or drops.
 mod rebuilding; // Reads the queues again after a start.
 mod refusals; // Reports to chats after a drain.
+mod room; // Counts what waits over each link, and whether more may.
 mod starting; // Starts the turn of an event that has a slot.
 mod steering; // Steers an event into a running turn.
 
@@ -37,7 +38,6 @@ use super::offers::OfferOrder;
 use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, TurnFactory};
 use super::recorded::{EventAction, RecordedEvent};
-use super::room::Intake;
 use super::sending;
 use super::settings::DispatchSettings;
 use super::slots::{DispatcherSlots, SlotReserved};
@@ -68,8 +68,6 @@ pub struct DispatchActor {
     gate: GateState,
     links: LinkTable,
     notices: NoticeLimit,
-    /// Whether events that will wait are taken.
-    intake: Intake,
 }
 
 /// The next slice of waiting events is due.
@@ -88,6 +86,7 @@ impl DispatchActor {
     ) -> Self {
         let incarnation = start.incarnation().clone();
         let slots = ports.slots.of(settings.share().number(), incarnation.generation());
+        ports.backlogs.reset(settings.share().number());
         Self {
             plan: DispatchPlan::new(settings.values(), TurnIds::seeded(Uuid::now_v7()), slots),
             settings,
@@ -99,7 +98,6 @@ impl DispatchActor {
             gate: GateState::default(),
             links: LinkTable::default(),
             notices: NoticeLimit::default(),
-            intake: Intake::default(),
         }
     }
 
@@ -138,8 +136,7 @@ impl DispatchActor {
                 self.carry_out_for(id, steps, ctx);
             }
             EventAction::Refuse(notice) => {
-                self.ports.counts.refused();
-                info!(row = id.0, reason = notice.reason(), "event refused");
+                self.count_refused(id, &notice);
                 self.notify(&job.target, &notice);
                 self.ports.status.report();
             }
@@ -163,24 +160,19 @@ impl DispatchActor {
                 DispatchStep::RequestPermit(turn, event) => self.start(turn, event, ctx),
                 DispatchStep::Refuse(event) => self.refuse(event, &Notice::Maintenance),
                 DispatchStep::Overflow(event) => self.refuse(event, &Notice::QueueFull),
+                DispatchStep::LinkFull(event) => self.refuse(event, &Notice::LinkFull),
                 DispatchStep::Busy(event) => self.refuse(event, &Notice::Busy),
                 DispatchStep::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
                 DispatchStep::Steer(turn, event, during_drain) => self.steer(turn, event, during_drain),
                 DispatchStep::Hold(event, during_drain) => self.hold(event, during_drain),
             }
         }
-        self.count_events();
+        self.count_waiting();
         self.ports.status.report();
         // The rest follows in slices: other actors on this thread and its heartbeat run in between.
         if self.plan.schedule_slice() {
             ctx.notify_later(SliceDue, Duration::ZERO);
         }
-    }
-
-    /// Counts the events in memory for all dispatchers. Returns how many all have.
-    fn count_events(&self) -> usize {
-        let own = self.plan.events() + self.offers.deferred() + self.links.unlinked().len();
-        self.ports.events.set(self.settings.share().number(), own)
     }
 
     fn hold(&mut self, event: InboundId, during_drain: bool) {

@@ -142,7 +142,7 @@ impl ModelDispatch {
                 (id, EventAction::of_duplicate(state))
             }
             (None, recorded) => {
-                self.plan.recorded(session);
+                self.plan.recorded(session, &LinkId::process());
                 match recorded {
                     Recorded::New(id) => (id, EventAction::of_duplicate(offer.state)),
                     Recorded::Duplicate { id, state } => (id, EventAction::of_duplicate(state)),

@@ -22,18 +22,18 @@ pub(super) enum Dropped {
     Reply,
     /// A notice of the gateway, because too many chats got one within a minute.
     Notice,
-    /// An event was not taken, and not acknowledged, because too many wait.
-    Offer,
+    /// An event was refused, or a delivery not taken, because too many of its link waited.
+    Event,
 }
 
 impl Dropped {
-    const ALL: [Self; 3] = [Self::Reply, Self::Notice, Self::Offer];
+    const ALL: [Self; 3] = [Self::Reply, Self::Notice, Self::Event];
 
     fn word(self) -> &'static str {
         match self {
             Self::Reply => "replies",
             Self::Notice => "notices",
-            Self::Offer => "offers",
+            Self::Event => "events",
         }
     }
 }

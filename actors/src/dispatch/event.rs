@@ -114,12 +114,14 @@ mod tests {
 
     use super::*;
     use caduceus_contract::link::LinkId;
+    use caduceus_contract::messages::dispatch::ArrivedAs;
     use caduceus_contract::messages::ledger::{InboundState, Receipt};
 
     fn inbound(profile: Option<&str>) -> OfferedEvent {
         let raw = json!({"text": "hi", "source": {"platform": "discord", "chat_id": "c", "profile": profile}});
         OfferedEvent {
             link: LinkId::process(),
+            arrived_as: ArrivedAs::Frame,
             receipt: Receipt { gateway: None, arrived_at_ms: 0 },
             bot_id: None,
             owner: None,

@@ -109,11 +109,6 @@ impl UnlinkedEvents {
         self.0.iter().filter(|(_, events)| !events.is_empty()).map(|(link, events)| (link.clone(), events.len()))
     }
 
-    /// How many there are. Links that are no longer configured are few.
-    pub(super) fn len(&self) -> usize {
-        self.0.values().map(VecDeque::len).sum()
-    }
-
     /// Removes one; returns when it was recorded, if it was there.
     pub(super) fn remove(&mut self, link: &LinkId, event: InboundId) -> Option<i64> {
         let events = self.0.get_mut(link)?;

@@ -23,6 +23,8 @@ pub(super) enum Notice {
     UnservedProfile,
     /// Too many events wait in the session.
     QueueFull,
+    /// Too many events wait over the link.
+    LinkFull,
     /// The session is busy and does not queue.
     Busy,
     /// The turn could not be started, or failed.
@@ -31,8 +33,8 @@ pub(super) enum Notice {
     Interrupted,
     /// Restarts interrupted the turn too often.
     GivenUp,
-    /// A reply was sent too often without a result, or is too old, or is unreadable.
-    ReplyGivenUp,
+    /// A reply was sent again and refused, or is not sent again: it was sent too often, or is too old or unreadable.
+    ReplyLost,
     /// `/stop` stopped a turn.
     Stopped,
     /// An operator stopped the turn.
@@ -81,13 +83,14 @@ impl Notice {
             }
             Self::UnservedProfile => "This gateway does not serve the profile this message is for.".into(),
             Self::QueueFull => "Too many messages are waiting here; this one was not accepted.".into(),
+            Self::LinkFull => "Too many messages are waiting for the agent; this one was not accepted.".into(),
             Self::Busy => "The agent is still busy with your last message; this one was not accepted.".into(),
             Self::TurnFailed => "An internal error occurred in the gateway, and this message was not answered.".into(),
             Self::Interrupted => {
                 "A restart interrupted the work on your last message. Send /retry to run it again.".into()
             }
             Self::GivenUp => "Restarts interrupted the work here too often, and this message was not answered.".into(),
-            Self::ReplyGivenUp => "An earlier answer here, or a part of it, could not be delivered.".into(),
+            Self::ReplyLost => "An earlier answer here, or a part of it, could not be delivered.".into(),
             Self::Stopped => "Stopped.".into(),
             Self::StoppedByOperator => OPERATOR_STOPPED.into(),
             Self::NothingToStop => "There is nothing to stop here.".into(),
@@ -109,11 +112,12 @@ impl Notice {
             Self::Held => "held",
             Self::UnservedProfile => "unserved profile",
             Self::QueueFull => "queue full",
+            Self::LinkFull => "link full",
             Self::Busy => "busy",
             Self::TurnFailed => "failed",
             Self::Interrupted => "interrupted",
             Self::GivenUp => "too many attempts",
-            Self::ReplyGivenUp => "reply given up",
+            Self::ReplyLost => "reply lost",
             Self::StoppedByOperator => "stopped",
             Self::Stopped
             | Self::NothingToStop
@@ -130,10 +134,11 @@ impl Notice {
             | Self::Held
             | Self::UnservedProfile
             | Self::QueueFull
+            | Self::LinkFull
             | Self::Busy
             | Self::Interrupted
             | Self::GivenUp
-            | Self::ReplyGivenUp => true,
+            | Self::ReplyLost => true,
             Self::TurnFailed
             | Self::Stopped
             | Self::StoppedByOperator

@@ -36,14 +36,14 @@ pub(super) enum NoticeAdmission {
     },
 }
 
-/// The limit of notices that a reply was given up. It outlives every dispatcher. Clones are the same.
+/// The limit of notices that a reply is lost. It outlives every dispatcher. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct ReplyNotices(Arc<Mutex<NoticeLimit>>);
 
 impl ReplyNotices {
     /// Whether the chat of `target` gets a notice now.
     pub(super) fn admit(&self, target: &Target, now: Instant) -> NoticeAdmission {
-        locked(&self.0).admit(&Notice::ReplyGivenUp, target, now)
+        locked(&self.0).admit(&Notice::ReplyLost, target, now)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The events between their offer and the queues: they are recorded, and processed in order of arrival once the queues are rebuilt.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::ports::DispatchPorts;
 use super::recorded::{AnsweredOffer, EventAction, Offer, OfferPlace, RecordAnswered, RecordedEvent};
 use crate::hand_over::{LEDGER_TIMEOUT, hand_over_and_wait};
 use crate::in_order::InOrder;
+use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::batch::Batch;
 use caduceus_contract::messages::dispatch::NotRecorded;
 use caduceus_contract::messages::ledger::{LedgerError, RecordInbound, Recorded, WithdrawTurns};
@@ -36,6 +37,8 @@ pub(super) struct OfferOrder {
 #[derive(Default)]
 struct EarlyEvents {
     recorded: Vec<RecordedEvent>,
+    /// Those of them that will wait, by link.
+    waiting: BTreeMap<LinkId, usize>,
     /// Turns that exited without reporting how they ended.
     exited: HashSet<TurnId>,
 }
@@ -104,6 +107,9 @@ impl OfferOrder {
     pub(super) fn defer(&mut self, event: RecordedEvent) -> Option<RecordedEvent> {
         match &mut self.early {
             Some(early) => {
+                if event.action.waits() {
+                    *early.waiting.entry(event.job.target.link.clone()).or_default() += 1;
+                }
                 early.recorded.push(event);
                 None
             }
@@ -111,9 +117,9 @@ impl OfferOrder {
         }
     }
 
-    /// The number of events that are deferred.
-    pub(super) fn deferred(&self) -> usize {
-        self.early.as_ref().map_or(0, |early| early.recorded.len())
+    /// Events of `link` that are deferred and will wait.
+    pub(super) fn deferred_over(&self, link: &LinkId) -> usize {
+        self.early.as_ref().and_then(|early| early.waiting.get(link)).copied().unwrap_or_default()
     }
 
     /// A turn exited. Whether that was before the queues were rebuilt: no further message about it follows.

@@ -9,6 +9,7 @@ mod lines; // Which session is next for a slot.
 mod session; // The waiting events of one session.
 mod slots; // How many turns run, over all dispatchers.
 mod turns; // The turns that have a slot.
+mod waiting; // How many events wait over each link.
 mod withdrawing; // How a waiting event leaves the plan without a turn.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,6 +43,8 @@ pub(super) enum DispatchStep {
     Refuse(InboundId),
     /// Refuse it: too many events wait in the session, and the chat is notified.
     Overflow(InboundId),
+    /// Refuse it: too many events wait over its link, and the chat is notified.
+    LinkFull(InboundId),
     /// Refuse it: the session is busy, and the chat is notified.
     Busy(InboundId),
     /// Stop this turn for the newer message.
@@ -70,8 +73,6 @@ pub(super) struct DispatchPlan<S> {
     steered: BTreeMap<TurnId, Vec<InboundId>>,
     /// Events in the plan, so that none is added twice.
     events: BTreeSet<InboundId>,
-    /// Events that are being recorded and wait afterwards, of all sessions.
-    being_recorded: usize,
     /// Makes the ids of turns.
     ids: TurnIds,
     /// Counts the reports of the gate; a refusal of a request made before the last report is older than that report.
@@ -94,7 +95,6 @@ impl<S: SlotAccess> DispatchPlan<S> {
             turns: BTreeMap::new(),
             steered: BTreeMap::new(),
             events: BTreeSet::new(),
-            being_recorded: 0,
             ids,
             gate_reports: 0,
             slice_due: false,
@@ -248,11 +248,6 @@ impl<S: SlotAccess> DispatchPlan<S> {
         !self.paused && self.slot_wait != SlotWait::InLine && self.lines.has_next()
     }
 
-    /// Events in memory: those in the plan, and those that are being recorded.
-    pub(super) fn events(&self) -> usize {
-        self.events.len() + self.being_recorded
-    }
-
     /// Sessions with work.
     pub(super) fn sessions(&self) -> usize {
         self.sessions.len()
@@ -261,6 +256,16 @@ impl<S: SlotAccess> DispatchPlan<S> {
     /// Events that wait.
     pub(super) fn counts(&self) -> WaitingCounts {
         self.lines.counts()
+    }
+
+    /// Events that wait over `link`, also those that are being recorded.
+    pub(super) fn waiting_over(&self, link: &LinkId) -> usize {
+        self.lines.waiting().of(link)
+    }
+
+    /// The links for which [`DispatchPlan::waiting_over`] has changed since the last call.
+    pub(super) fn take_changed_links(&mut self) -> BTreeSet<LinkId> {
+        self.lines.waiting_mut().take_changed()
     }
 
     /// Puts an event into the queue of its session and link, at the index that `at` returns, and the session in line.
@@ -278,7 +283,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
         });
         let events = &mut session.queues[number].events;
         events.insert(at(events), waiting);
-        self.lines.count(line, 1);
+        self.lines.add_event(line);
         self.update_places(key, false);
     }
 
@@ -335,7 +340,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
         let queue =
             session.queues.iter_mut().filter(|queue| order(queue).is_some()).min_by_key(|queue| order(queue))?;
         let (line, first) = (queue.line, queue.events.pop_front()?);
-        self.lines.count(line, -1);
+        self.lines.remove_event(line);
         Some(self.start(key, line, first))
     }
 

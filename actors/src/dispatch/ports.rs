@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::counts::DispatchCounts;
 use super::notice_limit::ReplyNotices;
-use super::room::EventsInMemory;
+use super::room::LinkBacklogs;
 use super::slots::Slots;
 use crate::drain::permit::Gate;
 use crate::drain::permit::messages::{ListTurns, RequestPermits};
@@ -46,8 +46,8 @@ pub struct DispatchPorts {
     pub gate: GatePorts,
     /// The slots for turns.
     pub slots: Slots,
-    /// The events that wait, of all dispatchers.
-    pub events: EventsInMemory,
+    /// How many events wait over each link, of all dispatchers; they outlive the actor.
+    pub backlogs: LinkBacklogs,
     /// Starts turns, as children of the `turns` supervisor.
     pub start_children: Port<StartChildren>,
     /// The first dispatcher, which sends replies again.
@@ -60,7 +60,7 @@ pub struct DispatchPorts {
     pub status: StatusChanges,
     /// The counts; they outlive the actor.
     pub counts: DispatchCounts,
-    /// Which chats got a notice lately that a reply was given up; it outlives the actor.
+    /// Which chats got a notice lately that a reply is lost; it outlives the actor.
     pub reply_notices: ReplyNotices,
 }
 

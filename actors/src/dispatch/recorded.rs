@@ -72,6 +72,14 @@ impl RecordedEvent {
 }
 
 impl EventAction {
+    /// Whether the event will wait, unless it is steered or its session has room for a turn by then.
+    pub(super) fn waits(&self) -> bool {
+        match self {
+            Self::Return | Self::Run | Self::Hold => true,
+            Self::Begin(..) | Self::Refuse(_) | Self::Execute(_) => false,
+        }
+    }
+
     /// What follows for an event that was recorded before, and is in this state. The answer to its first record may have been lost; an
     /// event is queued once at most.
     pub(super) fn of_duplicate(state: InboundState) -> Option<Self> {

@@ -20,9 +20,6 @@ use caduceus_contract::wire::action_result::NotSent;
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_supervision::spawn;
 
-/// The text for the chat if a reply that was sent again is refused.
-const RESEND_REFUSED: &str = "An earlier answer, or a part of it, could not be delivered: the chat refused it.";
-
 /// Sends `text` to the chat of `target`. The ledger receives it before any later request, whether or not the future is
 /// polled: an event must not be marked as notified before the notice is on disk.
 pub(super) fn send_notice(
@@ -107,8 +104,11 @@ pub(super) async fn resend(ports: &Arc<DispatchPorts>, row: OutboundRow) -> Afte
     }
     record_result(ports, row.id, target.link.clone(), &result).await;
     // A refused notice causes no further notice.
-    if state == OutboundState::Refused && row.inbound.is_some() {
-        send_notice(Arc::clone(ports), target, RESEND_REFUSED.to_owned()).await;
+    if state == OutboundState::Refused
+        && row.inbound.is_some()
+        && let Some(sent) = lost_notice(ports, target)
+    {
+        sent.await;
     }
     next
 }
@@ -166,20 +166,25 @@ pub(super) async fn give_up(ports: &Arc<DispatchPorts>, row: OutboundRow, error:
     ports.counts.dropped(Dropped::Reply);
     // Without its link no notice arrives.
     if row.inbound.is_some() && ports.links.contains_key(&row.target.link) {
-        match ports.reply_notices.admit(&row.target, Instant::now()) {
-            // The ledger has the notice before the reply is given up there: a crash between the two repeats the notice.
-            NoticeAdmission::Send => {
-                let sent = send_notice(Arc::clone(ports), row.target, Notice::ReplyGivenUp.text());
-                spawn(sent);
-            }
-            NoticeAdmission::SentLately => {}
-            NoticeAdmission::TooManyChats { is_first } => {
-                notice_dropped(ports, Notice::ReplyGivenUp.reason(), is_first);
-            }
+        // The ledger has the notice before the reply is given up there: a crash between the two repeats the notice.
+        if let Some(sent) = lost_notice(ports, row.target) {
+            spawn(sent);
         }
     }
     mark(ports, row.id, OutboundState::Dead, error).await;
     ports.status.report();
+}
+
+/// The notice to the chat of `target` that a reply is lost, unless it got the same within the interval.
+fn lost_notice(ports: &Arc<DispatchPorts>, target: Arc<Target>) -> Option<impl Future<Output = ()> + use<>> {
+    match ports.reply_notices.admit(&target, Instant::now()) {
+        NoticeAdmission::Send => Some(send_notice(Arc::clone(ports), target, Notice::ReplyLost.text())),
+        NoticeAdmission::SentLately => None,
+        NoticeAdmission::TooManyChats { is_first } => {
+            notice_dropped(ports, Notice::ReplyLost.reason(), is_first);
+            None
+        }
+    }
 }
 
 /// A notice is not sent, because too many chats got one a short time ago. Logged once an interval.

@@ -40,7 +40,7 @@ impl Wiring {
             permits: self.gate.clone(),
             gate: GatePorts::of(&boxes.drain),
             slots: self.slots.clone(),
-            events: self.events_in_memory.clone(),
+            backlogs: self.backlogs.clone(),
             start_children: data.turns.port(),
             reply_pending: boxes.data.first().dispatch.port(),
             links: boxes.links.all().map(|(id, link)| (id, LinkPorts::of(link))).collect(),

@@ -14,7 +14,7 @@ use crate::config::{ConfigActor, ConfigPorts, ServedProfiles};
 use crate::counts::CountBy;
 use crate::dispatch::counts::DispatchCounts;
 use crate::dispatch::notice_limit::ReplyNotices;
-use crate::dispatch::room::EventsInMemory;
+use crate::dispatch::room::LinkBacklogs;
 use crate::dispatch::slots::Slots;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::permit::Gate;
@@ -71,8 +71,8 @@ pub(super) struct Wiring {
     pub(super) gate: Gate,
     /// The slots for turns, which outlive the dispatchers.
     pub(super) slots: Slots,
-    /// The events that wait, which are counted over all dispatchers.
-    pub(super) events_in_memory: EventsInMemory,
+    /// How many events wait over each link, of all dispatchers.
+    pub(super) backlogs: LinkBacklogs,
 }
 
 /// The counts, for as long as the process runs: each is passed to every incarnation of the actor that counts.

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::arrival::{Arrival, PLACES};
-use super::socket_event::Reading;
 use super::unacked::{NextAction, OfferAnswer, Seq, UnackedEvents};
 use crate::in_order::{InOrder, Place};
-use caduceus_contract::messages::dispatch::NotRecorded;
 
 /// The arrivals that are not acknowledged yet.
 #[derive(Debug)]
@@ -21,10 +19,6 @@ pub(super) struct ArrivalQueue {
     unacked: UnackedEvents<Arrival>,
     /// To be offered together, before the handler returns.
     to_offer: Vec<(Seq, Arrival)>,
-    /// Why an arrival was refused last.
-    refusal: Option<NotRecorded>,
-    /// Number of events that were left with the connector.
-    left: u64,
 }
 
 impl ArrivalQueue {
@@ -34,8 +28,6 @@ impl ArrivalQueue {
             incomplete: InOrder::default(),
             unacked: UnackedEvents::default(),
             to_offer: Vec::new(),
-            refusal: None,
-            left: 0,
         }
     }
 
@@ -62,24 +54,9 @@ impl ArrivalQueue {
     }
 
     /// An offered arrival was taken or refused. Returns, in order, those that may be acknowledged.
-    pub(super) fn answered(
-        &mut self,
-        seq: Seq,
-        arrival: Arrival,
-        answer: Result<(), NotRecorded>,
-    ) -> (Vec<Arrival>, NextAction) {
-        self.refusal = answer.err().or(self.refusal);
-        let taken = answer.is_ok();
-        self.unacked.answered(seq, if taken { OfferAnswer::Taken(arrival) } else { OfferAnswer::Refused(arrival) })
-    }
-
-    /// What is read while an arrival is refused. Without the ledger nothing is. But the turns for which too many events wait may need their
-    /// results.
-    pub(super) fn reading_while_refused(&self) -> Reading {
-        match self.refusal {
-            Some(NotRecorded::TooManyWait) => Reading::LeavesEvents,
-            Some(NotRecorded::LedgerUnavailable) | None => Reading::Paused,
-        }
+    pub(super) fn answered(&mut self, seq: Seq, arrival: Arrival, taken: bool) -> (Vec<Arrival>, NextAction) {
+        let answer = if taken { OfferAnswer::Taken(arrival) } else { OfferAnswer::Refused(arrival) };
+        self.unacked.answered(seq, answer)
     }
 
     /// Adds the first held arrival to those to offer; `false` if none is held.
@@ -90,22 +67,10 @@ impl ArrivalQueue {
         is_held
     }
 
-    /// An event was left with the connector. Returns how many were.
-    pub(super) fn leave(&mut self) -> u64 {
-        self.left += 1;
-        self.left
-    }
-
-    /// Whether events were left with the connector, and there is room for them now: all that came before them are taken.
-    pub(super) fn wants_those_left(&self) -> bool {
-        self.left > 0 && !self.unacked.is_blocked()
-    }
-
     /// The connection is closed: the connector sends again the events that were not acknowledged. What is to be offered is taken before, if
     /// at all: later it would be offered as an event of the next connection.
     pub(super) fn clear(&mut self) {
         self.to_offer.clear();
-        self.left = 0;
         self.unacked = UnackedEvents::default();
         self.incomplete = InOrder::default();
     }

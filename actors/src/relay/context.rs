@@ -16,7 +16,7 @@ use super::timings::LinkTimings;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
 use caduceus_contract::link::LinkId;
-use caduceus_contract::messages::dispatch::{NotRecorded, OfferedEvent, StopSession};
+use caduceus_contract::messages::dispatch::{OfferedEvent, StopSession};
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::messages::relay::{LinkChanged, LinkState};
 use caduceus_contract::messages::turn::StopCause;
@@ -82,12 +82,15 @@ impl LinkContext {
         offers::offer(&self.ports.dispatch, events, self.timings.take)
     }
 
-    /// What one dispatcher answered for each event that it was offered; nothing if there is no answer.
-    pub(super) fn answers(&self, answer: OfferedAnswer) -> Vec<Result<(), NotRecorded>> {
-        answer.unwrap_or_else(|reason| {
-            debug!(link = %self.link.0, %reason, "dispatcher did not answer");
-            Vec::new()
-        })
+    /// Whether each event offered to one dispatcher was taken; none was if there is no answer.
+    pub(super) fn taken(&self, answer: OfferedAnswer) -> Vec<bool> {
+        match answer {
+            Ok(answers) => answers.iter().map(Result::is_ok).collect(),
+            Err(reason) => {
+                debug!(link = %self.link.0, %reason, "dispatcher did not answer");
+                Vec::new()
+            }
+        }
     }
 
     /// Stores a dead letter in the ledger, under the profile that the link belongs to.
@@ -102,7 +105,7 @@ impl LinkContext {
     }
 
     /// Whether a dead letter is in the ledger.
-    pub(super) fn was_recorded(&self, arrival: &Arrival, answer: DeadLetterAnswer) -> Result<(), NotRecorded> {
+    pub(super) fn was_recorded(&self, arrival: &Arrival, answer: DeadLetterAnswer) -> bool {
         let error = match answer {
             Ok(Ok(recorded)) => {
                 if let (Recorded::New(row), ArrivalContent::Dead(letter)) = (recorded, &arrival.content) {
@@ -111,13 +114,13 @@ impl LinkContext {
                     warn!(link = %self.link.0, row = row.0, bytes, reason, "frame kept as a dead letter");
                     self.report();
                 }
-                return Ok(());
+                return true;
             }
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
         debug!(link = %self.link.0, error, "dead letter not written, will be tried again");
-        Err(NotRecorded::LedgerUnavailable)
+        false
     }
 
     /// Orders the turn of a session to stop. A link of a profile's own reaches only that profile's sessions.

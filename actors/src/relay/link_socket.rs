@@ -9,8 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::dial::{self, DialError, Socket};
 use super::pending::PendingSends;
-use super::socket::{Connection, ConnectionArgs, NotQueued};
-use super::socket_event::{Reading, SocketEvent};
+use super::socket::{Connection, ConnectionArgs, NotQueued, SocketEvent};
 use super::steps::CloseWith;
 use super::timings::LinkTimings;
 use crate::http_client::HttpClient;
@@ -142,10 +141,10 @@ impl LinkSocket {
         self.connection.as_ref().map(Connection::ping)
     }
 
-    /// Sets what is read from now on.
-    pub(super) fn read(&self, reading: Reading) {
+    /// Pauses or resumes reading.
+    pub(super) fn pause(&self, paused: bool) {
         if let Some(connection) = &self.connection {
-            connection.read(reading);
+            connection.pause(paused);
         }
     }
 

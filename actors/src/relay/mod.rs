@@ -29,7 +29,6 @@ pub mod provision;
 pub mod route;
 pub mod settings;
 mod socket;
-mod socket_event;
 mod steps;
 pub mod timings;
 mod unacked;

@@ -40,6 +40,7 @@ mod tests {
     use super::*;
     use caduceus_contract::json::RawJson;
     use caduceus_contract::link::LinkId;
+    use caduceus_contract::messages::dispatch::ArrivedAs;
     use caduceus_contract::messages::ledger::Receipt;
     use caduceus_contract::wire::event::InboundEvent;
 
@@ -47,6 +48,7 @@ mod tests {
         let raw = json!({"text": "hi", "source": {"platform": "discord", "chat_id": chat.to_string()}});
         OfferedEvent {
             link: LinkId::process(),
+            arrived_as: ArrivedAs::Frame,
             receipt: Receipt { gateway: None, arrived_at_ms: 0 },
             bot_id: None,
             owner: None,

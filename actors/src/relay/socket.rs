@@ -1,8 +1,7 @@
 //! One connection: a task that reads lines, writes queued frames, and reports how it ended.
 //!
-//! Reading and writing run concurrently and never wait for each other. Reading pauses while the ledger takes no events, which is
-//! backpressure for the connector. While too many events wait it goes on, because the turns need their results: then events for which there is
-//! no place are left with the connector, which sends them again over the next connection.
+//! Reading and writing run concurrently and never wait for each other. Reading pauses while the dispatcher is
+//! saturated, which is backpressure for the connector.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,7 +20,6 @@ use super::arrival::{Arrival, ArrivalContent, ArrivalError, ArrivedEvent, places
 use super::dead_letter::DeadLetter;
 use super::dial::Socket;
 use super::pending::Ticket;
-use super::socket_event::{Reading, SocketEvent};
 use super::steps::{CloseWith, Loss, plain};
 use super::writer::{Control, Outbound, SocketWriter};
 use crate::time::now_ms;
@@ -41,13 +39,46 @@ const RESERVED_PLACES: usize = 512;
 /// Events in the queue of the actor, which handles them quickly.
 const EVENTS_LIMIT: usize = 256;
 
+/// An event of one connection for its actor.
+#[derive(Debug)]
+pub(super) enum SocketEvent {
+    /// An event, or a frame to be kept as a dead letter.
+    Arrived(Box<Arrival>),
+    /// A frame without an event.
+    Frame(Box<FromConnector>),
+    /// The frame before this one has no event and expects an acknowledgement all the same.
+    AckRequested(String),
+    /// A type of a later contract.
+    Unknown,
+    /// An invalid line.
+    Skipped(String),
+    /// The last event.
+    Ended(Loss),
+}
+
+impl SocketEvent {
+    /// The kind of its frame, as counted in the view.
+    pub(super) fn frame_kind(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Frame(frame) => frame.kind(),
+            Self::Arrived(arrival) => match &arrival.content {
+                ArrivalContent::Event(ArrivedEvent { forwarded: true, .. }) => "passthrough_forward",
+                ArrivalContent::Event(_) => "inbound",
+                ArrivalContent::Dead(_) => return None,
+            },
+            Self::Unknown => "unknown",
+            Self::AckRequested(_) | Self::Skipped(_) | Self::Ended(_) => return None,
+        })
+    }
+}
+
 /// The actor's end of a connection. Dropping it cuts the connection at once.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) generation: u64,
     control: mpsc::Sender<Control>,
     outbound: mpsc::Sender<Outbound>,
-    reading: watch::Sender<Reading>,
+    pause: watch::Sender<bool>,
     close: Option<oneshot::Sender<CloseWith>>,
     last_seen: Rc<LastSeen>,
     task: Option<JoinHandle<()>>,
@@ -85,7 +116,7 @@ impl Connection {
         let (control, control_queue) = mpsc::channel(CONTROL_LIMIT);
         let (outbound, outbound_queue) = mpsc::channel(OUTBOUND_LIMIT);
         let (events, events_queue) = mpsc::channel(EVENTS_LIMIT);
-        let (reading, to_read) = watch::channel(Reading::All);
+        let (pause, paused) = watch::channel(false);
         let (close, closed) = oneshot::channel();
         let last_seen = Rc::new(LastSeen { at: Cell::new(Instant::now()), suspended: Cell::new(false) });
         let generation = args.generation;
@@ -94,8 +125,7 @@ impl Connection {
             stream,
             lines: LineBuffer::new(),
             places: args.places,
-            reading: to_read,
-            has_left: false,
+            paused,
             events,
             pongs: control.clone(),
             last_seen: Rc::clone(&last_seen),
@@ -106,8 +136,7 @@ impl Connection {
             run(reader, writer, closed, close_timeout).await;
             drop(slot);
         });
-        let connection =
-            Self { generation, control, outbound, reading, close: Some(close), last_seen, task: Some(task) };
+        let connection = Self { generation, control, outbound, pause, close: Some(close), last_seen, task: Some(task) };
         (connection, events_queue)
     }
 
@@ -130,9 +159,9 @@ impl Connection {
         Ok(self.outbound.try_send(Outbound { line, ticket })?)
     }
 
-    /// Sets what is read from now on.
-    pub(super) fn read(&self, reading: Reading) {
-        self.reading.send_replace(reading);
+    /// Pauses or resumes reading.
+    pub(super) fn pause(&self, paused: bool) {
+        self.pause.send_replace(paused);
     }
 
     /// When the last frame of the connector arrived; now, while reading is paused.
@@ -235,10 +264,7 @@ struct SocketReader {
     stream: SplitStream<Socket>,
     lines: LineBuffer,
     places: Arc<Semaphore>,
-    reading: watch::Receiver<Reading>,
-    /// An event was left with the connector. No later one may be acknowledged over this connection: a connector may read an
-    /// acknowledgement as one of all before it.
-    has_left: bool,
+    paused: watch::Receiver<bool>,
     events: mpsc::Sender<SocketEvent>,
     pongs: mpsc::Sender<Control>,
     last_seen: Rc<LastSeen>,
@@ -285,8 +311,6 @@ impl SocketReader {
                 SocketLine::TooLong(line) => {
                     if let Some(place) = self.place(0).await {
                         self.report(SocketEvent::Arrived(Box::new(Arrival::skipped(line, read_at_ms, place)))).await;
-                    } else {
-                        self.report(SocketEvent::Left).await;
                     }
                 }
             }
@@ -311,7 +335,7 @@ impl SocketReader {
             Ok(Some(frame)) => SocketEvent::Frame(Box::new(frame)),
         };
         self.report(event).await;
-        if let Some(buffer_id) = buffer_id.filter(|_| !self.has_left) {
+        if let Some(buffer_id) = buffer_id {
             self.report(SocketEvent::AckRequested(buffer_id)).await;
         }
     }
@@ -331,39 +355,19 @@ impl SocketReader {
         if let Some(place) = self.place(line.len()).await {
             self.report(SocketEvent::Arrived(Box::new(Arrival::of(content, buffer_id, (line, read_at_ms), place))))
                 .await;
-        } else {
-            self.report(SocketEvent::Left).await;
         }
     }
 
-    /// Waits for a place; `None` if the event is left with the connector, or the link's actor has ended.
-    async fn place(&mut self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        if self.has_left {
-            return None;
-        }
-        let wanted = places(bytes);
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(wanted) {
-            return Some(place);
-        }
-        let (places, mut reading) = (Arc::clone(&self.places).acquire_many_owned(wanted), self.reading.clone());
-        let place = self
-            .with_idle_timeout_suspended(async {
-                tokio::select! {
-                    biased;
-                    place = places => place.ok(),
-                    _ = reading.wait_for(|reading| *reading == Reading::LeavesEvents) => None,
-                }
-            })
-            .await;
-        self.has_left = place.is_none();
-        place
+    /// Waits for a place; `None` only when the link's actor has ended.
+    async fn place(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.with_idle_timeout_suspended(Arc::clone(&self.places).acquire_many_owned(places(bytes))).await.ok()
     }
 
     async fn wait_while_paused(&mut self) {
-        let mut reading = self.reading.clone();
-        if *reading.borrow() == Reading::Paused {
+        let mut paused = self.paused.clone();
+        if *paused.borrow() {
             // Fails only when the actor and this task are being dropped.
-            let _ = self.with_idle_timeout_suspended(reading.wait_for(|reading| *reading != Reading::Paused)).await;
+            let _ = self.with_idle_timeout_suspended(paused.wait_for(|paused| !paused)).await;
         }
     }
 

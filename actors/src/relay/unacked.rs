@@ -40,9 +40,9 @@ pub(super) enum OfferAnswer<T> {
 pub(super) enum NextAction {
     /// Nothing.
     Nothing,
-    /// Stop reading the socket, or what of it cannot be taken.
+    /// Stop reading the socket.
     Pause,
-    /// As `Pause`, and offer the held events after a wait.
+    /// Stop reading the socket, and offer the held events after a wait.
     OfferLater {
         /// Counts the waits, from 0.
         round: u32,
@@ -105,11 +105,6 @@ impl<T> UnackedEvents<T> {
         }
         self.blocked = false;
         NextAction::Resume
-    }
-
-    /// Whether an event was refused and is not accepted yet.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked
     }
 
     /// The first held event, to be offered now.

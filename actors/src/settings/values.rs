@@ -120,10 +120,10 @@ key_table! {
         /// maximum of concurrent turns over all sessions, at least 1. A free slot goes round robin to the data threads with
         /// waiting messages, there to the links and profiles, and there to the session that waits longest
         max_concurrent: usize = "turns.max_concurrent", AtLeast(1), 64, AtOnce;
-        /// maximum of messages that wait over all sessions, at least 1; each takes up to 1 KiB of memory. Above it no message is taken that
-        /// would have to wait: a delivery over HTTP is answered 503 with `Retry-After`, and a message of a link is not acknowledged, so the
-        /// connector keeps it and sends it again
-        max_waiting: usize = "turns.max_waiting", AtLeast(1), 200_000, AtOnce;
+        /// maximum of messages that wait for each link, over all its sessions, at least 1; each takes up to 1 KiB of memory. Those of running
+        /// turns and commands do not count. A message above it that would have to wait is refused with a notice, as above the limit of a
+        /// session; a delivery over HTTP is answered 503 with `Retry-After`. Other links are not affected
+        max_waiting: usize = "turns.max_waiting", AtLeast(1), 100_000, AtOnce;
         /// what happens to a turn that a crash interrupted. `ask`: the chat gets a notice, and `/retry` runs it again. `rerun`: it
         /// runs again, 3 attempts in total; a home that starts more than 5 times in 2 minutes with interrupted turns behaves as
         /// with `ask`. `drop`

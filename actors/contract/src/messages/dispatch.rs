@@ -30,7 +30,9 @@ pub struct OfferEvents(pub Vec<OfferedEvent>);
 pub struct OfferedEvent {
     /// The link over which it arrived.
     pub link: LinkId,
-    /// How it reached the gateway.
+    /// What it arrived as.
+    pub arrived_as: ArrivedAs,
+    /// Where and when it arrived.
     pub receipt: Receipt,
     /// The addressed bot, if the link serves several.
     pub bot_id: Option<String>,
@@ -48,14 +50,23 @@ pub struct OfferedEvent {
     pub descriptor: Option<Arc<Descriptor>>,
 }
 
+/// What an event arrived as: whether its sender gets an answer of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArrivedAs {
+    /// A frame of the link's socket. What is not acknowledged holds up everything behind it.
+    Frame,
+    /// A signed delivery over HTTP, whose sender can try again.
+    Delivery,
+}
+
 /// Why an event may not be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotRecorded {
     /// The ledger is not writable; the link stops reading and tries again.
     #[error("ledger not writable")]
     LedgerUnavailable,
-    /// Too many events wait. The link goes on reading, because what waits may need results that arrive over it, and tries again.
-    #[error("too many events wait")]
+    /// Too many events of the link wait. Only for a delivery: the chat of a frame's event gets a notice instead.
+    #[error("too many events of the link wait")]
     TooManyWait,
 }
 
@@ -170,7 +181,7 @@ pub struct DispatchView {
     /// Events that were in the ledger already, since the process started.
     pub duplicates: u64,
     /// What was not done because of a limit, since the process started: `replies` given up, `notices` not sent because too many chats got
-    /// one within a minute, `offers` of events that were not taken because too many wait.
+    /// one within a minute, `events` refused or not taken because too many of their link waited.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Durations of the last turns in milliseconds, newest last, for the graph: (end in Unix ms, duration).
     pub recent_turns: Vec<(i64, u64)>,

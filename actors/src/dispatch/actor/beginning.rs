@@ -36,7 +36,7 @@ impl DispatchActor {
             }
             (EventAction::Begin(turn, _), _) => Some(*turn),
             (EventAction::Run | EventAction::Hold, _) => {
-                self.plan.recorded(&job.session);
+                self.plan.recorded(&job.session, &job.target.link);
                 None
             }
             (EventAction::Return | EventAction::Refuse(_) | EventAction::Execute(_), _) => None,

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use actix::Handler;
 use futures_util::future::FutureExt as _;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::super::counts::Dropped;
 use super::super::notice::Notice;
 use super::super::recorded::{EventAction, Offer, RecordAnswered, RecordedEvent};
-use super::super::room::Admission;
 use super::DispatchActor;
 use crate::settings::{Busy, WhenRefused};
-use caduceus_contract::messages::dispatch::{NotRecorded, OfferEvents, OfferedEvent};
+use caduceus_contract::messages::dispatch::{ArrivedAs, NotRecorded, OfferEvents, OfferedEvent};
 use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
 use caduceus_contract::wire::chat_command::ChatCommand;
 use caduceus_contract::wire::session::SessionKey;
@@ -25,23 +24,25 @@ impl Handler<OfferEvents> for DispatchActor {
     type Result = ResponseFuture<Vec<Result<(), NotRecorded>>>;
 
     fn handle(&mut self, OfferEvents(events): OfferEvents, _: &mut Self::Context) -> Self::Result {
-        let number = events.len();
-        let (mut records, mut offers) = (Vec::with_capacity(number), Vec::with_capacity(number));
-        // Behind one that is not taken nothing is: it may be of the same session.
-        for (record, offer) in events.into_iter().map_while(|event| self.record_of(event)) {
-            records.push(record);
-            offers.push(offer);
-        }
-        for _ in offers.len()..number {
-            self.ports.counts.dropped(Dropped::Offer);
+        let (mut records, mut offers) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+        let mut are_taken = Vec::with_capacity(events.len());
+        for event in events {
+            let taken = self.record_of(event);
+            are_taken.push(taken.is_some());
+            if let Some((record, offer)) = taken {
+                records.push(record);
+                offers.push(offer);
+            }
         }
         if offers.is_empty() {
-            return ResponseFuture::ready(vec![Err(NotRecorded::TooManyWait); number]);
+            return ResponseFuture::ready(vec![Err(NotRecorded::TooManyWait); are_taken.len()]);
         }
         let recorded = self.offers.record(&self.ports, records, offers);
-        ResponseFuture::new(recorded.map(move |mut answers| {
-            answers.resize(number, Err(NotRecorded::TooManyWait));
-            answers
+        ResponseFuture::new(recorded.map(move |answers| {
+            let mut answers = answers.into_iter();
+            let mut recorded = || answers.next().unwrap_or(Err(NotRecorded::LedgerUnavailable));
+            let answer = |is_taken: bool| if is_taken { recorded() } else { Err(NotRecorded::TooManyWait) };
+            are_taken.into_iter().map(answer).collect()
         }))
     }
 }
@@ -57,11 +58,14 @@ impl Handler<RecordAnswered> for DispatchActor {
                 self.process(event, ctx);
             }
         }
+        // Also of what was not recorded.
+        self.count_waiting();
     }
 }
 
 impl DispatchActor {
-    /// The record of an event that was offered, and what follows once it is on disk; `None` if it would have to wait and too many do.
+    /// The record of an event that was offered, and what follows once it is on disk; `None` for a delivery that would have to wait while
+    /// too many do.
     fn record_of(&mut self, offered: OfferedEvent) -> Option<(RecordInbound, Offer)> {
         let (profile, unserved) = match self.settings.rules.profile(&offered) {
             Ok(profile) => (profile, false),
@@ -90,9 +94,16 @@ impl DispatchActor {
         };
         let (state, turn, action) = match permitted {
             Some((turn, permit)) => (InboundState::Running, Some(turn), EventAction::Begin(turn, permit)),
-            None if matches!(action, EventAction::Run | EventAction::Hold) && !self.has_room() => {
-                self.plan.recorded(&job.session);
-                return None;
+            // A steered event does not wait; if it has to after all, it is refused then.
+            None if action.waits() && !self.may_steer(&job.session) && !self.has_room(&job.target.link, 0) => {
+                self.plan.recorded(&job.session, &job.target.link);
+                self.count_waiting();
+                if offered.arrived_as == ArrivedAs::Delivery {
+                    self.ports.counts.dropped(Dropped::Event);
+                    return None;
+                }
+                // Acknowledged and never run later, so later ones of its session overtake nothing.
+                (InboundState::Refused, None, EventAction::Refuse(Notice::LinkFull))
             }
             None => (state, None, action),
         };
@@ -118,26 +129,6 @@ impl DispatchActor {
             note,
         };
         Some((record, Offer { job, action }))
-    }
-
-    /// Whether the event that was offered last, and has to wait, has room beside those that wait already, of all dispatchers.
-    fn has_room(&mut self) -> bool {
-        let (waiting, limit) = (self.count_events().saturating_sub(1), self.settings.values().turns.max_waiting);
-        match self.intake.admit(waiting, limit) {
-            Admission::Taken { is_first } => {
-                if is_first {
-                    info!(waiting, limit, "events are taken again");
-                }
-                true
-            }
-            Admission::Refused { is_first } => {
-                if is_first {
-                    warn!(waiting, limit, "too many events wait: no event is taken that has to wait");
-                    self.ports.status.report();
-                }
-                false
-            }
-        }
     }
 
     /// A drain starts no turn; a running one can still be steered.

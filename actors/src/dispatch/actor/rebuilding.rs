@@ -156,7 +156,7 @@ impl DispatchActor {
                 self.links.unlinked_mut().push(link, received_at_ms, id);
             }
         }
-        self.count_events();
+        self.count_waiting();
         if next_after.is_some() { self.read_page(rebuild) } else { self.fetch_steered(rebuild, ctx) }
     }
 

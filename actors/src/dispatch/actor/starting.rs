@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{AsyncContext, Context, Handler, Message};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
@@ -176,8 +176,7 @@ impl DispatchActor {
 
     /// Refuses an event and sends the reason to its chat.
     pub(super) fn refuse(&mut self, event: InboundId, notice: &Notice) {
-        self.ports.counts.refused();
-        info!(row = event.0, reason = notice.reason(), "event refused");
+        self.count_refused(event, notice);
         if let Some(job) = self.turns.take_job(event) {
             return self.refuse_job(event, Some(&job), notice);
         }

@@ -49,7 +49,8 @@ impl Handler<SteerAnswered> for DispatchActor {
         let SteerAnswered { turn, event, session, link, during_drain, accepted } = answered;
         if !accepted {
             let hold = self.settings.values().drain.refused == WhenRefused::Hold;
-            let steps = self.plan.not_steered(event, &session, &link, during_drain, hold);
+            let has_room = self.has_room(&link, 1);
+            let steps = self.plan.not_steered(event, &session, &link, during_drain, hold, has_room);
             return self.carry_out_for(event, steps, ctx);
         }
         // It is done only when its turn is: if the process is killed meanwhile, the event runs as a separate turn.

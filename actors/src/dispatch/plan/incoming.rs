@@ -34,7 +34,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
             self.give_slot_back();
         }
         self.sessions.entry(key.clone()).or_default().being_recorded += 1;
-        self.being_recorded += 1;
+        self.lines.waiting_mut().add(over);
         None
     }
 
@@ -47,13 +47,13 @@ impl<S: SlotAccess> DispatchPlan<S> {
         true
     }
 
-    /// The record of an event that waits afterwards was answered, or the event is not recorded at all.
-    pub(in crate::dispatch) fn recorded(&mut self, key: &SessionKey) {
+    /// The record of an event that waits afterwards was answered, or the event does not wait after all.
+    pub(in crate::dispatch) fn recorded(&mut self, key: &SessionKey, over: &LinkId) {
         if let Some(session) = self.sessions.get_mut(key)
             && session.being_recorded > 0
         {
             session.being_recorded -= 1;
-            self.being_recorded -= 1;
+            self.lines.waiting_mut().remove(over);
             self.remove_if_idle(key);
         }
     }
@@ -165,8 +165,8 @@ impl<S: SlotAccess> DispatchPlan<S> {
         self.insert_turn(turn, key, line, Some(WaitingEvent { event, waited: true, origin: Origin::External }));
     }
 
-    /// A steered event that the running turn did not accept: it waits, if there is room. `during_drain`: it arrived during a drain; if
-    /// that is still on, the event is refused or held like any other.
+    /// A steered event that the running turn did not accept: it waits, if there is room in its session, and with `has_room` over its link.
+    /// `during_drain`: it arrived during a drain; if that is still on, the event is refused or held like any other.
     pub(in crate::dispatch) fn not_steered(
         &mut self,
         event: InboundId,
@@ -174,11 +174,16 @@ impl<S: SlotAccess> DispatchPlan<S> {
         over: &LinkId,
         during_drain: bool,
         hold: bool,
+        has_room: bool,
     ) -> Vec<DispatchStep> {
         let during_drain = during_drain && !self.is_open(key.profile());
         if during_drain && !hold {
             self.events.remove(&event);
             return vec![DispatchStep::Refuse(event)];
+        }
+        if !has_room {
+            self.events.remove(&event);
+            return vec![DispatchStep::LinkFull(event)];
         }
         let line = self.lines.line(over, key.profile());
         if !during_drain && self.sessions.get(key).is_some_and(|session| session.len(line) >= MAX_QUEUE) {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::waiting::LinkCounts;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::Origin;
 use caduceus_contract::messages::ledger::InboundId;
@@ -44,6 +45,8 @@ pub(super) struct StartLines {
     closed: bool,
     closed_profiles: BTreeSet<ProfileName>,
     open_links: BTreeSet<LinkId>,
+    /// Events that wait, by link.
+    waiting: LinkCounts,
     /// The newest event in the plan.
     newest: InboundId,
     /// Counts the sessions that went to the end of a line.
@@ -94,6 +97,7 @@ impl StartLines {
             closed: false,
             closed_profiles: BTreeSet::new(),
             open_links: BTreeSet::new(),
+            waiting: LinkCounts::default(),
             newest: InboundId(i64::MIN),
             moved_back: 0,
         }
@@ -182,10 +186,27 @@ impl StartLines {
         self.newest = self.newest.max(event);
     }
 
-    /// Changes the number of events that wait in `line`.
-    pub(super) fn count(&mut self, line: LineId, change: isize) {
-        let events = &mut self.all[line.0].events;
-        *events = events.saturating_add_signed(change);
+    /// One more event waits in `line`.
+    pub(super) fn add_event(&mut self, line: LineId) {
+        let line = &mut self.all[line.0];
+        line.events += 1;
+        self.waiting.add(&line.link);
+    }
+
+    /// One fewer event waits in `line`.
+    pub(super) fn remove_event(&mut self, line: LineId) {
+        let line = &mut self.all[line.0];
+        line.events = line.events.saturating_sub(1);
+        self.waiting.remove(&line.link);
+    }
+
+    /// The events that wait, by link.
+    pub(super) fn waiting(&self) -> &LinkCounts {
+        &self.waiting
+    }
+
+    pub(super) fn waiting_mut(&mut self) -> &mut LinkCounts {
+        &mut self.waiting
     }
 
     /// The place of a session whose first event is `event`: that of the event, or behind all present ones if the session has

@@ -4,6 +4,7 @@ mod backlog; // Many events that wait, several links, and which is next.
 mod beginning; // Events that take a slot while they are recorded.
 mod model; // Random events, checked against a simple model.
 mod sharing; // Several dispatchers, and the slots that they share.
+mod waiting; // How many events wait over each link.
 mod withdrawing; // Events that an operator drops or has run again.
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ impl<S> DispatchPlan<S> {
         if self.turns.is_empty() {
             (self.ids, self.gate_reports) = (ids, 0);
         }
+        self.lines.waiting_mut().take_changed();
     }
 
     /// Turns of this dispatcher with a slot.
@@ -211,11 +213,11 @@ fn events_that_cannot_be_steered_overflow_like_queued_ones() {
     plan.arrived(InboundId(100), &session("a"), &link(), true);
     for row in 1..=32 {
         plan.arrived(InboundId(row), &session("a"), &link(), true);
-        assert_eq!(plan.not_steered(InboundId(row), &session("a"), &link(), false, false), []);
+        assert_eq!(plan.not_steered(InboundId(row), &session("a"), &link(), false, false, true), []);
     }
     plan.arrived(InboundId(33), &session("a"), &link(), true);
     assert_eq!(
-        plan.not_steered(InboundId(33), &session("a"), &link(), false, false),
+        plan.not_steered(InboundId(33), &session("a"), &link(), false, false, true),
         [DispatchStep::Overflow(InboundId(33))]
     );
 }
@@ -268,7 +270,7 @@ fn a_steered_event_that_is_not_accepted_waits_for_its_turn() {
     );
     plan.gate(true, []);
     assert_eq!(
-        plan.not_steered(InboundId(2), &session("a"), &link(), false, false),
+        plan.not_steered(InboundId(2), &session("a"), &link(), false, false, true),
         [],
         "it was accepted before the drain"
     );
@@ -284,7 +286,7 @@ fn steered_events_that_return_in_another_order_run_in_order_of_arrival() {
         plan.arrived(InboundId(row), &session("a"), &link(), true);
     }
     for row in [4, 2, 3] {
-        assert_eq!(plan.not_steered(InboundId(row), &session("a"), &link(), false, false), []);
+        assert_eq!(plan.not_steered(InboundId(row), &session("a"), &link(), false, false, true), []);
     }
     let mut running = turn(&first);
     for row in 2..=4 {
@@ -366,7 +368,7 @@ fn a_steered_event_that_is_not_accepted_during_a_drain_is_treated_like_any_other
             plan.arrived(InboundId(2), &session("a"), &link(), true),
             [DispatchStep::Steer(turn(&first), InboundId(2), true)]
         );
-        assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, hold), [expected]);
+        assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, hold, true), [expected]);
         assert_eq!(plan.ended(turn(&first)), []);
         assert_eq!(requested(&plan.gate(false, [])), if hold { vec![2] } else { vec![] });
     }
@@ -379,7 +381,7 @@ fn a_steered_event_whose_drain_has_ended_waits_for_its_turn() {
     plan.gate(true, []);
     plan.arrived(InboundId(2), &session("a"), &link(), true);
     plan.gate(false, []);
-    assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, false), []);
+    assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, false, true), []);
     assert_eq!(requested(&plan.ended(turn(&first))), [2]);
 }
 

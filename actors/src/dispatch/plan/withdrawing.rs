@@ -1,4 +1,4 @@
-//! How a waiting event leaves the plan without a turn: an operator gives it up.
+//! How a waiting event leaves the plan without a turn: an operator drops it.
 
 use super::DispatchPlan;
 use super::slots::SlotAccess;
@@ -29,7 +29,7 @@ impl<S: SlotAccess> DispatchPlan<S> {
         for queue in &mut session.queues {
             if let Some(at) = queue.events.iter().position(|waiting| waiting.event == event) {
                 queue.events.remove(at);
-                self.lines.count(queue.line, -1);
+                self.lines.remove_event(queue.line);
                 self.events.remove(&event);
                 self.update_places(key, false);
                 return Withdrawal::Withdrawn;

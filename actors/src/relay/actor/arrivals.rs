@@ -1,22 +1,20 @@
 //! The events of the connection: what arrived is completed with its media, offered to the dispatcher, and acknowledged.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{AsyncContext, Context, Handler, Message, StreamHandler};
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::warn;
 
 use super::super::arrival::{Arrival, ArrivalContent, ArrivedEvent};
 use super::super::context::DeadLetterAnswer;
 use super::super::offers::OfferedAnswer;
-use super::super::socket_event::{Reading, SocketEvent};
-use super::super::steps::Loss;
+use super::super::socket::SocketEvent;
 use super::super::unacked::{NextAction, Seq};
 use super::RelayActor;
 use crate::in_order::Place;
 use caduceus_contract::json::RawJson;
-use caduceus_contract::messages::dispatch::{NotRecorded, OfferedEvent};
+use caduceus_contract::messages::dispatch::{ArrivedAs, OfferedEvent};
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::frame::ToConnector;
 
@@ -57,19 +55,6 @@ struct OfferAgain {
     generation: u64,
 }
 
-/// The connection is to be replaced, because the connector sends the events that were left with it again over the next one.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct FetchThoseLeft {
-    generation: u64,
-    /// Checks so far whether an action waits for its result.
-    checks: u32,
-}
-
-/// Interval of checks whether an action waits for its result, before a connection is replaced, and how many there are: the result of an
-/// action that waits then is lost, and the action may be repeated.
-const RESULTS_CHECK: (Duration, u32) = (Duration::from_millis(50), 100);
-
 impl RelayActor {
     fn handle_event(&mut self, generation: u64, event: SocketEvent, ctx: &mut Context<Self>) {
         if let Some(kind) = event.frame_kind() {
@@ -82,7 +67,6 @@ impl RelayActor {
             SocketEvent::AckRequested(buffer_id) => self.send_ack(buffer_id, None),
             SocketEvent::Unknown => {}
             SocketEvent::Skipped(reason) => self.context.skipped(&reason),
-            SocketEvent::Left => self.left(generation, ctx),
             SocketEvent::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, &loss, at)),
         }
     }
@@ -131,6 +115,7 @@ impl RelayActor {
     fn offered(&self, arrival: &Arrival, event: &ArrivedEvent) -> OfferedEvent {
         OfferedEvent {
             link: self.context.link().clone(),
+            arrived_as: ArrivedAs::Frame,
             receipt: arrival.receipt(),
             bot_id: event.bot_id.clone().or_else(|| self.params.bot_of(&event.event)),
             owner: self.context.owner().cloned(),
@@ -142,17 +127,11 @@ impl RelayActor {
         }
     }
 
-    fn answered(
-        &mut self,
-        generation: u64,
-        (seq, arrival): (Seq, Arrival),
-        answer: Result<(), NotRecorded>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn answered(&mut self, generation: u64, seq: Seq, arrival: Arrival, taken: bool, ctx: &mut Context<Self>) {
         if !self.socket.is_open(generation) {
             return;
         }
-        let (done, after) = self.arrivals.answered(seq, arrival, answer);
+        let (done, after) = self.arrivals.answered(seq, arrival, taken);
         for arrival in done {
             if let Some(buffer_id) = arrival.buffer_id {
                 self.send_ack(buffer_id, Some(arrival.place));
@@ -160,14 +139,11 @@ impl RelayActor {
         }
         match after {
             NextAction::Nothing => {}
-            NextAction::Pause => self.socket.read(self.arrivals.reading_while_refused()),
-            NextAction::Resume => {
-                self.socket.read(Reading::All);
-                self.fetch_those_left(generation, ctx);
-            }
+            NextAction::Pause => self.socket.pause(true),
+            NextAction::Resume => self.socket.pause(false),
             NextAction::OfferNow => self.offer_again(generation),
             NextAction::OfferLater { round } => {
-                self.socket.read(self.arrivals.reading_while_refused());
+                self.socket.pause(true);
                 let wait = self.context.timings().offer.delay(round, fastrand::f64());
                 ctx.notify_later(OfferAgain { generation }, wait);
             }
@@ -177,22 +153,6 @@ impl RelayActor {
     fn offer_again(&mut self, generation: u64) {
         if self.socket.is_open(generation) && self.arrivals.offer_again() {
             self.send_offers(generation);
-        }
-    }
-
-    /// An event is left with the connector.
-    fn left(&mut self, generation: u64, ctx: &mut Context<Self>) {
-        if self.arrivals.leave() == 1 {
-            warn!(link = %self.context.link().0, "too many events wait: those that follow are left with the connector");
-            self.fetch_those_left(generation, ctx);
-        }
-    }
-
-    /// Dials anew for the events that were left with the connector, if there is room for them.
-    fn fetch_those_left(&mut self, generation: u64, ctx: &mut Context<Self>) {
-        if self.arrivals.wants_those_left() {
-            // After a moment, in which the acknowledgements of those before them are written.
-            ctx.notify_later(FetchThoseLeft { generation, checks: 1 }, RESULTS_CHECK.0);
         }
     }
 
@@ -239,10 +199,9 @@ impl Handler<OffersAnswered> for RelayActor {
 
     fn handle(&mut self, answered: OffersAnswered, ctx: &mut Self::Context) {
         let OffersAnswered { generation, offered, answer } = answered;
-        let mut answers = self.context.answers(answer).into_iter();
-        for offer in offered {
-            let answer = answers.next().unwrap_or(Err(NotRecorded::LedgerUnavailable));
-            self.answered(generation, offer, answer, ctx);
+        let mut taken = self.context.taken(answer).into_iter();
+        for (seq, arrival) in offered {
+            self.answered(generation, seq, arrival, taken.next().unwrap_or(false), ctx);
         }
     }
 }
@@ -252,8 +211,8 @@ impl Handler<DeadLetterAnswered> for RelayActor {
 
     fn handle(&mut self, answered: DeadLetterAnswered, ctx: &mut Self::Context) {
         let DeadLetterAnswered { generation, seq, arrival, answer } = answered;
-        let answer = self.context.was_recorded(&arrival, answer);
-        self.answered(generation, (seq, arrival), answer, ctx);
+        let taken = self.context.was_recorded(&arrival, answer);
+        self.answered(generation, seq, arrival, taken, ctx);
     }
 }
 
@@ -262,22 +221,5 @@ impl Handler<OfferAgain> for RelayActor {
 
     fn handle(&mut self, OfferAgain { generation }: OfferAgain, _: &mut Self::Context) {
         self.offer_again(generation);
-    }
-}
-
-impl Handler<FetchThoseLeft> for RelayActor {
-    type Result = ();
-
-    fn handle(&mut self, FetchThoseLeft { generation, checks }: FetchThoseLeft, ctx: &mut Self::Context) {
-        if !self.socket.is_open(generation) {
-            return;
-        }
-        let (interval, most) = RESULTS_CHECK;
-        if self.socket.pending() > 0 && checks < most {
-            ctx.notify_later(FetchThoseLeft { generation, checks: checks + 1 }, interval);
-            return;
-        }
-        let reason = Loss::Other("closed to fetch the events that were left with the connector".to_owned());
-        self.decide(ctx, |plan, at| plan.lost(generation, &reason, at));
     }
 }

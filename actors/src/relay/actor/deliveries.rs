@@ -9,7 +9,7 @@ use tracing::warn;
 use super::super::offers::OfferedAnswer;
 use super::RelayActor;
 use caduceus_contract::json::RawJson;
-use caduceus_contract::messages::dispatch::{NotRecorded, OfferedEvent};
+use caduceus_contract::messages::dispatch::{ArrivedAs, NotRecorded, OfferedEvent};
 use caduceus_contract::messages::ledger::Receipt;
 use caduceus_contract::messages::relay::Deliver;
 use caduceus_contract::profile_name::ProfileName;
@@ -31,6 +31,7 @@ impl RelayActor {
         self.context.counts().inbound(Instant::now());
         let offered = OfferedEvent {
             link: self.context.link().clone(),
+            arrived_as: ArrivedAs::Delivery,
             receipt,
             bot_id: self.params.bot_of(&event),
             owner: owner.or_else(|| self.context.owner().cloned()),

@@ -5,7 +5,6 @@ mod dispatchers;
 mod inbound;
 mod media;
 mod outbound;
-mod overload;
 mod peer;
 mod rig;
 mod waits;

@@ -47,7 +47,7 @@ fn no_event_overtakes_one_of_its_session_that_is_being_recorded() {
     assert_eq!(plan.ended(other), []);
     assert_eq!(plan.offered(&session("a"), &link(), Some), None, "a slot is free, but the first is not recorded");
     for (row, expected) in [(2, vec![2]), (3, vec![])] {
-        plan.recorded(&session("a"));
+        plan.recorded(&session("a"), &link());
         assert_eq!(requested(&plan.arrived(InboundId(row), &session("a"), &link(), true)), expected);
     }
 }
@@ -66,7 +66,7 @@ fn a_session_of_which_nothing_is_recorded_in_the_end_is_forgotten() {
     let mut plan = plan(Busy::Queue, 8);
     assert_eq!(plan.offered(&session("a"), &link(), |_| None::<()>), None);
     assert_eq!(plan.sessions(), 1);
-    plan.recorded(&session("a"));
+    plan.recorded(&session("a"), &link());
     assert_eq!(plan.sessions(), 0);
 }
 
@@ -77,7 +77,7 @@ fn an_event_without_a_permit_waits_for_its_record_and_is_overtaken_by_none() {
     assert_eq!((plan.slots_in_use(), plan.sessions()), (0, 1));
     assert_eq!(plan.offered(&session("a"), &link(), Some), None);
     for (row, expected) in [(1, vec![1]), (2, vec![])] {
-        plan.recorded(&session("a"));
+        plan.recorded(&session("a"), &link());
         assert_eq!(requested(&plan.arrived(InboundId(row), &session("a"), &link(), true)), expected);
     }
 }

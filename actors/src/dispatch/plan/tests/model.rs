@@ -171,7 +171,7 @@ proptest! {
                         }
                         Vec::new()
                     } else {
-                        plan.recorded(&key);
+                        plan.recorded(&key, &link());
                         fresh = Some((row, true));
                         let over = link_of(event.other);
                         model.waiting.insert(row, event);
@@ -188,7 +188,7 @@ proptest! {
                         model.running.retain(|(other, ..)| *other != turn);
                         plan.ended(turn)
                     } else {
-                        plan.recorded(&session(&event.chat.to_string()));
+                        plan.recorded(&session(&event.chat.to_string()), &link());
                         Vec::new()
                     }
                 }

@@ -321,7 +321,7 @@ proptest! {
                             all.running[dispatcher].push_back((turn, event));
                             all.started.push(event);
                         }
-                        None => plan.recorded(&key),
+                        None => plan.recorded(&key, &link()),
                     }
                 }
                 SharedOp::End { dispatcher } => all.end(dispatcher),
