@@ -123,7 +123,7 @@ key_table! {
         /// maximum of messages that wait for each link, over all its sessions, at least 1; each takes up to 1 KiB of memory. Those of running
         /// turns and commands do not count. A message above it that would have to wait is refused with a notice, as above the limit of a
         /// session; a delivery over HTTP is answered 503 with `Retry-After`. Other links are not affected
-        max_waiting: usize = "turns.max_waiting", AtLeast(1), 100_000, AtOnce;
+        max_waiting: usize = "turns.max_waiting", AtLeast(1), 250_000, AtOnce;
         /// what happens to a turn that a crash interrupted. `ask`: the chat gets a notice, and `/retry` runs it again. `rerun`: it
         /// runs again, 3 attempts in total; a home that starts more than 5 times in 2 minutes with interrupted turns behaves as
         /// with `ask`. `drop`
