@@ -96,7 +96,7 @@ pub(crate) struct RunningChild {
 }
 
 impl RunningChild {
-    /// Time since the incarnation last proved that it runs: while no request is open, it runs as its thread does.
+    /// Time since the incarnation last proved that it runs: while no answer of it is awaited, it runs as its thread does.
     pub(crate) fn heartbeat_age(&self, now: Duration) -> Duration {
         let thread = || self.worker_thread.heartbeat().filter(|(number, _)| *number == self.thread_number);
         let last =

@@ -89,11 +89,11 @@ impl HeartbeatAges {
         self.now
     }
 
-    /// The last heartbeat of `incarnation`, which runs on the thread of this `number`. While no request is open, it runs as its thread
-    /// does.
+    /// The last heartbeat of `incarnation`, which runs on the thread of this `number`. While no answer of it is awaited, it runs as its
+    /// thread does.
     pub(crate) fn of(&mut self, incarnation: &Incarnation, thread: &WorkerThread, number: u64) -> LastHeartbeat {
-        if let Some(requested) = incarnation.heartbeat().awaited_since() {
-            return LastHeartbeat::Ago(millis(self.now.saturating_sub(requested)));
+        if let Some(since) = incarnation.heartbeat().awaited_since() {
+            return LastHeartbeat::Ago(millis(self.now.saturating_sub(since)));
         }
         let thread = self.thread(thread);
         match thread.current.filter(|(current, _)| *current == number) {
